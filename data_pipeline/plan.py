@@ -1,0 +1,268 @@
+"""Section 5.1: which sentences form update k, and how an update is cut for the hardware.
+
+An update is a pure function of (lengths, seed, k). Hardware decides only the cut, so one device and eight
+follow the same curve, every rank has the same number of slices, and resuming needs nothing but k.
+
+- A *box* is a shape (source length, target length); a few boxes are derived from the corpus's lengths.
+- A *brick* is a full batch of one box. `bricks` of them, of different boxes, form an update.
+- A *slice* is an equal part of a brick's rows: what one device computes at once.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+NULL_ROW = -1
+"""A row that fills a brick: it has no sentence, and no target counts."""
+ROW_MULTIPLE = 8
+"""Rows of a brick are a multiple of this, so that 1, 2, 4 or 8 equal slices can be cut from it."""
+
+Ints = npt.NDArray[np.int64]
+AnyInts = npt.NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Rows of the corpus (or `NULL_ROW`) to be padded to one shape."""
+
+    rows: Ints
+    src_len: int
+    tgt_len: int
+
+
+@dataclass(frozen=True)
+class Update:
+    """All that update `step` reads. Token counts are without padding, EOS included."""
+
+    step: int
+    bricks: tuple[Slice, ...]
+    src_tokens: int
+    tgt_tokens: int
+
+
+@dataclass(frozen=True)
+class Box:
+    """A shape, and the sentences that fit it better than any smaller one."""
+
+    src_len: int
+    tgt_len: int
+    members: Ints
+
+    def contains(self, other: "Box") -> bool:
+        """True where a sentence of the other box fits this one."""
+        return self.src_len >= other.src_len and self.tgt_len >= other.tgt_len
+
+
+class Plan:
+    """The updates of a training run.
+
+    Args:
+        src_lengths, tgt_lengths: tokens of every sentence pair, EOS included.
+        tokens_per_update: about this many source and as many target tokens form an update; no more.
+        bricks: how many bricks share an update (part of the recipe, not of the hardware).
+        shapes: at most this many boxes, and one more that takes what is left of the others.
+
+    Raises ValueError where a sentence is too long for a brick.
+    """
+
+    def __init__(
+        self,
+        src_lengths: AnyInts,
+        tgt_lengths: AnyInts,
+        *,
+        tokens_per_update: int,
+        bricks: int,
+        shapes: int,
+        seed: int,
+    ) -> None:
+        assert len(src_lengths) == len(tgt_lengths) > 0
+        self.src_lengths, self.tgt_lengths = src_lengths.astype(np.int64), tgt_lengths.astype(np.int64)
+        self.bricks_per_update, self.seed = bricks, seed
+        self.brick_tokens = tokens_per_update // bricks
+        self._refuse_too_long()
+        self.boxes = derive_boxes(self.src_lengths, self.tgt_lengths, shapes)
+        self._next_box = [_next_container(self.boxes, i) for i in range(len(self.boxes))]
+        self.bricks_per_epoch = len(self._bricks(0))
+        self.updates_per_epoch = -(-self.bricks_per_epoch // bricks)
+        self._epoch = lru_cache(maxsize=1)(self._shuffled_bricks)
+
+    def update(self, step: int) -> Update:
+        """Update `step`, counted from 0. The last one of an epoch may have fewer bricks."""
+        epoch, i = divmod(step, self.updates_per_epoch)
+        first = i * self.bricks_per_update
+        bricks = tuple(self._epoch(epoch)[first : first + self.bricks_per_update])
+        rows = np.concatenate([brick.rows for brick in bricks])
+        rows = rows[rows != NULL_ROW]
+        return Update(step, bricks, int(self.src_lengths[rows].sum()), int(self.tgt_lengths[rows].sum()))
+
+    def rows_of(self, box: Box) -> int:
+        """Rows of a brick of this box."""
+        longest = max(box.src_len, box.tgt_len)
+        return ROW_MULTIPLE * (self.brick_tokens // (ROW_MULTIPLE * longest))
+
+    def padding(self) -> float:
+        """Share of an epoch's token positions, both sides together, that hold no token."""
+        positions = sum(len(b.rows) * (b.src_len + b.tgt_len) for b in self._bricks(0))
+        return 1 - int(self.src_lengths.sum() + self.tgt_lengths.sum()) / positions
+
+    def largest_slice(self, slices: int) -> int:
+        """Token positions on the longer side of the largest slice when each brick is cut into `slices`."""
+        return max(self.rows_of(box) // slices * max(box.src_len, box.tgt_len) for box in self.boxes)
+
+    def _refuse_too_long(self) -> None:
+        longest = np.maximum(self.src_lengths, self.tgt_lengths)
+        limit = self.brick_tokens // ROW_MULTIPLE
+        if longest.max() > limit:
+            row = int(longest.argmax())
+            raise ValueError(
+                f"training pair {row} (counted from 0, after filtering) has {longest[row]} tokens, but with "
+                f"{self.brick_tokens} tokens to a brick (train.tokens_per_update / train.bricks) it may have {limit}: "
+                f"lower data.max_length to {limit}, raise train.tokens_per_update or lower train.bricks"
+            )
+
+    def _bricks(self, epoch: int) -> list[Slice]:
+        """Every sentence of the corpus once, in bricks, box after box.
+
+        What does not fill a brick of its box moves on to a larger box; how much that is does not depend on
+        the epoch, so every epoch has the same number of bricks.
+        """
+        incoming: list[list[Ints]] = [[] for _ in self.boxes]
+        bricks = []
+        for i, box in enumerate(self.boxes):
+            own = box.members[permutation(len(box.members), self.seed, epoch, i)]
+            pool = np.concatenate([*incoming[i], own])
+            rows, following = self.rows_of(box), self._next_box[i]
+            full = len(pool) // rows * rows
+            if following is None and full < len(pool):
+                pool = np.concatenate([pool, np.full(full + rows - len(pool), NULL_ROW)])
+                full += rows
+            elif following is not None:
+                incoming[following].append(pool[full:])
+            bricks += [Slice(pool[a : a + rows], box.src_len, box.tgt_len) for a in range(0, full, rows)]
+        return bricks
+
+    def _shuffled_bricks(self, epoch: int) -> list[Slice]:
+        bricks = self._bricks(epoch)
+        return [bricks[i] for i in permutation(len(bricks), self.seed, epoch, "bricks")]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How the hardware divides every update: each brick into `slices`, dealt out to `world` ranks in turn."""
+
+    slices: int
+    world: int
+
+    def slices_of(self, update: Update, rank: int) -> list[tuple[int, int, Slice]]:
+        """(brick, slice, rows) for one rank, equally many for every rank; slices without a sentence fill up."""
+        every = [
+            (b, s, Slice(rows, brick.src_len, brick.tgt_len))
+            for b, brick in enumerate(update.bricks)
+            for s, rows in enumerate(np.split(brick.rows, self.slices))
+        ]
+        b, _, last = every[-1]
+        for extra in range(-len(every) % self.world):
+            nothing = np.full_like(last.rows, NULL_ROW)
+            every.append((b, self.slices + extra, Slice(nothing, last.src_len, last.tgt_len)))
+        return every[rank :: self.world]
+
+
+def choose_cut(plan: Plan, world: int, micro_tokens: int | None) -> Cut:
+    """The fewest slices that fit `micro_tokens` positions on a side and give every rank work.
+
+    Raises ValueError where eight slices of a brick are still too few or too large.
+    """
+    for slices in (1, 2, 4, ROW_MULTIPLE):
+        fits = micro_tokens is None or plan.largest_slice(slices) <= micro_tokens
+        if fits and slices * plan.bricks_per_update >= world:
+            return Cut(slices, world)
+    if plan.bricks_per_update * ROW_MULTIPLE < world:
+        raise ValueError(
+            f"an update of {plan.bricks_per_update} bricks gives work to at most {plan.bricks_per_update * ROW_MULTIPLE} "
+            f"devices, not {world}: raise train.bricks or use fewer devices"
+        )
+    raise ValueError(
+        f"train.micro_tokens {micro_tokens} is too small for this data: "
+        f"an eighth of a brick has up to {plan.largest_slice(ROW_MULTIPLE)} tokens; raise it to that"
+    )
+
+
+def derive_boxes(src_lengths: Ints, tgt_lengths: Ints, shapes: int) -> list[Box]:
+    """At most `shapes` boxes that keep padding low, smallest first, and last one that contains them all.
+
+    The rectangle of all lengths is split, again and again, where a split saves the most padding.
+    """
+    regions = [np.arange(len(src_lengths))]
+    splits = [_best_split(src_lengths, tgt_lengths, regions[0])]
+    while len(regions) < shapes:
+        best = max(range(len(regions)), key=lambda i: splits[i][0])
+        saved, is_target, cut = splits[best]
+        if saved <= 0:
+            break
+        rows = regions.pop(best)
+        splits.pop(best)
+        low = (tgt_lengths if is_target else src_lengths)[rows] <= cut
+        for part in (rows[low], rows[~low]):
+            regions.append(part)
+            splits.append(_best_split(src_lengths, tgt_lengths, part))
+    boxes = [Box(int(src_lengths[r].max()), int(tgt_lengths[r].max()), r) for r in regions]
+    boxes.sort(key=lambda box: (box.src_len + box.tgt_len, box.src_len))
+    everything = Box(int(src_lengths.max()), int(tgt_lengths.max()), np.empty(0, np.int64))
+    return boxes if boxes[-1].contains(everything) else [*boxes, everything]
+
+
+def evaluation_slices(src_lengths: AnyInts, tgt_lengths: AnyInts, tokens: int) -> list[Slice]:
+    """Every sentence once, sorted by length, in batches of at most `tokens` positions a side, or one sentence."""
+    order = np.lexsort((src_lengths, tgt_lengths))
+    slices, batch = [], [int(order[0])]
+    src_len, tgt_len = int(src_lengths[order[0]]), int(tgt_lengths[order[0]])
+    for row in order[1:]:
+        wider = max(src_len, int(src_lengths[row])), max(tgt_len, int(tgt_lengths[row]))
+        if (len(batch) + 1) * max(wider) > tokens:
+            slices.append(Slice(np.array(batch), src_len, tgt_len))
+            batch, wider = [], (int(src_lengths[row]), int(tgt_lengths[row]))
+        batch.append(int(row))
+        src_len, tgt_len = wider
+    return [*slices, Slice(np.array(batch), src_len, tgt_len)]
+
+
+def key(*parts: int | str) -> int:
+    """A 128-bit key that differs wherever a part differs (SHA-256)."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:16], "little")
+
+
+def permutation(n: int, *parts: int | str) -> Ints:
+    """A permutation of range(n) that depends on `parts` alone.
+
+    Sorting a counter-based generator's raw output gives the same order in every NumPy;
+    `Generator.permutation` does not promise that.
+    """
+    return np.argsort(np.random.Philox(key=key(*parts)).random_raw(n), kind="stable")
+
+
+def _next_container(boxes: list[Box], i: int) -> int | None:
+    return next((j for j in range(i + 1, len(boxes)) if boxes[j].contains(boxes[i])), None)
+
+
+def _best_split(src_lengths: Ints, tgt_lengths: Ints, rows: Ints) -> tuple[int, bool, int]:
+    """(positions saved, split by target length?, longest length of the lower part) of a region's best split."""
+    sides = (src_lengths[rows], tgt_lengths[rows])
+    best = (0, False, 0)
+    for is_target in (False, True):
+        along, across = sides[is_target], sides[not is_target]
+        n = np.bincount(along)  # sentences of each length
+        widest = np.zeros(len(n), np.int64)  # their longest other side
+        np.maximum.at(widest, along, across)
+        lengths = np.flatnonzero(n)
+        n, widest = n[lengths].cumsum(), widest[lengths]
+        upper = np.maximum.accumulate(widest[::-1])[::-1]
+        lower = np.maximum.accumulate(widest)
+        whole = n[-1] * (lengths[-1] + lower[-1])
+        parts = n[:-1] * (lengths[:-1] + lower[:-1]) + (n[-1] - n[:-1]) * (lengths[-1] + upper[1:])
+        if len(parts) and whole - parts.min() > best[0]:
+            cut = int(parts.argmin())
+            best = (int(whole - parts[cut]), is_target, int(lengths[cut]))
+    return best

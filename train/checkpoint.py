@@ -1,0 +1,174 @@
+"""The training state on disk: safetensors and JSON, no pickle, the same for any number of devices.
+
+A checkpoint is written to a temporary folder, flushed, sealed by a manifest of SHA-256 sums, and renamed:
+it is there whole or not at all. One that does not match its manifest is named and passed over.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+Kind = Literal["regular", "interrupted", "best"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The small rest beside weights and moments."""
+
+    step: int
+    """Updates done."""
+    best_step: int | None = None
+    """Validation with the lowest loss so far."""
+    best_loss: float | None = None
+    scaler: dict[str, Any] | None = None
+    """Loss scaling of fp16."""
+
+
+class Checkpoints:
+    """The folder `checkpoints/` of a run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def save(
+        self, kind: Kind, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, keep: int
+    ) -> None:
+        """Write one checkpoint and remove those that are no longer kept.
+
+        `regular` ones are spaced evenly, can be averaged, and the last `keep` stay; an `interrupted` one
+        serves resuming only; `best` holds weights alone, and there is one.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._remove_unfinished()
+        target = self.folder / f"{kind}-{progress.step:08d}"
+        if not target.exists():
+            temporary = self.folder / f".{target.name}.tmp"
+            temporary.mkdir()
+            _save_tensors(temporary / "model.safetensors", _weights(model))
+            if kind != "best":
+                _save_tensors(temporary / "optimizer.safetensors", _moments(model, optimizer))
+            _write(temporary / "progress.json", json.dumps(asdict(progress), indent=2) + "\n")
+            _write(temporary / "manifest.json", json.dumps(_sums(temporary), indent=2) + "\n")
+            _sync(temporary)
+            temporary.rename(target)
+            _sync(self.folder)
+        for old in self._superseded(kind, keep):
+            shutil.rmtree(old)
+
+    def regular(self) -> list[Path]:
+        """Evenly spaced checkpoints, oldest first."""
+        return self._all("regular")
+
+    def best(self) -> list[Path]:
+        """The one with the lowest validation loss, weights alone; none before the first validation."""
+        return self._all("best")[-1:]
+
+    def newest(self) -> Path | None:
+        """The newest checkpoint that can be continued and whose manifest holds; damaged ones are named."""
+        for path in sorted(self._all("regular") + self._all("interrupted"), key=_step, reverse=True):
+            damage = find_damage(path)
+            if damage is None:
+                return path
+            print(f"warning: checkpoint {path} is passed over: {damage}", file=sys.stderr)
+        return None
+
+    def _all(self, kind: Kind) -> list[Path]:
+        return sorted(self.folder.glob(f"{kind}-*"), key=_step)
+
+    def _superseded(self, kind: Kind, keep: int) -> list[Path]:
+        if kind == "best":
+            return self._all("best")[:-1]
+        interrupted = [p for p in self._all("interrupted") if kind == "regular" or p != self._all("interrupted")[-1]]
+        return self._all("regular")[:-keep] + interrupted
+
+    def _remove_unfinished(self) -> None:
+        for leftover in self.folder.glob(".*.tmp"):
+            shutil.rmtree(leftover)
+
+
+def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+    """Put a checkpoint's weights and moments into model and optimizer; returns how far it was."""
+    moments = load_file(str(path / "optimizer.safetensors"))
+    weights = load_file(str(path / "model.safetensors"))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(weights[name])
+            prefix = f"{name}."
+            optimizer.state[parameter] = {
+                key.removeprefix(prefix): tensor.to(parameter.device)
+                for key, tensor in moments.items()
+                if key.startswith(prefix) and "." not in key.removeprefix(prefix)
+            }
+    return Progress(**json.loads((path / "progress.json").read_text()))
+
+
+def find_damage(path: Path) -> str | None:
+    """What is wrong with a checkpoint, or None when every file is as it was written."""
+    try:
+        expected = json.loads((path / "manifest.json").read_text())
+    except (OSError, ValueError):
+        return "manifest.json is missing or damaged"
+    for name, digest in expected.items():
+        if not (path / name).is_file():
+            return f"{name} is missing"
+        if _sha256(path / name) != digest:
+            return f"{name} is not what was written"
+    return None
+
+
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    # named_parameters() gives a shared matrix once, under its first name; buffers are computed, not learned.
+    return {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
+
+
+def _moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    return {
+        f"{name}.{key}": tensor.detach().cpu().contiguous()
+        for name, parameter in model.named_parameters()
+        for key, tensor in optimizer.state[parameter].items()
+    }
+
+
+def _save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    try:
+        save_file(tensors, str(path), metadata={"format": "pt"})
+    except Exception as error:  # safetensors hides the system's reason in a text of its own
+        if "No space left" in str(error) or "os error 28" in str(error):
+            raise OSError(28, "No space left on device", str(path)) from error
+        raise
+    _sync(path)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text)
+    _sync(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    return {path.name: _sha256(path) for path in sorted(folder.iterdir())}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _step(path: Path) -> int:
+    return int(path.name.rsplit("-", 1)[1])

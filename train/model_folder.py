@@ -1,0 +1,114 @@
+"""From a run to the model folder that people use: average (section 6.1), describe, save."""
+
+import json
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from configs import loader
+from train.checkpoint import Checkpoints, find_damage
+from train.config import RunConfig
+from transformer.model import build, count_parameters
+from transformer.pretrained import average, save_pretrained
+
+
+def write_model_folder(run_dir: Path, last: int, best: bool = False, out: Path | None = None) -> str:
+    """Make a model folder, in the run folder itself where `out` is None, from the run's checkpoints.
+
+    The weights are the mean of the `last` regular checkpoints, or those with the lowest validation loss.
+    Returns a sentence that says which. Raises ValueError where there are none, or one is damaged.
+    """
+    if not (run_dir / "config.yaml").is_file():
+        raise FileNotFoundError(f"{run_dir} is not the folder of a run: it has no config.yaml")
+    checkpoints = Checkpoints(run_dir / "checkpoints")
+    chosen = checkpoints.best() if best else checkpoints.regular()[-last:]
+    if not chosen:
+        raise ValueError(f"{run_dir} has no checkpoint yet; the first comes after train.checkpoint_every updates")
+    for path in chosen:
+        if damage := find_damage(path):
+            raise ValueError(f"checkpoint {path} cannot be used: {damage}; choose others with --last or --best")
+    config = loader.load(RunConfig, run_dir / "config.yaml")
+    model = build(config.model)
+    weights = average([path / "model.safetensors" for path in chosen])
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(weights[name])
+    steps = [json.loads((path / "progress.json").read_text())["step"] for path in chosen]
+    origin = describe(steps, best)
+    card = model_card(config, count_parameters(model), origin, last_validation(run_dir))
+    languages = (config.data.source_lang, config.data.target_lang)
+    save_pretrained(out or run_dir, model, run_dir / "tokenizer.model", card, languages)
+    return origin
+
+
+def describe(steps: list[int], best: bool) -> str:
+    """Which updates the weights come from, in words."""
+    if best:
+        return f"the weights after update {steps[0]}, which had the lowest validation loss"
+    if len(steps) == 1:
+        return f"the weights after update {steps[0]}"
+    return f"the mean of the weights after updates {', '.join(map(str, steps))} (section 6.1)"
+
+
+def last_validation(run_dir: Path) -> dict[str, Any]:
+    """The newest validation in `metrics.jsonl`; empty where there is none."""
+    path = run_dir / "metrics.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return next((line for line in map(json.loads, reversed(lines)) if "valid_loss" in line), {})
+
+
+def model_card(config: RunConfig, parameters: int, origin: str, validation: dict[str, Any]) -> str:
+    """The `README.md` of a model folder, from the run's own numbers."""
+    model, data, settings = config.model, config.data, config.train
+    scores = [f"| {name} | {validation[name]:.4f} |" for name in validation if name != "step"]
+    packages = ("paper-transformer", "torch", "accelerate", "sentencepiece", "datasets", "sacrebleu")
+    versions = ", ".join(f"{package} {_version(package)}" for package in packages)
+    return "\n".join(
+        [
+            "---",
+            "library_name: paper-transformer",
+            "pipeline_tag: translation",
+            f"language:\n- {data.source_lang}\n- {data.target_lang}",
+            "---",
+            f"# Transformer, {data.source_lang} to {data.target_lang}",
+            "",
+            f"An encoder-decoder Transformer after *Attention Is All You Need*: {parameters:,} parameters, "
+            f"{model.n_layers} + {model.n_layers} layers, d_model {model.d_model}, {model.n_heads} heads, "
+            f"d_ff {model.d_ff}, dropout {model.dropout}, {model.norm}-norm, vocabulary of {model.vocab_size:,}.",
+            f"The weights are {origin}.",
+            "",
+            "```sh",
+            'python -m transformer.translate --model <this folder> "A sentence."',
+            "```",
+            "",
+            "```python",
+            "from evaluate.translator import Translator",
+            'print(Translator.from_pretrained("<this folder>")(["A sentence."]))',
+            "```",
+            "",
+            "## Training",
+            "",
+            f"{settings.max_steps:,} updates of about {settings.tokens_per_update:,} tokens a side, "
+            f"{settings.warmup_steps:,} of them warm-up, label smoothing {settings.label_smoothing}, "
+            f"seed {settings.seed}, on `{json.dumps(data.train)}`. The whole configuration is in `config.yaml`.",
+            "",
+            f"At the last validation (update {validation.get('step', 'none')}; one checkpoint, not the mean; BLEU of "
+            "greedy output on a sample):",
+            "",
+            "| measure | value |",
+            "|---|---|",
+            *scores,
+            "",
+            f"Made with {versions}.",
+            "",
+        ]
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # run from a checkout that was not installed
+        return "not installed"

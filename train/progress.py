@@ -1,0 +1,86 @@
+"""What a person sees while it trains: lines on the terminal, and accelerate's trackers."""
+
+import time
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+
+from configs import loader
+from data_pipeline.dataset import Prepared
+from data_pipeline.plan import Cut, Plan
+from train.config import RunConfig
+
+
+class Reporter:
+    """Speaks in the main process only."""
+
+    def __init__(self, accelerator: Accelerator, config: RunConfig, run_dir: Path, step: int) -> None:
+        self.accelerator, self.config, self.run_dir = accelerator, config, run_dir
+        self._tokens, self._updates = 0, 0
+        self._since = time.perf_counter()
+        if config.train.log_with != "none":
+            self._start_trackers(step)
+
+    def start(self, plan: Plan, cut: Cut, parameters: int, prepared: Prepared) -> None:
+        """What is about to be trained, on what, how."""
+        ranks, device = self.accelerator.num_processes, self.accelerator.device.type
+        self.say(
+            f"model       {parameters:,} parameters, vocabulary of {self.config.model.vocab_size:,}\n"
+            f"data        {len(prepared.train):,} training pairs, {len(prepared.valid):,} validation pairs\n"
+            f"update      {self.config.train.tokens_per_update:,} tokens a side, "
+            f"{plan.updates_per_epoch:,} updates an epoch, {len(plan.boxes)} shapes, {plan.padding():.1%} padding\n"
+            f"hardware    {ranks} x {device}, {torch.get_num_threads()} threads, precision "
+            f"{self.config.train.precision}, {cut.slices} slice(s) a batch\n"
+            f"run folder  {self.run_dir}"
+        )
+
+    def count(self, tokens: int) -> None:
+        """An update with so many target tokens is done."""
+        self._tokens += tokens
+        self._updates += 1
+
+    def line(self, step: int, values: dict[str, float]) -> dict[str, float]:
+        """Print and track the values of an update; returns the speed since the last line."""
+        if self.config.train.log_with != "none":
+            self.accelerator.log(values, step=step)
+        shown = " | ".join(f"{name} {_short(value)}" for name, value in values.items())
+        if not self._updates:
+            self.say(f"step {step:>6} | {shown}")
+            return {}
+        seconds = time.perf_counter() - self._since
+        speed, left = self._tokens / seconds, self.config.train.max_steps - step
+        eta = _clock(left * seconds / self._updates)
+        self.say(f"step {step:>6} | {shown} | {speed:,.0f} target tokens/s | {eta} left")
+        timing = {
+            "seconds_per_update": round(seconds / self._updates, 5),
+            "tgt_tokens_per_second": round(speed, 1),
+        }
+        self.rest()
+        return timing
+
+    def rest(self) -> None:
+        """Time until now was not training."""
+        self._since, self._tokens, self._updates = time.perf_counter(), 0, 0
+
+    def say(self, text: str) -> None:
+        """Print, in the main process."""
+        if self.accelerator.is_main_process:
+            print(text, flush=True)
+
+    def _start_trackers(self, step: int) -> None:
+        kind = self.config.train.log_with
+        # TensorBoard forgets what a continued run is about to write again.
+        options = {"tensorboard": {"purge_step": step + 1}} if kind == "tensorboard" and step else {}
+        flat = {k: v if isinstance(v, int | float | str) else str(v) for k, v in loader.flatten(self.config).items()}
+        self.accelerator.init_trackers("tensorboard" if kind == "tensorboard" else "paper-transformer", flat, options)
+
+
+def _short(value: float) -> str:
+    return f"{value:.2e}" if 0 < abs(value) < 0.01 else f"{value:.4g}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{int(seconds):02}s"

@@ -1,0 +1,30 @@
+"""Train: `accelerate launch train/train.py --config configs/x.yaml [section.field=value ...]`.
+
+Without --config it is the paper's base model on WMT14 English-German. The same command continues a run.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a file: put the repository root first, before any project import
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from configs import cli, loader
+from train.config import RunConfig
+from train.loop import train
+
+
+def main() -> None:
+    """Read the command line and train."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, help="YAML that lists what differs from the paper's base")
+    parser.add_argument("overrides", nargs="*", metavar="section.field=value", help="change single settings")
+    args = parser.parse_args()
+    config = loader.load(RunConfig, args.config, args.overrides)
+    name = args.config.stem if args.config else "base"
+    train(config, Path(config.run_dir or f"runs/{name}"))
+
+
+if __name__ == "__main__":
+    cli.run(main)

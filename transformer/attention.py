@@ -1,0 +1,73 @@
+"""Section 3.2: multi-head attention."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from transformer.cache import KVCache, Memory
+from transformer.config import ModelConfig
+
+
+class MultiHeadAttention(nn.Module):
+    """Section 3.2.2: h attentions side by side, each over its own projection of queries, keys and values.
+
+    The h projections W_i^Q are the rows of one matrix, so that all heads are one matrix product, and Eq. 1
+    is PyTorch's `scaled_dot_product_attention`, which never writes the L x M weights where it need not.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.n_heads, self.head_size = config.n_heads, config.head_size
+        inner = self.n_heads * self.head_size
+        self.query = nn.Linear(config.d_model, inner)
+        self.key = nn.Linear(config.d_model, inner)
+        self.value = nn.Linear(config.d_model, inner)
+        self.out = nn.Linear(inner, config.d_model)
+
+    def forward(
+        self,
+        x_BLD: Tensor,
+        memory_BMD: Tensor | Memory | None = None,
+        *,
+        mask: Tensor | None = None,
+        causal: bool = False,
+        cache: KVCache | None = None,
+    ) -> Tensor:
+        """Attend from x to memory (section 3.2.3), or to x itself where memory is None.
+
+        Args:
+            x_BLD: queries come from here.
+            memory_BMD: keys and values come from here: states of the encoder, or `Memory` made of them before.
+            mask: boolean, broadcastable to (B, H, L, M), True = may attend. Every row needs one True.
+            causal: position i sees positions <= i only.
+            cache: of this attention; x holds the positions after those in it.
+
+        Returns:
+            (B, L, D).
+        """
+        q_BHLK = self._heads(self.query(x_BLD))
+        if isinstance(memory_BMD, Memory):
+            k_BHMK, v_BHMK = memory_BMD.k_NHMK, memory_BMD.v_NHMK
+        else:
+            k_BHMK, v_BHMK = self.project(x_BLD if memory_BMD is None else memory_BMD)
+        if cache is not None:
+            k_BHMK, v_BHMK = cache.append(k_BHMK, v_BHMK)
+            if causal and cache.length > q_BHLK.size(2):
+                mask, causal = _see_the_past(q_BHLK.size(2), cache.length, x_BLD.device), False
+        # Eq. 1: softmax(Q K^T / sqrt(d_k)) V, for all heads.
+        a_BHLK = scaled_dot_product_attention(q_BHLK, k_BHMK, v_BHMK, attn_mask=mask, is_causal=causal)
+        return self.out(a_BHLK.transpose(1, 2).flatten(2))  # Concat(head_1, ..., head_h) W^O
+
+    def project(self, memory_BMD: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of all heads, (B, H, M, K) each."""
+        return self._heads(self.key(memory_BMD)), self._heads(self.value(memory_BMD))
+
+    def _heads(self, x_BLD: Tensor) -> Tensor:
+        return x_BLD.unflatten(-1, (self.n_heads, self.head_size)).transpose(1, 2)
+
+
+def _see_the_past(new: int, total: int, device: torch.device) -> Tensor | None:
+    """Mask for `new` queries that are the last of `total` positions; one query may see everything."""
+    if new == 1:
+        return None
+    return torch.ones(new, total, dtype=torch.bool, device=device).tril(diagonal=total - new)

@@ -1,0 +1,87 @@
+"""Section 3.1: one block, from which the encoder, the decoder and the GPT are stacked."""
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, nn
+
+from transformer.attention import MultiHeadAttention
+from transformer.cache import KVCache, Memory
+from transformer.config import ModelConfig
+from transformer.layers import FeedForward
+
+
+class Residual(nn.Module):
+    """The connection around every sub-layer: residual, dropout and layer normalisation (sections 3.1, 5.4)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(config.d_model)
+        self.dropout = nn.Dropout(config.dropout)
+        self.pre_norm = config.norm == "pre"
+
+    def forward(self, x_BLD: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
+        """(B, L, D) to (B, L, D)."""
+        if self.pre_norm:  # Departure from the paper: Xiong et al. (2020), section 3
+            return x_BLD + self.dropout(sublayer(self.norm(x_BLD)))
+        return self.norm(x_BLD + self.dropout(sublayer(x_BLD)))  # LayerNorm(x + Sublayer(x))
+
+
+class TransformerBlock(nn.Module):
+    """Self-attention, then (in a decoder) attention to the encoder, then the feed-forward network (Figure 1)."""
+
+    def __init__(self, config: ModelConfig, *, causal: bool, cross_attention: bool) -> None:
+        super().__init__()
+        self.causal = causal
+        self.self_attention = MultiHeadAttention(config)
+        self.self_residual = Residual(config)
+        self.cross_attention = MultiHeadAttention(config) if cross_attention else None
+        self.cross_residual = Residual(config) if cross_attention else None
+        self.feed_forward = FeedForward(config)
+        self.feed_forward_residual = Residual(config)
+
+    def forward(
+        self,
+        x_BLD: Tensor,
+        *,
+        mask: Tensor | None = None,
+        memory: Tensor | Memory | None = None,
+        memory_mask: Tensor | None = None,
+        cache: KVCache | None = None,
+    ) -> Tensor:
+        """(B, L, D) to (B, L, D); masks as in `MultiHeadAttention`."""
+        x_BLD = self.self_residual(x_BLD, lambda x: self.self_attention(x, mask=mask, causal=self.causal, cache=cache))
+        if self.cross_attention is not None and self.cross_residual is not None:
+            attend = self.cross_attention
+            x_BLD = self.cross_residual(x_BLD, lambda x: attend(x, memory, mask=memory_mask))
+        return self.feed_forward_residual(x_BLD, self.feed_forward)
+
+
+class Stack(nn.Module):
+    """N blocks (section 3.1), and with pre-norm the final norm that the last residual sum then lacks."""
+
+    def __init__(self, config: ModelConfig, *, causal: bool, cross_attention: bool) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            TransformerBlock(config, causal=causal, cross_attention=cross_attention) for _ in range(config.n_layers)
+        )
+        self.norm = nn.LayerNorm(config.d_model) if config.norm == "pre" else nn.Identity()
+
+    def forward(
+        self,
+        x_BLD: Tensor,
+        *,
+        mask: Tensor | None = None,
+        memory: Tensor | Sequence[Memory | None] | None = None,
+        memory_mask: Tensor | None = None,
+        caches: Sequence[KVCache] | None = None,
+    ) -> Tensor:
+        """(B, L, D) to (B, L, D). `memory` is the encoder's output, or one `Memory` per block when decoding."""
+        for i, block in enumerate(self.blocks):
+            x_BLD = block(
+                x_BLD,
+                mask=mask,
+                memory=memory if isinstance(memory, Tensor) or memory is None else memory[i],
+                memory_mask=memory_mask,
+                cache=None if caches is None else caches[i],
+            )
+        return self.norm(x_BLD)

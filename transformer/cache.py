@@ -1,0 +1,79 @@
+"""What decoding one token at a time must remember: keys and values, in memory taken once.
+
+Training passes no cache. A cache is an explicit object, so a model holds no state of its own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+class KVCache:
+    """Keys and values of one self-attention for the tokens so far, (N, H, max_len, K) each."""
+
+    def __init__(self, n: int, n_heads: int, max_len: int, head_size: int, like: Tensor) -> None:
+        self.k_NHMK = like.new_empty(n, n_heads, max_len, head_size)
+        self.v_NHMK = torch.empty_like(self.k_NHMK)
+        self.length = 0
+
+    def append(self, k_NHLK: Tensor, v_NHLK: Tensor) -> tuple[Tensor, Tensor]:
+        """Add L positions and return keys and values of all positions so far."""
+        end = self.length + k_NHLK.size(2)
+        assert end <= self.k_NHMK.size(2), f"cache of {self.k_NHMK.size(2)} positions is full"
+        self.k_NHMK[:, :, self.length : end] = k_NHLK
+        self.v_NHMK[:, :, self.length : end] = v_NHLK
+        self.length = end
+        return self.k_NHMK[:, :, :end], self.v_NHMK[:, :, :end]
+
+    def reorder(self, index_N: Tensor) -> None:
+        """Row i becomes the old row index_N[i]; only the positions in use are copied."""
+        self.k_NHMK = _take_rows(self.k_NHMK, index_N, self.length)
+        self.v_NHMK = _take_rows(self.v_NHMK, index_N, self.length)
+
+
+@dataclass
+class Memory:
+    """Keys and values of one cross-attention, (N, H, M, K) each: computed once from the encoder's output."""
+
+    k_NHMK: Tensor
+    v_NHMK: Tensor
+
+    def reorder(self, index_N: Tensor) -> None:
+        """Row i becomes the old row index_N[i]."""
+        self.k_NHMK = self.k_NHMK.index_select(0, index_N)
+        self.v_NHMK = self.v_NHMK.index_select(0, index_N)
+
+
+@dataclass
+class DecodingState:
+    """All that a model's `step` needs beside the next tokens. One row per hypothesis."""
+
+    caches: Sequence[KVCache]
+    """One per block."""
+    memories: Sequence[Memory | None]
+    """One per block; None where there is no encoder."""
+    memory_mask_NM: Tensor | None
+    """True where the source has a token."""
+
+    @property
+    def length(self) -> int:
+        """Tokens fed so far."""
+        return self.caches[0].length
+
+    def reorder(self, index_N: Tensor) -> None:
+        """Row i becomes the old row index_N[i]; rows may repeat, and there may be more or fewer than before."""
+        for cache in self.caches:
+            cache.reorder(index_N)
+        for memory in self.memories:
+            if memory is not None:
+                memory.reorder(index_N)
+        if self.memory_mask_NM is not None:
+            self.memory_mask_NM = self.memory_mask_NM.index_select(0, index_N)
+
+
+def _take_rows(x_NHMK: Tensor, index_N: Tensor, length: int) -> Tensor:
+    taken = x_NHMK.new_empty(index_N.numel(), *x_NHMK.shape[1:])
+    taken[:, :, :length] = x_NHMK[:, :, :length].index_select(0, index_N)
+    return taken

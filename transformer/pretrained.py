@@ -1,0 +1,147 @@
+"""A model is a folder: `config.json`, `model.safetensors`, `tokenizer.model` and a model card `README.md`.
+
+The names and conventions are Hugging Face's, so the hub shows such a folder and `huggingface_hub` moves it.
+Nothing is pickled.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, load_model, save_model
+from torch import Tensor
+
+from transformer.config import ModelConfig
+from transformer.model import GPT, Transformer, build
+
+FORMAT_VERSION = 1
+FILES = ("config.json", "model.safetensors", "tokenizer.model", "README.md")
+
+
+def save_pretrained(
+    folder: str | Path,
+    model: Transformer | GPT,
+    tokenizer_file: str | Path,
+    card: str,
+    languages: tuple[str, str] | None = None,
+) -> None:
+    """Write the four files; each replaces its predecessor only when it is whole, the weights last."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    about: dict[str, Any] = {"library_name": "paper-transformer", "format_version": FORMAT_VERSION}
+    if languages is not None:
+        about["source_lang"], about["target_lang"] = languages
+    about["model"] = asdict(model.config)
+    tokenizer = Path(tokenizer_file).read_bytes()
+    _replace(folder / "tokenizer.model", lambda to: to.write_bytes(tokenizer))
+    _replace(folder / "README.md", lambda to: to.write_text(card, encoding="utf-8"))
+    _replace(folder / "config.json", lambda to: to.write_text(json.dumps(about, indent=2) + "\n"))
+    _replace(folder / "model.safetensors", lambda to: save_model(model, str(to), metadata={"format": "pt"}))
+
+
+def load_pretrained(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Transformer | GPT, ModelConfig]:
+    """The model of a folder, or of a hub name such as `me/my-model`, ready to decode (eval mode).
+
+    Raises FileNotFoundError when the folder or one of its files is missing, ValueError when the files are
+    damaged, do not fit together or were written by another version.
+    """
+    folder = find_folder(folder)
+    about = read_about(folder)
+    config = _model_config(about.get("model"), folder)
+    model = build(config)
+    weights = folder / "model.safetensors"
+    try:
+        load_model(model, str(weights), device="cpu")
+    except (SafetensorError, RuntimeError) as error:
+        reason = str(error).strip().split("\n", 1)[0].rstrip(":")
+        raise ValueError(f"{weights} is damaged or belongs to another config.json: {reason}") from error
+    return model.to(device).eval(), config
+
+
+def find_folder(name: str | Path) -> Path:
+    """The local folder of a model: itself, or a download of the hub's when no such folder exists here."""
+    folder = Path(name)
+    if folder.is_dir():
+        missing = [file for file in FILES[:3] if not (folder / file).is_file()]
+        if missing:
+            raise FileNotFoundError(
+                f"{folder} is not a complete model folder: {', '.join(missing)} is missing; "
+                "training writes the folder when it ends"
+            )
+        return folder
+    if str(name).count("/") != 1 or folder.is_absolute() or str(name).startswith("."):
+        raise FileNotFoundError(f"there is no model folder {name}")
+    from huggingface_hub import snapshot_download  # only who asks the hub waits for its import
+
+    try:
+        return Path(snapshot_download(str(name), allow_patterns=list(FILES)))
+    except Exception as error:  # the hub's client raises many kinds, all of which mean: no model
+        reason = " ".join(str(error).split())[:200]
+        raise FileNotFoundError(
+            f"there is no model folder {name}, and it could not be fetched from the Hugging Face hub: {reason}"
+        ) from error
+
+
+def push_to_hub(folder: str | Path, repo_id: str, private: bool = False) -> str:
+    """Upload the four files of a model folder; returns the address of the commit."""
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    api.create_repo(repo_id, private=private, exist_ok=True)
+    return str(api.upload_folder(repo_id=repo_id, folder_path=find_folder(folder), allow_patterns=list(FILES)))
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """`config.json` of a model folder. Raises ValueError when it is damaged or of another version."""
+    path = folder / "config.json"
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from error
+    version = about.get("format_version") if isinstance(about, dict) else None
+    if version != FORMAT_VERSION:
+        raise ValueError(
+            f"{path} has format_version {version}, and this program reads {FORMAT_VERSION}; "
+            "use the version of paper-transformer that wrote it, or train again"
+        )
+    return about
+
+
+def average(files: list[Path]) -> dict[str, Tensor]:
+    """Section 6.1: the mean of the weights in several `model.safetensors`, summed in double precision."""
+    assert files, "nothing to average"
+    total: dict[str, Tensor] = {}
+    dtypes: dict[str, torch.dtype] = {}
+    for file in files:
+        for name, tensor in load_file(str(file)).items():
+            dtypes[name] = tensor.dtype
+            total[name] = total[name] + tensor.double() if name in total else tensor.double()
+    return {name: (tensor / len(files)).to(dtypes[name]) for name, tensor in total.items()}
+
+
+def _model_config(saved: Any, folder: Path) -> ModelConfig:
+    known = {field.name for field in fields(ModelConfig)}
+    if not isinstance(saved, dict) or set(saved) != known:
+        odd = sorted(set(saved) ^ known) if isinstance(saved, dict) else ["model"]
+        raise ValueError(f"{folder / 'config.json'} does not describe a model of this version: {', '.join(odd)}")
+    try:
+        return ModelConfig(**saved)
+    except TypeError as error:
+        raise ValueError(f"{folder / 'config.json'} has a value of the wrong type: {error}") from error
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Write beside `path`, flush to the disk, then rename: a crash leaves the old file or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
