@@ -17,6 +17,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from transformer.pretrained import put_weights, weights
+
 Kind = Literal["regular", "interrupted", "best"]
 
 
@@ -50,10 +52,12 @@ class Checkpoints:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._remove_unfinished()
         target = self.folder / f"{kind}-{progress.step:08d}"
+        if target.exists() and find_damage(target):
+            shutil.rmtree(target)
         if not target.exists():
             temporary = self.folder / f".{target.name}.tmp"
             temporary.mkdir()
-            _save_tensors(temporary / "model.safetensors", _weights(model))
+            _save_tensors(temporary / "model.safetensors", weights(model))
             if kind != "best":
                 _save_tensors(temporary / "optimizer.safetensors", _moments(model, optimizer))
             _write(temporary / "progress.json", json.dumps(asdict(progress), indent=2) + "\n")
@@ -98,16 +102,13 @@ class Checkpoints:
 def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
     """Put a checkpoint's weights and moments into model and optimizer; returns how far it was."""
     moments = load_file(str(path / "optimizer.safetensors"))
-    weights = load_file(str(path / "model.safetensors"))
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(weights[name])
-            prefix = f"{name}."
-            optimizer.state[parameter] = {
-                key.removeprefix(prefix): tensor.to(parameter.device)
-                for key, tensor in moments.items()
-                if key.startswith(prefix) and "." not in key.removeprefix(prefix)
-            }
+    put_weights(model, load_file(str(path / "model.safetensors")))
+    of_name: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in moments.items():
+        name, moment = key.rsplit(".", 1)
+        of_name.setdefault(name, {})[moment] = tensor
+    for name, parameter in model.named_parameters():
+        optimizer.state[parameter] = {k: tensor.to(parameter.device) for k, tensor in of_name[name].items()}
     return Progress(**json.loads((path / "progress.json").read_text()))
 
 
@@ -123,11 +124,6 @@ def find_damage(path: Path) -> str | None:
         if _sha256(path / name) != digest:
             return f"{name} is not what was written"
     return None
-
-
-def _weights(model: nn.Module) -> dict[str, Tensor]:
-    # named_parameters() gives a shared matrix once, under its first name; buffers are computed, not learned.
-    return {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
 
 
 def _moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

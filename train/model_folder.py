@@ -5,13 +5,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from configs import loader
 from train.checkpoint import Checkpoints, find_damage
 from train.config import RunConfig
 from transformer.model import build, count_parameters
-from transformer.pretrained import average, save_pretrained
+from transformer.pretrained import average, put_weights, save_pretrained
 
 
 def write_model_folder(run_dir: Path, last: int, best: bool = False, out: Path | None = None) -> str:
@@ -31,10 +29,7 @@ def write_model_folder(run_dir: Path, last: int, best: bool = False, out: Path |
             raise ValueError(f"checkpoint {path} cannot be used: {damage}; choose others with --last or --best")
     config = loader.load(RunConfig, run_dir / "config.yaml")
     model = build(config.model)
-    weights = average([path / "model.safetensors" for path in chosen])
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(weights[name])
+    put_weights(model, average([path / "model.safetensors" for path in chosen]))
     steps = [json.loads((path / "progress.json").read_text())["step"] for path in chosen]
     origin = describe(steps, best)
     card = model_card(config, count_parameters(model), origin, last_validation(run_dir))

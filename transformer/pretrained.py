@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, load_model, save_model
-from torch import Tensor
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from transformer.config import ModelConfig
 from transformer.model import GPT, Transformer, build
@@ -41,7 +41,7 @@ def save_pretrained(
     _replace(folder / "tokenizer.model", lambda to: to.write_bytes(tokenizer))
     _replace(folder / "README.md", lambda to: to.write_text(card, encoding="utf-8"))
     _replace(folder / "config.json", lambda to: to.write_text(json.dumps(about, indent=2) + "\n"))
-    _replace(folder / "model.safetensors", lambda to: save_model(model, str(to), metadata={"format": "pt"}))
+    _replace(folder / "model.safetensors", lambda to: save_file(weights(model), str(to), metadata={"format": "pt"}))
 
 
 def load_pretrained(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Transformer | GPT, ModelConfig]:
@@ -54,13 +54,30 @@ def load_pretrained(folder: str | Path, device: str | torch.device = "cpu") -> t
     about = read_about(folder)
     config = _model_config(about.get("model"), folder)
     model = build(config)
-    weights = folder / "model.safetensors"
+    file = folder / "model.safetensors"
     try:
-        load_model(model, str(weights), device="cpu")
-    except (SafetensorError, RuntimeError) as error:
-        reason = str(error).strip().split("\n", 1)[0].rstrip(":")
-        raise ValueError(f"{weights} is damaged or belongs to another config.json: {reason}") from error
+        put_weights(model, load_file(str(file)))
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f"{file} is damaged or belongs to another config.json: {error}") from error
     return model.to(device).eval(), config
+
+
+def weights(model: nn.Module) -> dict[str, Tensor]:
+    """What is learned, by name; a shared matrix once, under its first name. What is computed is not in it."""
+    return {name: parameter.detach().cpu().contiguous() for name, parameter in model.named_parameters()}
+
+
+def put_weights(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Give the model other weights. Raises ValueError where names or shapes are not the model's."""
+    parameters = dict(model.named_parameters())
+    if odd := sorted(parameters.keys() ^ tensors.keys()):
+        raise ValueError(f"it has other tensors than the model, such as {odd[0]}")
+    for name, parameter in parameters.items():
+        if parameter.shape != tensors[name].shape:
+            raise ValueError(f"{name} is {list(tensors[name].shape)} and should be {list(parameter.shape)}")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[name])
 
 
 def find_folder(name: str | Path) -> Path:
@@ -139,7 +156,10 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
     """Write beside `path`, flush to the disk, then rename: a crash leaves the old file or the new one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        temporary.touch()  # with the rights that the user's umask gives; safetensors would give none to others
+        mode = temporary.stat().st_mode
         write(temporary)
+        temporary.chmod(mode)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)

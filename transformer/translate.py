@@ -65,7 +65,7 @@ def main() -> None:
         raise ValueError(f"--n-best {args.n_best} needs a --beam of at least as many, not {translator.config.beam}")
     with open_output(args.output) as out:
         if lines or args.input:
-            write(out, translator, lines, 1, args, progress=args.output is not None)
+            write(out, translator, lines, 1, args, progress=args.output is not None and sys.stderr.isatty())
         elif sys.stdin.isatty():
             prompt(out, translator, args)
         else:
@@ -109,7 +109,7 @@ def read_stdin() -> Iterator[list[str]]:
     Raises ValueError with the number of a line that is not UTF-8, after the lines before it.
     """
     number, rest = 0, b""
-    while data := sys.stdin.buffer.read1(READ_BYTES):
+    while data := os.read(sys.stdin.fileno(), READ_BYTES):
         *complete, rest = (rest + data).split(b"\n")
         yield from _decode(complete, number)
         number += len(complete)
@@ -162,6 +162,8 @@ def open_output(path: Path | None) -> Iterator[TextIO]:
         with target.open("w", encoding="utf-8", errors="replace", newline="\n") as out:
             yield out
         return
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {target.parent} to write {target.name} into")
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         opener = gzip.open if target.suffix == ".gz" else open

@@ -1,0 +1,1 @@
+"""Text to batches: corpora, filters, tokenizer, and the ids that training reads."""

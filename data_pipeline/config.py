@@ -1,0 +1,90 @@
+"""Which text, which vocabulary, which filters."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Section 5.1: the training data and its shared vocabulary. The defaults are WMT14 English-German.
+
+    A corpus (`train`, `valid`, `test`) is one of
+
+    - `"grammar"`, `"grammar:unseen"`: the built-in corpus
+    - `"path/x.tsv"`, also .csv, .jsonl and .parquet: a table, plain, .gz or .xz; globs allowed
+    - `"folder"`, `"folder:config"`, `"folder:config:split"`: a local dataset folder
+    - `"wmt/wmt14:de-en"`, `"name:config:split"`, `"name::split"`: a data set of the Hugging Face hub
+    - `["train.en", "train.de"]`: two text files whose lines correspond, plain, .gz or .xz; globs allowed
+    - `[["a.en", "a.de"], ["b.tsv"], ["wmt/wmt14:de-en"]]`: several of these
+
+    Where no split is named, the role picks it: train, validation or test.
+    """
+
+    train: Any = "wmt/wmt14:de-en"
+    """The training corpus."""
+
+    valid: Any = None
+    """The validation corpus. None: the validation split of `train`, where that is a data set or the built-in
+    corpus; of files, `valid_pairs` are held out."""
+
+    test: Any = None
+    """The test corpus; nothing that `prepare` writes depends on it. None: the test split of `train`, where that is
+    a data set or the built-in corpus; of files, there is none."""
+
+    source_lang: str = "en"
+    """Language to translate from; names a column or a key of `translation`."""
+
+    target_lang: str = "de"
+    """Language to translate into."""
+
+    source_column: str | None = None
+    """Column of a table that holds the source. None: `translation`, else the column named after the language,
+    else (a TSV file without a header) the first column."""
+
+    target_column: str | None = None
+    """Column of a table that holds the target, found as `source_column` is (without a header: the second)."""
+
+    vocab_size: int = 37000
+    """Pieces in the vocabulary that both languages share, special ids included."""
+
+    vocab_type: Literal["bpe", "unigram"] = "bpe"
+    """SentencePiece's model: byte-pair encoding (the paper's, for English-German) or unigram."""
+
+    tokenizer_sentences: int = 2_000_000
+    """Most sentences, both languages together, that the vocabulary is learned from; beyond it, a sample."""
+
+    max_length: int | None = 256
+    """A pair is dropped where a side has more tokens than this, EOS included. None keeps every length.
+    The one filter that validation pairs pass, too."""
+
+    max_ratio: float | None = 4.0
+    """A pair is dropped where one side has more tokens than this many times the other side's, plus
+    `filters.RATIO_SLACK`. None keeps every ratio."""
+
+    drop_empty: bool = True
+    """Drop a training pair with an empty side."""
+
+    drop_duplicates: bool = True
+    """Drop a training pair that occurred before, both sides alike."""
+
+    drop_copies: bool = True
+    """Drop a training pair whose target is its source."""
+
+    valid_pairs: int = 1000
+    """Pairs held out for validation where `train` is files and `valid` is None; never more than a twentieth of the corpus."""
+
+    seed: int = 1
+    """Seed of the held-out pairs, of the vocabulary's sample and of the built-in corpus."""
+
+    grammar_pairs: int = 40_000
+    """Training pairs of the built-in corpus."""
+
+    cache_dir: str = ".cache/data"
+    """Folder for what `prepare` writes."""
+
+    def __post_init__(self) -> None:
+        lowest = {"vocab_size": 1, "tokenizer_sentences": 2, "valid_pairs": 1, "grammar_pairs": 1, "seed": 0}
+        for name, least in (lowest | {"max_length": 2, "max_ratio": 1}).items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"data.{name} is {value}; it must be at least {least}")

@@ -1,0 +1,39 @@
+"""Ids to tensors: the target is shifted once, and padding is nobody's target."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from data_pipeline.arrays import IdArray, IdWriter, ParallelIds
+from data_pipeline.collate import IGNORE, collate
+from data_pipeline.plan import NULL_ROW, Slice
+from data_pipeline.tokenizer import BOS_ID, EOS_ID, PAD_ID
+
+
+@pytest.fixture
+def ids(tmp_path: Path) -> ParallelIds:
+    for side, sentences in {
+        "x.src": [[10, 11, EOS_ID], [12, EOS_ID]],
+        "x.tgt": [[20, EOS_ID], [21, 22, EOS_ID]],
+    }.items():
+        with IdWriter(tmp_path / side, vocab_size=100) as writer:
+            writer.append(sentences)
+    return ParallelIds(IdArray(tmp_path / "x.src"), IdArray(tmp_path / "x.tgt"))
+
+
+def test_the_decoder_reads_bos_and_predicts_the_sentence_with_its_eos(ids: ParallelIds) -> None:
+    batch = collate(ids, Slice(np.array([1, 0]), src_len=4, tgt_len=3))
+    src_BM, mask_BM, tgt_BL = batch.inputs
+    assert src_BM.tolist() == [[12, EOS_ID, PAD_ID, PAD_ID], [10, 11, EOS_ID, PAD_ID]]
+    assert mask_BM.tolist() == [[True, True, False, False], [True, True, True, False]]
+    assert tgt_BL.tolist() == [[BOS_ID, 21, 22], [BOS_ID, 20, PAD_ID]]
+    assert batch.labels_BL.tolist() == [[21, 22, EOS_ID], [20, EOS_ID, IGNORE]]
+
+
+def test_a_null_row_has_a_source_to_attend_to_and_no_target(ids: ParallelIds) -> None:
+    batch = collate(ids, Slice(np.array([0, NULL_ROW]), src_len=3, tgt_len=2))
+    assert batch.inputs[1].any(dim=1).all()
+    assert (batch.labels_BL[1] == IGNORE).all()
+    assert batch.labels_BL.dtype == torch.int64

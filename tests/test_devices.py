@@ -1,0 +1,80 @@
+"""The commands people use, as processes: one rank and two make the same updates."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.test_training import SETTINGS
+
+ROOT = Path(__file__).resolve().parent.parent
+LAUNCH = [sys.executable, "-m", "accelerate.commands.launch"]
+TWO_RANKS = [*LAUNCH, "--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
+
+
+def start(command: list[str], tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    free = {k: v for k, v in os.environ.items() if k not in ("WORLD_SIZE", "RANK", "LOCAL_RANK")}
+    return subprocess.run(
+        command, cwd=ROOT, env=free | {"HOME": str(tmp_path)} | environment, capture_output=True, text=True, timeout=300
+    )
+
+
+def losses(
+    launcher: list[str], corpus: dict[str, list[str]], tmp_path: Path, name: str, *overrides: str, **environment: str
+) -> tuple[list[float], str]:
+    """Losses of a run of the real entry point, and what it printed."""
+    data = [f"data.{role}=[{','.join(files)}]" for role, files in corpus.items()]
+    where = [f"data.cache_dir={tmp_path / 'cache'}", f"run_dir={tmp_path / name}"]
+    done = start([*launcher, "train/train.py", *data, *SETTINGS, *where, *overrides], tmp_path, **environment)
+    assert done.returncode == 0, done.stderr
+    lines = map(json.loads, (tmp_path / name / "metrics.jsonl").read_text().splitlines())
+    return [line["loss"] for line in lines if "loss" in line], done.stdout
+
+
+def largest_difference(a: list[float], b: list[float]) -> float:
+    assert len(a) == len(b) > 0
+    return max(abs(x - y) for x, y in zip(a, b, strict=True))
+
+
+def test_two_ranks_make_the_updates_of_one_in_float64_whatever_the_cut(corpus: dict, tmp_path: Path) -> None:
+    exact = (
+        *("train.precision=float64", "model.dropout=0.0", "train.max_steps=50", "train.log_every=1"),
+        *("train.valid_every=1000", "train.checkpoint_every=1000"),
+    )
+    one, said = losses([sys.executable], corpus, tmp_path, "one", *exact)
+    assert "1 x cpu" in said
+    for micro in (600, 300):
+        cut = f"train.micro_tokens={micro}"
+        two, said = losses(TWO_RANKS, corpus, tmp_path, f"two-{micro}", *exact, cut, ACCELERATE_USE_CPU="true")
+        assert "2 x cpu" in said, "the launcher must have started two ranks"
+        assert f"{1200 // micro} slice(s)" in said
+        assert len(two) == 50
+        assert largest_difference(one, two) < 1e-9
+
+
+def test_two_ranks_make_the_updates_of_one_in_fp32_dropout_included(corpus: dict, tmp_path: Path) -> None:
+    single = ("train.max_steps=20", "train.log_every=1", "train.valid_every=10")
+    one, _ = losses([*LAUNCH, "--num_processes", "1"], corpus, tmp_path, "one", *single, ACCELERATE_USE_CPU="true")
+    two, said = losses(TWO_RANKS, corpus, tmp_path, "two", *single, ACCELERATE_USE_CPU="true")
+    assert "2 x cpu" in said
+    assert largest_difference(one, two) < 1e-5
+    assert (tmp_path / "two/model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["model.nrom=pre"], "Did you mean: 'norm'"),
+        (["--config", "configs/nope.yaml"], "config configs/nope.yaml does not exist"),
+        (["data.train=[no.en,no.de]"], "no.en"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_a_status(arguments: list[str], sentence: str, tmp_path: Path) -> None:
+    done = start([sys.executable, "train/train.py", f"data.cache_dir={tmp_path}", *arguments], tmp_path)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.strip().count("\n") == 0

@@ -1,0 +1,69 @@
+"""Section 5.4, against its closed form; padding takes no part; accumulation adds up."""
+
+import pytest
+import torch
+
+from data_pipeline.collate import IGNORE
+from train.loss import smoothed_cross_entropy
+from transformer.config import ModelConfig
+from transformer.model import Transformer
+
+
+def example() -> tuple[torch.Tensor, torch.Tensor]:
+    torch.manual_seed(0)
+    labels = torch.tensor([[3, 1, IGNORE], [0, IGNORE, IGNORE]])
+    return torch.randn(2, 3, 5, dtype=torch.float64, requires_grad=True), labels
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.3])
+def test_the_loss_is_the_cross_entropy_against_the_smoothed_distribution(smoothing: float) -> None:
+    logits, labels = example()
+    expected = 0.0
+    for b, l in ((0, 0), (0, 1), (1, 0)):
+        q = torch.full((5,), smoothing / 5, dtype=torch.float64)
+        q[labels[b, l]] += 1 - smoothing
+        expected -= (q * torch.log_softmax(logits[b, l], -1)).sum().item()
+    assert smoothed_cross_entropy(logits, labels, smoothing).item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_padding_has_no_gradient() -> None:
+    logits, labels = example()
+    smoothed_cross_entropy(logits, labels, 0.1).backward()
+    assert logits.grad is not None
+    assert (logits.grad[labels == IGNORE] == 0).all()
+    assert (logits.grad[labels != IGNORE] != 0).all()
+
+
+def test_a_batch_without_targets_costs_nothing_and_breaks_nothing() -> None:
+    logits, labels = example()
+    loss = smoothed_cross_entropy(logits, torch.full_like(labels, IGNORE), 0.1)
+    loss.backward()
+    assert loss.item() == 0
+    assert logits.grad is not None
+    assert (logits.grad == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_logits_are_summed_in_fp32(dtype: torch.dtype) -> None:
+    logits = torch.zeros(8, 64, 1000, dtype=dtype)
+    loss = smoothed_cross_entropy(logits, torch.zeros(8, 64, dtype=torch.long), 0.1)
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(512 * 6.907755, rel=1e-5)
+
+
+@pytest.mark.parametrize("cuts", [2, 4, 8])
+def test_accumulated_parts_give_the_gradient_of_the_whole(cuts: int) -> None:
+    torch.manual_seed(0)
+    model = Transformer(ModelConfig(vocab_size=30, d_model=16, n_layers=1, n_heads=2, d_ff=32, dropout=0.0)).double()
+    src, mask = torch.randint(4, 30, (8, 5)), torch.ones(8, 5, dtype=torch.bool)
+    labels = torch.randint(4, 30, (8, 6))
+    labels[torch.rand(8, 6) < 0.3] = IGNORE  # parts with unequal numbers of targets
+    tokens = int((labels != IGNORE).sum())
+    gradients = []
+    for parts in (1, cuts):
+        model.zero_grad()
+        for rows in torch.arange(8).chunk(parts):
+            logits = model(src[rows], mask[rows], torch.ones(len(rows), 6, dtype=torch.long))
+            (smoothed_cross_entropy(logits, labels[rows], 0.1) / tokens).backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=1e-14)

@@ -1,0 +1,266 @@
+"""What must hold of the model: section 3 of the paper, and the bugs others are known for."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from transformer.attention import MultiHeadAttention
+from transformer.block import Residual
+from transformer.config import ModelConfig
+from transformer.layers import Embedding, FeedForward, sinusoidal_positions
+from transformer.model import GPT, Transformer, build, count_parameters
+
+SMALL = ModelConfig(vocab_size=40, d_model=16, n_layers=2, n_heads=4, d_ff=32, max_len=32)
+VARIATIONS = [
+    {},
+    {"norm": "pre"},
+    {"positions": "learned"},
+    {"activation": "gelu"},
+    {"tying": "output"},
+    {"tying": "none"},
+    {"d_head": 3},
+]
+
+
+def small(**changes: object) -> Transformer:
+    """A small model in double precision without dropout."""
+    torch.manual_seed(0)
+    return Transformer(replace(SMALL, **changes)).double().eval()  # type: ignore[arg-type]
+
+
+def sources() -> tuple[Tensor, Tensor]:
+    """Three sentences of 7, 4 and 5 tokens."""
+    torch.manual_seed(1)
+    src_BM = torch.randint(4, 40, (3, 7))
+    mask_BM = torch.arange(7) < torch.tensor([[7], [4], [5]])
+    return src_BM.masked_fill(~mask_BM, 0), mask_BM
+
+
+def targets() -> Tensor:
+    torch.manual_seed(2)
+    return torch.randint(4, 40, (3, 6))
+
+
+@pytest.mark.parametrize("j", range(6))
+def test_a_target_token_moves_the_outputs_from_its_position_on_and_none_before(j: int) -> None:
+    model, tgt_BL = small(), targets()
+    before = model(*sources(), tgt_BL)
+    tgt_BL[:, j] = (tgt_BL[:, j] + 1) % 36 + 4
+    moved = (model(*sources(), tgt_BL) - before).abs().amax(dim=(0, 2))
+    assert (moved[:j] == 0).all()
+    assert (moved[j:] > 1e-9).all()
+
+
+@pytest.mark.parametrize("j", range(5))
+def test_gpt_sees_the_past_and_not_the_future(j: int) -> None:
+    torch.manual_seed(0)
+    model, tokens_BL = GPT(replace(SMALL, architecture="gpt")).double().eval(), targets()
+    before = model(tokens_BL)
+    tokens_BL[:, j] = (tokens_BL[:, j] + 1) % 36 + 4
+    moved = (model(tokens_BL) - before).abs().amax(dim=(0, 2))
+    assert (moved[:j] == 0).all()
+    assert (moved[j:] > 1e-9).all()
+
+
+def test_every_source_token_moves_every_output_in_both_directions() -> None:
+    model, (src_BM, mask_BM) = small(), sources()
+    before = model(src_BM, mask_BM, targets())
+    src_BM[0, 6] = src_BM[0, 6] % 35 + 5
+    moved = (model(src_BM, mask_BM, targets()) - before).abs().amax(dim=2)
+    assert (moved[0] > 1e-9).all()
+    assert (moved[1:] == 0).all()
+
+
+@pytest.mark.parametrize("variation", VARIATIONS, ids=str)
+def test_a_sentence_alone_gives_what_it_gives_in_a_padded_batch(variation: dict[str, object]) -> None:
+    model, (src_BM, mask_BM), tgt_BL = small(**variation), sources(), targets()
+    together = model(src_BM, mask_BM, tgt_BL)
+    for i, length in enumerate((7, 4, 5)):
+        alone = model(src_BM[i : i + 1, :length], mask_BM[i : i + 1, :length], tgt_BL[i : i + 1])
+        torch.testing.assert_close(alone[0], together[i], rtol=0, atol=1e-12)
+
+
+def test_what_stands_in_the_padding_does_not_matter() -> None:
+    model, (src_BM, mask_BM) = small(), sources()
+    before = model(src_BM, mask_BM, targets())
+    after = model(src_BM.masked_fill(~mask_BM, 9), mask_BM, targets())
+    torch.testing.assert_close(before, after, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("variation", VARIATIONS, ids=str)
+def test_decoding_step_by_step_gives_the_logits_of_training(variation: dict[str, object]) -> None:
+    model, (src_BM, mask_BM), tgt_BL = small(**variation), sources(), targets()
+    whole = model(src_BM, mask_BM, tgt_BL)
+    state = model.start(src_BM, mask_BM, max_len=6)
+    steps = torch.stack([model.step(tgt_BL[:, i], state) for i in range(6)], dim=1)
+    torch.testing.assert_close(steps, whole, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("prompt", [1, 2, 4])
+def test_gpt_prefill_and_steps_give_the_full_forward(prompt: int) -> None:
+    torch.manual_seed(0)
+    model, tokens_BL = GPT(replace(SMALL, architecture="gpt", norm="pre")).double().eval(), targets()
+    whole = model(tokens_BL)
+    state = model.start(tokens_BL[:, :prompt], max_len=6)
+    steps = torch.stack([model.step(tokens_BL[:, i], state) for i in range(prompt - 1, 6)], dim=1)
+    torch.testing.assert_close(steps, whole[:, prompt - 1 :], rtol=0, atol=1e-12)
+
+
+def test_a_cache_takes_several_tokens_at_once_after_others() -> None:
+    torch.manual_seed(0)
+    model, tokens_BL = GPT(replace(SMALL, architecture="gpt")).double().eval(), targets()
+    state = model.start(tokens_BL[:, :1], max_len=6)
+    first = model.decoder(model.embedding(tokens_BL[:, :2]), caches=state.caches)
+    rest = model.decoder(model.embedding(tokens_BL[:, 2:], start=2), caches=state.caches)
+    torch.testing.assert_close(torch.cat([first, rest], 1), model.decoder(model.embedding(tokens_BL)))
+
+
+def test_reordering_the_state_reorders_the_sentences() -> None:
+    model, (src_BM, mask_BM), tgt_BL = small(), sources(), targets()
+    state = model.start(src_BM, mask_BM, max_len=6)
+    model.step(tgt_BL[:, 0], state)
+    index_N = torch.tensor([2, 2, 0, 1, 1])  # repeats and grows
+    state.reorder(index_N)
+    grown = model.step(tgt_BL[index_N, 1], state)
+    torch.testing.assert_close(grown, model(src_BM, mask_BM, tgt_BL)[index_N, 1], rtol=0, atol=1e-12)
+    state.reorder(torch.tensor([3]))  # shrinks
+    alone = model.step(tgt_BL[[1], 2], state)
+    torch.testing.assert_close(alone, model(src_BM, mask_BM, tgt_BL)[[1], 2], rtol=0, atol=1e-12)
+
+
+def test_heads_in_parallel_equal_heads_one_by_one() -> None:
+    """Section 3.2.2: Concat(head_1, ..., head_h) W^O, each head by Eq. 1 as written."""
+    torch.manual_seed(0)
+    attention, x_LD = MultiHeadAttention(SMALL).double(), torch.randn(5, 16, dtype=torch.float64)
+    heads = []
+    for h in range(4):
+        rows = slice(4 * h, 4 * h + 4)
+        q, k, v = (
+            x_LD @ layer.weight[rows].T + layer.bias[rows]
+            for layer in (attention.query, attention.key, attention.value)
+        )
+        heads.append(torch.softmax(q @ k.T / math.sqrt(4), dim=-1) @ v)  # Eq. 1
+    expected = torch.cat(heads, dim=1) @ attention.out.weight.T + attention.out.bias
+    torch.testing.assert_close(attention(x_LD[None])[0], expected)
+
+
+def test_positions_are_the_formula_interleaved() -> None:
+    table = sinusoidal_positions(50, 16)
+    for pos in (0, 1, 7, 49):
+        for i in range(8):
+            angle = pos / 10000 ** (2 * i / 16)
+            assert table[pos, 2 * i] == pytest.approx(math.sin(angle), abs=1e-7)
+            assert table[pos, 2 * i + 1] == pytest.approx(math.cos(angle), abs=1e-7)
+
+
+def test_embeddings_are_scaled_by_the_root_of_d_model_and_positions_are_not() -> None:
+    embedding = Embedding(replace(SMALL, dropout=0.0))
+    tokens = torch.tensor([[5, 5]])
+    expected = embedding.tokens.weight[5] * 4 + sinusoidal_positions(2, 16)
+    torch.testing.assert_close(embedding(tokens)[0], expected)
+
+
+def test_feed_forward_is_eq_2() -> None:
+    feed_forward, x = FeedForward(SMALL), torch.randn(3, 16)
+    inner, outer = feed_forward.inner, feed_forward.outer
+    expected = torch.clamp(x @ inner.weight.T + inner.bias, min=0) @ outer.weight.T + outer.bias
+    torch.testing.assert_close(feed_forward(x), expected)
+
+
+def test_post_norm_is_the_default_and_pre_norm_is_the_named_departure() -> None:
+    x, double = torch.randn(2, 3, 16), lambda x: 2 * x
+    post, pre = Residual(replace(SMALL, dropout=0.0)), Residual(replace(SMALL, dropout=0.0, norm="pre"))
+    torch.testing.assert_close(post(x, double), F.layer_norm(3 * x, (16,)))
+    torch.testing.assert_close(pre(x, double), x + 2 * F.layer_norm(x, (16,)))
+    assert ModelConfig().norm == "post"
+
+
+def test_dropout_stands_on_sublayer_outputs_and_embedding_sums_only() -> None:
+    model = Transformer(SMALL)
+    sites = [name for name, module in model.named_modules() if isinstance(module, nn.Dropout)]
+    assert sum(".self_residual." in s or ".cross_residual." in s for s in sites) == 2 + 4
+    assert sum(".feed_forward_residual." in s for s in sites) == 4
+    assert [s for s in sites if "residual" not in s] == ["src_embedding.dropout", "tgt_embedding.dropout"]
+
+
+@pytest.mark.parametrize(("tying", "matrices"), [("all", 1), ("output", 2), ("none", 3)])
+def test_tying_shares_matrices(tying: str, matrices: int) -> None:
+    model = small(tying=tying)
+    weights = (model.src_embedding.tokens.weight, model.tgt_embedding.tokens.weight, model.output.weight)
+    assert len({weight.data_ptr() for weight in weights}) == matrices
+    assert count_parameters(model) == count_parameters(small()) + (matrices - 1) * 40 * 16
+
+
+def test_initialisation_is_xavier_for_matrices_and_unit_variance_for_scaled_embeddings() -> None:
+    torch.manual_seed(0)
+    config = ModelConfig(vocab_size=5000, d_model=64, n_layers=1, n_heads=4, d_ff=256)
+    model = Transformer(config)
+    assert model.output.weight.std().item() == pytest.approx(64**-0.5, rel=0.02)
+    block = model.encoder.blocks[0]
+    for linear in (block.self_attention.query, block.feed_forward.inner):
+        bound = math.sqrt(6 / (linear.in_features + linear.out_features))
+        assert linear.weight.abs().max().item() == pytest.approx(bound, rel=0.02)
+        assert (linear.bias == 0).all()
+
+
+def attention_parameters(d: int, inner: int) -> int:
+    return 3 * (d * inner + inner) + inner * d + d
+
+
+@pytest.mark.parametrize(
+    ("config", "total"),
+    [(ModelConfig(), 63_082_496), (ModelConfig(d_model=1024, n_heads=16, d_ff=4096, dropout=0.3), 214_245_376)],
+    ids=["base", "big"],
+)
+def test_parameters_of_base_and_big_are_accounted_for_layer_by_layer(config: ModelConfig, total: int) -> None:
+    with torch.device("meta"):
+        model = Transformer(config)
+    d, ff = config.d_model, config.d_ff
+    attention, feed_forward, norm = attention_parameters(d, d), d * ff + ff + ff * d + d, 2 * d
+    for block in model.encoder.blocks:
+        assert count_parameters(block) == attention + feed_forward + 2 * norm
+    for block in model.decoder.blocks:
+        assert count_parameters(block) == 2 * attention + feed_forward + 3 * norm
+    embedding = 37_000 * d
+    assert count_parameters(model.tgt_embedding) == embedding
+    assert count_parameters(model) == total
+    assert total == embedding + 6 * (3 * attention + 2 * feed_forward + 5 * norm)
+
+
+def test_parameters_of_a_gpt_are_accounted_for() -> None:
+    config = replace(SMALL, architecture="gpt", norm="pre", positions="learned")
+    block = attention_parameters(16, 16) + (16 * 32 + 32 + 32 * 16 + 16) + 2 * 32
+    model = build(config)
+    assert isinstance(model, GPT)
+    assert count_parameters(model) == 40 * 16 + 32 * 16 + 2 * block + 32
+
+
+@pytest.mark.parametrize("variation", VARIATIONS, ids=str)
+def test_every_parameter_learns(variation: dict[str, object]) -> None:
+    model = small(**variation)
+    model(*sources(), targets()).square().sum().backward()
+    still = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert [n for n in still if not n.endswith("key.bias")] == []  # a key's bias moves every score of a row alike
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"d_model": 15, "n_heads": 3}, "is odd"),
+        ({"n_heads": 3}, "cannot be shared equally"),
+        ({"dropout": 1.0}, "dropout is 1.0"),
+        ({"n_layers": 0}, "must be at least 1"),
+    ],
+)
+def test_numbers_that_make_no_model_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(SMALL, **changes)  # type: ignore[arg-type]
+
+
+def test_a_sequence_longer_than_the_model_takes_is_refused() -> None:
+    with pytest.raises(ValueError, match="33 tokens is longer than model.max_len 32"):
+        small().encode(torch.ones(1, 33, dtype=torch.long), torch.ones(1, 33, dtype=torch.bool))

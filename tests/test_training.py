@@ -1,0 +1,221 @@
+"""The loop, on a small corpus: it learns, continues exactly, refuses what would spoil a run, ends cleanly."""
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from safetensors.torch import load_file
+
+from configs import loader
+from evaluate.translator import Translator
+from train import loop
+from train.checkpoint import Checkpoints
+from train.config import RunConfig
+from train.model_folder import write_model_folder
+from train.run_folder import exclusive
+
+SETTINGS = [
+    "model.d_model=32", "model.n_layers=1", "model.n_heads=2", "model.d_ff=64", "data.vocab_size=340",
+    "data.max_length=64", "train.tokens_per_update=2048", "train.bricks=2", "train.warmup_steps=30",
+    "train.max_steps=12", "train.log_every=1", "train.valid_every=4", "train.valid_bleu_sentences=5",
+    "train.checkpoint_every=4", "train.keep_checkpoints=2", "train.average_last=2", "train.log_with=none",
+    "train.threads=1",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _fresh_accelerate() -> Iterator[None]:
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def config(corpus: dict[str, list[str]], cache: Path) -> RunConfig:
+    return make_config(corpus, cache)
+
+
+def make_config(corpus: dict[str, list[str]], cache: Path, *overrides: str) -> RunConfig:
+    data = [f"data.{role}=[{','.join(files)}]" for role, files in corpus.items()]
+    return loader.load(RunConfig, None, [*data, f"data.cache_dir={cache}", *SETTINGS, *overrides])
+
+
+def run(config: RunConfig, folder: Path) -> list[dict]:
+    AcceleratorState._reset_state(reset_partial_state=True)
+    loop.train(config, folder)
+    return metrics(folder)
+
+
+def metrics(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def finished(corpus: dict[str, list[str]], cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 12 updates, undisturbed."""
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    AcceleratorState._reset_state(reset_partial_state=True)
+    loop.train(make_config(corpus, cache), folder)
+    return folder
+
+
+def test_a_run_leaves_a_model_folder_that_translates(finished: Path) -> None:
+    files = {"config.json", "model.safetensors", "tokenizer.model", "README.md", "config.yaml", "metrics.jsonl"}
+    assert files <= {path.name for path in finished.iterdir()}
+    translations = Translator.from_pretrained(finished)(["one two.", "", "three."])
+    assert len(translations) == 3
+    assert translations[1] == ""
+
+
+def test_the_loss_falls_and_every_update_is_logged_once(finished: Path) -> None:
+    losses = [line["loss"] for line in metrics(finished) if "loss" in line]
+    assert len(losses) == 12
+    assert losses[-1] < losses[0] - 0.3
+    assert [line["step"] for line in metrics(finished) if "valid_loss" in line] == [4, 8, 12]
+
+
+def test_the_model_folder_holds_the_mean_of_the_last_checkpoints(finished: Path) -> None:
+    parts = [load_file(path / "model.safetensors") for path in Checkpoints(finished / "checkpoints").regular()]
+    assert len(parts) == 2
+    folder = Translator.from_pretrained(finished).model.state_dict()
+    for name, tensor in parts[0].items():
+        torch.testing.assert_close(folder[name], (tensor + parts[1][name]) / 2)
+    assert "mean of the weights after updates 8, 12" in (finished / "README.md").read_text()
+
+
+def test_the_model_can_be_made_again_from_other_checkpoints(finished: Path, tmp_path: Path) -> None:
+    write_model_folder(finished, last=1, out=tmp_path / "last")
+    write_model_folder(finished, last=1, best=True, out=tmp_path / "best")
+    last = load_file(finished / "checkpoints/regular-00000012/model.safetensors")
+    loaded = Translator.from_pretrained(tmp_path / "last").model.state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in last.items())
+    assert Translator.from_pretrained(tmp_path / "best")(["one."]) is not None
+
+
+def test_the_same_run_twice_is_the_same_to_the_bit(finished: Path, config: RunConfig, tmp_path: Path) -> None:
+    run(config, tmp_path / "again")
+    assert (tmp_path / "again/metrics.jsonl").read_bytes() == (finished / "metrics.jsonl").read_bytes()
+    assert (tmp_path / "again/model.safetensors").read_bytes() == (finished / "model.safetensors").read_bytes()
+
+
+def test_a_continued_run_equals_an_uninterrupted_one(finished: Path, corpus: dict, cache: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "continued"
+    run(make_config(corpus, cache, "train.max_steps=4"), folder)
+    with (folder / "metrics.jsonl").open("a") as file:  # a run that was killed after it had logged more
+        file.write('{"step": 5, "loss": 1.0}\n{"step": 6, "lo')
+    run(make_config(corpus, cache), folder)
+    assert (folder / "metrics.jsonl").read_bytes() == (finished / "metrics.jsonl").read_bytes()
+    for file in ("model.safetensors", "optimizer.safetensors"):
+        last = "checkpoints/regular-00000012"
+        assert (folder / last / file).read_bytes() == (finished / last / file).read_bytes()
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_continued(
+    finished: Path, config: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(finished, folder)
+    weights = folder / "checkpoints/regular-00000012/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    run(config, folder)
+    assert "regular-00000012 is passed over: model.safetensors is not what was written" in capsys.readouterr().err
+    assert (folder / "metrics.jsonl").read_bytes() == (finished / "metrics.jsonl").read_bytes()
+
+
+def test_a_finished_run_started_again_changes_nothing(finished: Path, config: RunConfig) -> None:
+    before = (finished / "metrics.jsonl").read_bytes(), (finished / "model.safetensors").read_bytes()
+    run(config, finished)
+    assert ((finished / "metrics.jsonl").read_bytes(), (finished / "model.safetensors").read_bytes()) == before
+
+
+def test_ctrl_c_saves_at_the_next_update_and_the_same_command_continues(
+    finished: Path, config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, learn = tmp_path / "interrupted", loop.Run._learn
+
+    def interrupt(self: loop.Run, update: loop.Update, *rest: object) -> tuple[float, bool]:
+        if update.step == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        return learn(self, update, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop.Run, "_learn", interrupt)
+    run(config, folder)
+    assert [p.name for p in sorted((folder / "checkpoints").iterdir())] == [
+        "best-00000004", "interrupted-00000006", "regular-00000004",
+    ]  # fmt: skip
+    assert not (folder / "model.safetensors").exists()
+    monkeypatch.setattr(loop.Run, "_learn", learn)
+    run(config, folder)
+    assert (folder / "metrics.jsonl").read_bytes() == (finished / "metrics.jsonl").read_bytes()
+    assert (folder / "model.safetensors").read_bytes() == (finished / "model.safetensors").read_bytes()
+    assert not list((folder / "checkpoints").glob("interrupted-*"))
+
+
+def test_other_settings_in_the_same_folder_are_refused_and_listed(finished: Path, corpus: dict, cache: Path) -> None:
+    other = make_config(corpus, cache, "model.dropout=0.2", "train.seed=7")
+    with pytest.raises(ValueError, match=r"model\.dropout was 0\.1 and is 0\.2; train\.seed was 1 and is 7"):
+        run(other, finished)
+
+
+def test_more_steps_and_other_logging_are_accepted(finished: Path, corpus: dict, cache: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "longer"
+    shutil.copytree(finished, folder)
+    lines = run(make_config(corpus, cache, "train.max_steps=14", "train.log_every=7"), folder)
+    assert [line["step"] for line in lines if "loss" in line] == [*range(1, 13), 14]
+
+
+def test_two_processes_never_write_one_run_folder(finished: Path, config: RunConfig) -> None:
+    with (
+        exclusive(finished / ".lock", wait=False),
+        pytest.raises(ValueError, match="another process is training in"),
+    ):
+        run(config, finished)
+
+
+def test_dropout_and_order_come_from_the_seed(finished: Path, corpus: dict, cache: Path, tmp_path: Path) -> None:
+    lines = run(make_config(corpus, cache, "train.seed=2", "train.max_steps=2"), tmp_path / "other")
+    assert lines[0]["loss"] != metrics(finished)[0]["loss"]
+
+
+@pytest.mark.parametrize("precision", ["bf16", "float64"])
+def test_other_precisions_learn_the_same(
+    finished: Path, corpus: dict, cache: Path, tmp_path: Path, precision: str
+) -> None:
+    config = make_config(corpus, cache, f"train.precision={precision}", "train.max_steps=4")
+    lines = run(config, tmp_path / precision)
+    assert lines[3]["loss"] == pytest.approx(metrics(finished)[3]["loss"], rel=0.02)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_before_it_reaches_the_weights(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backward = loop.Run._backward
+    monkeypatch.setattr(loop.Run, "_backward", lambda *a, **k: backward(*a, **k) * float("nan"))
+    with pytest.raises(ValueError, match="the loss of update 1 is nan; .* lower train.lr_scale"):
+        run(config, tmp_path / "nan")
+
+
+def test_a_world_size_that_accelerate_does_not_see_is_refused(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="WORLD_SIZE is 2, but accelerate sees 1 process"):
+        run(config, tmp_path / "alone")
+
+
+def test_a_model_too_short_for_the_data_is_refused(corpus: dict, cache: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"the longest training sentence has \d+ tokens, and model.max_len is 8"):
+        run(make_config(corpus, cache, "model.max_len=8"), tmp_path / "short")

@@ -1,0 +1,188 @@
+"""python -m transformer.translate, end to end on a tiny model with random weights."""
+
+import gzip
+import json
+import os
+import pty
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from evaluate.config import DecodeConfig
+from evaluate.translator import Translator
+from tests.tiny_model import TEXT, make_folder
+from transformer import translate
+
+ROOT = Path(__file__).resolve().parent.parent
+OPTIONS = ["--beam", "2", "--max-extra", "4"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_folder(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def translator(folder: Path) -> Translator:
+    return Translator.from_pretrained(folder, DecodeConfig(beam=2, max_extra=4), "cpu")
+
+
+def command(folder: Path, *args: str) -> list[str]:
+    return [sys.executable, "-m", "transformer.translate", "--model", str(folder), *OPTIONS, *args]
+
+
+def run_process(
+    folder: Path, *args: str, stdin: bytes = b"", lang: str = "C.UTF-8"
+) -> subprocess.CompletedProcess[bytes]:
+    env = {**os.environ, "LC_ALL": lang, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command(folder, *args), input=stdin, capture_output=True, cwd=ROOT, env=env, timeout=120)
+
+
+def run_here(
+    folder: Path, *args: str, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> bytes:
+    """The same without a new process: faster."""
+    monkeypatch.setattr(sys, "argv", ["translate", "--model", str(folder), *OPTIONS, *args])
+    with open(1, "w", closefd=False) as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        translate.main()
+    return capfdbinary.readouterr().out
+
+
+def test_sentences_on_the_command_line(folder, translator, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+    out = run_here(folder, TEXT[0], "", TEXT[1], monkeypatch=monkeypatch, capfdbinary=capfdbinary)
+    assert out.decode() == "".join(f"{line}\n" for line in translator([TEXT[0], "", TEXT[1]]))
+
+
+def test_standard_input_keeps_every_line_and_is_utf8_in_any_locale(folder: Path, translator: Translator) -> None:
+    lines = [TEXT[0], "", "Größe\u2028„zwei“", "  ", TEXT[1]]  # U+2028 ends no line
+    done = run_process(folder, stdin="\r\n".join(lines).encode(), lang="C")  # nor is the last one ended
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode().split("\n") == [*translator(lines), ""]
+
+
+def test_standard_input_is_translated_as_it_arrives(folder: Path) -> None:
+    with subprocess.Popen(
+        command(folder), stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, bufsize=0
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"one\n")
+        assert process.stdout.readline().endswith(b"\n")  # before the input has ended
+        process.stdin.write(b"two")
+        process.stdin.close()
+        assert len(process.stdout.read().splitlines()) == 1
+
+
+def test_a_wrong_byte_is_reported_with_its_line_after_the_lines_before_it(folder: Path, translator: Translator) -> None:
+    done = run_process(folder, stdin=b"one\ntwo\nthr\xffee\nfour\n")
+    assert done.returncode == 2
+    assert done.stdout.decode().split("\n") == [*translator(["one", "two"]), ""]
+    assert done.stderr.decode().splitlines()[-1] == (
+        "error: standard input, line 3: byte 0xff is not UTF-8: convert it"
+    )
+
+
+def test_a_reader_that_leaves_is_no_error(folder: Path) -> None:
+    with subprocess.Popen(
+        command(folder, TEXT[0]), stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_file_to_file(folder, translator, tmp_path, packed, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+    lines = [*TEXT, "", "Haus"]
+    source, target = tmp_path / ("in.txt" + ".gz" * packed), tmp_path / ("out.txt" + ".gz" * packed)
+    text = "\n".join(lines) + "\n"
+    source.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
+    out = run_here(
+        folder, "--input", str(source), "--output", str(target), monkeypatch=monkeypatch, capfdbinary=capfdbinary
+    )
+    written = gzip.decompress(target.read_bytes()) if packed else target.read_bytes()
+    assert out == b""
+    assert written.decode().split("\n") == [*translator(lines), ""]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([source.name, target.name])
+
+
+def test_a_failure_leaves_the_old_output_and_no_other_file(folder, tmp_path, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "in.txt").write_text("fine\n" + "x " * 100 + "\n")
+    (tmp_path / "out.txt").write_text("old\n")
+    args = ["--input", str(tmp_path / "in.txt"), "--output", str(tmp_path / "out.txt")]
+    with pytest.raises(ValueError, match=r"line 2 has \d+ tokens"):
+        run_here(folder, *args, monkeypatch=monkeypatch, capfdbinary=capfdbinary)
+    assert (tmp_path / "out.txt").read_text() == "old\n"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_an_output_that_is_a_device_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    with translate.open_output(tmp_path / "pipe") as out:
+        out.write("text\n")
+    assert os.read(reader, 100) == b"text\n"
+    os.close(reader)
+
+
+def test_n_best_gives_line_number_score_and_text(folder, translator, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+    out = run_here(folder, "--n-best", "2", TEXT[0], "", monkeypatch=monkeypatch, capfdbinary=capfdbinary)
+    expected = translator.translate([TEXT[0], ""], n_best=2)
+    rows = [line.split("\t", 2) for line in out.decode().removesuffix("\n").split("\n")]
+    assert rows == [[str(i), f"{t.score:.4f}", t.text] for i, best in enumerate(expected, 1) for t in best]
+
+
+def test_json_gives_one_object_a_line_with_scores(folder, translator, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+    lines = [TEXT[3], "", "Größe"]
+    out = run_here(folder, "--json", "--n-best", "2", *lines, monkeypatch=monkeypatch, capfdbinary=capfdbinary)
+    objects = [json.loads(line) for line in out.decode().removesuffix("\n").split("\n")]
+    assert [o["source"] for o in objects] == lines
+    for found, best in zip(objects, translator.translate(lines, n_best=2), strict=True):
+        assert found["translations"] == [{"text": t.text, "score": t.score, "log_prob": t.log_prob} for t in best]
+
+
+def test_settings_of_the_run_are_the_defaults(folder, tmp_path, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+    run = make_folder(tmp_path / "run")
+    (run / "config.yaml").write_text("decode: {alpha: 0.0, max_extra: 3}\n")
+    monkeypatch.setattr(sys, "argv", ["translate", "--model", str(run), "--beam", "2", "--json", "Haus"])
+    with open(1, "w", closefd=False) as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        translate.main()
+    best = json.loads(capfdbinary.readouterr().out)["translations"][0]
+    assert best["score"] == best["log_prob"]  # alpha 0
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--n-best", "3", "x"], "--n-best 3 needs a --beam of at least as many, not 2"),
+        (["--alpha", "-1", "x"], "decode.alpha is -1.0"),
+        (["--input", "nowhere.txt"], "No such file"),
+        (["--output", "nowhere/out.txt", "x"], "there is no folder"),
+    ],
+)
+def test_mistakes_are_explained(folder, args, message, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises((ValueError, OSError), match=message):
+        run_here(folder, *args, monkeypatch=monkeypatch, capfdbinary=capfdbinary)
+
+
+def test_a_person_at_a_prompt_survives_a_bad_line_and_ends_with_ctrl_d(folder: Path, translator: Translator) -> None:
+    person, terminal = pty.openpty()
+    with subprocess.Popen(
+        command(folder), stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+    ) as process:
+        os.close(terminal)
+        os.write(person, b"Haus\n" + b"x " * 60 + b"\nBuch\n")
+        time.sleep(0.1)
+        os.write(person, b"\x04")
+        out, err = process.communicate(timeout=120)
+    os.close(person)
+    assert process.returncode == 0
+    assert out.decode().split("\n") == [*translator(["Haus", "Buch"]), ""]
+    assert err.decode().count("> ") == 4
+    assert "error: line 2 has" in err.decode()

@@ -1,0 +1,32 @@
+"""A model folder small enough for every test: random weights, a vocabulary of bytes and a few letters."""
+
+from pathlib import Path
+
+import torch
+
+from data_pipeline.tokenizer import train_tokenizer
+from transformer.config import ModelConfig
+from transformer.model import Transformer
+from transformer.pretrained import save_pretrained
+
+torch.set_num_threads(1)  # tests share the cores: threads that wait for one another would only be slower
+
+TEXT = [
+    "The cat sees the small house.",
+    "A dog buys an old book, and it is heavy.",
+    "We read the letter because she wrote it.",
+    "Der Hund kauft ein altes Buch, und es ist schwer.",
+    "Die Katze sieht das kleine Haus.",
+]
+
+
+def make_folder(folder: Path, max_len: int = 40) -> Path:
+    """Write a Transformer with random weights, always the same, and its tokenizer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = train_tokenizer(iter(TEXT), folder / "tokenizer.model", vocab_size=320)
+    torch.manual_seed(0)
+    config = ModelConfig(
+        vocab_size=tokenizer.vocab_size, d_model=16, n_layers=1, n_heads=2, d_ff=32, dropout=0.1, max_len=max_len
+    )
+    save_pretrained(folder, Transformer(config), folder / "tokenizer.model", "A test.", languages=("en", "de"))
+    return folder
