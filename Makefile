@@ -27,7 +27,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@touch $@
 
 demo: install
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m train.demo
+	$(BIN)/python -m train.demo
 
 lint: install
 	$(BIN)/ruff check $(CODE)

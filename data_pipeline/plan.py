@@ -61,7 +61,7 @@ class Plan:
 
     Args:
         src_lengths, tgt_lengths: tokens of every sentence pair, EOS included.
-        tokens_per_update: about this many source and as many target tokens form an update; no more.
+        tokens_per_update: about this many source and as many target tokens form an update, padding not counted.
         bricks: how many bricks share an update (part of the recipe, not of the hardware).
         shapes: at most this many boxes, and one more that takes what is left of the others.
 
@@ -81,12 +81,12 @@ class Plan:
         assert len(src_lengths) == len(tgt_lengths) > 0
         self.src_lengths, self.tgt_lengths = src_lengths.astype(np.int64), tgt_lengths.astype(np.int64)
         self.bricks_per_update, self.seed = bricks, seed
-        self.brick_tokens = tokens_per_update // bricks
-        self._refuse_too_long()
         self.boxes = derive_boxes(self.src_lengths, self.tgt_lengths, shapes)
+        self.brick_positions = self._fit_bricks(tokens_per_update / bricks)
+        self._refuse_too_long()
         self._next_box = [_next_container(self.boxes, i) for i in range(len(self.boxes))]
-        self.bricks_per_epoch = len(self._bricks(0))
-        self.updates_per_epoch = -(-self.bricks_per_epoch // bricks)
+        self.bricks_of_box = self._count_bricks()
+        self.updates_per_epoch = -(-sum(self.bricks_of_box) // bricks)
         self._epoch = lru_cache(maxsize=1)(self._shuffled_bricks)
 
     def update(self, step: int) -> Update:
@@ -100,34 +100,57 @@ class Plan:
 
     def rows_of(self, box: Box) -> int:
         """Rows of a brick of this box."""
-        longest = max(box.src_len, box.tgt_len)
-        return ROW_MULTIPLE * (self.brick_tokens // (ROW_MULTIPLE * longest))
+        return int(_rows(box, np.int64(self.brick_positions)))
 
     def padding(self) -> float:
         """Share of an epoch's token positions, both sides together, that hold no token."""
-        positions = sum(len(b.rows) * (b.src_len + b.tgt_len) for b in self._bricks(0))
+        positions = sum(
+            bricks * self.rows_of(box) * (box.src_len + box.tgt_len)
+            for bricks, box in zip(self.bricks_of_box, self.boxes, strict=True)
+        )
         return 1 - int(self.src_lengths.sum() + self.tgt_lengths.sum()) / positions
 
     def largest_slice(self, slices: int) -> int:
         """Token positions on the longer side of the largest slice when each brick is cut into `slices`."""
         return max(self.rows_of(box) // slices * max(box.src_len, box.tgt_len) for box in self.boxes)
 
+    def _fit_bricks(self, tokens: float) -> int:
+        """Positions of a brick on its longer side, so that it holds `tokens` tokens a side in the mean."""
+        total = int(self.src_lengths.sum() + self.tgt_lengths.sum()) / 2
+        sizes = ROW_MULTIPLE * np.arange(1, 4 * max(1, int(tokens)) // ROW_MULTIPLE + 2)
+        bricks = np.zeros(len(sizes))
+        for box in self.boxes:
+            bricks += len(box.members) / np.maximum(ROW_MULTIPLE, _rows(box, sizes))
+        return int(sizes[np.abs(total / bricks - tokens).argmin()])
+
     def _refuse_too_long(self) -> None:
         longest = np.maximum(self.src_lengths, self.tgt_lengths)
-        limit = self.brick_tokens // ROW_MULTIPLE
+        limit = self.brick_positions // ROW_MULTIPLE
         if longest.max() > limit:
             row = int(longest.argmax())
             raise ValueError(
                 f"training pair {row} (counted from 0, after filtering) has {longest[row]} tokens, but with "
-                f"{self.brick_tokens} tokens to a brick (train.tokens_per_update / train.bricks) it may have {limit}: "
+                f"{self.brick_positions} positions to a brick (train.tokens_per_update / train.bricks, and padding) it "
+                f"may have {limit}: "
                 f"lower data.max_length to {limit}, raise train.tokens_per_update or lower train.bricks"
             )
+
+    def _count_bricks(self) -> list[int]:
+        """Bricks of each box in an epoch; every epoch has as many, for `_bricks` moves on equally many rows."""
+        waiting = [len(box.members) for box in self.boxes]
+        counts = []
+        for i, box in enumerate(self.boxes):
+            full, rest = divmod(waiting[i], self.rows_of(box))
+            following = self._next_box[i]
+            if following is not None:
+                waiting[following] += rest
+            counts.append(full + (following is None and rest > 0))
+        return counts
 
     def _bricks(self, epoch: int) -> list[Slice]:
         """Every sentence of the corpus once, in bricks, box after box.
 
-        What does not fill a brick of its box moves on to a larger box; how much that is does not depend on
-        the epoch, so every epoch has the same number of bricks.
+        What does not fill a brick of its box moves on to a larger one; what is left of the largest is filled up.
         """
         incoming: list[list[Ints]] = [[] for _ in self.boxes]
         bricks = []
@@ -181,8 +204,8 @@ def choose_cut(plan: Plan, world: int, micro_tokens: int | None) -> Cut:
             return Cut(slices, world)
     if plan.bricks_per_update * ROW_MULTIPLE < world:
         raise ValueError(
-            f"an update of {plan.bricks_per_update} bricks gives work to at most {plan.bricks_per_update * ROW_MULTIPLE} "
-            f"devices, not {world}: raise train.bricks or use fewer devices"
+            f"an update of {plan.bricks_per_update} bricks gives work to at most "
+            f"{plan.bricks_per_update * ROW_MULTIPLE} devices, not {world}: raise train.bricks or use fewer devices"
         )
     raise ValueError(
         f"train.micro_tokens {micro_tokens} is too small for this data: "
@@ -195,21 +218,33 @@ def derive_boxes(src_lengths: Ints, tgt_lengths: Ints, shapes: int) -> list[Box]
 
     The rectangle of all lengths is split, again and again, where a split saves the most padding.
     """
-    regions = [np.arange(len(src_lengths))]
-    splits = [_best_split(src_lengths, tgt_lengths, regions[0])]
+    base = int(tgt_lengths.max()) + 1
+    code = src_lengths * base + tgt_lengths
+    occurs = np.bincount(code)
+    pairs = np.flatnonzero(occurs)
+    cells = Cells(pairs // base, pairs % base, occurs[pairs])  # far fewer than sentences
+    regions = [np.arange(len(pairs))]
+    splits = [_best_split(cells, regions[0])]
     while len(regions) < shapes:
         best = max(range(len(regions)), key=lambda i: splits[i][0])
         saved, is_target, cut = splits[best]
         if saved <= 0:
             break
-        rows = regions.pop(best)
+        region = regions.pop(best)
         splits.pop(best)
-        low = (tgt_lengths if is_target else src_lengths)[rows] <= cut
-        for part in (rows[low], rows[~low]):
+        low = (cells.tgt if is_target else cells.src)[region] <= cut
+        for part in (region[low], region[~low]):
             regions.append(part)
-            splits.append(_best_split(src_lengths, tgt_lengths, part))
-    boxes = [Box(int(src_lengths[r].max()), int(tgt_lengths[r].max()), r) for r in regions]
-    boxes.sort(key=lambda box: (box.src_len + box.tgt_len, box.src_len))
+            splits.append(_best_split(cells, part))
+    regions.sort(key=lambda r: (cells.src[r].max() + cells.tgt[r].max(), cells.src[r].max()))
+    region_of_code = np.zeros(len(occurs), np.uint16)
+    for i, region in enumerate(regions):
+        region_of_code[pairs[region]] = i
+    by_region = np.argsort(region_of_code[code], kind="stable")
+    members = np.split(by_region, np.cumsum([cells.count[region].sum() for region in regions])[:-1])
+    boxes = [
+        Box(int(cells.src[r].max()), int(cells.tgt[r].max()), rows) for r, rows in zip(regions, members, strict=True)
+    ]
     everything = Box(int(src_lengths.max()), int(tgt_lengths.max()), np.empty(0, np.int64))
     return boxes if boxes[-1].contains(everything) else [*boxes, everything]
 
@@ -243,23 +278,35 @@ def permutation(n: int, *parts: int | str) -> Ints:
     return np.argsort(np.random.Philox(key=key(*parts)).random_raw(n), kind="stable")
 
 
+def _rows(box: Box, positions: Ints | np.int64) -> Ints | np.int64:
+    return ROW_MULTIPLE * (positions // (ROW_MULTIPLE * max(box.src_len, box.tgt_len)))
+
+
 def _next_container(boxes: list[Box], i: int) -> int | None:
     return next((j for j in range(i + 1, len(boxes)) if boxes[j].contains(boxes[i])), None)
 
 
-def _best_split(src_lengths: Ints, tgt_lengths: Ints, rows: Ints) -> tuple[int, bool, int]:
+@dataclass(frozen=True)
+class Cells:
+    """The pairs of lengths that occur, and how many sentences have each."""
+
+    src: Ints
+    tgt: Ints
+    count: Ints
+
+
+def _best_split(cells: Cells, region: Ints) -> tuple[int, bool, int]:
     """(positions saved, split by target length?, longest length of the lower part) of a region's best split."""
-    sides = (src_lengths[rows], tgt_lengths[rows])
+    sides, count = (cells.src[region], cells.tgt[region]), cells.count[region]
     best = (0, False, 0)
     for is_target in (False, True):
-        along, across = sides[is_target], sides[not is_target]
-        n = np.bincount(along)  # sentences of each length
-        widest = np.zeros(len(n), np.int64)  # their longest other side
-        np.maximum.at(widest, along, across)
-        lengths = np.flatnonzero(n)
-        n, widest = n[lengths].cumsum(), widest[lengths]
-        upper = np.maximum.accumulate(widest[::-1])[::-1]
+        lengths, at = np.unique(sides[is_target], return_inverse=True)
+        n, widest = np.zeros((2, len(lengths)), np.int64)
+        np.add.at(n, at, count)  # sentences of each length
+        np.maximum.at(widest, at, sides[not is_target])  # their longest other side
+        n = n.cumsum()
         lower = np.maximum.accumulate(widest)
+        upper = np.maximum.accumulate(widest[::-1])[::-1]
         whole = n[-1] * (lengths[-1] + lower[-1])
         parts = n[:-1] * (lengths[:-1] + lower[:-1]) + (n[-1] - n[:-1]) * (lengths[-1] + upper[1:])
         if len(parts) and whole - parts.min() > best[0]:

@@ -1,5 +1,7 @@
 """Idea: an update is a pure function of (lengths, seed, step); the hardware only cuts it."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -44,7 +46,7 @@ def test_every_epoch_has_the_same_number_of_bricks_in_another_order() -> None:
     plan = make()
     epochs = [rows_of_epoch(plan, e) for e in range(4)]
     assert len({len(rows) for rows in epochs}) == 1
-    assert all(a != b for a, b in zip(epochs, epochs[1:], strict=False))
+    assert all(a != b for a, b in pairwise(epochs))
 
 
 def test_an_update_depends_on_seed_and_step_alone() -> None:
@@ -58,7 +60,15 @@ def test_an_update_depends_on_seed_and_step_alone() -> None:
     assert rows_of_epoch(plan, 0) != rows_of_epoch(other, 0)
 
 
-def test_a_sentence_fits_the_shape_of_its_brick_and_the_budget_holds() -> None:
+@pytest.mark.parametrize("tokens", [2048, 4096, 25_000])
+@pytest.mark.parametrize("shapes", [24, 96])
+def test_an_update_holds_about_the_stated_tokens_without_its_padding(tokens: int, shapes: int) -> None:
+    plan = make(29_000, tokens_per_update=tokens, shapes=shapes)
+    updates = [plan.update(k) for k in range(plan.updates_per_epoch - 1)]
+    assert np.mean([u.src_tokens + u.tgt_tokens for u in updates]) / 2 == pytest.approx(tokens, rel=0.05)
+
+
+def test_a_sentence_fits_the_shape_of_its_brick_and_the_brick_its_size() -> None:
     plan = make()
     src, tgt = lengths()
     for k in range(plan.updates_per_epoch):
@@ -68,9 +78,7 @@ def test_a_sentence_fits_the_shape_of_its_brick_and_the_budget_holds() -> None:
             assert src[rows].max(initial=0) <= brick.src_len
             assert tgt[rows].max(initial=0) <= brick.tgt_len
             assert len(brick.rows) % 8 == 0
-            assert len(brick.rows) * max(brick.src_len, brick.tgt_len) <= 4096 // 4
-        assert update.src_tokens <= 4096
-        assert update.tgt_tokens <= 4096
+            assert len(brick.rows) * max(brick.src_len, brick.tgt_len) <= plan.brick_positions
 
 
 def test_token_counts_are_those_of_the_sentences() -> None:
@@ -119,8 +127,8 @@ def test_the_cut_is_the_coarsest_that_fits_and_gives_everyone_work() -> None:
     assert choose_cut(plan, 1, None).slices == 1
     assert choose_cut(plan, 8, None).slices == 2
     assert choose_cut(plan, 32, None).slices == 8
-    assert choose_cut(plan, 1, 600).slices == 2
-    assert choose_cut(plan, 1, 300).slices == 4
+    assert choose_cut(plan, 1, plan.brick_positions // 2).slices == 2
+    assert choose_cut(plan, 1, plan.brick_positions // 4).slices == 4
 
 
 def test_a_cut_that_cannot_be_is_refused() -> None:
@@ -133,7 +141,7 @@ def test_a_cut_that_cannot_be_is_refused() -> None:
 def test_a_sentence_too_long_for_a_brick_is_refused_by_its_number() -> None:
     src, tgt = lengths(50)
     src[17] = 200
-    with pytest.raises(ValueError, match=r"pair 17 .* has 200 tokens.* lower data\.max_length to 128"):
+    with pytest.raises(ValueError, match=r"pair 17 .* has 200 tokens.* lower data\.max_length to \d+"):
         Plan(src, tgt, tokens_per_update=4096, bricks=4, shapes=24, seed=1)
 
 
@@ -158,3 +166,13 @@ def test_evaluation_covers_every_sentence_once_in_bounded_batches() -> None:
 def test_keys_and_permutations_are_the_same_on_every_machine() -> None:
     assert key(1, 2, "bricks") == 0x3DC10866BD50B198B9C847510728FF1F
     assert permutation(8, 1, 2).tolist() == [5, 6, 3, 1, 2, 4, 0, 7]
+
+
+@pytest.mark.parametrize("n", [1, 7, 500, 3000])
+def test_padding_and_updates_of_an_epoch_are_counted_without_making_it(n: int) -> None:
+    plan = make(n)
+    bricks = [brick for k in range(plan.updates_per_epoch) for brick in plan.update(k).bricks]
+    assert len(bricks) == sum(plan.bricks_of_box)
+    tokens = sum(int(side.sum()) for side in lengths(n))
+    positions = sum(len(brick.rows) * (brick.src_len + brick.tgt_len) for brick in bricks)
+    assert plan.padding() == pytest.approx(1 - tokens / positions)

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from train.checkpoint import Checkpoints
 from train.config import RunConfig
 from train.model_folder import write_model_folder
 from train.run_folder import exclusive
+from transformer.model import Transformer
 
 SETTINGS = [
     "model.d_model=32", "model.n_layers=1", "model.n_heads=2", "model.d_ff=64", "data.vocab_size=340",
@@ -85,6 +87,26 @@ def test_the_loss_falls_and_every_update_is_logged_once(finished: Path) -> None:
     assert len(losses) == 12
     assert losses[-1] < losses[0] - 0.3
     assert [line["step"] for line in metrics(finished) if "valid_loss" in line] == [4, 8, 12]
+
+
+def test_an_update_is_adam_with_the_rate_of_eq_3(corpus: dict, cache: Path, tmp_path: Path) -> None:
+    """The first update of Adam moves each weight by the rate times the sign of its gradient (bias correction)."""
+    config = make_config(corpus, cache, "train.max_steps=1", "train.average_last=1")
+    lines = run(config, tmp_path / "one")
+    rate = 32**-0.5 * 30**-1.5
+    assert lines[0]["lr"] == pytest.approx(rate)
+    torch.manual_seed(config.train.seed)
+    before = dict(Transformer(replace(config.model, vocab_size=340)).named_parameters())
+    after = load_file(tmp_path / "one/model.safetensors")
+    moved = torch.cat(
+        [(after[name] - before[name].detach()).abs().flatten() for name in after if "key.bias" not in name]
+    )
+    assert moved.max().item() == pytest.approx(rate, rel=1e-3)
+    assert moved[moved > 0].median().item() == pytest.approx(rate, rel=1e-3)
+    moments = load_file(tmp_path / "one/checkpoints/regular-00000001/optimizer.safetensors")
+    name = next(key.removesuffix("_sq") for key in moments if key.endswith("exp_avg_sq"))
+    gradient = moments[name] / (1 - 0.9)
+    torch.testing.assert_close(moments[f"{name}_sq"], gradient**2 * (1 - 0.98), rtol=1e-3, atol=1e-12)
 
 
 def test_the_model_folder_holds_the_mean_of_the_last_checkpoints(finished: Path) -> None:

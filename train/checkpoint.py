@@ -46,7 +46,7 @@ class Checkpoints:
     ) -> None:
         """Write one checkpoint and remove those that are no longer kept.
 
-        `regular` ones are spaced evenly, can be averaged, and the last `keep` stay; an `interrupted` one
+        `regular` ones (evenly spaced, and one at the end) can be averaged, and the last `keep` stay; an `interrupted` one
         serves resuming only; `best` holds weights alone, and there is one.
         """
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,8 @@ class TrainConfig:
     max_steps: int = 100_000
     """Updates (section 5.2: 100,000 for base, 300,000 for big)."""
     tokens_per_update: int = 25_000
-    """About this many source and as many target tokens form an update (section 5.1), over all devices."""
+    """About this many source and as many target tokens, padding not counted, form an update over all devices
+    (section 5.1)."""
     bricks: int = 4
     """Batches of one shape each that form an update; part of the recipe, not of the hardware."""
     shapes: int = 24

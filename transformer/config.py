@@ -19,7 +19,7 @@ class ModelConfig:
     n_heads: int = 8
     """h: attention heads, computed in parallel (section 3.2.2)."""
     d_head: int | None = None
-    """d_k = d_v of one head; None is d_model / n_heads (section 3.2.2; Table 3 (B) varies it alone)."""
+    """d_k = d_v of one head; None is d_model / n_heads (section 3.2.2). Table 3 (B) varies d_k and keeps d_v."""
     d_ff: int = 2048
     """Inner width of the position-wise feed-forward network (section 3.3)."""
     dropout: float = 0.1
