@@ -1,7 +1,8 @@
 """What every command line shares: one sentence for bad input, a clean end on Ctrl-C.
 
 `ValueError` and `OSError` are for the user: they carry one sentence that says what was wrong, where, and
-what to do. Anything else is our bug and keeps its traceback. `TRANSFORMER_DEBUG=1` shows the traceback always.
+what to do. So is a device that has too little memory. Anything else is our bug and keeps its traceback.
+`TRANSFORMER_DEBUG=1` shows the traceback always.
 """
 
 import errno
@@ -21,10 +22,12 @@ def run(main: Callable[[], None]) -> None:
     except BrokenPipeError:  # `... | head`: the reader has left, and nobody is there to be told
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
-    except (ValueError, OSError) as error:
-        if os.environ.get("TRANSFORMER_DEBUG"):
+    except Exception as error:
+        if os.environ.get("TRANSFORMER_DEBUG") or not (isinstance(error, ValueError | OSError) or _no_memory(error)):
             raise
-        print(f"error: {sentence(error)}", file=sys.stderr)
+        # Of several processes that fail alike, one speaks as if it were alone; what only another says is kept.
+        rank = f"rank {os.environ.get('RANK', '?')}: " if os.environ.get("LOCAL_RANK", "0") != "0" else ""
+        print(f"{rank}error: {sentence(error)}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -35,4 +38,14 @@ def sentence(error: Exception) -> str:
         return f"the disk is full{where}; make room and run the same command again, nothing older was touched"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if _no_memory(error):
+        return (
+            "the device has too little memory: lower decode.batch_tokens (--batch-tokens) to translate, "
+            "train.micro_tokens to train"
+        )
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _no_memory(error: Exception) -> bool:
+    """PyTorch's error, known by name: a command that fails before it needs PyTorch does not wait for its import."""
+    return type(error).__name__ == "OutOfMemoryError"

@@ -79,7 +79,7 @@ class IdWriter:
         lengths = np.fromiter(map(len, chunk), dtype=np.int64, count=len(chunk))
         self._lengths.append(lengths)
         ids = np.fromiter(chain.from_iterable(chunk), dtype=self._dtype, count=int(lengths.sum()))
-        self._out.write(ids.data)  # not `tofile`, which hides the reason when the disk is full
+        self._out.write(ids.data)  # not `tofile` or `np.save`, which hide the reason when the disk is full
 
     def __enter__(self) -> "IdWriter":
         return self
@@ -98,7 +98,8 @@ class IdWriter:
         _write_header(self._out, self._dtype, int(offsets[-1]))
         assert end == self._out.tell() + int(offsets[-1]) * self._dtype.itemsize, "ids and offsets disagree"
         with self._offsets_file.open("wb") as out:
-            np.save(out, offsets)
+            _write_header(out, offsets.dtype, len(offsets))
+            out.write(offsets.data)
 
 
 def _files(stem: Path) -> tuple[Path, Path]:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from data_pipeline.arrays import IdWriter
 from data_pipeline.config import DataConfig
-from data_pipeline.corpus import BATCH, iterate, load_many
+from data_pipeline.corpus import BATCH, NoSuchSplit, iterate, load_many
 from data_pipeline.filters import (
     Flags,
     Verdict,
@@ -22,7 +22,6 @@ from data_pipeline.filters import (
     judge_text,
     mark_duplicates,
     pair_hash,
-    table,
 )
 from data_pipeline.spec import corpus_value
 from data_pipeline.tokenizer import Tokenizer, normalize, train_tokenizer
@@ -37,11 +36,11 @@ Hashes = npt.NDArray[np.uint64]
 def build(config: DataConfig, result: Path, work: Path, threads: int, quiet: bool) -> None:
     """Writes into `result` the vocabulary, both parts' ids, the validation text and `report.json`.
 
-    `work` is an empty folder for intermediate files. Raises as `dataset.prepare`.
+    `work` is an empty folder for intermediate files; `quiet` shows no progress. Raises as `dataset.prepare`.
     """
     train, valid, flags = _load(config, work, threads, quiet)
     rows = flags == Verdict.KEPT
-    _refuse_nothing(rows, flags, "training")
+    _refuse_nothing(flags, "training")
     tokenizer_file = result / "tokenizer.model"
     tokenizer = train_tokenizer(_sample(train, rows, config), tokenizer_file, config.vocab_size, config.vocab_type)
 
@@ -49,15 +48,13 @@ def build(config: DataConfig, result: Path, work: Path, threads: int, quiet: boo
     encode(train, flags, "train", config.max_ratio)
     valid_flags = _judge_valid(valid, config)
     encode(valid, valid_flags, "valid", None)
-    _refuse_nothing(flags == Verdict.KEPT, flags, "training")
-    _refuse_nothing(valid_flags == Verdict.KEPT, valid_flags, "validation")
+    _refuse_nothing(flags, "training")
+    _refuse_nothing(valid_flags, "validation")
     with (result / "valid.jsonl").open("w", encoding="utf-8", newline="\n") as out:
         for texts in _select(valid, valid_flags == Verdict.KEPT):
             out.writelines(json.dumps(pair, ensure_ascii=False) + "\n" for pair in zip(*texts, strict=True))
     report = {"train": count(flags), "valid": count(valid_flags)}
     (result / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    if not quiet:
-        print(table(report))
 
 
 def _load(config: DataConfig, work: Path, threads: int, quiet: bool) -> tuple["Dataset", "Dataset", Flags]:
@@ -69,8 +66,7 @@ def _load(config: DataConfig, work: Path, threads: int, quiet: bool) -> tuple["D
         datasets.disable_progress_bars()
     try:
         train = load_many(config.train, config, "train", work, threads)
-        value = corpus_value(config, "valid")
-        valid = None if value is None else load_many(value, config, "valid", work, threads)
+        valid = _load_valid(config, work, threads)
     finally:
         if bars:
             datasets.enable_progress_bars()
@@ -78,11 +74,22 @@ def _load(config: DataConfig, work: Path, threads: int, quiet: bool) -> tuple["D
     if config.drop_duplicates:
         mark_duplicates(flags, hashes)
     if valid is None:
-        held = _hold_out(flags, hashes, config)
-        valid = train.select(held)
-        if not quiet:
-            print(f"{len(held):,} training pairs are held out for validation (data.valid is not set)")
+        _refuse_nothing(flags, "training")
+        valid = train.select(_hold_out(flags, hashes, config))
     return train, valid, flags
+
+
+def _load_valid(config: DataConfig, work: Path, threads: int) -> "Dataset | None":
+    """The validation pairs; None where they must be held out, for none are named and the data brings none."""
+    value = corpus_value(config, "valid")
+    if value is None:
+        return None
+    try:
+        return load_many(value, config, "valid", work, threads)
+    except NoSuchSplit:
+        if config.valid is not None:
+            raise
+        return None
 
 
 def _judge_train(dataset: "Dataset", config: DataConfig, quiet: bool) -> tuple[Flags, Hashes]:
@@ -173,7 +180,7 @@ def _select(dataset: "Dataset", rows: npt.NDArray[np.bool_]) -> Iterator[Texts]:
             yield [source[row] for row in chosen], [target[row] for row in chosen]
 
 
-def _refuse_nothing(kept: npt.NDArray[np.bool_], flags: Flags, what: str) -> None:
-    if not kept.any():
+def _refuse_nothing(flags: Flags, what: str) -> None:
+    if not (flags == Verdict.KEPT).any():
         reasons = ", ".join(f"{label}: {number:,}" for label, number in count(flags).items() if number)
         raise ValueError(f"no {what} pair is left after the filters ({reasons})")

@@ -45,10 +45,3 @@ def collate(ids: ParallelIds, part: Slice) -> Batch:
         tgt_BL[i, 1 : len(tgt)] = tgt[:-1]
         labels_BL[i, : len(tgt)] = tgt
     return Batch((src_BM, src_BM != PAD_ID, tgt_BL), labels_BL)
-
-
-def pad_sources(sentences: list[list[int]]) -> tuple[Tensor, Tensor]:
-    """Encoded sentences as (source ids, mask), both (B, M), padded to the longest."""
-    longest = max(len(ids) for ids in sentences)
-    src_BM = torch.tensor([ids + [PAD_ID] * (longest - len(ids)) for ids in sentences])
-    return src_BM, src_BM != PAD_ID

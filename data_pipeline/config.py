@@ -24,12 +24,12 @@ class DataConfig:
     """The training corpus."""
 
     valid: Any = None
-    """The validation corpus. None: the validation split of `train`, where that is a data set or the built-in
-    corpus; of files, `valid_pairs` are held out."""
+    """The validation corpus. None: the validation split of `train`, where that is the built-in corpus or a data
+    set that has one; otherwise `valid_pairs` are held out."""
 
     test: Any = None
     """The test corpus; nothing that `prepare` writes depends on it. None: the test split of `train`, where that is
-    a data set or the built-in corpus; of files, there is none."""
+    the built-in corpus or a data set that has one; otherwise there is none."""
 
     source_lang: str = "en"
     """Language to translate from; names a column or a key of `translation`."""
@@ -71,7 +71,8 @@ class DataConfig:
     """Drop a training pair whose target is its source."""
 
     valid_pairs: int = 1000
-    """Pairs held out for validation where `train` is files and `valid` is None; never more than a twentieth of the corpus."""
+    """Pairs held out for validation where `valid` is None and `train` brings none; never more than a twentieth of
+    the corpus."""
 
     seed: int = 1
     """Seed of the held-out pairs, of the vocabulary's sample and of the built-in corpus."""
@@ -88,3 +89,9 @@ class DataConfig:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"data.{name} is {value}; it must be at least {least}")
+        for name in ("source_lang", "target_lang"):
+            if getattr(self, name) in ("True", "False"):
+                raise ValueError(
+                    f"data.{name} is {getattr(self, name)}, which is how YAML reads no, on and the like: "
+                    f'put the name in quotes, as in {name}: "no"'
+                )

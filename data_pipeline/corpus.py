@@ -5,10 +5,12 @@ corpus are streamed into an Arrow file. Either way the text lies on the disk and
 """
 
 import multiprocessing
+import pkgutil
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -27,17 +29,25 @@ POOL_FROM = 200_000  # pairs of the built-in corpus from which several processes
 SPLITS: dict[Role, str] = {"train": "train", "valid": "validation", "test": "test"}
 
 
+class NoSuchSplit(ValueError):
+    """A data set lacks the split that the role asks for."""
+
+
 def load(spec: CorpusSpec, config: DataConfig, role: Role, work: Path, threads: int = 1) -> "Dataset":
     """One corpus as a data set of the columns `source` and `target`.
 
     `work` is a folder for what a local corpus is converted into; it must outlive the data set. `threads` is the
     number of processes for a large built-in corpus. Raises FileNotFoundError, ConnectionError or ValueError, in
-    one sentence, where something is missing, out of reach or unreadable.
+    one sentence, where something is missing, out of reach or unreadable; of these, NoSuchSplit where it is the
+    split that the role picks.
     """
     if spec.kind == "set":
         return _two_columns(_load_set(spec, role, work), config, str(spec))
     if spec.kind == "table" and table_format(spec.path) == ".parquet":
-        return _two_columns(_load_parquet(spec, work), config, str(spec))
+        files = _parquet_files(spec, work)
+        if not files:
+            return _to_arrow([], work)
+        return _two_columns(_load_dataset(spec, "parquet", None, "train", work, files), config, str(spec))
     return _to_arrow(_stream(spec, config, role, threads), work)
 
 
@@ -53,7 +63,8 @@ def load_many(value: Any, config: DataConfig, role: Role, work: Path, threads: i
 
 
 def read_pairs(value: Any, config: DataConfig, role: Role = "test") -> tuple[list[str], list[str]]:
-    """Sources and targets of a small corpus, as written: no filter, nothing normalised, order kept."""
+    """Sources and targets of a small corpus (a `CorpusSpec`, or what a configuration may say), as written: no
+    filter, nothing normalised, order kept."""
     with tempfile.TemporaryDirectory() as work:
         batches = list(iterate(load_many(value, config, role, Path(work))))
     return [text for batch in batches for text in batch[0]], [text for batch in batches for text in batch[1]]
@@ -110,11 +121,19 @@ def _to_arrow(pairs: Iterable[Pair], work: Path) -> "Dataset":
     return Dataset.from_file(out.name)
 
 
-def _load_parquet(spec: CorpusSpec, work: Path) -> "Dataset":
+def _parquet_files(spec: CorpusSpec, work: Path) -> list[str]:
+    """The files of a Parquet table that have a row, for `load_dataset` fails at one without; unpacked."""
+    from pyarrow import ArrowInvalid, parquet
+
     files = []
     for file in find_files(spec.path):
-        files.append(str(_unpack(file, work) if file.suffix in COMPRESSED else file))
-    return _load_dataset(spec, "parquet", None, "train", work, data_files=files)
+        plain = _unpack(file, work) if file.suffix in COMPRESSED else file
+        try:
+            if parquet.read_metadata(plain).num_rows:
+                files.append(str(plain))
+        except (ArrowInvalid, OSError) as error:
+            raise ValueError(f"{file} cannot be read: {_first_line(error)}") from error
+    return files
 
 
 def _unpack(file: Path, work: Path) -> Path:
@@ -128,14 +147,38 @@ def _unpack(file: Path, work: Path) -> Path:
 
 
 def _load_set(spec: CorpusSpec, role: Role, work: Path) -> "Dataset":
-    split = spec.split or SPLITS[role]
+    found = _load_splits(spec, work)
+    if spec.split:
+        return found
+    if SPLITS[role] not in found:
+        example = replace(spec, split=next(iter(found)))
+        raise NoSuchSplit(
+            f"{spec} has no split {SPLITS[role]!r} but {', '.join(map(repr, found))}: "
+            f"name one in data.{role}, such as {example}"
+        )
+    return found[SPLITS[role]]
+
+
+def _load_splits(spec: CorpusSpec, work: Path) -> Any:
+    """The split that is named, otherwise a dictionary of all."""
     folder = Path(spec.path).resolve()  # whole, for `load_dataset` takes a bare "text" or "csv" for a file format
     if not folder.is_dir():
-        return _load_dataset(spec, spec.path, spec.config, split, None)
+        _refuse_file_format(spec.path)
+        return _load_dataset(spec, spec.path, spec.config, spec.split, None)
     if spec.config and (folder / spec.config).is_dir() and not _declares_configs(folder):
         # `load_dataset` knows a local folder's configurations from its README only; a sub-folder is as clear.
-        return _load_dataset(spec, str(folder / spec.config), None, split, work)
-    return _load_dataset(spec, str(folder), spec.config, split, work)
+        return _load_dataset(spec, str(folder / spec.config), None, spec.split, work)
+    return _load_dataset(spec, str(folder), spec.config, spec.split, work)
+
+
+def _refuse_file_format(name: str) -> None:
+    from datasets import packaged_modules
+
+    if name in (module.name for module in pkgutil.iter_modules(packaged_modules.__path__)):
+        raise ValueError(
+            f"{name} is no folder here, and as a data set it would be every file of that format in the current "
+            f"folder: name the files, such as x.csv or [x.en, x.de]"
+        )
 
 
 def _declares_configs(folder: Path) -> bool:
@@ -147,10 +190,11 @@ def _load_dataset(
     spec: CorpusSpec,
     path: str,
     name: str | None,
-    split: str,
+    split: str | None,
     cache: Path | None,
     data_files: list[str] | None = None,
-) -> "Dataset":
+) -> Any:
+    """`datasets.load_dataset`, its errors in one sentence."""
     from datasets import load_dataset
     from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
@@ -163,14 +207,14 @@ def _load_dataset(
         ) from error
     except ConnectionError as error:
         raise ConnectionError(
-            f"the Hugging Face hub cannot be reached for {path} (split {split}), which is no folder here and not in "
-            f"the local cache: connect once, set HF_HOME to a cache that has it, or name local files or the "
-            f"built-in corpus (grammar) in data.train, data.valid and data.test"
+            f"the Hugging Face hub cannot be reached for {spec}, which is no folder here and not in the local "
+            f"cache: connect once, set HF_HOME to a cache that has it, or name local files or the built-in corpus "
+            f"(grammar) in data.train, data.valid and data.test"
         ) from error
     except DatasetGenerationError as error:
         raise ValueError(f"{spec} cannot be read: {_first_line(error.__cause__ or error)}") from error
     except (ValueError, RuntimeError) as error:
-        raise ValueError(f"{spec} (split {split}) cannot be loaded: {_first_line(error)}") from error
+        raise ValueError(f"{spec} cannot be loaded: {_first_line(error)}") from error
 
 
 @contextmanager

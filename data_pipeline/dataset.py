@@ -18,7 +18,7 @@ from pathlib import Path
 from data_pipeline.arrays import ParallelIds
 from data_pipeline.build import build
 from data_pipeline.config import DataConfig
-from data_pipeline.filters import Counts
+from data_pipeline.filters import LABELS, Counts, Verdict, table
 from data_pipeline.fingerprint import fingerprint
 
 STALE = 24 * 3600  # seconds after which an unfinished folder is taken for that of a killed process
@@ -55,13 +55,24 @@ class Prepared:
             pairs = [json.loads(line) for line in lines]
         return [source for source, _ in pairs], [target for _, target in pairs]
 
+    def summary(self) -> str:
+        """A table of the pairs read, dropped and kept, and a sentence where validation pairs were held out."""
+        counts = table(self.report)
+        if not self.report["train"][LABELS[Verdict.HELD_OUT]]:
+            return counts
+        held = self.report["valid"]["read"]
+        return (
+            f"{counts}\n{held:,} training pairs are held out for validation: "
+            f"data.valid is not set, and data.train has no validation split"
+        )
+
 
 def prepare(config: DataConfig, cache_dir: Path, threads: int = 1, quiet: bool = False) -> Prepared:
     """The ids of the training and validation pairs and the vocabulary, made now or found in `cache_dir`.
 
-    `threads` is for tokenising; `quiet` prints neither progress nor the table of what was dropped. Raises
-    ValueError or OSError, in one sentence, where the data cannot be read, nothing is left of it, the vocabulary
-    does not fit it, or the disk is full.
+    `threads` is for tokenising; `quiet` shows no progress. What was dropped is for the caller to print
+    (`Prepared.summary`). Raises ValueError or OSError, in one sentence, where the data cannot be read, nothing is
+    left of it, the vocabulary does not fit it, or the disk is full.
     """
     cache_dir = Path(cache_dir)
     folder = cache_dir / fingerprint(config)

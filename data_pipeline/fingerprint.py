@@ -30,6 +30,8 @@ def fingerprint(config: DataConfig) -> str:
     known["fields"] = {name: value for name, value in asdict(config).items() if name not in _ASIDE}
     known["train"] = [_identity(spec) for spec in train]
     known["valid"] = config.valid_pairs if valid is None else [_identity(spec) for spec in valid]
+    if config.valid is None and any(spec.kind == "set" for spec in valid or []):
+        known["valid_pairs"] = config.valid_pairs  # for it may turn out that the set has no validation split
     if any(spec.kind == "grammar" for spec in train + (valid or [])):
         known["grammar_pairs"] = config.grammar_pairs
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]

@@ -15,6 +15,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+PLAN_VERSION = 1
+"""Raise it whenever the same lengths, seed and settings would give other updates."""
 NULL_ROW = -1
 """A row that fills a brick: it has no sentence, and no target counts."""
 ROW_MULTIPLE = 8
@@ -128,15 +130,15 @@ class Plan:
         limit = self.brick_positions // ROW_MULTIPLE
         if longest.max() > limit:
             row = int(longest.argmax())
+            shorten = f"lower data.max_length to {limit}, " if limit > 1 else ""  # a word and EOS are two tokens
             raise ValueError(
                 f"training pair {row} (counted from 0, after filtering) has {longest[row]} tokens, but with "
                 f"{self.brick_positions} positions to a brick (train.tokens_per_update / train.bricks, and padding) it "
-                f"may have {limit}: "
-                f"lower data.max_length to {limit}, raise train.tokens_per_update or lower train.bricks"
+                f"may have {limit}: {shorten}raise train.tokens_per_update or lower train.bricks"
             )
 
     def _count_bricks(self) -> list[int]:
-        """Bricks of each box in an epoch; every epoch has as many, for `_bricks` moves on equally many rows."""
+        """Bricks of each box in an epoch: full ones, and a part of one only where no box can take what is left."""
         waiting = [len(box.members) for box in self.boxes]
         counts = []
         for i, box in enumerate(self.boxes):
@@ -158,13 +160,12 @@ class Plan:
             own = box.members[permutation(len(box.members), self.seed, epoch, i)]
             pool = np.concatenate([*incoming[i], own])
             rows, following = self.rows_of(box), self._next_box[i]
-            full = len(pool) // rows * rows
-            if following is None and full < len(pool):
-                pool = np.concatenate([pool, np.full(full + rows - len(pool), NULL_ROW)])
-                full += rows
-            elif following is not None:
-                incoming[following].append(pool[full:])
-            bricks += [Slice(pool[a : a + rows], box.src_len, box.tgt_len) for a in range(0, full, rows)]
+            end = self.bricks_of_box[i] * rows
+            if following is None:
+                pool = np.concatenate([pool, np.full(end - len(pool), NULL_ROW)])
+            else:
+                incoming[following].append(pool[end:])
+            bricks += [Slice(pool[a : a + rows], box.src_len, box.tgt_len) for a in range(0, end, rows)]
         return bricks
 
     def _shuffled_bricks(self, epoch: int) -> list[Slice]:
@@ -219,11 +220,9 @@ def derive_boxes(src_lengths: Ints, tgt_lengths: Ints, shapes: int) -> list[Box]
     The rectangle of all lengths is split, again and again, where a split saves the most padding.
     """
     base = int(tgt_lengths.max()) + 1
-    code = src_lengths * base + tgt_lengths
-    occurs = np.bincount(code)
-    pairs = np.flatnonzero(occurs)
-    cells = Cells(pairs // base, pairs % base, occurs[pairs])  # far fewer than sentences
-    regions = [np.arange(len(pairs))]
+    code, cell_of, count = np.unique(src_lengths * base + tgt_lengths, return_inverse=True, return_counts=True)
+    cells = Cells(code // base, code % base, count)  # far fewer than sentences
+    regions = [np.arange(len(code))]
     splits = [_best_split(cells, regions[0])]
     while len(regions) < shapes:
         best = max(range(len(regions)), key=lambda i: splits[i][0])
@@ -237,10 +236,10 @@ def derive_boxes(src_lengths: Ints, tgt_lengths: Ints, shapes: int) -> list[Box]
             regions.append(part)
             splits.append(_best_split(cells, part))
     regions.sort(key=lambda r: (cells.src[r].max() + cells.tgt[r].max(), cells.src[r].max()))
-    region_of_code = np.zeros(len(occurs), np.uint16)
+    region_of = np.zeros(len(code), np.uint16)
     for i, region in enumerate(regions):
-        region_of_code[pairs[region]] = i
-    by_region = np.argsort(region_of_code[code], kind="stable")
+        region_of[region] = i
+    by_region = np.argsort(region_of[cell_of], kind="stable")
     members = np.split(by_region, np.cumsum([cells.count[region].sum() for region in regions])[:-1])
     boxes = [
         Box(int(cells.src[r].max()), int(cells.tgt[r].max()), rows) for r, rows in zip(regions, members, strict=True)

@@ -25,6 +25,7 @@ def main() -> None:
     args = parser.parse_intermixed_args()
     config = loader.load(RunConfig, args.config, args.overrides).data
     prepared = prepare(config, Path(config.cache_dir), args.threads, quiet=False)
+    print(prepared.summary())
     print(f"{len(prepared.train):,} training and {len(prepared.valid):,} validation pairs in {prepared.folder}")
 
 

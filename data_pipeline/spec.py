@@ -39,16 +39,20 @@ class CorpusSpec:
         return self.kind in ("set", "grammar") and self.split is None
 
     def __str__(self) -> str:
-        names = (self.path or self.kind, self.config, self.split)
-        return f"[{self.path}, {self.target}]" if self.target else ":".join(name for name in names if name)
+        if self.kind == "text":
+            return f"[{self.path}, {self.target}]"
+        names = ("grammar", self.split) if self.kind == "grammar" else (self.path, self.config, self.split)
+        return ":".join(name or "" for name in names).rstrip(":")
 
 
 def parse_specs(value: Any) -> list[CorpusSpec]:
-    """The corpora that a `train`, `valid` or `test` of the configuration names.
+    """The corpora that a `train`, `valid` or `test` of the configuration names; a `CorpusSpec` names itself.
 
     Raises ValueError where the form is none that `DataConfig` describes, FileNotFoundError where a path that can
     only be local does not exist.
     """
+    if isinstance(value, CorpusSpec):
+        return [value]
     if isinstance(value, str):
         return [_parse_name(value)]
     if not isinstance(value, list | tuple) or not value:
@@ -68,7 +72,10 @@ def parse_specs(value: Any) -> list[CorpusSpec]:
 
 
 def corpus_value(config: DataConfig, role: Role) -> Any:
-    """The corpus of a role: its own where it is set, else the training corpus where that has splits, else None."""
+    """The corpus of a role: its own where it is set, else the training corpus where that has splits, else None.
+
+    Nothing is looked up: loading a data set may show that it lacks the role's split (`corpus.NoSuchSplit`).
+    """
     value = {"train": config.train, "valid": config.valid, "test": config.test}[role]
     if value is None and all(spec.has_splits for spec in parse_specs(config.train)):
         return config.train

@@ -101,12 +101,14 @@ def train_tokenizer(
     writes it to `out_file`. The same texts give the same bytes.
 
     A character too rare for the vocabulary is spelled in bytes, so no text needs an unknown piece.
-    Raises ValueError where the texts are empty or the size is too large or too small for them.
+    Raises ValueError where the texts are empty or the size is too large or too small for them, and whatever
+    `texts` raises.
     """
     model = io.BytesIO()
+    failed: list[BaseException] = []
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=(normalize(text)[:TRAIN_CHARACTERS] for text in texts),
+            sentence_iterator=_lines(texts, failed),
             model_writer=model,
             model_type=model_type,
             vocab_size=vocab_size,
@@ -122,9 +124,23 @@ def train_tokenizer(
             minloglevel=2,
         )
     except RuntimeError as error:
+        if failed:
+            raise failed[0] from None
         raise ValueError(_explain(str(error), vocab_size)) from error
     out_file.write_bytes(model.getvalue())
     return Tokenizer(out_file)
+
+
+def _lines(texts: Iterator[str], failed: list[BaseException]) -> Iterator[str]:
+    """What is learned from. An exception also goes to `failed`: SentencePiece would keep only its name."""
+    try:
+        for text in texts:
+            yield normalize(text)[:TRAIN_CHARACTERS]
+    except GeneratorExit:  # SentencePiece has read enough
+        raise
+    except BaseException as error:
+        failed.append(error)
+        raise
 
 
 def _explain(message: str, vocab_size: int) -> str:

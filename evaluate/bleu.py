@@ -4,8 +4,8 @@ Also `accelerate launch evaluate/bleu.py …`: the processes share the lines.
 """
 
 import argparse
-import os
 import sys
+import tempfile
 from pathlib import Path
 
 if not __package__:  # run as a file: put the repository root first, before any project import
@@ -13,12 +13,14 @@ if not __package__:  # run as a file: put the repository root first, before any 
 
 from accelerate import Accelerator
 
-from configs import cli, loader
+from configs import cli
+from data_pipeline.config import DataConfig
+from evaluate.config import DecodeConfig
 from evaluate.corpora import Corpus, from_config, from_files, from_test_set
-from evaluate.options import add_decode_options, decode_config
-from evaluate.report import evaluate_corpus
+from evaluate.options import add_decode_options, decode_config, read_section
+from evaluate.ranks import check_world_size
+from evaluate.report import evaluate_corpus, file_stems
 from evaluate.translator import Translator
-from train.config import RunConfig
 from train.devices import set_threads
 from transformer.pretrained import find_folder, read_about
 
@@ -44,19 +46,14 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def read_run(folder: Path) -> RunConfig | None:
-    """The config.yaml of a run's folder; None where a model came without one."""
-    path = folder / "config.yaml"
-    return loader.load(RunConfig, path) if path.is_file() else None
-
-
-def find_corpora(args: argparse.Namespace, folder: Path, run: RunConfig | None) -> list[Corpus]:
+def find_corpora(args: argparse.Namespace, folder: Path) -> list[Corpus]:
     """The corpora that the command line asks for."""
     if args.source:
         return [from_files(args.source, args.reference)]
     if args.test_set:
         return [from_test_set(args.test_set, args.langpair or model_langpair(folder))]
-    corpora = from_config(run.data) if run is not None else []
+    data = read_section(DataConfig, folder, "data")
+    corpora = from_config(data) if data is not None else []
     if not corpora:
         raise ValueError(f"{folder} has no config.yaml with data.test: give --source and --reference, or --test-set")
     return corpora
@@ -70,40 +67,35 @@ def model_langpair(folder: Path) -> str:
     return f"{about['source_lang']}-{about['target_lang']}"
 
 
-def make_accelerator() -> Accelerator:
-    """This process among those of `accelerate launch`; alone where there was none.
-
-    Raises ValueError where accelerate does not see the launcher's processes: each would report on its own.
-    """
-    accelerator = Accelerator()
-    announced = os.environ.get("WORLD_SIZE", "1")
-    if announced != str(accelerator.num_processes):
-        raise ValueError(
-            f"WORLD_SIZE is {announced}, but accelerate sees {accelerator.num_processes} process: for processes "
-            "on CPUs use ACCELERATE_USE_CPU=true accelerate launch --multi_gpu evaluate/bleu.py"
-        )
-    return accelerator
+def check_writable(folder: Path) -> None:
+    """Make the folder and write into it, so that hours of translating are not lost. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(b"x")
 
 
 def main() -> None:
     """Report on one corpus after the other."""
     args = parse_args()
     set_threads(None)  # accelerate launch leaves a process one thread
-    accelerator = make_accelerator()
+    accelerator = Accelerator()
+    check_world_size(accelerator)
     folder = find_folder(args.model)
-    run = read_run(folder)
-    config = decode_config(args, run.decode if run else RunConfig().decode)
-    with accelerator.main_process_first():  # one process downloads
-        corpora = find_corpora(args, folder, run)
-    translator = Translator.from_pretrained(folder, config, accelerator.device)
+    config = decode_config(args, read_section(DecodeConfig, folder, "decode") or DecodeConfig())
     output = args.output or (folder if Path(args.model).is_dir() else Path()) / "eval"
-    for corpus in corpora:
+    with accelerator.main_process_first():  # one process downloads
+        corpora = find_corpora(args, folder)
+    if accelerator.is_main_process:
+        check_writable(output)
+    translator = Translator.from_pretrained(folder, config, accelerator.device)
+    for corpus, stem in zip(corpora, file_stems([corpus.name for corpus in corpora]), strict=True):
         report, hypotheses = evaluate_corpus(
             translator, corpus, progress=accelerator.is_main_process and sys.stderr.isatty()
         )
         if accelerator.is_main_process:
-            hyp_file, json_file = report.save(output, hypotheses, args.model)
-            print(report.text(), f"  written to {hyp_file} and {json_file}", sep="\n", flush=True)
+            print(report.text(), flush=True)
+            hyp_file, json_file = report.save(output, stem, hypotheses, args.model)
+            print(f"  written to {hyp_file} and {json_file}", flush=True)
     accelerator.end_training()
 
 

@@ -14,8 +14,9 @@ class DecodeConfig:
     n^alpha and rank differently at the same alpha."""
     max_extra: int = 50
     """An output has at most this many tokens more than its source, and never more than the model takes."""
-    batch_tokens: int = 8192
-    """Padded source tokens times beam in one batch of sentences; a longer sentence goes alone. Bounds memory."""
+    batch_tokens: int = 32768
+    """Bounds the memory of a batch: the sum, over its hypotheses, of the tokens of the padded source and of the
+    longest output that is allowed. A sentence that needs more goes alone."""
 
     def __post_init__(self) -> None:
         for name in ("beam", "batch_tokens"):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_pipeline.config import DataConfig
-from data_pipeline.corpus import read_pairs
+from data_pipeline.corpus import NoSuchSplit, read_pairs
 from data_pipeline.files import read_lines
 from data_pipeline.spec import corpus_value, parse_specs
 
@@ -39,7 +39,7 @@ def from_files(source: Path, reference: Path) -> Corpus:
             f"{source} has {len(sources)} lines and {reference} has {len(references)}: "
             "each source line needs its reference on the same line"
         )
-    return Corpus(source.name, sources, [references])
+    return Corpus(str(source), sources, [references])
 
 
 def from_test_set(name: str, langpair: str) -> Corpus:
@@ -64,12 +64,17 @@ def from_test_set(name: str, langpair: str) -> Corpus:
 
 
 def from_config(config: DataConfig) -> list[Corpus]:
-    """Every corpus of a run's `data.test`; none where the run has none. Raises what `read_pairs` raises."""
+    """Every corpus of a run's `data.test`, or the test splits that its training data has; none where the run has
+    none. Raises what `read_pairs` raises."""
     corpora = []
     value = corpus_value(config, "test")
     for spec in parse_specs(value) if value is not None else []:
-        value = [spec.path, spec.target] if spec.target else [str(spec)]
-        sources, references = read_pairs(value, config, "test")
+        try:
+            sources, references = read_pairs(spec, config, "test")
+        except NoSuchSplit:
+            if config.test is not None:
+                raise
+            continue
         corpora.append(Corpus(str(spec), sources, [references], has_pronouns=spec.kind == "grammar"))
     return corpora
 

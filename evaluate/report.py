@@ -1,5 +1,6 @@
 """A BLEU report: translate a corpus on every process, score it with sacreBLEU, write down how it was made."""
 
+import hashlib
 import json
 import re
 import time
@@ -68,10 +69,8 @@ class Report:
         ]
         return "\n".join(lines)
 
-    def save(self, folder: Path, hypotheses: list[str], model: str) -> list[Path]:
-        """Write the hypotheses and the report as JSON into `folder`; returns the two paths."""
-        folder.mkdir(parents=True, exist_ok=True)
-        stem = re.sub(r"[^\w.-]+", "_", self.corpus).strip("_.") or "corpus"
+    def save(self, folder: Path, stem: str, hypotheses: list[str], model: str) -> list[Path]:
+        """Write the hypotheses and the report as JSON into `folder`; returns the paths of `stem`.hyp and .json."""
         hyp_file, json_file = folder / f"{stem}.hyp", folder / f"{stem}.json"
         about: dict[str, Any] = {"model": model, **asdict(self), "length_penalty": LENGTH_PENALTY}
         about["sentences_per_second"] = self.lines / self.seconds
@@ -79,6 +78,19 @@ class Report:
         hyp_file.write_text("".join(f"{line}\n" for line in hypotheses), encoding="utf-8")
         json_file.write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         return [hyp_file, json_file]
+
+
+def file_stems(names: list[str]) -> list[str]:
+    """A name for the files of each corpus: short enough for every file system, and none twice."""
+    stems: list[str] = []
+    for name in names:
+        stem = re.sub(r"[^\w.-]+", "_", name).strip("_.") or "corpus"
+        if len(stem.encode()) > 100:
+            digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+            stem = stem.encode()[:91].decode(errors="ignore") + "-" + digest
+        same = [stem, *(f"{stem}-{number}" for number in range(2, len(names) + 1))]
+        stems.append(next(free for free in same if free not in stems))
+    return stems
 
 
 def evaluate_corpus(translator: Translator, corpus: Corpus, progress: bool = False) -> tuple[Report, list[str]]:

@@ -26,8 +26,11 @@ _NO_TOKEN = -1  # fills the rows of finished hypotheses behind their EOS
 class State(Protocol):
     """What beam search needs to know of a decoder's state."""
 
-    def reorder(self, index_N: Tensor) -> None:
-        """Make row i what row index_N[i] was; rows may repeat, and be fewer or more than before."""
+    def reorder(self, index_N: Tensor, same_sentences: bool = False) -> None:
+        """Make row i what row index_N[i] was; rows may repeat, and be fewer or more than before.
+
+        `same_sentences` promises that there are as many rows as before and that none changes its sentence.
+        """
 
 
 AnyState = TypeVar("AnyState", bound=State)
@@ -234,5 +237,5 @@ def beam_search(
                 return results
             beams, row_BK = beams.select(keep_B), row_BK[keep_B]
         if some_done or beam > 1:  # greedy search keeps its rows
-            state.reorder(row_BK.flatten())
+            state.reorder(row_BK.flatten(), same_sentences=width == beam and not some_done)
         tokens_N = beams.live_tokens_BWT[:, :, -1].flatten()

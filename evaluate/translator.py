@@ -1,6 +1,6 @@
 """Sentences to sentences: batches of similar length, results in the order that was given."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,14 @@ class Translation:
 
 
 EMPTY = Translation("", 0.0, 0.0, ())
+
+
+class LineTooLong(ValueError):
+    """A line has more tokens than the model takes. `index` is its place in the lines given, from 0."""
+
+    def __init__(self, message: str, index: int) -> None:
+        super().__init__(message)
+        self.index = index
 
 
 class Translator:
@@ -91,21 +99,25 @@ class Translator:
             n_best: at most the beam.
             progress: show a bar on standard error.
 
-        Raises ValueError, before any work, for a line longer than the model takes.
+        Raises ValueError, before any work, for what is not a list of strings, and LineTooLong, a ValueError, for a
+        line longer than the model takes.
         """
         return self.translate_ids(self.encode(lines), n_best, progress)
 
     def encode(self, lines: list[str], first_line: int = 1) -> list[list[int]]:
         """The ids of each line with EOS, [] for an empty line.
 
-        Raises ValueError for a line longer than the model takes; `first_line` is the number of the first.
+        Raises as `translate`; `first_line` is the number that messages give the first line.
         """
+        _check_strings(lines, first_line)
         encoded = [[] if ids == [EOS_ID] else ids for ids in self.tokenizer.encode(_one_line(lines))]
         limit = self.model.config.max_len
-        for number, ids in enumerate(encoded, first_line):
+        for index, ids in enumerate(encoded):
             if len(ids) > limit:
-                raise ValueError(
-                    f"line {number} has {len(ids)} tokens and the model takes at most {limit}: split it into sentences"
+                raise LineTooLong(
+                    f"line {first_line + index} has {len(ids)} tokens and the model takes at most {limit}: "
+                    "split it into sentences",
+                    index,
                 )
         return encoded
 
@@ -118,16 +130,23 @@ class Translator:
         results = [[EMPTY] for _ in sources]
         with _eval_mode(self.model), tqdm(total=len(sources), unit="line", disable=not progress) as bar:
             bar.update(sum(not ids for ids in sources))
-            for batch in _batches(sources, self.config.batch_tokens // self.config.beam):
+            for batch in _batches(sources, self._positions, self.config.batch_tokens):
                 for line, translations in zip(batch, self._search([sources[i] for i in batch], n_best), strict=True):
                     results[line] = translations
                 bar.update(len(batch))
         return results
 
+    def _longest_output(self, source_tokens: int) -> int:
+        return min(source_tokens + self.config.max_extra, self.model.config.max_len)
+
+    def _positions(self, source_tokens: int) -> int:
+        """Positions for which decoding one sentence may keep keys and values."""
+        return self.config.beam * (source_tokens + self._longest_output(source_tokens))
+
     @torch.inference_mode()
     def _search(self, sources: list[list[int]], n_best: int) -> list[list[Translation]]:
         src_BM = _pad(sources).to(self.device)
-        lengths = [min(len(ids) + self.config.max_extra, self.model.config.max_len) for ids in sources]
+        lengths = [self._longest_output(len(ids)) for ids in sources]
         found = beam_search(
             self.model.step,
             self.model.start(src_BM, src_BM != PAD_ID, max(lengths)),
@@ -145,18 +164,28 @@ class Translator:
         return [[Translation(next(texts), h.score, h.log_prob, h.tokens) for h in hypotheses] for hypotheses in best]
 
 
-def _batches(sources: list[list[int]], max_tokens: int) -> Iterator[list[int]]:
-    """Places of the non-empty sources in batches of at most `max_tokens` with padding, or of one; longest first.
+def _batches(sources: list[list[int]], positions: Callable[[int], int], most: int) -> Iterator[list[int]]:
+    """Places of the non-empty sources in batches, longest first.
 
+    A batch takes at most `most` positions, padding included, or is one sentence; `positions` says how many one of
+    so many tokens takes.
     Longest first, since a batch that does not fit the memory should say so at once. Sorting by the ids too makes
     the batches the same in whatever order the lines come.
     """
     order = sorted((i for i, ids in enumerate(sources) if ids), key=lambda i: (-len(sources[i]), sources[i]))
     start = 0
     while start < len(order):
-        rows = max(1, max_tokens // len(sources[order[start]]))
+        rows = max(1, most // positions(len(sources[order[start]])))
         yield order[start : start + rows]
         start += rows
+
+
+def _check_strings(lines: list[str], first_line: int) -> None:
+    if isinstance(lines, str):
+        raise ValueError("lines is one string: give a list of strings, one for each sentence")
+    for number, line in enumerate(lines, first_line):
+        if not isinstance(line, str):
+            raise ValueError(f"line {number} is {line!r:.40} and not a string")
 
 
 def _one_line(texts: list[str]) -> list[str]:

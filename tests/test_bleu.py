@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import sacrebleu.utils
@@ -15,7 +16,8 @@ from configs import loader
 from data_pipeline.config import DataConfig
 from evaluate import bleu, corpora
 from evaluate.config import DecodeConfig
-from evaluate.report import Report
+from evaluate.ranks import check_world_size
+from evaluate.report import Report, file_stems
 from evaluate.translator import Translator
 from tests.tiny_model import TEXT, make_folder
 from train.config import RunConfig
@@ -66,12 +68,13 @@ def test_the_report_equals_sacrebleu_called_directly(
     mixed, lower = BLEU(), BLEU(lowercase=True)
     expected, expected_lower = (m.corpus_score(hypotheses, [references]).score for m in (mixed, lower))
     assert expected < expected_lower
-    written = json.loads((tmp_path / "out/test.en.json").read_text())
+    (name,) = file_stems([files[1]])
+    written = json.loads((tmp_path / f"out/{name}.json").read_text())
     assert (written["bleu"], written["bleu_lowercase"]) == (expected, expected_lower)
     assert written["signature"] == str(mixed.get_signature())
     assert written["lines"] == len(SOURCES)
     assert written["decode"]["beam"] == 2
-    assert (tmp_path / "out/test.en.hyp").read_text().split("\n") == [*hypotheses, ""]
+    assert (tmp_path / f"out/{name}.hyp").read_text().split("\n") == [*hypotheses, ""]
     out = capsys.readouterr().out
     for part in (f"BLEU {expected:.2f}", f"BLEU {expected_lower:.2f}", "case:mixed", "case:lc", "tok:13a", "version:"):
         assert part in out
@@ -90,8 +93,9 @@ def test_one_process_or_two_give_the_same_hypotheses(
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("test.en: BLEU") == 1  # one process speaks for all
-    assert json.loads((tmp_path / "out/test.en.json").read_text())["processes"] == (2 if launcher else 1)
-    assert (tmp_path / "out/test.en.hyp").read_text().split("\n") == [*hypotheses, ""]
+    (name,) = file_stems([files[1]])
+    assert json.loads((tmp_path / f"out/{name}.json").read_text())["processes"] == (2 if launcher else 1)
+    assert (tmp_path / f"out/{name}.hyp").read_text().split("\n") == [*hypotheses, ""]
 
 
 def test_without_a_corpus_the_runs_own_are_reported_one_after_the_other(
@@ -108,6 +112,71 @@ def test_without_a_corpus_the_runs_own_are_reported_one_after_the_other(
         str(tmp_path / "b.tsv"),
     ]
     assert len(list((run / "eval").glob("*.hyp"))) == 2
+
+
+def test_only_the_sections_that_are_needed_of_a_runs_config_are_read(
+    tmp_path: Path, files: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_folder(tmp_path / "run")
+    (run / "config.yaml").write_text("train: {of_another_version: 1}\ndata: {so_is_this: 1}\ndecode: {alpha: 0.0}\n")
+    report(monkeypatch, run, *files)
+    assert "alpha 0.0" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"config\.yaml at data\.so_is_this"):
+        report(monkeypatch, run)
+
+
+def test_names_of_files_are_short_and_none_is_given_twice() -> None:
+    long = "x" * 300
+    names = ["a/b.tsv", "a_b.tsv", "a_b.tsv-2", long, long + "y", "ß" * 300, "!!", "[a.en, a.de]"]
+    stems = file_stems([*names, long])
+    assert stems[:3] == ["a_b.tsv", "a_b.tsv-2", "a_b.tsv-2-2"]
+    assert len(set(stems)) == len(stems)
+    assert all(0 < len(stem.encode()) <= 102 for stem in stems)
+    assert file_stems([long]) == [stems[3]]
+    assert stems[-3:-1] == ["corpus", "a.en_a.de"]
+
+
+def test_a_corpus_with_a_long_name_is_reported(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deep = tmp_path / ("d" * 200) / ("e" * 200)
+    deep.mkdir(parents=True)
+    (deep / "a.en").write_text("house\n")
+    report(monkeypatch, folder, *["--source", str(deep / "a.en")], *["--reference", str(deep / "a.en")])
+    assert "written to" in capsys.readouterr().out
+
+
+def test_an_output_that_cannot_be_written_is_reported_before_translating(
+    folder: Path, files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bleu, "evaluate_corpus", None)
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        report(monkeypatch, folder, *files, "--output", str(tmp_path / "file"))
+
+
+def test_a_report_that_cannot_be_saved_has_been_printed(
+    folder: Path,
+    files: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def full(self: Report, *args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Report, "save", full)
+    with pytest.raises(OSError, match="No space"):
+        report(monkeypatch, folder, *files, "--output", str(tmp_path / "out"))
+    assert ": BLEU" in capsys.readouterr().out
+
+
+def test_processes_that_do_not_see_one_another_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(sys, "argv", ["evaluate/bleu.py"])
+    with pytest.raises(ValueError, match=r"WORLD_SIZE is 2, .*--num_processes 2 evaluate/bleu\.py"):
+        check_world_size(SimpleNamespace(num_processes=1))
+    check_world_size(SimpleNamespace(num_processes=2))
 
 
 def test_the_built_in_corpus_is_also_judged_by_its_pronouns(tmp_path: Path) -> None:

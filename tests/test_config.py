@@ -86,7 +86,7 @@ def test_a_broken_file_is_one_sentence(tmp_path: Path, text: str, message: str) 
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="config .*no.yaml does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"config .*no\.yaml does not exist"):
         loader.load(RunConfig, tmp_path / "no.yaml")
 
 

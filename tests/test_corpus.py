@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from data_pipeline.config import DataConfig
-from data_pipeline.corpus import iterate, load, read_pairs
+from data_pipeline.corpus import NoSuchSplit, iterate, load, read_pairs
 from data_pipeline.spec import CorpusSpec, Role, parse_specs
 
 CONFIG = DataConfig()
@@ -202,6 +202,30 @@ def test_missing_split_configuration_language_and_column_are_named(tmp_path: Pat
         read(f"{folder}:de-en", DataConfig(source_column="q"))
 
 
+def test_a_set_without_the_split_of_the_role_is_refused_with_the_splits_it_has(tmp_path: Path) -> None:
+    folder = data_set(tmp_path / "set", readme=False)
+    (folder / "de-en" / "test-00000-of-00001.parquet").unlink()
+    with pytest.raises(NoSuchSplit, match=r"de-en has no split 'test' but .*'validation'.* such as .*de-en:train"):
+        read(f"{folder}:de-en")
+
+
+@pytest.mark.parametrize("name", ["text", "csv:de-en", "parquet::train"])
+def test_a_file_format_is_no_corpus_and_reads_nothing_of_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    text_files(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"is no folder here.*name the files"):
+        read(name)
+
+
+def test_a_corpus_may_be_given_as_it_was_parsed(tmp_path: Path) -> None:
+    folder = data_set(tmp_path / "set")
+    for value in (text_files(tmp_path), table_file(tmp_path, ".tsv")):
+        assert read(parse_specs(value)[0]) == PAIRS
+    assert len(read(CorpusSpec("set", str(folder), split="test"))) == len(PAIRS)
+
+
 def test_a_column_of_numbers_is_refused(tmp_path: Path) -> None:
     from datasets import Dataset
 
@@ -339,7 +363,7 @@ def test_bytes_that_are_no_utf8_are_reported_with_file_and_line(tmp_path: Path, 
         ("a.tsv.gz", "not compressed", r"a\.tsv\.gz is damaged after line 0"),
         ("a.tsv.xz", "not compressed", r"a\.tsv\.xz is damaged after line 0"),
         ("a.parquet.gz", "not compressed", r"a\.parquet\.gz is damaged"),
-        ("a.parquet", "no parquet", r"a\.parquet.* cannot be loaded"),
+        ("a.parquet", "no parquet", r"a\.parquet cannot be read"),
     ],
 )
 def test_a_row_that_cannot_be_read_is_reported_with_its_line(
@@ -355,6 +379,19 @@ def test_an_empty_file_is_said_to_be_empty(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("")
     with pytest.raises(ValueError, match=rf"data\.test=.*{name} is empty"):
         read(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("packed", ["", ".gz"])
+def test_an_empty_parquet_file_is_said_to_be_empty_and_adds_nothing_to_others(tmp_path: Path, packed: str) -> None:
+    from datasets import Dataset
+
+    files = [str(tmp_path / "a.parquet"), table_file(tmp_path, ".parquet")]
+    Dataset.from_dict({"de": [], "en": []}).to_parquet(files[0])
+    if packed:
+        files = [compress(file, packed) for file in files]
+    with pytest.raises(ValueError, match=rf"data\.test=.*a\.parquet{packed} is empty"):
+        read(files[0])
+    assert read(str(tmp_path / f"*.parquet{packed}")) == PAIRS
 
 
 def test_a_truncated_archive_is_reported(tmp_path: Path) -> None:

@@ -64,6 +64,33 @@ def test_two_ranks_make_the_updates_of_one_in_fp32_dropout_included(corpus: dict
     assert (tmp_path / "two/model.safetensors").exists()
 
 
+def test_a_run_goes_on_with_another_number_of_ranks(corpus: dict, tmp_path: Path) -> None:
+    steps = ("train.log_every=1", "train.valid_every=4", "train.precision=float64", "model.dropout=0.0")
+    alone, _ = losses([sys.executable], corpus, tmp_path, "alone", *steps, "train.max_steps=8")
+    losses([sys.executable], corpus, tmp_path, "both", *steps, "train.max_steps=4")
+    two, said = losses(TWO_RANKS, corpus, tmp_path, "both", *steps, "train.max_steps=8", ACCELERATE_USE_CPU="true")
+    assert "2 x cpu" in said
+    assert largest_difference(alone, two) < 1e-9
+
+
+def test_settings_that_two_ranks_refuse_are_one_sentence(corpus: dict, tmp_path: Path) -> None:
+    losses([sys.executable], corpus, tmp_path, "r", "train.max_steps=1", "train.average_last=1")
+    data = [f"data.{role}=[{','.join(files)}]" for role, files in corpus.items()]
+    where = [f"data.cache_dir={tmp_path / 'cache'}", f"run_dir={tmp_path / 'r'}", "model.dropout=0.3"]
+    done = start([*TWO_RANKS, "train/train.py", *data, *SETTINGS, *where], tmp_path, ACCELERATE_USE_CPU="true")
+    assert done.returncode != 0
+    assert "model.dropout was 0.1 and is 0.3" in done.stderr
+    assert 'train/train.py", line' not in done.stderr, "no traceback of ours"
+
+
+def test_average_makes_the_model_folder_again(corpus: dict, tmp_path: Path) -> None:
+    losses([sys.executable], corpus, tmp_path, "r", "train.max_steps=8")
+    done = start([sys.executable, "-m", "train.average", str(tmp_path / "r"), "--last", "1"], tmp_path)
+    assert done.stdout == f"{tmp_path / 'r'} holds the weights after update 8\n", done.stderr
+    missing = start([sys.executable, "-m", "train.average", str(tmp_path / "none")], tmp_path)
+    assert (missing.returncode, missing.stderr.count("\n")) == (2, 1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -19,10 +19,10 @@ def example() -> tuple[torch.Tensor, torch.Tensor]:
 def test_the_loss_is_the_cross_entropy_against_the_smoothed_distribution(smoothing: float) -> None:
     logits, labels = example()
     expected = 0.0
-    for b, l in ((0, 0), (0, 1), (1, 0)):
+    for b, i in ((0, 0), (0, 1), (1, 0)):
         q = torch.full((5,), smoothing / 5, dtype=torch.float64)
-        q[labels[b, l]] += 1 - smoothing
-        expected -= (q * torch.log_softmax(logits[b, l], -1)).sum().item()
+        q[labels[b, i]] += 1 - smoothing
+        expected -= (q * torch.log_softmax(logits[b, i], -1)).sum().item()
     assert smoothed_cross_entropy(logits, labels, smoothing).item() == pytest.approx(expected, abs=1e-12)
 
 

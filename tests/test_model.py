@@ -132,6 +132,51 @@ def test_reordering_the_state_reorders_the_sentences() -> None:
     torch.testing.assert_close(alone, model(src_BM, mask_BM, tgt_BL)[[1], 2], rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("index", "memory_rows"),
+    [
+        ([0, 0, 1, 1, 2, 2], 3),  # two hypotheses of each sentence share its memory
+        ([2, 2, 0, 0], 2),
+        ([1, 0, 2], 3),
+        ([0, 0, 1], 3),  # unequal in number
+        ([0, 1, 0, 1], 4),  # rows of a sentence that do not stand together
+        ([1, 1, 1, 1], 1),
+    ],
+)
+@pytest.mark.parametrize("then", [[1, 0], [2, 1, 0], [0, 0, 1, 2, 2, 1]])
+def test_hypotheses_share_their_sentences_memory_and_see_no_other(
+    index: list[int], memory_rows: int, then: list[int]
+) -> None:
+    model, (src_BM, mask_BM), tgt_BL = small(), sources(), targets()
+    whole = model(src_BM, mask_BM, tgt_BL)
+    state = model.start(src_BM, mask_BM, max_len=6)
+    model.step(tgt_BL[:, 0], state)
+    rows_N = torch.tensor(index)
+    state.reorder(rows_N)
+    assert [memory.k_BHMK.size(0) for memory in state.memories if memory is not None] == [memory_rows] * 2
+    torch.testing.assert_close(model.step(tgt_BL[rows_N, 1], state), whole[rows_N, 1], rtol=0, atol=1e-12)
+    state.reorder(torch.tensor(then))
+    rows_N = rows_N[then]
+    torch.testing.assert_close(model.step(tgt_BL[rows_N, 2], state), whole[rows_N, 2], rtol=0, atol=1e-12)
+
+
+def test_reordering_within_sentences_moves_the_past_and_leaves_the_memory() -> None:
+    model, (src_BM, mask_BM), tgt_BL = small(), sources(), targets()
+    state = model.start(src_BM, mask_BM, max_len=6)
+    state.reorder(torch.tensor([0, 0, 1, 1, 2, 2]))
+    first_N = torch.tensor([5, 6, 7, 8, 9, 10])  # another first token for every hypothesis
+    model.step(first_N, state)
+    memory = state.memories[0]
+    assert memory is not None
+    before = memory.k_BHMK
+    index_N, sentence_N = torch.tensor([1, 1, 3, 2, 4, 4]), torch.tensor([0, 0, 1, 1, 2, 2])
+    state.reorder(index_N, same_sentences=True)
+    assert memory.k_BHMK is before
+    history_NL = torch.stack([first_N[index_N], tgt_BL[sentence_N, 1]], dim=1)
+    expected = model(src_BM[sentence_N], mask_BM[sentence_N], history_NL)[:, 1]
+    torch.testing.assert_close(model.step(history_NL[:, 1], state), expected, rtol=0, atol=1e-12)
+
+
 def test_heads_in_parallel_equal_heads_one_by_one() -> None:
     """Section 3.2.2: Concat(head_1, ..., head_h) W^O, each head by Eq. 1 as written."""
     torch.manual_seed(0)
@@ -262,5 +307,5 @@ def test_numbers_that_make_no_model_are_refused(changes: dict[str, object], mess
 
 
 def test_a_sequence_longer_than_the_model_takes_is_refused() -> None:
-    with pytest.raises(ValueError, match="33 tokens is longer than model.max_len 32"):
+    with pytest.raises(ValueError, match=r"33 tokens is longer than model\.max_len 32"):
         small().encode(torch.ones(1, 33, dtype=torch.long), torch.ones(1, 33, dtype=torch.bool))

@@ -1,5 +1,7 @@
 """Idea: an update is a pure function of (lengths, seed, step); the hardware only cuts it."""
 
+import hashlib
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from data_pipeline.plan import (
     NULL_ROW,
+    PLAN_VERSION,
     Cut,
     Plan,
     Slice,
@@ -143,6 +146,32 @@ def test_a_sentence_too_long_for_a_brick_is_refused_by_its_number() -> None:
     src[17] = 200
     with pytest.raises(ValueError, match=r"pair 17 .* has 200 tokens.* lower data\.max_length to \d+"):
         Plan(src, tgt, tokens_per_update=4096, bricks=4, shapes=24, seed=1)
+
+
+def test_a_limit_that_no_sentence_could_meet_is_no_advice() -> None:
+    with pytest.raises(ValueError, match=r"it may have 1: raise train\.tokens_per_update or lower train\.bricks$"):
+        make(50, tokens_per_update=8, bricks=8)
+
+
+def test_one_very_long_pair_costs_no_more_memory_than_any_other() -> None:
+    src, tgt = (np.append(side, 50_001) for side in lengths())
+    tracemalloc.start()
+    boxes = derive_boxes(src, tgt, 24)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**22, "and not a table of 50,001 x 50,001"
+    assert [box.members.tolist() for box in boxes if box.src_len == 50_001] == [[3000]]
+
+
+def test_a_plan_that_gives_other_updates_has_another_version() -> None:
+    i = np.arange(3000)
+    src = 2 + i * i * 7919 % 997 * i % 29
+    tgt = 2 + (src * 3 + i * 31 % 11) // 3 % 37
+    plan = Plan(src, tgt, tokens_per_update=2048, bricks=4, shapes=12, seed=7)
+    updates = [plan.update(k) for k in range(2 * plan.updates_per_epoch)]
+    shown = [(b.src_len, b.tgt_len, b.rows.tolist()) for update in updates for b in update.bricks]
+    digest = hashlib.sha256("".join(map(repr, shown)).encode()).hexdigest()
+    assert (PLAN_VERSION, digest) == (1, "9ec8e63a8b98076e7a03a93f1ae7d67d8133fceb9932da0a447bc68bdb22ac0f")
 
 
 def test_slices_are_named_by_brick_and_number_whatever_the_rank() -> None:

@@ -1,6 +1,7 @@
 """From a corpus to ids on the disk: the same every time, complete or not there, and nothing leaks."""
 
 import errno
+import json
 import multiprocessing
 import os
 import pickle
@@ -24,6 +25,7 @@ from data_pipeline.config import DataConfig
 from data_pipeline.dataset import Prepared, prepare
 from data_pipeline.fingerprint import GRAMMAR_FILES, fingerprint
 from data_pipeline.tokenizer import EOS_ID, Tokenizer, normalize
+from evaluate.corpora import from_config
 
 ROOT = Path(__file__).resolve().parent.parent
 ENGLISH = ["the", "old", "man", "sees", "a", "small", "house", "near", "our", "river", "while", "two"]
@@ -149,15 +151,26 @@ def test_two_makings_agree_to_the_byte(config: DataConfig, tmp_path: Path) -> No
     assert files[0] == files[1]
 
 
-def test_a_quiet_making_prints_nothing_and_a_loud_one_prints_the_table(
+def test_a_quiet_making_prints_nothing_and_a_loud_one_its_progress_alone(
     config: DataConfig, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     prepare(config, tmp_path / "a", 1, quiet=True)
     assert capfd.readouterr() == ("", "")
     prepare(replace(config, valid=None), tmp_path / "b", 1, quiet=False)
-    printed = capfd.readouterr().out
-    assert "15 training pairs are held out" in printed
-    assert "length ratio" in printed
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert "tokenising" in printed.err
+
+
+def test_the_summary_says_what_was_dropped_and_held_out_whether_made_or_found(
+    config: DataConfig, tmp_path: Path
+) -> None:
+    held = "15 training pairs are held out"
+    for _ in ("made", "found"):
+        assert held in run(replace(config, valid=None), tmp_path).summary().splitlines()[-1]
+    named = run(config, tmp_path).summary()
+    assert "length ratio" in named
+    assert "are held out" not in named
 
 
 # Held-out pairs and leaks
@@ -172,6 +185,43 @@ def test_held_out_pairs_are_a_twentieth_at_most_and_never_in_training(config: Da
         assert train | valid == set(pairs(300))
         assert len(prepared.valid) == (15 if drop_duplicates else 30)
     assert len(run(replace(doubled, valid_pairs=4), tmp_path).valid) == 4
+
+
+def folder_set(folder: Path, splits: dict[str, list[tuple[str, str]]]) -> str:
+    """A data set of these splits."""
+    folder.mkdir()
+    for split, rows in splits.items():
+        lines = "".join(json.dumps({"en": en, "de": de}) + "\n" for en, de in rows)
+        (folder / f"{split}.jsonl").write_text(lines)
+    return str(folder)
+
+
+def test_pairs_are_held_out_of_a_data_set_that_has_no_validation_split(config: DataConfig, tmp_path: Path) -> None:
+    without = folder_set(tmp_path / "without", {"train": pairs(300)})
+    prepared = run(replace(config, train=without, valid=None), tmp_path)
+    assert (len(prepared.train), len(prepared.valid)) == (285, 15)
+    assert not set(texts(prepared, "train")) & set(texts(prepared, "valid"))
+    assert "data.train has no validation split" in prepared.summary()
+    with pytest.raises(ValueError, match="no split 'validation' but 'train'"):
+        run(replace(config, valid=without), tmp_path)
+
+
+def test_a_data_set_that_has_a_validation_split_brings_it(config: DataConfig, tmp_path: Path) -> None:
+    both = folder_set(tmp_path / "both", {"train": pairs(300), "validation": pairs(20, seed=1)})
+    prepared = run(replace(config, train=both, valid=None), tmp_path)
+    assert texts(prepared, "train") == pairs(300)
+    assert texts(prepared, "valid") == pairs(20, seed=1)
+
+
+def test_a_data_set_without_a_test_split_has_no_test_corpus_unless_it_is_named(tmp_path: Path) -> None:
+    without = folder_set(tmp_path / "without", {"train": pairs(20)})
+    whole = folder_set(tmp_path / "whole", {"train": pairs(20), "test": pairs(7, seed=1)})
+    assert from_config(DataConfig(train=without)) == []
+    assert [len(corpus.sources) for corpus in from_config(DataConfig(train=[[without], [whole]]))] == [7]
+    (named,) = from_config(DataConfig(test=f"{whole}::test"))
+    assert (named.name, named.sources) == (f"{whole}::test", [en for en, _ in pairs(7, seed=1)])
+    with pytest.raises(ValueError, match="no split 'test' but 'train'"):
+        from_config(DataConfig(test=without))
 
 
 def test_the_seed_decides_what_is_held_out(config: DataConfig, tmp_path: Path) -> None:
@@ -223,10 +273,11 @@ def test_only_a_sample_of_a_large_corpus_is_learned_from(
 
 
 def test_a_corpus_emptied_by_the_filters_is_refused_with_the_counts(config: DataConfig, tmp_path: Path) -> None:
-    for number, rows in enumerate([[("", "x"), ("y", "")], [("same", "same")], [("x" * 9000, "y")]]):
+    for number, rows in enumerate([[("", "x"), ("y", "")], [("same", "same")], [("x" * 9000, "y")], [(" ", "")]]):
         bad = replace(config, train=corpus(tmp_path, "t", rows))
-        with pytest.raises(ValueError, match=rf"no training pair is left .*read: {len(rows)}, .*: {len(rows)}\)"):
-            run(bad, tmp_path / str(number))
+        for valid in (bad.valid, None):
+            with pytest.raises(ValueError, match=rf"no training pair is left .*read: {len(rows)}, .*: {len(rows)}\)"):
+                run(replace(bad, valid=valid), tmp_path / str(number))
     with pytest.raises(ValueError, match=r"no validation pair is left .*too long: 1"):
         run(replace(config, valid=corpus(tmp_path, "v", [("x" * 9000, "y")])), tmp_path)
 
@@ -252,6 +303,8 @@ def test_the_fingerprint_follows_everything_that_changes_the_ids(config: DataCon
         {"train": config.train[::-1]},
         {"train": "grammar"},
         {"train": "wmt/wmt14:de-en"},
+        {"train": "wmt/wmt14:de-en", "valid": None},
+        {"train": "wmt/wmt14:de-en", "valid": None, "valid_pairs": 7},  # the hub is not asked whether it has a split
         {"valid": None},
         {"valid": other},
         {"vocab_size": 311},
@@ -424,7 +477,9 @@ def test_the_command_prepares_and_says_where(config: DataConfig, tmp_path: Path)
     )
     (folder,) = cache.iterdir()
     assert done.returncode == 0
-    assert done.stdout.splitlines()[-1] == f"285 training and 15 validation pairs in {folder}"
+    *summary, last = done.stdout.splitlines()
+    assert "\n".join(summary) == Prepared.open(folder).summary()
+    assert last == f"285 training and 15 validation pairs in {folder}"
 
 
 def test_the_command_reports_bad_input_in_one_sentence() -> None:
@@ -455,6 +510,20 @@ def test_large_vocabularies_get_wider_ids(tmp_path: Path) -> None:
         array = IdArray(tmp_path / "x")
         assert array[0].dtype == dtype
         assert array[0][0] == size - 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that is always full")
+@pytest.mark.parametrize("file", ["x.ids.npy", "x.offsets.npy"])
+def test_a_full_disk_is_said_to_be_full(tmp_path: Path, file: str) -> None:
+    (tmp_path / file).symlink_to("/dev/full")
+
+    def write() -> None:
+        with IdWriter(tmp_path / "x", 10) as out:
+            out.append([[3]] * 100_000)
+
+    with pytest.raises(OSError, match="No space left") as error:
+        write()
+    assert error.value.errno == errno.ENOSPC
 
 
 def test_an_array_without_sentences_opens(tmp_path: Path) -> None:

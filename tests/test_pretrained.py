@@ -1,14 +1,19 @@
 """The model folder: what is saved is what is loaded, and what is broken is named."""
 
+import errno
 import json
+import resource
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import torch
+from safetensors import SafetensorError
 
+from transformer import pretrained
 from transformer.config import ModelConfig
 from transformer.model import GPT, Transformer, count_parameters
-from transformer.pretrained import FILES, average, load_pretrained, save_pretrained
+from transformer.pretrained import FILES, average, load_pretrained, save_pretrained, save_tensors
 
 CONFIG = ModelConfig(vocab_size=40, d_model=16, n_layers=1, n_heads=2, d_ff=32, max_len=20)
 
@@ -66,7 +71,19 @@ def test_an_incomplete_folder_names_what_is_missing(folder: Path, file: str) -> 
         ({"model": {"d_model": 16}}, "does not describe a model of this version"),
         ({"model": {**CONFIG.__dict__, "vocab_size": 41}}, "damaged or belongs to another config.json"),
         ({"model": {**CONFIG.__dict__, "n_layers": 2}}, "damaged or belongs to another config.json"),
-        ({"model": {**CONFIG.__dict__, "d_model": "wide"}}, "wrong type"),
+        ({"model": {**CONFIG.__dict__, "d_model": "wide"}}, 'model.d_model is "wide"; it must be an integer'),
+        ({"model": {**CONFIG.__dict__, "d_model": 16.0}}, r"model.d_model is 16.0; it must be an integer"),
+        ({"model": {**CONFIG.__dict__, "n_layers": True}}, "model.n_layers is true; it must be an integer"),
+        ({"model": {**CONFIG.__dict__, "d_head": "x"}}, 'model.d_head is "x"; it must be an integer or null'),
+        ({"model": {**CONFIG.__dict__, "dropout": None}}, "model.dropout is null; it must be a number"),
+        ({"model": {**CONFIG.__dict__, "dropout": 2}}, r"config\.json: model.dropout is 2"),
+        ({"model": {**CONFIG.__dict__, "norm": "weird"}}, "model.norm is \"weird\"; it must be 'post' or 'pre'"),
+        ({"model": {**CONFIG.__dict__, "architecture": "bert"}}, 'model.architecture is "bert"; it must be'),
+        ({"model": {**CONFIG.__dict__, "vocab_size": 10**9}}, "none of its tensors has the size 1000000000"),
+        ({"model": {**CONFIG.__dict__, "d_ff": 10**30}}, "none of its tensors has the size 10+"),
+        ({"model": {**CONFIG.__dict__, "n_layers": 10**9}}, "too few for 1000000000 layers"),
+        ({"model": {**CONFIG.__dict__, "max_len": 10**15}}, "no model of the sizes in"),
+        ({"model": {**CONFIG.__dict__, "max_len": 10**30}}, "no model of the sizes in"),
     ],
 )
 def test_a_folder_of_another_version_or_shape_is_refused(folder: Path, change: dict, message: str) -> None:
@@ -88,6 +105,82 @@ def test_a_damaged_config_is_refused(folder: Path) -> None:
     (folder / "config.json").write_text("{")
     with pytest.raises(ValueError, match="not valid JSON"):
         load_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("I/O error: No space left on device (os error 28)", errno.ENOSPC),
+        ("I/O error: No space left on device", errno.ENOSPC),
+        ("I/O error: File too large (os error 27)", errno.EFBIG),
+    ],
+)
+def test_a_disk_that_is_full_is_the_systems_error_and_leaves_the_old_weights(
+    folder: Path, text: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object, **options: object) -> None:
+        raise SafetensorError(f"Error while serializing: {text}")
+
+    before = (folder / "model.safetensors").read_bytes()
+    monkeypatch.setattr(pretrained, "save_file", full)
+    with pytest.raises(OSError) as caught:
+        save_pretrained(folder, Transformer(CONFIG), folder / "tokenizer.model", "# A card\n")
+    assert caught.value.errno == number
+    assert "model.safetensors" in caught.value.filename
+    assert (folder / "model.safetensors").read_bytes() == before
+    assert sorted(p.name for p in folder.iterdir()) == sorted(FILES)
+
+
+@pytest.mark.skipif(not Path("/proc/self/limits").exists(), reason="needs a limit on the size of files")
+def test_a_write_that_the_system_refuses_names_the_file(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            save_tensors(tmp_path / "w", {"w": torch.zeros(1 << 15)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.filename == str(tmp_path / "w")
+
+
+def hub(monkeypatch: pytest.MonkeyPatch, knows: bool, cached: Path | None) -> None:
+    """A hub that has the model or cannot be reached, and a cache that has it or not."""
+
+    def model_info(self: object, name: str, timeout: float) -> None:
+        if not knows:
+            raise ConnectionError("several\nlines of the client")
+
+    def snapshot_download(name: str, allow_patterns: list[str], local_files_only: bool) -> str:
+        assert local_files_only is not knows
+        if cached is None:
+            raise OSError("several\nlines of the client")
+        return str(cached)
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", model_info)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+
+
+def test_a_name_that_neither_a_folder_nor_the_hub_has_is_one_clean_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub(monkeypatch, knows=False, cached=None)
+    with pytest.raises(FileNotFoundError) as caught:
+        load_pretrained("runs/nowhere")
+    assert str(caught.value) == (
+        "there is no folder runs/nowhere here, and the Hugging Face hub has no such model or cannot be reached"
+    )
+
+
+def test_a_download_that_fails_says_why_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub(monkeypatch, knows=True, cached=None)
+    with pytest.raises(FileNotFoundError, match=r"me/model could not be fetched from the Hugging Face hub: several$"):
+        load_pretrained("me/model")
+
+
+@pytest.mark.parametrize("knows", [False, True])
+def test_a_model_of_the_hub_is_loaded_and_its_cached_copy_where_the_hub_is_not_reached(
+    folder: Path, knows: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub(monkeypatch, knows=knows, cached=folder)
+    assert load_pretrained("me/model")[1] == CONFIG
 
 
 def test_the_average_of_weights_is_their_mean(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ class Table:
         self.rows: list[tuple[int, tuple[int, ...]]] = [(s, ()) for s in sentences]
         self.vocab, self.seed, self.eos_bias = vocab, seed, eos_bias
         self.rows_per_step: list[int] = []
+        self.promises: list[bool] = []
 
     def logits(self, sentence: int, prefix: tuple[int, ...]) -> list[float]:
         draw = random.Random(f"{self.seed} {sentence} {prefix}")
@@ -34,8 +35,11 @@ class Table:
         self.rows = [(s, (*prefix, t)) for (s, prefix), t in zip(self.rows, tokens_N.tolist(), strict=True)]
         return torch.tensor([self.logits(*row) for row in self.rows], dtype=torch.float64)
 
-    def reorder(self, index_N: Tensor) -> None:
-        self.rows = [self.rows[i] for i in index_N.tolist()]
+    def reorder(self, index_N: Tensor, same_sentences: bool = False) -> None:
+        before, self.rows = self.rows, [self.rows[i] for i in index_N.tolist()]
+        self.promises.append(same_sentences)
+        if same_sentences:
+            assert [sentence for sentence, _ in self.rows] == [sentence for sentence, _ in before]
 
 
 class Fixed(Table):
@@ -225,6 +229,12 @@ def test_finished_sentences_leave_the_batch_at_once() -> None:
     endless = Fixed(3, {}, default=[0, 0.0, 0.6, 0.4])
     search(endless, [2, 5, 3], beam=2)
     assert endless.rows_per_step == limit_only
+
+
+def test_sentences_are_said_to_stay_exactly_where_none_leaves_and_none_gets_more_rows() -> None:
+    endless = Fixed(3, {}, default=[0, 0.0, 0.6, 0.4])
+    search(endless, [2, 5, 3], beam=2)  # rows per step 3, 6, 4, 2, 2
+    assert endless.promises == [False, False, False, True]
 
 
 def test_a_vocabulary_smaller_than_the_candidates_gives_no_nan_and_no_repetition() -> None:

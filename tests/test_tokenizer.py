@@ -1,6 +1,8 @@
 """The vocabulary: text survives it, its special ids are fixed, and it learns from nothing but what it is given."""
 
+import errno
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -154,6 +156,21 @@ def test_a_huge_line_is_learned_from_only_as_far_as_the_cap(tmp_path: Path) -> N
     tokenizer = train_tokenizer(iter([*sentences(100), line + "qqqqzz " * 9]), tmp_path / "t", 300)
     assert len(tokenizer.encode([line])[0]) > 50_000
     assert len(tokenizer.encode(["qqqqzz"])[0]) > 6, "its end was not seen, so it falls into bytes"
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt(), OSError(errno.ENOSPC, "full"), ValueError("bad line 7")])
+@pytest.mark.parametrize("before", [0, 500])
+def test_what_reading_the_text_raises_is_what_learning_raises(
+    tmp_path: Path, failure: BaseException, before: int
+) -> None:
+    def texts() -> Iterator[str]:
+        yield from sentences(before)
+        raise failure
+
+    with pytest.raises(type(failure)) as error:
+        train_tokenizer(texts(), tmp_path / "t", 290)
+    assert error.value is failure
+    assert not (tmp_path / "t").exists()
 
 
 def test_learning_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 
 from configs import loader
 from evaluate.translator import Translator
-from train import loop
+from tests.conftest import make_pairs, write_parallel
+from train import checkpoint, loop
 from train.checkpoint import Checkpoints
 from train.config import RunConfig
 from train.model_folder import write_model_folder
@@ -103,14 +104,14 @@ def test_an_update_is_adam_with_the_rate_of_eq_3(corpus: dict, cache: Path, tmp_
     )
     assert moved.max().item() == pytest.approx(rate, rel=1e-3)
     assert moved[moved > 0].median().item() == pytest.approx(rate, rel=1e-3)
-    moments = load_file(tmp_path / "one/checkpoints/regular-00000001/optimizer.safetensors")
+    moments = load_file(tmp_path / "one/checkpoints/final-00000001/optimizer.safetensors")
     name = next(key.removesuffix("_sq") for key in moments if key.endswith("exp_avg_sq"))
     gradient = moments[name] / (1 - 0.9)
     torch.testing.assert_close(moments[f"{name}_sq"], gradient**2 * (1 - 0.98), rtol=1e-3, atol=1e-12)
 
 
 def test_the_model_folder_holds_the_mean_of_the_last_checkpoints(finished: Path) -> None:
-    parts = [load_file(path / "model.safetensors") for path in Checkpoints(finished / "checkpoints").regular()]
+    parts = [load_file(path / "model.safetensors") for path in Checkpoints(finished / "checkpoints").to_average()]
     assert len(parts) == 2
     folder = Translator.from_pretrained(finished).model.state_dict()
     for name, tensor in parts[0].items():
@@ -163,18 +164,20 @@ def test_a_finished_run_started_again_changes_nothing(finished: Path, config: Ru
     assert ((finished / "metrics.jsonl").read_bytes(), (finished / "model.safetensors").read_bytes()) == before
 
 
-def test_ctrl_c_saves_at_the_next_update_and_the_same_command_continues(
-    finished: Path, config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_after_the_update_and_the_same_command_continues(
+    finished: Path, config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     folder, learn = tmp_path / "interrupted", loop.Run._learn
 
-    def interrupt(self: loop.Run, update: loop.Update, *rest: object) -> tuple[float, bool]:
+    def interrupt(self: loop.Run, update: loop.Update, *rest: object) -> tuple[dict[str, float], bool]:
         if update.step == 5:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
         return learn(self, update, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(loop.Run, "_learn", interrupt)
-    run(config, folder)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert loop.train(config, folder) == number
     assert [p.name for p in sorted((folder / "checkpoints").iterdir())] == [
         "best-00000004", "interrupted-00000006", "regular-00000004",
     ]  # fmt: skip
@@ -184,6 +187,119 @@ def test_ctrl_c_saves_at_the_next_update_and_the_same_command_continues(
     assert (folder / "metrics.jsonl").read_bytes() == (finished / "metrics.jsonl").read_bytes()
     assert (folder / "model.safetensors").read_bytes() == (finished / "model.safetensors").read_bytes()
     assert not list((folder / "checkpoints").glob("interrupted-*"))
+
+
+def test_a_run_that_ended_between_two_checkpoints_goes_on_as_if_it_had_not(
+    finished: Path, corpus: dict, cache: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "between"
+    run(make_config(corpus, cache, "train.max_steps=6"), folder)
+    assert [p.name for p in Checkpoints(folder / "checkpoints").to_average()] == ["regular-00000004", "final-00000006"]
+    run(make_config(corpus, cache), folder)
+    assert (folder / "model.safetensors").read_bytes() == (finished / "model.safetensors").read_bytes()
+    assert not list((folder / "checkpoints").glob("final-*"))
+
+
+def test_other_training_text_under_the_same_names_is_refused(cache: Path, tmp_path: Path) -> None:
+    corpus = {
+        "train": write_parallel(tmp_path, "t", make_pairs(200)),
+        "valid": write_parallel(tmp_path, "v", make_pairs(9)),
+    }
+    config = make_config(corpus, cache, "train.max_steps=1", "data.test=null", "train.average_last=1")
+    run(config, tmp_path / "run")
+    tokenizer = (tmp_path / "run/tokenizer.model").read_bytes()
+    write_parallel(tmp_path, "t", make_pairs(210))
+    with pytest.raises(ValueError, match="holds a run on other data"):
+        run(config, tmp_path / "run")
+    assert (tmp_path / "run/tokenizer.model").read_bytes() == tokenizer
+
+
+def test_a_run_without_a_checkpoint_may_be_started_again_with_other_settings(
+    corpus: dict, cache: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="micro_tokens 1 is too small"):
+        run(make_config(corpus, cache, "train.micro_tokens=1"), tmp_path / "new")
+    run(make_config(corpus, cache, "train.max_steps=1", "train.average_last=1"), tmp_path / "new")
+
+
+def test_a_run_folder_may_be_moved(finished: Path, corpus: dict, cache: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(finished, moved)
+    run(make_config(corpus, cache, f"run_dir={moved}/"), moved)
+
+
+def test_tensorboard_shows_each_step_once_after_a_restart(corpus: dict, cache: Path, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder, tracked = tmp_path / "tracked", ("train.log_with=tensorboard", "train.average_last=1")
+    run(make_config(corpus, cache, *tracked, "train.max_steps=3"), folder)
+    shutil.rmtree(folder / "checkpoints")  # as if it had been killed before the first of them
+    run(make_config(corpus, cache, *tracked, "train.max_steps=3"), folder)
+    run(make_config(corpus, cache, *tracked, "train.max_steps=5"), folder)
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("loss")] == [1, 2, 3, 4, 5]
+
+
+def test_gradients_are_clipped_and_their_norm_is_logged(
+    finished: Path, corpus: dict, cache: Path, tmp_path: Path
+) -> None:
+    lines = run(make_config(corpus, cache, "train.clip_norm=1e-6", "train.max_steps=4"), tmp_path / "clipped")
+    free = metrics(finished)
+    assert lines[0]["gradient_norm"] == pytest.approx(free[0]["gradient_norm"])
+    assert lines[0]["loss"] == free[0]["loss"]
+    assert lines[3]["loss"] != free[3]["loss"]
+
+
+def test_a_gradient_that_is_not_finite_never_reaches_the_weights(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    norm = loop.Run._gradient_norm
+
+    def poison(self: loop.Run) -> torch.Tensor:
+        next(iter(self.model.parameters())).grad[0, 0] = float("inf")  # type: ignore[index]
+        return norm(self)
+
+    monkeypatch.setattr(loop.Run, "_gradient_norm", poison)
+    with pytest.raises(ValueError, match="the gradient_norm of update 1 is inf"):
+        run(config, tmp_path / "inf")
+    assert not (tmp_path / "inf/checkpoints").exists()
+
+
+def test_a_full_disk_leaves_the_older_checkpoints_whole(
+    finished: Path, corpus: dict, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "full"
+    shutil.copytree(finished, folder)
+
+    def full(path: Path, tensors: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(checkpoint, "save_tensors", full)
+    longer = make_config(corpus, cache, "train.max_steps=16")
+    with pytest.raises(OSError, match="No space left"):
+        run(longer, folder)
+    monkeypatch.undo()
+    assert all(checkpoint.find_damage(path) is None for path in Checkpoints(folder / "checkpoints").to_average())
+    run(longer, folder)
+    assert metrics(folder)[-1]["step"] == 16
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("train.precision=fp16", "fp16 needs a CUDA GPU"),
+        ("train.log_with=trackio", "needs a package that is missing: pip install trackio"),
+        ("model.architecture=gpt", "cannot be trained on pairs of sentences"),
+        ("model.vocab_size=77", "leave model.vocab_size out"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(
+    corpus: dict, cache: Path, tmp_path: Path, setting: str, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        run(make_config(corpus, cache, setting), tmp_path / "refused")
 
 
 def test_other_settings_in_the_same_folder_are_refused_and_listed(finished: Path, corpus: dict, cache: Path) -> None:
@@ -199,10 +315,13 @@ def test_more_steps_and_other_logging_are_accepted(finished: Path, corpus: dict,
     assert [line["step"] for line in lines if "loss" in line] == [*range(1, 13), 14]
 
 
-def test_two_processes_never_write_one_run_folder(finished: Path, config: RunConfig) -> None:
+def test_two_processes_never_write_one_run_folder(
+    finished: Path, config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "PATIENCE", 0.5)
     with (
-        exclusive(finished / ".lock", wait=False),
-        pytest.raises(ValueError, match="another process is training in"),
+        exclusive(finished / ".lock", patience=0),
+        pytest.raises(ValueError, match="another process is working in"),
     ):
         run(config, finished)
 
@@ -226,7 +345,10 @@ def test_a_loss_that_is_not_finite_ends_the_run_before_it_reaches_the_weights(
 ) -> None:
     backward = loop.Run._backward
     monkeypatch.setattr(loop.Run, "_backward", lambda *a, **k: backward(*a, **k) * float("nan"))
-    with pytest.raises(ValueError, match="the loss of update 1 is nan; .* lower train.lr_scale"):
+    with pytest.raises(
+        ValueError,
+        match=r"the loss of update 1 is nan, and the weights are left as they were: .* lower train\.lr_scale",
+    ):
         run(config, tmp_path / "nan")
 
 

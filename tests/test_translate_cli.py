@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import lzma
 import os
 import pty
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from evaluate.config import DecodeConfig
+from evaluate.options import read_section
 from evaluate.translator import Translator
 from tests.tiny_model import TEXT, make_folder
 from transformer import translate
@@ -96,16 +98,32 @@ def test_a_reader_that_leaves_is_no_error(folder: Path) -> None:
         assert process.stderr.read() == b""
 
 
-@pytest.mark.parametrize("packed", [False, True])
-def test_file_to_file(folder, translator, tmp_path, packed, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+def test_lines_that_arrive_together_with_one_too_long_are_translated_up_to_it(
+    folder: Path, translator: Translator
+) -> None:
+    done = run_process(folder, stdin=b"one\ntwo\n" + b"x " * 60 + b"\nfour\n")
+    assert done.returncode == 2
+    assert done.stdout.decode().split("\n") == [*translator(["one", "two"]), ""]
+    assert done.stderr.decode().splitlines()[-1].startswith("error: line 3 has")
+
+
+def test_a_closed_standard_input_is_an_empty_one(folder, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(sys, "stdin", None)  # as Python starts with `<&-`
+    assert run_here(folder, monkeypatch=monkeypatch, capfdbinary=capfdbinary) == b""
+
+
+@pytest.mark.parametrize("ending", ["", ".gz", ".xz"])
+def test_file_to_file(folder, translator, tmp_path, ending, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
     lines = [*TEXT, "", "Haus"]
-    source, target = tmp_path / ("in.txt" + ".gz" * packed), tmp_path / ("out.txt" + ".gz" * packed)
+    pack = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress}[ending]
+    unpack = {"": bytes, ".gz": gzip.decompress, ".xz": lzma.decompress}[ending]
+    source, target = tmp_path / f"in.txt{ending}", tmp_path / f"out.txt{ending}"
     text = "\n".join(lines) + "\n"
-    source.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
+    source.write_bytes(pack(text.encode()))
     out = run_here(
         folder, "--input", str(source), "--output", str(target), monkeypatch=monkeypatch, capfdbinary=capfdbinary
     )
-    written = gzip.decompress(target.read_bytes()) if packed else target.read_bytes()
+    written = unpack(target.read_bytes())
     assert out == b""
     assert written.decode().split("\n") == [*translator(lines), ""]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([source.name, target.name])
@@ -148,7 +166,8 @@ def test_json_gives_one_object_a_line_with_scores(folder, translator, monkeypatc
 
 def test_settings_of_the_run_are_the_defaults(folder, tmp_path, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
     run = make_folder(tmp_path / "run")
-    (run / "config.yaml").write_text("decode: {alpha: 0.0, max_extra: 3}\n")
+    # Settings of training that this version does not know are none of its business.
+    (run / "config.yaml").write_text("train: {of_another_version: 1}\ndecode: {alpha: 0.0, max_extra: 3}\nnew: 2\n")
     monkeypatch.setattr(sys, "argv", ["translate", "--model", str(run), "--beam", "2", "--json", "Haus"])
     with open(1, "w", closefd=False) as stdout:
         monkeypatch.setattr(sys, "stdout", stdout)
@@ -169,6 +188,22 @@ def test_settings_of_the_run_are_the_defaults(folder, tmp_path, monkeypatch, cap
 def test_mistakes_are_explained(folder, args, message, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises((ValueError, OSError), match=message):
         run_here(folder, *args, monkeypatch=monkeypatch, capfdbinary=capfdbinary)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("decode: {beem: 2}", r"config\.yaml at decode\.beem: Key 'beem' not in 'DecodeConfig'"),
+        ("decode: {beam: x}", r"config\.yaml at decode\.beam: Value 'x'"),
+        ("decode: [2]", r"config\.yaml at decode: \[2\] is no section"),
+        ("decode: {", r"config\.yaml at decode: "),
+    ],
+)
+def test_settings_that_cannot_be_read_are_one_sentence(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(ValueError, match=message) as caught:
+        read_section(DecodeConfig, tmp_path, "decode")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_person_at_a_prompt_survives_a_bad_line_and_ends_with_ctrl_d(folder: Path, translator: Translator) -> None:

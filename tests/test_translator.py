@@ -10,7 +10,7 @@ import torch
 from data_pipeline.tokenizer import EOS_ID
 from evaluate.config import DecodeConfig
 from evaluate.search import gnmt_length_penalty
-from evaluate.translator import EMPTY, Translator
+from evaluate.translator import EMPTY, Translation, Translator
 from tests.tiny_model import TEXT, make_folder
 
 CONFIG = DecodeConfig(beam=3, max_extra=6)
@@ -61,7 +61,7 @@ def test_the_order_of_lines_changes_nothing(folder: Path) -> None:
     assert shuffled == [given[i] for i in order]
 
 
-def test_batches_hold_at_most_the_tokens_asked_for(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_hold_at_most_the_positions_asked_for(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
     shapes = []
     start = translator.model.start
 
@@ -70,11 +70,44 @@ def test_batches_hold_at_most_the_tokens_asked_for(translator: Translator, monke
         return start(src_BM, src_mask_BM, max_len)
 
     monkeypatch.setattr(translator.model, "start", spy)
-    translator.config = replace(CONFIG, batch_tokens=300)
+    translator.config = replace(CONFIG, batch_tokens=400)
     translator([*TEXT, *TEXT, "Haus", ""])
     assert sum(rows for rows, _ in shapes) == 2 * len(TEXT) + 1
-    assert all(rows * length * CONFIG.beam <= 300 or rows == 1 for rows, length in shapes)
+    assert max(rows for rows, _ in shapes) > 1
+    for rows, length in shapes:
+        output = min(length + CONFIG.max_extra, 40)
+        assert rows * CONFIG.beam * (length + output) <= 400 or rows == 1
     assert [length for _, length in shapes] == sorted((length for _, length in shapes), reverse=True)
+
+
+def test_short_lines_with_long_outputs_are_not_all_one_batch(
+    translator: Translator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = []
+
+    def search(sources: list[list[int]], n_best: int) -> list[list[Translation]]:
+        batches.append(len(sources))
+        return [[EMPTY]] * len(sources)
+
+    monkeypatch.setattr(translator, "_search", search)
+    translator.config = replace(CONFIG, max_extra=30, batch_tokens=1000)
+    length = len(translator.encode(["a"])[0])
+    translator(["a"] * 100)
+    most = 1000 // (CONFIG.beam * (length + length + 30))
+    assert batches == [most] * (100 // most) + [100 % most] * (100 % most > 0)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("The cat.", "lines is one string: give a list"),
+        (["a", None], "line 2 is None and not a string"),
+        ([b"a"], "line 1 is b'a' and not a string"),
+    ],
+)
+def test_what_is_not_a_list_of_strings_is_refused(translator: Translator, lines: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        translator(lines)  # type: ignore[arg-type]
 
 
 def test_score_is_the_models_own_probability_by_forced_decoding(translator: Translator) -> None:

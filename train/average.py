@@ -7,9 +7,10 @@ from pathlib import Path
 if not __package__:  # run as a file: put the repository root first, before any project import
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from configs import cli
-from train.config import TrainConfig
+from configs import cli, loader
+from train.config import RunConfig
 from train.model_folder import write_model_folder
+from train.run_folder import PATIENCE, exclusive
 
 
 def main() -> None:
@@ -17,14 +18,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="folder of a run, with checkpoints/")
     which = parser.add_mutually_exclusive_group()
-    default = TrainConfig().average_last
-    which.add_argument("--last", type=int, default=default, metavar="K", help=f"mean of the last K (default {default})")
+    which.add_argument("--last", type=int, metavar="K", help="mean of the last K (default: the run's)")
     which.add_argument("--best", action="store_true", help="the one with the lowest validation loss")
     parser.add_argument("--out", type=Path, help="write the model folder here instead of into the run folder")
     args = parser.parse_args()
-    if args.last < 1:
+    if args.last is not None and args.last < 1:
         raise ValueError(f"--last is {args.last}; it must be at least 1")
-    origin = write_model_folder(args.run, args.last, args.best, args.out)
+    if not (args.run / "config.yaml").is_file():
+        raise FileNotFoundError(f"{args.run} is not the folder of a run: it has no config.yaml")
+    last = args.last or loader.load(RunConfig, args.run / "config.yaml").train.average_last
+    with exclusive(args.run / ".lock", PATIENCE):
+        origin = write_model_folder(args.run, last, args.best, args.out)
     print(f"{args.out or args.run} holds {origin}")
 
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from transformer.pretrained import put_weights, weights
+from transformer.pretrained import put_weights, save_tensors, weights
 
-Kind = Literal["regular", "interrupted", "best"]
+Kind = Literal["regular", "final", "interrupted", "best"]
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Checkpoints:
     ) -> None:
         """Write one checkpoint and remove those that are no longer kept.
 
-        `regular` ones (evenly spaced, and one at the end) can be averaged, and the last `keep` stay; an `interrupted` one
-        serves resuming only; `best` holds weights alone, and there is one.
+        `regular` ones are evenly spaced, and the last `keep` stay. A `final` one ends a run between two of them, and
+        an `interrupted` one serves resuming only; both go when the run goes on. `best` holds weights alone.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._remove_unfinished()
@@ -57,9 +57,9 @@ class Checkpoints:
         if not target.exists():
             temporary = self.folder / f".{target.name}.tmp"
             temporary.mkdir()
-            _save_tensors(temporary / "model.safetensors", weights(model))
+            save_tensors(temporary / "model.safetensors", weights(model))
             if kind != "best":
-                _save_tensors(temporary / "optimizer.safetensors", _moments(model, optimizer))
+                save_tensors(temporary / "optimizer.safetensors", _moments(model, optimizer))
             _write(temporary / "progress.json", json.dumps(asdict(progress), indent=2) + "\n")
             _write(temporary / "manifest.json", json.dumps(_sums(temporary), indent=2) + "\n")
             _sync(temporary)
@@ -68,9 +68,9 @@ class Checkpoints:
         for old in self._superseded(kind, keep):
             shutil.rmtree(old)
 
-    def regular(self) -> list[Path]:
-        """Evenly spaced checkpoints, oldest first."""
-        return self._all("regular")
+    def to_average(self) -> list[Path]:
+        """Evenly spaced checkpoints and the one at the end of the run, oldest first."""
+        return sorted(self._all("regular") + self._all("final"), key=_step)
 
     def best(self) -> list[Path]:
         """The one with the lowest validation loss, weights alone; none before the first validation."""
@@ -78,7 +78,8 @@ class Checkpoints:
 
     def newest(self) -> Path | None:
         """The newest checkpoint that can be continued and whose manifest holds; damaged ones are named."""
-        for path in sorted(self._all("regular") + self._all("interrupted"), key=_step, reverse=True):
+        every = self._all("regular") + self._all("final") + self._all("interrupted")
+        for path in sorted(every, key=_step, reverse=True):
             damage = find_damage(path)
             if damage is None:
                 return path
@@ -91,8 +92,8 @@ class Checkpoints:
     def _superseded(self, kind: Kind, keep: int) -> list[Path]:
         if kind == "best":
             return self._all("best")[:-1]
-        interrupted = [p for p in self._all("interrupted") if kind == "regular" or p != self._all("interrupted")[-1]]
-        return self._all("regular")[:-keep] + interrupted
+        passing = sorted(self._all("final") + self._all("interrupted"), key=_step)
+        return self._all("regular")[:-keep] + (passing if kind == "regular" else passing[:-1])
 
     def _remove_unfinished(self) -> None:
         for leftover in self.folder.glob(".*.tmp"):
@@ -132,16 +133,6 @@ def _moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Te
         for name, parameter in model.named_parameters()
         for key, tensor in optimizer.state[parameter].items()
     }
-
-
-def _save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    try:
-        save_file(tensors, str(path), metadata={"format": "pt"})
-    except Exception as error:  # safetensors hides the system's reason in a text of its own
-        if "No space left" in str(error) or "os error 28" in str(error):
-            raise OSError(28, "No space left on device", str(path)) from error
-        raise
-    _sync(path)
 
 
 def _write(path: Path, text: str) -> None:

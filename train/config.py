@@ -40,6 +40,8 @@ class TrainConfig:
     """Epsilon_ls of section 5.4."""
     clip_norm: float | None = None
     """Largest norm of an update's gradient; None, as in the paper, does not clip."""
+    deterministic: bool = False
+    """On a GPU, use only kernels that give the same bits again; a CPU always does. Slower."""
     precision: Literal["no", "bf16", "fp16", "float64"] = "no"
     """`bf16` and `fp16` compute matrix products in half precision and keep weights and loss in fp32;
     `float64` is for checks that two ways of computing agree."""
@@ -67,7 +69,7 @@ class TrainConfig:
         every = ("log_every", "valid_every", "checkpoint_every", "keep_checkpoints", "average_last")
         for name in (*positive, *every, "micro_tokens", "threads", "clip_norm"):
             value = getattr(self, name)
-            if value is not None and value <= 0:
+            if value is not None and not value > 0:
                 raise ValueError(f"train.{name} is {value}; it must be above 0")
         for name in ("adam_beta1", "adam_beta2", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
@@ -86,6 +88,7 @@ MAY_CHANGE = (
     "train.keep_checkpoints",
     "train.average_last",
     "data.cache_dir",
+    "run_dir",
     "data.test",
 )
 """What a run may be continued with in another value: it changes nothing about the updates themselves. All of

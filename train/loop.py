@@ -1,27 +1,39 @@
 """The training loop: plan, cut, forward, backward, Adam; validation and checkpoints now and then."""
 
 import math
+import signal
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from torch import nn
 
 from data_pipeline.collate import Batch, collate
 from data_pipeline.dataset import Prepared, prepare
-from data_pipeline.plan import NULL_ROW, Plan, Slice, Update, choose_cut, key
+from data_pipeline.fingerprint import fingerprint
+from data_pipeline.plan import NULL_ROW, PLAN_VERSION, ROW_MULTIPLE, Plan, Slice, Update, choose_cut, key
 from data_pipeline.tokenizer import Tokenizer
 from train.checkpoint import Checkpoints, Kind, Progress, restore
 from train.config import RunConfig
-from train.devices import StopRequest, is_first_process, make_accelerator, set_threads, sum_over_ranks
+from train.devices import (
+    StopRequest,
+    check_equal_steps,
+    local_rank,
+    make_accelerator,
+    new_sum,
+    set_threads,
+    sum_over_ranks,
+)
 from train.loss import smoothed_cross_entropy
 from train.model_folder import write_model_folder
 from train.progress import Reporter
-from train.run_folder import Journal, exclusive, settle_config
+from train.run_folder import PATIENCE, Journal, check_settings, exclusive, write_settings
 from train.schedule import noam
 from train.validation import validate
 from transformer.config import ModelConfig
@@ -31,54 +43,77 @@ Work = tuple[Update, list[tuple[int, Batch]]]
 """An update, and this rank's part of it: (seed of dropout, batch) for each of its slices."""
 
 
-def train(config: RunConfig, run_dir: Path) -> None:
+def train(config: RunConfig, run_dir: Path) -> int | None:
     """Train, or continue, the run in `run_dir`, and end by writing its model folder.
 
+    Returns None, or the number of the signal that ended the run before `train.max_steps`.
     Raises ValueError and OSError for the user: bad data, other settings in the same folder, a full disk.
     """
     set_threads(config.train.threads)
     prepared = prepare_once(config)
-    config = fit_model_to_data(config, prepared)
+    tokenizer = Tokenizer(prepared.tokenizer_file)
+    config = fit_model_to_data(config, prepared, tokenizer.vocab_size)
+    identity = {"data": prepared.fingerprint, "plan": PLAN_VERSION}
+    check_settings(run_dir, config, identity)  # every rank, before they wait for one another
     accelerator = make_accelerator(config.train, run_dir)
-    first = accelerator.is_main_process
-    with exclusive(run_dir / ".lock", wait=False) if first else nullcontext():
-        if first:
-            settle_config(run_dir, config)
-            Tokenizer(prepared.tokenizer_file).save(run_dir)
-        accelerator.wait_for_everyone()
+    with claim(run_dir, accelerator):
         run = Run(config, run_dir, prepared, accelerator)
+        if accelerator.is_main_process:
+            write_settings(run_dir, config, identity, tokenizer)
         run.rehearse()
-        finished = run.updates(StopRequest())
-        if first and finished:
-            origin = write_model_folder(run_dir, config.train.average_last)
-            run.reporter.say(f"{run_dir} holds {origin}")
+        stop = StopRequest()
+        finished = run.updates(stop)
+        if finished and accelerator.is_main_process:
+            run.reporter.say(f"{run_dir} holds {write_model_folder(run_dir, config.train.average_last)}")
         accelerator.wait_for_everyone()
         accelerator.end_training()
+    return None if finished else stop.number or signal.SIGTERM
 
 
 def prepare_once(config: RunConfig) -> Prepared:
-    """The data, made by one process of each host while the others wait."""
+    """The data, made by one process of each host while the others wait for it."""
     cache = Path(config.data.cache_dir)
-    with exclusive(cache / ".lock", wait=True):
-        return prepare(config.data, cache, threads=torch.get_num_threads(), quiet=not is_first_process())
+    if local_rank() > 0:
+        folder = cache / fingerprint(config.data)
+        while not folder.is_dir():  # if it never comes, the launcher ends this process too
+            time.sleep(0.2)
+        return Prepared.open(folder)
+    with exclusive(cache / ".lock", patience=math.inf):
+        return prepare(config.data, cache, threads=torch.get_num_threads())
 
 
-def fit_model_to_data(config: RunConfig, prepared: Prepared) -> RunConfig:
+@contextmanager
+def claim(run_dir: Path, accelerator: Accelerator) -> Iterator[None]:
+    """The main process holds the run folder; where it cannot, every rank raises the same ValueError."""
+    with ExitStack() as held:
+        problem: list[str | None] = [None]
+        if accelerator.is_main_process:
+            try:
+                held.enter_context(exclusive(run_dir / ".lock", PATIENCE))
+            except (ValueError, OSError) as error:
+                problem = [str(error)]
+        broadcast_object_list(problem)
+        if problem[0] is not None:
+            raise ValueError(problem[0])
+        yield
+
+
+def fit_model_to_data(config: RunConfig, prepared: Prepared, vocab_size: int) -> RunConfig:
     """The config with the vocabulary's real size. Raises ValueError where model and data do not fit."""
     if config.model.architecture != "transformer":
         raise ValueError(f"model.architecture {config.model.architecture} cannot be trained on pairs of sentences")
-    vocab_size = Tokenizer(prepared.tokenizer_file).vocab_size
     if config.model.vocab_size not in (ModelConfig().vocab_size, vocab_size):
         raise ValueError(
             f"model.vocab_size is {config.model.vocab_size}, but the vocabulary has {vocab_size} pieces; "
             "leave model.vocab_size out, it is taken from data.vocab_size"
         )
-    longest = max(int(side.lengths.max()) for side in (prepared.train.src, prepared.train.tgt))
-    if longest > config.model.max_len:
-        raise ValueError(
-            f"the longest training sentence has {longest} tokens, and model.max_len is {config.model.max_len}; "
-            "lower data.max_length or raise model.max_len"
-        )
+    for name, ids in (("training", prepared.train), ("validation", prepared.valid)):
+        longest = max(int(side.lengths.max()) for side in (ids.src, ids.tgt))
+        if longest > config.model.max_len:
+            raise ValueError(
+                f"the longest {name} sentence has {longest} tokens, and model.max_len is {config.model.max_len}; "
+                "lower data.max_length or raise model.max_len"
+            )
     return replace(config, model=replace(config.model, vocab_size=vocab_size))
 
 
@@ -107,6 +142,7 @@ class Run:
             eps=settings.adam_eps,
             fused=True,
         )
+        reserve_moments(optimizer)
         self.checkpoints = Checkpoints(run_dir / "checkpoints")
         newest = self.checkpoints.newest()
         self.progress = restore(newest, self.model, optimizer) if newest else Progress(step=0)
@@ -114,7 +150,7 @@ class Run:
         self.parallel, self.optimizer = self.accelerator.prepare(trained, optimizer)
         if self.accelerator.scaler is not None and self.progress.scaler is not None:
             self.accelerator.scaler.load_state_dict(self.progress.scaler)
-        self.accelerator.wait_for_everyone()  # everyone has read before anyone writes
+        check_equal_steps(self.accelerator, self.progress.step)  # everyone has read before anyone writes
         if self.accelerator.is_main_process:
             self.journal = Journal(run_dir, self.progress.step)
         self.reporter = Reporter(self.accelerator, config, run_dir, self.progress.step)
@@ -132,9 +168,11 @@ class Run:
         try:
             self._backward(batch.to(self.accelerator.device), weight=1.0)
         except torch.OutOfMemoryError as error:
+            half = len(rows) * max(box.src_len, box.tgt_len) // 2
+            cure = f"set train.micro_tokens to {half}" if self.cut.slices < ROW_MULTIPLE else "raise train.bricks"
             raise ValueError(
                 f"the largest batch, {len(rows)} sentences of {box.src_len} and {box.tgt_len} tokens, does not fit "
-                f"the device's memory; set train.micro_tokens to {len(rows) * max(box.src_len, box.tgt_len) // 2}"
+                f"the device's memory: {cure}"
             ) from error
         self.optimizer.zero_grad()
 
@@ -142,49 +180,68 @@ class Run:
         """All updates that are left. False when a signal ended the run before `train.max_steps`."""
         settings = self.config.train
         for update, batches in ahead(self._batches, range(self.progress.step, settings.max_steps)):
-            loss, stopping = self._learn(update, batches, stop)
+            values, stopping = self._learn(update, batches, stop)
             step = update.step + 1
             self.progress = replace(self.progress, step=step)
             self.reporter.count(update.tgt_tokens)
-            if step % settings.log_every == 0 or step == settings.max_steps:
-                self._log(step, {"loss": loss, "lr": self._learning_rate(step)})
             last = step == settings.max_steps
-            if step % settings.valid_every == 0 or last:
-                self._validate(step)
-            if step % settings.checkpoint_every == 0 or last:
-                self._save("regular")
-            elif stopping:
-                self._save("interrupted")
+            if step % settings.log_every == 0 or last:
+                self._log(step, values)
+            with self.reporter.pause():
+                if step % settings.valid_every == 0 or last:
+                    self._validate(step)
+                if step % settings.checkpoint_every == 0:
+                    self._save("regular")
+                elif last or stopping:
+                    self._save("final" if last else "interrupted")
             if stopping and not last:
                 self.reporter.say(f"stopped after update {step}; the same command continues")
                 return False
         return True
 
-    def _learn(self, update: Update, batches: list[tuple[int, Batch]], stop: StopRequest) -> tuple[float, bool]:
-        """One update: the loss per target token over all ranks, and whether any rank was asked to stop."""
+    def _learn(
+        self, update: Update, batches: list[tuple[int, Batch]], stop: StopRequest
+    ) -> tuple[dict[str, float], bool]:
+        """One update: what is logged of it, and whether any rank was asked to stop.
+
+        Raises ValueError where the loss or the gradient is not finite; the weights are then untouched.
+        """
         # DDP averages gradients over ranks, so each weighs its sum by their number.
         weight = self.accelerator.num_processes / update.tgt_tokens
-        total = torch.zeros((), dtype=torch.float64, device=self.accelerator.device)
+        total = new_sum(self.accelerator)
         for i, (seed, batch) in enumerate(batches):
             torch.manual_seed(seed)
             last = i == len(batches) - 1
             with nullcontext() if last else self.accelerator.no_sync(self.parallel):
                 total += self._backward(batch.to(self.accelerator.device), weight)
-        asked = torch.full_like(total, float(stop.asked))
-        loss_sum, stopping = sum_over_ranks(self.accelerator, torch.stack([total, asked]))
-        loss = loss_sum / update.tgt_tokens
-        if not math.isfinite(loss):
-            raise ValueError(
-                f"the loss of update {update.step + 1} is {loss}; the checkpoints before it are whole: "
-                "lower train.lr_scale, set train.clip_norm, or train with train.precision=bf16 instead of fp16"
-            )
-        if self.config.train.clip_norm is not None:
-            self.accelerator.clip_grad_norm_(self.parallel.parameters(), self.config.train.clip_norm)
+        norm = self._gradient_norm().to(total.dtype) / self.accelerator.num_processes  # equal on all ranks
+        asked = torch.full_like(total, stop.number is not None)
+        loss_sum, norm_sum, stopping = sum_over_ranks(self.accelerator, torch.stack([total, norm, asked]))
+        rate = self._learning_rate(update.step + 1)
+        values = {"loss": loss_sum / update.tgt_tokens, "gradient_norm": norm_sum, "lr": rate}
+        self._refuse_divergence(update.step + 1, values)
         for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate(update.step + 1)
+            group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return loss, stopping > 0
+        return values, stopping > 0
+
+    def _gradient_norm(self) -> torch.Tensor:
+        """Norm of the whole gradient, before it is clipped to `train.clip_norm` where that is set."""
+        if self.config.train.clip_norm is not None:
+            return self.accelerator.clip_grad_norm_(self.parallel.parameters(), self.config.train.clip_norm)
+        self.accelerator.unscale_gradients()
+        return torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
+
+    def _refuse_divergence(self, step: int, values: dict[str, float]) -> None:
+        # In fp16 a gradient may overflow: the loss scaler then leaves the update out and lowers its scale.
+        watched = ("loss",) if self.config.train.precision == "fp16" else ("loss", "gradient_norm")
+        for name in watched:
+            if not math.isfinite(values[name]):
+                raise ValueError(
+                    f"the {name} of update {step} is {values[name]}, and the weights are left as they were: "
+                    "start in another run_dir with a lower train.lr_scale or with train.clip_norm=1.0"
+                )
 
     def _backward(self, batch: Batch, weight: float) -> torch.Tensor:
         logits_BLV = self.parallel(*batch.inputs)
@@ -204,12 +261,12 @@ class Run:
         return noam(step, self.config.model.d_model, settings.warmup_steps, settings.lr_scale)
 
     def _validate(self, step: int) -> None:
-        values = validate(self.accelerator, self.model, self.prepared, self.config.train)
+        positions = self.plan.largest_slice(self.cut.slices)
+        values = validate(self.accelerator, self.model, self.prepared, self.config.train, positions)
         self._log(step, values)
         if self.progress.best_loss is None or values["valid_loss"] < self.progress.best_loss:
             self.progress = replace(self.progress, best_step=step, best_loss=values["valid_loss"])
             self._save("best")
-        self.reporter.rest()
 
     def _log(self, step: int, values: dict[str, float]) -> None:
         if self.accelerator.is_main_process:
@@ -223,6 +280,17 @@ class Run:
             keep = self.config.train.keep_checkpoints
             self.checkpoints.save(kind, self.model, self.optimizer.optimizer, self.progress, keep)
         self.accelerator.wait_for_everyone()
+
+
+def reserve_moments(optimizer: torch.optim.Adam) -> None:
+    """Give Adam the memory of its moments now, as its first step would, before the largest batch is tried."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            optimizer.state[parameter] = {
+                "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+                "exp_avg": torch.zeros_like(parameter),
+                "exp_avg_sq": torch.zeros_like(parameter),
+            }
 
 
 def ahead(make: Callable[[int], Work], items: Iterable[int]) -> Iterator[Work]:

@@ -18,10 +18,8 @@ def write_model_folder(run_dir: Path, last: int, best: bool = False, out: Path |
     The weights are the mean of the `last` regular checkpoints, or those with the lowest validation loss.
     Returns a sentence that says which. Raises ValueError where there are none, or one is damaged.
     """
-    if not (run_dir / "config.yaml").is_file():
-        raise FileNotFoundError(f"{run_dir} is not the folder of a run: it has no config.yaml")
     checkpoints = Checkpoints(run_dir / "checkpoints")
-    chosen = checkpoints.best() if best else checkpoints.regular()[-last:]
+    chosen = checkpoints.best() if best else checkpoints.to_average()[-last:]
     if not chosen:
         raise ValueError(f"{run_dir} has no checkpoint yet; the first comes after train.checkpoint_every updates")
     for path in chosen:

@@ -1,6 +1,9 @@
 """What a person sees while it trains: lines on the terminal, and accelerate's trackers."""
 
+import hashlib
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -26,6 +29,7 @@ class Reporter:
         """What is about to be trained, on what, how."""
         ranks, device = self.accelerator.num_processes, self.accelerator.device.type
         self.say(
+            f"{prepared.summary()}\n"
             f"model       {parameters:,} parameters, vocabulary of {self.config.model.vocab_size:,}\n"
             f"data        {len(prepared.train):,} training pairs, {len(prepared.valid):,} validation pairs\n"
             f"update      {self.config.train.tokens_per_update:,} tokens a side, "
@@ -45,7 +49,7 @@ class Reporter:
         if self.config.train.log_with != "none":
             self.accelerator.log(values, step=step)
         shown = " | ".join(f"{name} {_short(value)}" for name, value in values.items())
-        if not self._updates:
+        if "loss" not in values:  # a validation
             self.say(f"step {step:>6} | {shown}")
             return {}
         seconds = time.perf_counter() - self._since
@@ -55,13 +59,17 @@ class Reporter:
         timing = {
             "seconds_per_update": round(seconds / self._updates, 5),
             "tgt_tokens_per_second": round(speed, 1),
+            "cpu_seconds": round(time.process_time(), 1),
         }
-        self.rest()
+        self._since, self._tokens, self._updates = time.perf_counter(), 0, 0
         return timing
 
-    def rest(self) -> None:
-        """Time until now was not training."""
-        self._since, self._tokens, self._updates = time.perf_counter(), 0, 0
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Time that is not training and does not count for the speed."""
+        started = time.perf_counter()
+        yield
+        self._since += time.perf_counter() - started
 
     def say(self, text: str) -> None:
         """Print, in the main process."""
@@ -70,10 +78,17 @@ class Reporter:
 
     def _start_trackers(self, step: int) -> None:
         kind = self.config.train.log_with
-        # TensorBoard forgets what a continued run is about to write again.
-        options = {"tensorboard": {"purge_step": step + 1}} if kind == "tensorboard" and step else {}
+        # A continued run: TensorBoard forgets what is about to be written again, W&B goes on with the same run.
+        name = hashlib.sha256(str(self.run_dir.resolve()).encode()).hexdigest()[:16]
+        options = {
+            "tensorboard": {"purge_step": step + 1},
+            "wandb": {"name": self.run_dir.name, "id": name, "resume": "allow"},
+            "trackio": {"name": self.run_dir.name, "resume": "allow"},
+        }
         flat = {k: v if isinstance(v, int | float | str) else str(v) for k, v in loader.flatten(self.config).items()}
-        self.accelerator.init_trackers("tensorboard" if kind == "tensorboard" else "paper-transformer", flat, options)
+        self.accelerator.init_trackers(
+            "tensorboard" if kind == "tensorboard" else "paper-transformer", flat, {kind: options[kind]}
+        )
 
 
 def _short(value: float) -> str:

@@ -6,52 +6,82 @@
 import fcntl
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from configs import loader
+from data_pipeline.tokenizer import Tokenizer
 from train.config import MAY_CHANGE, RunConfig
+
+PATIENCE = 60
+"""Seconds that a second start waits for the first: after Ctrl-C a run is still saving."""
 
 
 @contextmanager
-def exclusive(path: Path, wait: bool) -> Iterator[None]:
+def exclusive(path: Path, patience: float) -> Iterator[None]:
     """Hold a lock file; it is free again when the process ends, however it ends.
 
-    Raises ValueError at once when another process holds it and `wait` is False.
+    Raises ValueError when another process still holds it after `patience` seconds.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    until = time.monotonic() + patience
     with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError as error:
-            raise ValueError(
-                f"another process is training in {path.parent}: wait until it ends, or give this run its own run_dir"
-            ) from error
+        said = False
+        while not _locked(file):
+            if time.monotonic() > until:
+                raise ValueError(
+                    f"another process is working in {path.parent}: wait until it ends, or use another folder"
+                )
+            if not said:
+                print(f"waiting for another process that is working in {path.parent}", file=sys.stderr, flush=True)
+                said = True
+            time.sleep(0.2)
         yield
 
 
-def settle_config(run_dir: Path, config: RunConfig) -> None:
-    """Write `config.yaml` of a new run; for one to be continued, accept only what `MAY_CHANGE`.
+def check_settings(run_dir: Path, config: RunConfig, identity: dict[str, Any]) -> None:
+    """Accept what the run in this folder may be continued with; a folder without checkpoints takes anything.
 
-    Raises ValueError that lists every other difference.
+    `identity` is what the updates depend on beside the config: the data's fingerprint and the plan's version.
+    Raises ValueError that lists every difference.
     """
-    path = run_dir / "config.yaml"
-    if path.exists():
-        old, new = loader.flatten(loader.load(RunConfig, path)), loader.flatten(config)
-        changed = [
-            f"{name} was {old[name]} and is {new[name]}"
-            for name in new
-            if old[name] != new[name] and name not in MAY_CHANGE and not name.startswith("decode.")
-        ]
-        if changed:
-            raise ValueError(
-                f"{run_dir} holds a run with other settings: {'; '.join(changed)}; "
-                "continue it with its own settings, or name another run_dir"
-            )
-    write_whole(path, loader.dump(config))
+    if not has_begun(run_dir):
+        return
+    old, new = loader.flatten(loader.load(RunConfig, run_dir / "config.yaml")), loader.flatten(config)
+    changed = [
+        f"{name} was {old[name]} and is {new[name]}"
+        for name in new
+        if old[name] != new[name] and name not in MAY_CHANGE and not name.startswith("decode.")
+    ]
+    if changed:
+        raise ValueError(
+            f"{run_dir} holds a run with other settings: {'; '.join(changed)}; "
+            "continue it with its own settings, or name another run_dir"
+        )
+    before = json.loads((run_dir / "identity.json").read_text())
+    if before != identity:
+        names = [name for name in identity if before.get(name) != identity[name]]
+        raise ValueError(
+            f"{run_dir} holds a run on other data (changed: {', '.join(names)}): the files that data.train or "
+            "data.valid name are not what they were; put them back, or name another run_dir"
+        )
+
+
+def write_settings(run_dir: Path, config: RunConfig, identity: dict[str, Any], tokenizer: Tokenizer) -> None:
+    """Write `config.yaml`, and for a run that has not begun what must not change: its identity and vocabulary."""
+    write_whole(run_dir / "config.yaml", loader.dump(config))
+    if not has_begun(run_dir):
+        write_whole(run_dir / "identity.json", json.dumps(identity, indent=2) + "\n")
+        tokenizer.save(run_dir)
+
+
+def has_begun(run_dir: Path) -> bool:
+    """True where there is a checkpoint that other settings would spoil."""
+    return any((run_dir / "checkpoints").glob("[!.]*"))
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -80,6 +110,14 @@ class Journal:
     def timing(self, step: int, values: dict[str, float]) -> None:
         """One line about this machine at this hour."""
         _append(self.timing_file, {"step": step, "time": round(time.time(), 3), **values})
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _append(path: Path, line: dict[str, Any]) -> None:

@@ -20,10 +20,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, help="YAML that lists what differs from the paper's base")
     parser.add_argument("overrides", nargs="*", metavar="section.field=value", help="change single settings")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     config = loader.load(RunConfig, args.config, args.overrides)
     name = args.config.stem if args.config else "base"
-    train(config, Path(config.run_dir or f"runs/{name}"))
+    stopped_by = train(config, Path(config.run_dir or f"runs/{name}"))
+    if stopped_by is not None:
+        sys.exit(128 + stopped_by)  # what a shell expects of a process that a signal ended
 
 
 if __name__ == "__main__":

@@ -37,7 +37,8 @@ class MultiHeadAttention(nn.Module):
 
         Args:
             x_BLD: queries come from here.
-            memory_BMD: keys and values come from here: states of the encoder, or `Memory` made of them before.
+            memory_BMD: keys and values come from here: states of the encoder, or `Memory` made of them before,
+                which may have fewer rows than x: those of x that share one are further queries to it.
             mask: boolean, broadcastable to (B, H, L, M), True = may attend. Every row needs one True.
             causal: position i sees positions <= i only.
             cache: of this attention; x holds the positions after those in it.
@@ -45,18 +46,20 @@ class MultiHeadAttention(nn.Module):
         Returns:
             (B, L, D).
         """
-        q_BHLK = self._heads(self.query(x_BLD))
+        shape = x_BLD.shape
         if isinstance(memory_BMD, Memory):
-            k_BHMK, v_BHMK = memory_BMD.k_NHMK, memory_BMD.v_NHMK
+            k_BHMK, v_BHMK = memory_BMD.k_BHMK, memory_BMD.v_BHMK
+            x_BLD = x_BLD.reshape(k_BHMK.size(0), -1, x_BLD.size(-1))
         else:
             k_BHMK, v_BHMK = self.project(x_BLD if memory_BMD is None else memory_BMD)
+        q_BHLK = self._heads(self.query(x_BLD))
         if cache is not None:
             k_BHMK, v_BHMK = cache.append(k_BHMK, v_BHMK)
             if causal and cache.length > q_BHLK.size(2):
                 mask, causal = _see_the_past(q_BHLK.size(2), cache.length, x_BLD.device), False
         # Eq. 1: softmax(Q K^T / sqrt(d_k)) V, for all heads.
         a_BHLK = scaled_dot_product_attention(q_BHLK, k_BHMK, v_BHMK, attn_mask=mask, is_causal=causal)
-        return self.out(a_BHLK.transpose(1, 2).flatten(2))  # Concat(head_1, ..., head_h) W^O
+        return self.out(a_BHLK.transpose(1, 2).flatten(2)).view(shape)  # Concat(head_1, ..., head_h) W^O
 
     def project(self, memory_BMD: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of all heads, (B, H, M, K) each."""

@@ -35,42 +35,57 @@ class KVCache:
 
 @dataclass
 class Memory:
-    """Keys and values of one cross-attention, (N, H, M, K) each: computed once from the encoder's output."""
+    """Keys and values of one cross-attention, (B, H, M, K) each: computed once from the encoder's output.
 
-    k_NHMK: Tensor
-    v_NHMK: Tensor
+    The hypotheses of a sentence share its row: with N hypotheses, row b belongs to those from b·N/B on.
+    """
 
-    def reorder(self, index_N: Tensor) -> None:
-        """Row i becomes the old row index_N[i]."""
-        self.k_NHMK = self.k_NHMK.index_select(0, index_N)
-        self.v_NHMK = self.v_NHMK.index_select(0, index_N)
+    k_BHMK: Tensor
+    v_BHMK: Tensor
+
+    def select(self, index_B: Tensor) -> None:
+        """Row i becomes the old row index_B[i]."""
+        self.k_BHMK = self.k_BHMK.index_select(0, index_B)
+        self.v_BHMK = self.v_BHMK.index_select(0, index_B)
 
 
 @dataclass
 class DecodingState:
-    """All that a model's `step` needs beside the next tokens. One row per hypothesis."""
+    """All that a model's `step` needs beside the next tokens."""
 
     caches: Sequence[KVCache]
-    """One per block."""
+    """One per block; one row per hypothesis."""
     memories: Sequence[Memory | None]
     """One per block; None where there is no encoder."""
-    memory_mask_NM: Tensor | None
-    """True where the source has a token."""
+    memory_mask_BM: Tensor | None
+    """True where the source has a token; rows as in the memories."""
 
     @property
     def length(self) -> int:
         """Tokens fed so far."""
         return self.caches[0].length
 
-    def reorder(self, index_N: Tensor) -> None:
-        """Row i becomes the old row index_N[i]; rows may repeat, and there may be more or fewer than before."""
+    def reorder(self, index_N: Tensor, same_sentences: bool = False) -> None:
+        """Row i becomes the old row index_N[i]; rows may repeat, and there may be more or fewer than before.
+
+        `same_sentences` promises that there are as many rows as before and that none changes its sentence: the
+        memories then stay where they are, without a look at index_N, for which the host would wait.
+        """
+        if self.memory_mask_BM is not None and not same_sentences:
+            hypotheses = self.caches[0].k_NHMK.size(0) // self.memory_mask_BM.size(0)  # of one sentence
+            index_B = _one_per_sentence(index_N // hypotheses)
+            self.memory_mask_BM = self.memory_mask_BM.index_select(0, index_B)
+            for memory in self.memories:
+                if memory is not None:
+                    memory.select(index_B)
         for cache in self.caches:
             cache.reorder(index_N)
-        for memory in self.memories:
-            if memory is not None:
-                memory.reorder(index_N)
-        if self.memory_mask_NM is not None:
-            self.memory_mask_NM = self.memory_mask_NM.index_select(0, index_N)
+
+
+def _one_per_sentence(sentence_N: Tensor) -> Tensor:
+    """Each run of equal numbers once where all runs are of one length, so that rows can share; else all of them."""
+    sentence_B, run_B = torch.unique_consecutive(sentence_N, return_counts=True)
+    return sentence_B if len(run_B.unique()) == 1 else sentence_N
 
 
 def _take_rows(x_NHMK: Tensor, index_N: Tensor, length: int) -> Tensor:

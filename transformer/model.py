@@ -51,16 +51,16 @@ class Transformer(nn.Module):
         return DecodingState(
             caches=_caches(self.config, self.decoder, memory_BMD, max_len),
             memories=[_memory(block, memory_BMD) for block in self.decoder.blocks],
-            memory_mask_NM=src_mask_BM,
+            memory_mask_BM=src_mask_BM,
         )
 
     def step(self, tokens_N: Tensor, state: DecodingState) -> Tensor:
         """Feed one token per row; the logits (N, V) of the next."""
-        assert state.memory_mask_NM is not None
+        assert state.memory_mask_BM is not None
         x_N1D = self.decoder(
             self.tgt_embedding(tokens_N.unsqueeze(1), start=state.length),
             memory=state.memories,
-            memory_mask=_for_all_queries(state.memory_mask_NM),
+            memory_mask=_for_all_queries(state.memory_mask_BM),
             caches=state.caches,
         )
         return self.output(x_N1D.squeeze(1))
@@ -86,7 +86,7 @@ class GPT(nn.Module):
     def start(self, prompt_BL: Tensor, max_len: int) -> DecodingState:
         """Read all of the prompt but its last token, which is the first to be given to `step`."""
         caches = _caches(self.config, self.decoder, self.output.weight, max_len, prompt_BL.size(0))
-        state = DecodingState(caches=caches, memories=[None] * len(caches), memory_mask_NM=None)
+        state = DecodingState(caches=caches, memories=[None] * len(caches), memory_mask_BM=None)
         if prompt_BL.size(1) > 1:
             self.decoder(self.embedding(prompt_BL[:, :-1]), caches=caches)
         return state

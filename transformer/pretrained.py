@@ -4,12 +4,14 @@ The names and conventions are Hugging Face's, so the hub shows such a folder and
 Nothing is pickled.
 """
 
+import errno
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from safetensors import SafetensorError
@@ -21,6 +23,7 @@ from transformer.model import GPT, Transformer, build
 
 FORMAT_VERSION = 1
 FILES = ("config.json", "model.safetensors", "tokenizer.model", "README.md")
+HUB_TIMEOUT = 10  # seconds for the hub to say whether it has a model
 
 
 def save_pretrained(
@@ -41,7 +44,7 @@ def save_pretrained(
     _replace(folder / "tokenizer.model", lambda to: to.write_bytes(tokenizer))
     _replace(folder / "README.md", lambda to: to.write_text(card, encoding="utf-8"))
     _replace(folder / "config.json", lambda to: to.write_text(json.dumps(about, indent=2) + "\n"))
-    _replace(folder / "model.safetensors", lambda to: save_file(weights(model), str(to), metadata={"format": "pt"}))
+    _replace(folder / "model.safetensors", lambda to: save_tensors(to, weights(model)))
 
 
 def load_pretrained(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Transformer | GPT, ModelConfig]:
@@ -53,13 +56,31 @@ def load_pretrained(folder: str | Path, device: str | torch.device = "cpu") -> t
     folder = find_folder(folder)
     about = read_about(folder)
     config = _model_config(about.get("model"), folder)
-    model = build(config)
     file = folder / "model.safetensors"
     try:
-        put_weights(model, load_file(str(file)))
+        tensors = load_file(str(file))
+        _check_sizes(config, tensors)
+        model = build(config)
+        put_weights(model, tensors)
     except (SafetensorError, ValueError) as error:
         raise ValueError(f"{file} is damaged or belongs to another config.json: {error}") from error
+    except (RuntimeError, TypeError, OverflowError) as error:  # PyTorch's own, for sizes beyond all memory
+        raise ValueError(f"no model of the sizes in {folder / 'config.json'} can be made: {_short(error)}") from error
     return model.to(device).eval(), config
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write a safetensors file and flush it to the disk. Raises OSError, with its errno, when that fails."""
+    try:
+        save_file(tensors, str(path), metadata={"format": "pt"})
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    except SafetensorError as error:  # hides the system's reason in a text of its own
+        if number := re.search(r"os error (\d+)", str(error)):
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+        if "No space left" in str(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
 
 
 def weights(model: nn.Module) -> dict[str, Tensor]:
@@ -93,15 +114,7 @@ def find_folder(name: str | Path) -> Path:
         return folder
     if str(name).count("/") != 1 or folder.is_absolute() or str(name).startswith("."):
         raise FileNotFoundError(f"there is no model folder {name}")
-    from huggingface_hub import snapshot_download  # only who asks the hub waits for its import
-
-    try:
-        return Path(snapshot_download(str(name), allow_patterns=list(FILES)))
-    except Exception as error:  # the hub's client raises many kinds, all of which mean: no model
-        reason = " ".join(str(error).split())[:200]
-        raise FileNotFoundError(
-            f"there is no model folder {name}, and it could not be fetched from the Hugging Face hub: {reason}"
-        ) from error
+    return _download(str(name))
 
 
 def push_to_hub(folder: str | Path, repo_id: str, private: bool = False) -> str:
@@ -146,10 +159,67 @@ def _model_config(saved: Any, folder: Path) -> ModelConfig:
     if not isinstance(saved, dict) or set(saved) != known:
         odd = sorted(set(saved) ^ known) if isinstance(saved, dict) else ["model"]
         raise ValueError(f"{folder / 'config.json'} does not describe a model of this version: {', '.join(odd)}")
+    for name, kind in get_type_hints(ModelConfig).items():
+        if not _is_a(saved[name], kind):
+            expected = " or ".join(map(repr, get_args(kind))) if get_origin(kind) is Literal else _name(kind)
+            raise ValueError(
+                f"{folder / 'config.json'}: model.{name} is {json.dumps(saved[name])}; it must be {expected}"
+            )
     try:
         return ModelConfig(**saved)
-    except TypeError as error:
-        raise ValueError(f"{folder / 'config.json'} has a value of the wrong type: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{folder / 'config.json'}: {error}") from error
+
+
+def _check_sizes(config: ModelConfig, tensors: dict[str, Tensor]) -> None:
+    """Raise ValueError for a size that no tensor has, before a model of that size takes memory."""
+    found = {size for tensor in tensors.values() for size in tensor.shape}
+    if missing := {config.vocab_size, config.d_model, config.d_ff, config.n_heads * config.head_size} - found:
+        raise ValueError(f"none of its tensors has the size {min(missing)}")
+    if config.n_layers > len(tensors):
+        raise ValueError(f"its {len(tensors)} tensors are too few for {config.n_layers} layers")
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    """True where a value from JSON is of a field's type; neither is true a number nor 32.0 an integer."""
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if options := get_args(kind):  # a union
+        return any(_is_a(value, option) for option in options)
+    return type(value) is kind or (kind is float and type(value) is int)
+
+
+def _name(kind: Any) -> str:
+    names = {int: "an integer", float: "a number", type(None): "null"}
+    return " or ".join(names[option] for option in get_args(kind) or (kind,))
+
+
+def _download(name: str) -> Path:
+    """A model of the hub in the local cache, brought up to date where the hub can be reached."""
+    from huggingface_hub import HfApi, snapshot_download  # only who asks the hub waits for its import
+
+    try:
+        HfApi().model_info(name, timeout=HUB_TIMEOUT)  # `snapshot_download` would wait for a mute hub for ever
+        reached = True
+    except Exception:  # the hub's client raises many kinds, all of which mean: not there, or not now
+        reached = False
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(FILES), local_files_only=not reached))
+    except Exception as error:
+        if getattr(error, "errno", None) == errno.ENOSPC:
+            raise
+        if reached:
+            raise FileNotFoundError(
+                f"{name} could not be fetched from the Hugging Face hub: {_short(error)}"
+            ) from error
+        raise FileNotFoundError(
+            f"there is no folder {name} here, and the Hugging Face hub has no such model or cannot be reached"
+        ) from error
+
+
+def _short(error: Exception) -> str:
+    """The first line of another library's message."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:

@@ -8,21 +8,22 @@ whatever the locale; standard output carries translations only.
 import argparse
 import gzip
 import json
+import lzma
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from configs import cli, loader
+from configs import cli
 from data_pipeline.files import read_lines
 from evaluate.config import DecodeConfig
-from evaluate.options import add_decode_options, decode_config
-from evaluate.translator import Translation, Translator
-from train.config import RunConfig
+from evaluate.options import add_decode_options, decode_config, read_section
+from evaluate.translator import LineTooLong, Translation, Translator
 from transformer.pretrained import find_folder
 
+_OPENERS: dict[str, Callable[..., TextIO]] = {".gz": gzip.open, ".xz": lzma.open}
 READ_BYTES = 1 << 16  # of standard input at a time, or as much as there is
 
 
@@ -36,7 +37,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--model", required=True, help="model folder, or a name on the Hugging Face hub")
     parser.add_argument("--input", type=Path, help="text file, one sentence a line, plain, .gz or .xz")
     parser.add_argument(
-        "--output", type=Path, help="file for the translations (.gz is compressed); written whole or not at all"
+        "--output", type=Path, help="file for the translations, plain, .gz or .xz; written whole or not at all"
     )
     parser.add_argument(
         "--n-best", type=int, default=1, help="translations of a sentence: number, score, text on a line each"
@@ -56,8 +57,7 @@ def main() -> None:
     args = parse_args()
     sys.stdout.reconfigure(encoding="utf-8", errors="replace", newline="\n")  # type: ignore[union-attr]
     folder = find_folder(args.model)
-    run = folder / "config.yaml"
-    base = loader.load(RunConfig, run).decode if run.is_file() else DecodeConfig()
+    base = read_section(DecodeConfig, folder, "decode") or DecodeConfig()
     # The input is read before the model: a missing file is reported at once.
     lines = list(read_lines(args.input)) if args.input else args.sentences
     translator = Translator.from_pretrained(folder, decode_config(args, base))
@@ -66,12 +66,16 @@ def main() -> None:
     with open_output(args.output) as out:
         if lines or args.input:
             write(out, translator, lines, 1, args, progress=args.output is not None and sys.stderr.isatty())
-        elif sys.stdin.isatty():
+        elif sys.stdin is not None and sys.stdin.isatty():
             prompt(out, translator, args)
         else:
             first_line = 1
             for chunk in read_stdin():
-                write(out, translator, chunk, first_line, args)
+                try:
+                    write(out, translator, chunk, first_line, args)
+                except LineTooLong as error:  # the lines before it may have been waiting for their translation
+                    write(out, translator, chunk[: error.index], first_line, args)
+                    raise
                 first_line += len(chunk)
 
 
@@ -106,8 +110,11 @@ def to_json(line: str, best: list[Translation]) -> str:
 def read_stdin() -> Iterator[list[str]]:
     """The lines of standard input in chunks: what has arrived is translated before more is waited for.
 
-    Raises ValueError with the number of a line that is not UTF-8, after the lines before it.
+    A closed standard input has none. Raises ValueError with the number of a line that is not UTF-8, after the
+    lines before it.
     """
+    if sys.stdin is None:
+        return
     number, rest = 0, b""
     while data := os.read(sys.stdin.fileno(), READ_BYTES):
         *complete, rest = (rest + data).split(b"\n")
@@ -166,8 +173,9 @@ def open_output(path: Path | None) -> Iterator[TextIO]:
         raise FileNotFoundError(f"there is no folder {target.parent} to write {target.name} into")
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        opener = gzip.open if target.suffix == ".gz" else open
-        with opener(temporary, "wt", encoding="utf-8", errors="replace", newline="\n") as out:
+        with _OPENERS.get(target.suffix, open)(
+            temporary, "wt", encoding="utf-8", errors="replace", newline="\n"
+        ) as out:
             yield out
         temporary.replace(target)
     finally:

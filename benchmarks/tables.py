@@ -1,0 +1,108 @@
+"""Write the tables of README.md and docs/results.md from benchmarks/results/: `python benchmarks/tables.py`.
+
+A table stands between `<!-- table NAME -->` and `<!-- end -->`; what is between them is replaced.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from benchmarks.machine import RESULTS
+from configs import cli
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = ("README.md", "docs/results.md")
+
+
+def main() -> None:
+    """Replace every table whose result is there."""
+    results = {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
+    for document in DOCUMENTS:
+        path = ROOT / document
+        path.write_text(fill(path.read_text(encoding="utf-8"), results), encoding="utf-8")
+
+
+def fill(text: str, results: dict[str, Any]) -> str:
+    """The text with its tables made anew. Raises ValueError for a table that nothing makes."""
+
+    def table(match: re.Match[str]) -> str:
+        kind, _, name = match[1].partition(" ")
+        if kind not in TABLES:
+            raise ValueError(f"there is no table {kind!r}; there are {', '.join(TABLES)}")
+        made = TABLES[kind]({k: v for k, v in results.items() if not name or k == name})
+        return f"<!-- table {match[1]} -->\n{made}\n<!-- end -->"
+
+    return re.sub(r"<!-- table ([\w ]+) -->\n.*?<!-- end -->", table, text, flags=re.DOTALL)
+
+
+def quality(results: dict[str, Any]) -> str:
+    """One row for each test set of each run."""
+    rows = ["| run | test set | BLEU | lower-cased | other | training | machine |", "|---|---|---|---|---|---|---|"]
+    for name, result in results.items():
+        for report in result.get("reports", []):
+            share = (
+                f"{report['pronouns_right'] / report['pronouns_all']:.1%} of pronouns agree"
+                if report["pronouns_all"]
+                else ""
+            )
+            training = f"{result['updates']:,} updates, {result['training_minutes']:.0f} min"
+            rows.append(
+                f"| {name} | {report['corpus'].replace('_', ' ')} ({report['lines']:,}) | {report['bleu']:.1f} "
+                f"| {report['bleu_lowercase']:.1f} | {share} | {training} | {machine(result)} |"
+            )
+    return "\n".join(rows)
+
+
+def signatures(results: dict[str, Any]) -> str:
+    """sacreBLEU's signatures and the decoding settings of the reports."""
+    reports = [report for result in results.values() for report in result.get("reports", [])]
+    kinds = sorted({(r["signature"], r["signature_lowercase"]) for r in reports})
+    decoding = sorted(
+        {f"beam {r['decode']['beam']}, alpha {r['decode']['alpha']} with {r['length_penalty']}" for r in reports}
+    )
+    return "\n".join([*(f"`{mixed}` and `{lower}`" for mixed, lower in kinds), "", *decoding])
+
+
+def curve(results: dict[str, Any]) -> str:
+    """The validations of a run."""
+    rows = ["| update | validation loss | perplexity | greedy BLEU on a sample |", "|---|---|---|---|"]
+    for result in results.values():
+        for line in result["validations"]:
+            bleu = f"{line['valid_bleu']:.1f}" if "valid_bleu" in line else ""
+            rows.append(f"| {line['step']:,} | {line['valid_loss']:.3f} | {line['valid_ppl']:.2f} | {bleu} |")
+    return "\n".join(rows)
+
+
+def preparation(results: dict[str, Any]) -> str:
+    """From text to the first update."""
+    rows = ["| | |", "|---|---|"]
+    for result in results.values():
+        made, plan = result["prepare"], result["plan"]
+        start = " and ".join(f"{seconds:.1f}" for seconds in result["start_to_first_update_seconds"])
+        rows += [
+            f"| pairs made, of which kept | {result['pairs']:,}, {made['pairs_kept']:,} |",
+            f"| prepare (make, filter, learn the vocabulary, tokenise) | {made['seconds'] / 60:.1f} min |",
+            f"| peak of private memory | {made['peak_private_gb']:.2f} GB |",
+            f"| peak with memory-mapped files | {made['peak_rss_gb_with_mapped_files']:.2f} GB |",
+            f"| plan {plan['updates_per_epoch']:,} updates of 25,000 tokens | {plan['seconds']:.1f} s, "
+            f"{plan['padding']:.1%} padding in {plan['shapes']} shapes |",
+            f"| start of the command to the first update, cache warm | {start} s |",
+            f"| machine | {machine(result)} |",
+        ]
+    return "\n".join(rows)
+
+
+def machine(result: dict[str, Any]) -> str:
+    """In a few words."""
+    where = result["machine"]
+    return f"{where['gpu'] or where['processor']}, {where['cores']} cores, torch {where['versions']['torch']}"
+
+
+TABLES = {"quality": quality, "signatures": signatures, "curve": curve, "preparation": preparation}
+
+if __name__ == "__main__":
+    cli.run(main)
