@@ -75,7 +75,8 @@ def from_config(config: DataConfig) -> list[Corpus]:
             if config.test is not None:
                 raise
             continue
-        corpora.append(Corpus(str(spec), sources, [references], has_pronouns=spec.kind == "grammar"))
+        name = Path(spec.path).name if spec.kind in ("text", "table") else str(spec)
+        corpora.append(Corpus(name, sources, [references], has_pronouns=spec.kind == "grammar"))
     return corpora
 
 

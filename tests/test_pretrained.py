@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from transformer import pretrained
 from transformer.config import ModelConfig
 from transformer.model import GPT, Transformer, count_parameters
-from transformer.pretrained import FILES, average, load_pretrained, save_pretrained, save_tensors
+from transformer.pretrained import FILES, average, load_pretrained, push_to_hub, save_pretrained, save_tensors
 
 CONFIG = ModelConfig(vocab_size=40, d_model=16, n_layers=1, n_heads=2, d_ff=32, max_len=20)
 
@@ -190,3 +190,20 @@ def test_the_average_of_weights_is_their_mean(tmp_path: Path) -> None:
         save_file({"w": torch.tensor([i, 10.0 * i])}, str(tmp_path / f"{i}"))
     mean = average([tmp_path / str(i) for i in range(3)])
     torch.testing.assert_close(mean["w"], torch.tensor([1.0, 10.0]))
+
+
+def test_only_the_model_is_uploaded_and_not_the_run_around_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = {}
+
+    class Api:
+        def create_repo(self, repo_id: str, **options: object) -> None:
+            calls["create"] = repo_id
+
+        def upload_folder(self, **options: object) -> str:
+            calls["upload"] = options
+            return "https://example.org/commit/1"
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Api)
+    assert push_to_hub(folder, "me/model") == "https://example.org/commit/1"
+    assert calls["create"] == "me/model"
+    assert calls["upload"] == {"repo_id": "me/model", "folder_path": folder, "allow_patterns": list(FILES)}
