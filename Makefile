@@ -3,7 +3,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-CODE   := configs data_pipeline evaluate train transformer tests benchmarks
+TYPED  := configs data_pipeline evaluate train transformer benchmarks
+CODE   := $(TYPED) tests
 
 .DELETE_ON_ERROR:
 .PHONY: help install demo test lint format clean
@@ -32,7 +33,7 @@ demo: install
 lint: install
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
-	$(BIN)/mypy $(CODE)
+	$(BIN)/mypy $(TYPED)
 
 format: install
 	$(BIN)/ruff check --fix $(CODE)
