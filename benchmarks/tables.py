@@ -51,7 +51,7 @@ def quality(results: dict[str, Any]) -> str:
             )
             training = f"{result['updates']:,} updates, {result['training_minutes']:.0f} min"
             rows.append(
-                f"| {name} | {report['corpus'].replace('_', ' ')} ({report['lines']:,}) | {report['bleu']:.1f} "
+                f"| {name} | {report['corpus'].removesuffix('.gz')} ({report['lines']:,}) | {report['bleu']:.1f} "
                 f"| {report['bleu_lowercase']:.1f} | {share} | {training} | {machine(result)} |"
             )
     return "\n".join(rows)
