@@ -24,6 +24,8 @@ from data_pipeline.lexicon import (
 
 
 class Pronoun(NamedTuple):
+    """A personal pronoun in both languages."""
+
     english: tuple[str, str]
     """As subject, as object."""
     german: tuple[str, str, str]
@@ -48,6 +50,8 @@ THESE = Pronoun(("these", "these"), ("das", "das", ""), PLURAL)
 
 
 class NounPhrase(NamedTuple):
+    """Determiner, adjective and noun; the cases come from where it stands."""
+
     determiner: str
     """English: a key of DETERMINERS; "" is no determiner."""
     noun: Noun
@@ -59,6 +63,8 @@ Nominal = NounPhrase | Pronoun
 
 
 class PrepPhrase(NamedTuple):
+    """A preposition and its noun phrase."""
+
     preposition: str
     """English: a key of PREPOSITIONS."""
     phrase: NounPhrase
@@ -67,6 +73,8 @@ class PrepPhrase(NamedTuple):
 
 
 class Adverb(NamedTuple):
+    """A word or phrase that never changes, in both languages."""
+
     english: str
     german: str
 
@@ -76,6 +84,8 @@ WHERE_TO = Adverb("where", "wohin")
 
 
 class Modal(NamedTuple):
+    """A modal verb; the infinitive it governs is the clause's verb."""
+
     base: str
     third: str
     past: str
@@ -87,6 +97,8 @@ class Modal(NamedTuple):
 
 
 class Clause(NamedTuple):
+    """What a clause says, before it is said in either language."""
+
     subject: Nominal
     verb: Verb
     tense: str = "present"
@@ -110,6 +122,8 @@ class Clause(NamedTuple):
 
 
 class Sentence(NamedTuple):
+    """One clause, or two and what links them."""
+
     first: Clause
     link: str = ""
     """A key of LINKS, "." (two sentences) or "" (a single clause)."""
@@ -205,12 +219,14 @@ def it_for(phrase: NounPhrase) -> Pronoun:
 
 
 def agreement(subject: Nominal) -> int:
+    """Which form of the finite verb the subject takes: an index of its present and past forms."""
     if isinstance(subject, NounPhrase):
         return PLURAL if subject.plural else THIRD
     return subject.agreement
 
 
 def english_nominal(nominal: Nominal, as_object: bool = True) -> str:
+    """The English words of a noun phrase or pronoun."""
     if isinstance(nominal, Pronoun):
         return nominal.english[as_object]
     determiner, noun, adjective, plural = nominal
@@ -223,6 +239,7 @@ def english_nominal(nominal: Nominal, as_object: bool = True) -> str:
 
 
 def german_nominal(nominal: Nominal, case: int) -> str:
+    """The German words of a noun phrase or pronoun in a case (0 nominative, 1 accusative, 2 dative)."""
     if isinstance(nominal, Pronoun):
         return nominal.german[case]
     determiner, noun, adjective, plural = nominal
@@ -417,6 +434,7 @@ def _close(text: str, question: bool) -> str:
 
 
 def english(sentence: Sentence) -> str:
+    """The English sentence, with capital letter and final mark."""
     first, link, second = sentence
     text = english_clause(first)
     if second is None:
@@ -430,6 +448,7 @@ def english(sentence: Sentence) -> str:
 
 
 def german(sentence: Sentence) -> str:
+    """The German sentence, with capital letter and final mark."""
     first, link, second = sentence
     if second is None:
         return _close(german_clause(first), first.question)

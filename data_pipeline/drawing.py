@@ -113,21 +113,25 @@ SENSE_WORDS = {verb: frozenset(words.split()) for verb, words in _SENSES.items()
 
 
 def pick(r: Random, items: Sequence[T]) -> T:
+    """One of the items, each as likely as another."""
     return items[int(r() * len(items))]
 
 
 @cache
 def nouns_in(classes: frozenset[str]) -> tuple[Noun, ...]:
+    """Nouns that are of any of these classes."""
     return tuple(noun for noun in NOUNS.values() if noun.classes & classes)
 
 
 @cache
 def adjectives_of(noun: Noun) -> tuple[Adjective, ...]:
+    """Adjectives that may be said of the noun."""
     return tuple(adjective for adjective in ADJECTIVES.values() if adjective.classes & noun.classes)
 
 
 @cache
 def verbs_named(words: str) -> tuple[Verb, ...]:
+    """Verbs by their keys, separated by spaces."""
     return tuple(VERBS[word] for word in words.split())
 
 
@@ -139,6 +143,7 @@ def verbs_framed(frames: str) -> tuple[Verb, ...]:
 
 @cache
 def any_of(words: str) -> frozenset[str]:
+    """The set of the words, which are separated by spaces."""
     return frozenset(words.split())
 
 
@@ -179,6 +184,7 @@ def another(r: Random, classes: frozenset[str], taken: Iterable[Noun]) -> Noun:
 
 
 def nouns_of(*nominals: Nominal | None) -> tuple[Noun, ...]:
+    """Nouns of those that are noun phrases."""
     return tuple(nominal.noun for nominal in nominals if isinstance(nominal, NounPhrase))
 
 
@@ -250,6 +256,7 @@ def event(r: Random, verbs: Sequence[Verb], tense: str, known: bool = False, wit
 
 @cache
 def dynamic_verbs() -> tuple[Verb, ...]:
+    """Verbs of events that are not states."""
     return tuple(verb for verb in EVENTS if not verb.static)
 
 
@@ -262,6 +269,7 @@ def willing_verbs() -> tuple[Verb, ...]:
 
 
 def draw_tense(r: Random) -> str:
+    """Past a little more often than present."""
     return "past" if r() < 0.55 else "present"
 
 

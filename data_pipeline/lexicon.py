@@ -34,6 +34,8 @@ FIRST, SECOND, THIRD, PLURAL = 0, 1, 2, 3  # what a finite verb agrees with: ich
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Noun:
+    """A noun with all its forms."""
+
     english: tuple[str, str]
     """Singular and plural; the plural of a mass noun is empty."""
     german: tuple[tuple[str, str, str], tuple[str, str, str]]
@@ -46,6 +48,8 @@ class Noun:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Verb:
+    """A verb with all its forms, and what it may be said with."""
+
     key: str
     """The `english` cell: unique."""
     base: str
@@ -76,6 +80,8 @@ class Verb:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Adjective:
+    """An adjective, its German stem, and what it may be said of."""
+
     english: str
     german: str
     stem: str

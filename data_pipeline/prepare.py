@@ -18,6 +18,7 @@ from train.config import RunConfig
 
 
 def main() -> None:
+    """Read the command line, prepare, and say what was dropped."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[1])
     parser.add_argument("--config", type=Path, help="YAML file; without it, the paper's base")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="for tokenising")
