@@ -47,6 +47,25 @@ def test_a_gpt_is_loaded_as_a_gpt(tmp_path: Path) -> None:
     assert isinstance(load_pretrained(tmp_path / "m")[0], GPT)
 
 
+def test_a_model_of_every_variation_is_loaded_as_it_was_saved(tmp_path: Path) -> None:
+    (tmp_path / "spm").write_bytes(b"pieces")
+    changes = {"activation": "swiglu", "positions": "rotary", "norm_kind": "rms", "n_kv_heads": 1, "init": "gpt2"}
+    model = Transformer(ModelConfig(**{**CONFIG.__dict__, **changes, "scale_embedding": False})).eval()
+    save_pretrained(tmp_path / "m", model, tmp_path / "spm", "# card")
+    loaded, config = load_pretrained(tmp_path / "m")
+    assert config == model.config
+    src, mask, tgt = torch.tensor([[5, 6]]), torch.ones(1, 2, dtype=torch.bool), torch.tensor([[2, 7]])
+    torch.testing.assert_close(loaded(src, mask, tgt), model(src, mask, tgt), rtol=0, atol=0)
+
+
+def test_a_field_that_did_not_exist_when_the_model_was_saved_has_its_default(folder: Path) -> None:
+    about = json.loads((folder / "config.json").read_text())
+    for name in ("norm_kind", "n_kv_heads", "scale_embedding", "init"):
+        del about["model"][name]
+    (folder / "config.json").write_text(json.dumps(about))
+    assert load_pretrained(folder)[1] == CONFIG
+
+
 def test_the_folder_holds_the_four_files_and_nothing_else(folder: Path) -> None:
     assert sorted(p.name for p in folder.iterdir()) == sorted(FILES)
     assert json.loads((folder / "config.json").read_text())["source_lang"] == "en"
@@ -69,6 +88,11 @@ def test_an_incomplete_folder_names_what_is_missing(folder: Path, file: str) -> 
     [
         ({"format_version": 99}, "format_version 99"),
         ({"model": {"d_model": 16}}, "does not describe a model of this version"),
+        ({"model": {**CONFIG.__dict__, "alibi": True}}, "does not describe a model of this version: alibi$"),
+        ({"model": {"d_model": 16, "n_heads": 2}}, "of this version: d_ff, n_layers, vocab_size$"),
+        ({"model": {**CONFIG.__dict__, "scale_embedding": 1}}, "model.scale_embedding is 1; it must be true or false"),
+        ({"model": {**CONFIG.__dict__, "n_kv_heads": 1}}, "none of its tensors has the size 8"),
+        ({"model": {**CONFIG.__dict__, "positions": "rotary", "d_head": 7}}, r"config\.json: a head of 7 numbers"),
         ({"model": {**CONFIG.__dict__, "vocab_size": 41}}, "damaged or belongs to another config.json"),
         ({"model": {**CONFIG.__dict__, "n_layers": 2}}, "damaged or belongs to another config.json"),
         ({"model": {**CONFIG.__dict__, "d_model": "wide"}}, 'model.d_model is "wide"; it must be an integer'),

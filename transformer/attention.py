@@ -6,6 +6,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from transformer.cache import KVCache, Memory
 from transformer.config import ModelConfig
+from transformer.layers import RotaryPositions
 
 
 class MultiHeadAttention(nn.Module):
@@ -13,16 +14,19 @@ class MultiHeadAttention(nn.Module):
 
     The h projections W_i^Q are the rows of one matrix, so that all heads are one matrix product, and Eq. 1
     is PyTorch's `scaled_dot_product_attention`, which never writes the L x M weights where it need not.
+    `rotary` is for self-attention only: queries and keys are then turned by their positions.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, *, rotary: bool = False) -> None:
         super().__init__()
-        self.n_heads, self.head_size = config.n_heads, config.head_size
-        inner = self.n_heads * self.head_size
+        self.head_size = config.head_size
+        inner, kv_inner = config.n_heads * config.head_size, config.kv_heads * config.head_size
         self.query = nn.Linear(config.d_model, inner)
-        self.key = nn.Linear(config.d_model, inner)
-        self.value = nn.Linear(config.d_model, inner)
+        self.key = nn.Linear(config.d_model, kv_inner)
+        self.value = nn.Linear(config.d_model, kv_inner)
         self.out = nn.Linear(inner, config.d_model)
+        self.grouped = config.kv_heads < config.n_heads  # Departure from the paper: Ainslie et al. (2023)
+        self.rotary = RotaryPositions(config) if rotary else None  # Departure from the paper: Su et al. (2021)
 
     def forward(
         self,
@@ -53,20 +57,24 @@ class MultiHeadAttention(nn.Module):
         else:
             k_BHMK, v_BHMK = self.project(x_BLD if memory_BMD is None else memory_BMD)
         q_BHLK = self._heads(self.query(x_BLD))
+        if self.rotary is not None:
+            q_BHLK, k_BHMK = self.rotary(q_BHLK, k_BHMK, start=0 if cache is None else cache.length)
         if cache is not None:
             k_BHMK, v_BHMK = cache.append(k_BHMK, v_BHMK)
             if causal and cache.length > q_BHLK.size(2):
                 mask, causal = _see_the_past(q_BHLK.size(2), cache.length, x_BLD.device), False
         # Eq. 1: softmax(Q K^T / sqrt(d_k)) V, for all heads.
-        a_BHLK = scaled_dot_product_attention(q_BHLK, k_BHMK, v_BHMK, attn_mask=mask, is_causal=causal)
+        a_BHLK = scaled_dot_product_attention(
+            q_BHLK, k_BHMK, v_BHMK, attn_mask=mask, is_causal=causal, enable_gqa=self.grouped
+        )
         return self.out(a_BHLK.transpose(1, 2).flatten(2)).view(shape)  # Concat(head_1, ..., head_h) W^O
 
     def project(self, memory_BMD: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of all heads, (B, H, M, K) each."""
+        """Keys and values of all heads that have their own, (B, H, M, K) each."""
         return self._heads(self.key(memory_BMD)), self._heads(self.value(memory_BMD))
 
     def _heads(self, x_BLD: Tensor) -> Tensor:
-        return x_BLD.unflatten(-1, (self.n_heads, self.head_size)).transpose(1, 2)
+        return x_BLD.unflatten(-1, (-1, self.head_size)).transpose(1, 2)
 
 
 def _see_the_past(new: int, total: int, device: torch.device) -> Tensor | None:

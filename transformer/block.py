@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from transformer.attention import MultiHeadAttention
 from transformer.cache import KVCache, Memory
 from transformer.config import ModelConfig
-from transformer.layers import FeedForward
+from transformer.layers import make_feed_forward, make_norm
 
 
 class Residual(nn.Module):
@@ -15,7 +15,7 @@ class Residual(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(config.d_model)
+        self.norm = make_norm(config)
         self.dropout = nn.Dropout(config.dropout)
         self.pre_norm = config.norm == "pre"
 
@@ -32,11 +32,11 @@ class TransformerBlock(nn.Module):
     def __init__(self, config: ModelConfig, *, causal: bool, cross_attention: bool) -> None:
         super().__init__()
         self.causal = causal
-        self.self_attention = MultiHeadAttention(config)
+        self.self_attention = MultiHeadAttention(config, rotary=config.positions == "rotary")
         self.self_residual = Residual(config)
         self.cross_attention = MultiHeadAttention(config) if cross_attention else None
         self.cross_residual = Residual(config) if cross_attention else None
-        self.feed_forward = FeedForward(config)
+        self.feed_forward = make_feed_forward(config)
         self.feed_forward_residual = Residual(config)
 
     def forward(
@@ -64,7 +64,7 @@ class Stack(nn.Module):
         self.blocks = nn.ModuleList(
             TransformerBlock(config, causal=causal, cross_attention=cross_attention) for _ in range(config.n_layers)
         )
-        self.norm = nn.LayerNorm(config.d_model) if config.norm == "pre" else nn.Identity()
+        self.norm = make_norm(config) if config.norm == "pre" else nn.Identity()
 
     def forward(
         self,

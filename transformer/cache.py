@@ -13,8 +13,8 @@ from torch import Tensor
 class KVCache:
     """Keys and values of one self-attention for the tokens so far, (N, H, max_len, K) each."""
 
-    def __init__(self, n: int, n_heads: int, max_len: int, head_size: int, like: Tensor) -> None:
-        self.k_NHMK = like.new_empty(n, n_heads, max_len, head_size)
+    def __init__(self, n: int, kv_heads: int, max_len: int, head_size: int, like: Tensor) -> None:
+        self.k_NHMK = like.new_empty(n, kv_heads, max_len, head_size)
         self.v_NHMK = torch.empty_like(self.k_NHMK)
         self.length = 0
 

@@ -4,6 +4,8 @@ Both decode through one interface: `start(prompt, ...) -> state`, `step(tokens_N
 the state's `reorder(index_N)`. Neither knows which ids are special; masks say where tokens are.
 """
 
+import math
+
 from torch import Tensor, nn
 
 from transformer.block import Stack, TransformerBlock
@@ -103,6 +105,14 @@ def build(config: ModelConfig) -> Transformer | GPT:
 
 
 def initialise(model: nn.Module, config: ModelConfig) -> None:
+    """Draw the first weights in the way that `config.init` names; gains of norms stay 1 and their biases 0."""
+    if config.init == "gpt2":
+        _initialise_as_gpt2(model, config)
+    else:
+        _initialise_as_tensor2tensor(model, config)
+
+
+def _initialise_as_tensor2tensor(model: nn.Module, config: ModelConfig) -> None:
     """Xavier for every matrix, zero for biases, N(0, 1/d_model) for embeddings, positions and an untied output.
 
     The paper is silent; this is tensor2tensor's choice. Times sqrt(d_model) the embeddings have unit
@@ -114,13 +124,26 @@ def initialise(model: nn.Module, config: ModelConfig) -> None:
             nn.init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-        elif isinstance(module, Embedding) and config.positions == "learned":
+        elif isinstance(module, Embedding) and isinstance(module.positions, nn.Parameter):
             nn.init.normal_(module.positions, std=std)
     for module in model.modules():  # last, since a tied matrix is also some Linear's
         if isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=std)
     if config.tying == "none":
         nn.init.normal_(model.get_parameter("output.weight"), std=std)
+
+
+def _initialise_as_gpt2(model: nn.Module, config: ModelConfig) -> None:
+    """Radford et al. (2019), section 2.3: N(0, 0.02), and biases zero, but N(0, 0.02 / sqrt(2 n_layers)) where a
+    matrix writes into the residual sum, so that the sum over all sub-layers does not grow with their number.
+    """
+    for name, parameter in model.named_parameters():
+        if name.endswith(("attention.out.weight", "feed_forward.outer.weight")):
+            nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * config.n_layers))
+        elif parameter.dim() == 2:  # the other matrices, embeddings and learned positions
+            nn.init.normal_(parameter, std=0.02)
+        elif name.endswith(".bias"):
+            nn.init.zeros_(parameter)
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -140,4 +163,4 @@ def _memory(block: nn.Module, memory_BMD: Tensor) -> Memory:
 
 def _caches(config: ModelConfig, stack: Stack, like: Tensor, max_len: int, n: int | None = None) -> list[KVCache]:
     rows = like.size(0) if n is None else n
-    return [KVCache(rows, config.n_heads, max_len, config.head_size, like) for _ in stack.blocks]
+    return [KVCache(rows, config.kv_heads, max_len, config.head_size, like) for _ in stack.blocks]

@@ -22,6 +22,7 @@ from transformer.config import ModelConfig
 from transformer.model import GPT, Transformer, build
 
 FORMAT_VERSION = 1
+SIZES = ("vocab_size", "d_model", "n_layers", "n_heads", "d_ff")  # what no `config.json` may leave out
 FILES = ("config.json", "model.safetensors", "tokenizer.model", "README.md")
 HUB_TIMEOUT = 10  # seconds for the hub to say whether it has a model
 
@@ -155,12 +156,13 @@ def average(files: list[Path]) -> dict[str, Tensor]:
 
 
 def _model_config(saved: Any, folder: Path) -> ModelConfig:
+    """The config in `config.json`; a field that was not there yet when it was written has its default."""
     known = {field.name for field in fields(ModelConfig)}
-    if not isinstance(saved, dict) or set(saved) != known:
-        odd = sorted(set(saved) ^ known) if isinstance(saved, dict) else ["model"]
+    odd = sorted((set(saved) - known) | (set(SIZES) - set(saved))) if isinstance(saved, dict) else ["model"]
+    if odd:
         raise ValueError(f"{folder / 'config.json'} does not describe a model of this version: {', '.join(odd)}")
     for name, kind in get_type_hints(ModelConfig).items():
-        if not _is_a(saved[name], kind):
+        if name in saved and not _is_a(saved[name], kind):
             expected = " or ".join(map(repr, get_args(kind))) if get_origin(kind) is Literal else _name(kind)
             raise ValueError(
                 f"{folder / 'config.json'}: model.{name} is {json.dumps(saved[name])}; it must be {expected}"
@@ -174,7 +176,8 @@ def _model_config(saved: Any, folder: Path) -> ModelConfig:
 def _check_sizes(config: ModelConfig, tensors: dict[str, Tensor]) -> None:
     """Raise ValueError for a size that no tensor has, before a model of that size takes memory."""
     found = {size for tensor in tensors.values() for size in tensor.shape}
-    if missing := {config.vocab_size, config.d_model, config.d_ff, config.n_heads * config.head_size} - found:
+    inner, kv_inner = config.n_heads * config.head_size, config.kv_heads * config.head_size
+    if missing := {config.vocab_size, config.d_model, config.d_ff, inner, kv_inner} - found:
         raise ValueError(f"none of its tensors has the size {min(missing)}")
     if config.n_layers > len(tensors):
         raise ValueError(f"its {len(tensors)} tensors are too few for {config.n_layers} layers")
@@ -190,7 +193,7 @@ def _is_a(value: Any, kind: Any) -> bool:
 
 
 def _name(kind: Any) -> str:
-    names = {int: "an integer", float: "a number", type(None): "null"}
+    names = {int: "an integer", bool: "true or false", float: "a number", type(None): "null"}
     return " or ".join(names[option] for option in get_args(kind) or (kind,))
 
 
