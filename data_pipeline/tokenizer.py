@@ -1,9 +1,11 @@
 """Section 5.1: one SentencePiece vocabulary for both languages. The only home of the special ids."""
 
 import io
+import json
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -24,20 +26,46 @@ def normalize(text: str) -> str:
     SentencePiece's own rules rewrite text ("…" to "...", a tab to a space) and are switched off.
     Half a surrogate pair, which no UTF-8 file can hold but JSON and a command line can, becomes U+FFFD.
     """
+    return _compose(text).strip()
+
+
+def _compose(text: str) -> str:
     if text.isascii():
-        return text.strip()
-    return unicodedata.normalize("NFC", _SURROGATE.sub("\ufffd", text)).strip()
+        return text
+    return unicodedata.normalize("NFC", _SURROGATE.sub("\ufffd", text))
+
+
+def json_type(data: bytes) -> str | None:
+    """The "type" in a tokenizer file of running text, which is JSON. None where the bytes are something else."""
+    if not data.startswith(b"{"):
+        return None
+    try:
+        return str(json.loads(data)["type"])
+    except (ValueError, KeyError, RecursionError):
+        return None
 
 
 class Tokenizer:
     """Raw text to ids and back: `decode(encode([x])) == [normalize(x)]`, and `UNK_ID` never occurs.
 
+    `encode` and `decode` are for sentences, which lose the white space around them; `encode_text` and
+    `decode_text` are for running text, which keeps all of its own.
+
     Raises FileNotFoundError where the file is missing, ValueError where it is no SentencePiece model or its
     special ids are not this project's.
     """
 
+    end_id: int | None = EOS_ID
+
     def __init__(self, model_file: Path | str) -> None:
         self._bytes = Path(model_file).read_bytes()
+        if kind := json_type(self._bytes):
+            raise ValueError(
+                f"{model_file} is a tokenizer of running text ({kind}), not for sentence pairs: "
+                f"translation needs a SentencePiece model"
+            )
+        if not self._bytes:
+            raise ValueError(f"{model_file} is not a SentencePiece model: it is empty")
         try:
             self._model = sentencepiece.SentencePieceProcessor(model_proto=self._bytes)
         except RuntimeError as error:
@@ -56,12 +84,7 @@ class Tokenizer:
 
         Training and translating use this and nothing else.
         """
-        normal = [normalize(text) for text in texts]
-        encoded: list[list[int]] = self._model.encode(normal, out_type=int, add_eos=True, num_threads=threads)
-        for row, text in enumerate(normal):
-            if SPACE_MARK in text:
-                encoded[row] = self._encode_space_mark(text)
-        return encoded
+        return self._encode([normalize(text) for text in texts], add_eos=True, threads=threads)
 
     def decode(self, ids: list[list[int]]) -> list[str]:
         """The text of each sequence; `PAD_ID`, `BOS_ID` and `EOS_ID` are left out. Bytes that are no UTF-8 (a
@@ -70,15 +93,57 @@ class Tokenizer:
         texts: list[str] = self._model.decode([[i for i in row if i not in special] for row in ids])
         return texts
 
+    def encode_text(self, text: str) -> list[int]:
+        """The ids of running text, nothing added at either end: `decode_text` gives it back in Unicode NFC, its
+        white space and line ends included.
+
+        SentencePiece encodes the lines, each on its own; "\\n" between them is its byte.
+        """
+        ids: list[int] = []
+        for line in self._encode(_compose(text).split("\n"), add_eos=False, threads=1):
+            ids += line
+            ids.append(self._byte_ids[ord("\n")])
+        return ids[:-1]
+
+    def decode_text(self, ids: list[int]) -> str:
+        """The running text of any stretch of ids. `PAD_ID`, `BOS_ID` and `EOS_ID` are left out; `UNK_ID` and bytes
+        that are no UTF-8, such as half a character at either end, become U+FFFD.
+
+        SentencePiece puts a space before a line, which is taken away again. So a stretch that starts in the
+        middle of a line loses the space before its first word.
+        """
+        pieces = self._piece_bytes
+        text = b"".join([pieces[token] for token in ids])
+        return text.replace(b"\n ", b"\n").removeprefix(b" ").decode("utf-8", errors="replace")
+
     def save(self, folder: Path | str) -> None:
         """Writes `folder/tokenizer.model`, byte for byte the file this tokenizer was read from."""
         (Path(folder) / "tokenizer.model").write_bytes(self._bytes)
 
-    def _encode_space_mark(self, text: str) -> list[int]:
+    @cached_property
+    def _piece_bytes(self) -> list[bytes]:
+        """What each id stands for in running text."""
+        pieces: list[str] = self._model.id_to_piece(list(range(self.vocab_size)))
+        table = [piece.replace(SPACE_MARK, " ").encode() for piece in pieces]
+        for byte, token in enumerate(self._byte_ids):
+            table[token] = bytes([byte])
+        table[PAD_ID] = table[BOS_ID] = table[EOS_ID] = b""
+        table[UNK_ID] = "\ufffd".encode()
+        return table
+
+    def _encode(self, texts: list[str], add_eos: bool, threads: int) -> list[list[int]]:
+        """The ids of each text as it stands."""
+        encoded: list[list[int]] = self._model.encode(texts, out_type=int, add_eos=add_eos, num_threads=threads)
+        for row, text in enumerate(texts):
+            if SPACE_MARK in text:
+                encoded[row] = self._encode_space_mark(text, add_eos)
+        return encoded
+
+    def _encode_space_mark(self, text: str, add_eos: bool) -> list[int]:
         # SentencePiece would take the character for a space. So encode in its place an unknown character,
         # which falls back to bytes, and exchange the bytes.
         unused = next(c for c in map(chr, range(0xE000, 0xF900)) if self._is_unknown(c) and c not in text)
-        ids: list[int] = self._model.encode(text.replace(SPACE_MARK, unused), out_type=int, add_eos=True)
+        ids: list[int] = self._model.encode(text.replace(SPACE_MARK, unused), out_type=int, add_eos=add_eos)
         wrong, right = self._bytes_of(unused), self._bytes_of(SPACE_MARK)
         out: list[int] = []
         for token in ids:
