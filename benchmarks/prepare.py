@@ -59,6 +59,7 @@ def measure_prepare(config: DataConfig, threads: int) -> tuple[Prepared, dict[st
     watcher.start()
     started = time.perf_counter()
     prepared = prepare(config, Path(config.cache_dir), threads)
+    assert isinstance(prepared, Prepared)
     seconds = time.perf_counter() - started
     done.set()
     watcher.join()

@@ -34,6 +34,11 @@ class IdArray:
             raise IndexError(f"sentence {index} of {len(self)}")
         return self._ids[int(self._offsets[index]) : int(self._offsets[index + 1])]
 
+    @property
+    def flat(self) -> npt.NDArray[np.integer]:
+        """The ids of all sentences, one after the other (read-only)."""
+        return self._ids
+
     @cached_property
     def lengths(self) -> npt.NDArray[np.int32]:
         """Tokens of each sentence, EOS included."""
@@ -58,6 +63,21 @@ class ParallelIds:
 
     def __len__(self) -> int:
         return len(self.src)
+
+
+@dataclass(frozen=True)
+class TextIds:
+    """Running text: the ids of its documents, and which of them are predicted."""
+
+    ids: IdArray
+    predicted: IdArray | None
+    """1 where a token is predicted, 0 where it is given; None where every token is predicted."""
+
+    @classmethod
+    def open(cls, folder: Path, name: str) -> "TextIds":
+        """The arrays that `IdWriter`s left at `folder/name` and, where some tokens are given, `name.predicted`."""
+        mask = folder / f"{name}.predicted"
+        return cls(IdArray(folder / name), IdArray(mask) if _files(mask)[0].exists() else None)
 
 
 class IdWriter:

@@ -23,7 +23,7 @@ from data_pipeline.filters import (
     mark_duplicates,
     pair_hash,
 )
-from data_pipeline.spec import corpus_value
+from data_pipeline.spec import corpus_value, find_tokenizer
 from data_pipeline.tokenizer import Tokenizer, normalize, train_tokenizer
 
 if TYPE_CHECKING:  # slow to import, and not needed where the cache has everything
@@ -41,8 +41,7 @@ def build(config: DataConfig, result: Path, work: Path, threads: int, quiet: boo
     train, valid, flags = _load(config, work, threads, quiet)
     rows = flags == Verdict.KEPT
     _refuse_nothing(flags, "training")
-    tokenizer_file = result / "tokenizer.model"
-    tokenizer = train_tokenizer(_sample(train, rows, config), tokenizer_file, config.vocab_size, config.vocab_type)
+    tokenizer = _vocabulary(train, rows, config, result)
 
     encode = _Encoder(tokenizer, result, config.max_length, threads, quiet)
     encode(train, flags, "train", config.max_ratio)
@@ -122,6 +121,16 @@ def _hold_out(flags: Flags, hashes: Hashes, config: DataConfig) -> npt.NDArray[n
     held = np.sort(np.random.default_rng(config.seed).choice(kept, wanted, replace=False))
     flags[kept[np.isin(hashes[kept], hashes[held])]] = Verdict.HELD_OUT
     return held
+
+
+def _vocabulary(dataset: "Dataset", rows: npt.NDArray[np.bool_], config: DataConfig, result: Path) -> Tokenizer:
+    if config.tokenizer is not None:
+        tokenizer = Tokenizer(find_tokenizer(config.tokenizer))
+        tokenizer.save(result)
+        return tokenizer
+    assert config.vocab_type in ("bpe", "unigram"), "DataConfig sees to it"
+    file = result / "tokenizer.model"
+    return train_tokenizer(_sample(dataset, rows, config), file, config.vocab_size, config.vocab_type)
 
 
 def _sample(dataset: "Dataset", rows: npt.NDArray[np.bool_], config: DataConfig) -> Iterator[str]:

@@ -18,7 +18,17 @@ class DataConfig:
     - `[["a.en", "a.de"], ["b.tsv"], ["wmt/wmt14:de-en"]]`: several of these
 
     Where no split is named, the role picks it: train, validation or test.
+
+    For a language model (`kind: text`) a corpus is running text instead:
+
+    - `"addition"`, `"calculator"`: built-in problems of arithmetic
+    - `"path/x.txt"`, any text file, plain, .gz or .xz, globs allowed: each file is one document
+    - a table, a dataset folder or a data set of the hub as above: each row's `text_column` is one document
+    - `["a.txt", "b.jsonl", "name:config"]`: several of these
     """
+
+    kind: Literal["pairs", "text"] = "pairs"
+    """`pairs` of sentences, for translation, or running `text`, for a language model (`model.architecture=gpt`)."""
 
     train: Any = "wmt/wmt14:de-en"
     """The training corpus."""
@@ -47,8 +57,12 @@ class DataConfig:
     vocab_size: int = 37000
     """Pieces in the vocabulary that both languages share, special ids included."""
 
-    vocab_type: Literal["bpe", "unigram"] = "bpe"
-    """SentencePiece's model: byte-pair encoding (the paper's, for English-German) or unigram."""
+    vocab_type: Literal["bpe", "unigram", "characters", "gpt2"] = "bpe"
+    """SentencePiece's model: byte-pair encoding (the paper's, for English-German) or unigram. For text also
+    `characters`, every character that occurs, and `gpt2`, the byte-pair encoding of GPT-2 (needs tiktoken)."""
+
+    tokenizer: str | None = None
+    """A vocabulary to use as it is: a model folder, or a `tokenizer.model`. None learns one from the training data."""
 
     tokenizer_sentences: int = 2_000_000
     """Most sentences, both languages together, that the vocabulary is learned from; beyond it, a sample."""
@@ -74,6 +88,26 @@ class DataConfig:
     """Pairs held out for validation where `valid` is None and `train` brings none; never more than a twentieth of
     the corpus."""
 
+    text_column: str = "text"
+    """Column of a table or data set that holds running text."""
+
+    given_column: str | None = None
+    """Column whose text stands before that of `text_column` and is given, not predicted: a question, a prompt."""
+
+    layout: Literal["stream", "documents"] = "stream"
+    """Running text as one `stream` that is cut into blocks anywhere, or `documents` in rows of their own, each read
+    from its beginning."""
+
+    valid_part: float = 0.1
+    """The end of the running text that is held out for validation where `valid` is None and `train` brings none: a
+    tenth, as nanoGPT does."""
+
+    problems: int = 400_000
+    """Training problems of the built-in arithmetic."""
+
+    digits: int = 3
+    """Digits of a number in the built-in additions."""
+
     seed: int = 1
     """Seed of the held-out pairs, of the vocabulary's sample and of the built-in corpus."""
 
@@ -85,10 +119,15 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         lowest = {"vocab_size": 1, "tokenizer_sentences": 2, "valid_pairs": 1, "grammar_pairs": 1, "seed": 0}
+        lowest |= {"problems": 1, "digits": 1}
         for name, least in (lowest | {"max_length": 2, "max_ratio": 1}).items():
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"data.{name} is {value}; it must be at least {least}")
+        if not 0 < self.valid_part < 1:
+            raise ValueError(f"data.valid_part is {self.valid_part}; it must be above 0 and below 1")
+        if self.kind == "pairs" and self.vocab_type not in ("bpe", "unigram"):
+            raise ValueError(f"data.vocab_type={self.vocab_type} is for data.kind=text; pairs take bpe or unigram")
         for name in ("source_lang", "target_lang"):
             if getattr(self, name) in ("True", "False"):
                 raise ValueError(

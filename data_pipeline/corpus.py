@@ -8,7 +8,7 @@ import multiprocessing
 import pkgutil
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -41,14 +41,18 @@ def load(spec: CorpusSpec, config: DataConfig, role: Role, work: Path, threads: 
     one sentence, where something is missing, out of reach or unreadable; of these, NoSuchSplit where it is the
     split that the role picks.
     """
-    if spec.kind == "set":
-        return _two_columns(_load_set(spec, role, work), config, str(spec))
-    if spec.kind == "table" and table_format(spec.path) == ".parquet":
-        files = _parquet_files(spec, work)
-        if not files:
-            return _to_arrow([], work)
-        return _two_columns(_load_dataset(spec, "parquet", None, "train", work, files), config, str(spec))
+    if spec.kind == "set" or table_format(spec.path) == ".parquet":
+        rows = load_rows(spec, role, work)
+        return _to_arrow([], work) if rows is None else _two_columns(rows, config, str(spec))
     return _to_arrow(_stream(spec, config, role, threads), work)
+
+
+def load_rows(spec: CorpusSpec, role: Role, work: Path) -> "Dataset | None":
+    """A data set or a Parquet table with all its columns; None where the table has no row. Raises as `load`."""
+    if spec.kind == "set":
+        return _load_set(spec, role, work)
+    files = _parquet_files(spec, work)
+    return _load_dataset(spec, "parquet", None, "train", work, files) if files else None
 
 
 def load_many(value: Any, config: DataConfig, role: Role, work: Path, threads: int = 1) -> "Dataset":
@@ -244,14 +248,19 @@ def _two_columns(dataset: "Dataset", config: DataConfig, name: str) -> "Dataset"
     if not (config.source_column or config.target_column) and "translation" in dataset.column_names:
         dataset = dataset.select_columns("translation").flatten()
         wanted = ("translation." + wanted[0], "translation." + wanted[1])
-    for column in wanted:
-        if column not in dataset.column_names:
-            raise ValueError(
-                f"{name} has no column {column!r} but {', '.join(map(repr, dataset.column_names))}: "
-                f"set data.source_lang and data.target_lang, or data.source_column and data.target_column"
-            )
-        if getattr(dataset.features[column], "dtype", "") not in ("string", "large_string"):
-            raise ValueError(f"column {column!r} of {name} holds {dataset.features[column]} and not text")
+    cure = "set data.source_lang and data.target_lang, or data.source_column and data.target_column"
+    check_text_columns(dataset, wanted, name, cure)
     dataset = dataset.select_columns(list(wanted)).rename_columns(dict(zip(wanted, ("source", "target"), strict=True)))
     text = Features({"source": Value("string"), "target": Value("string")})
     return dataset if dataset.features == text else dataset.cast(text)
+
+
+def check_text_columns(dataset: "Dataset", columns: Sequence[str], name: str, cure: str) -> None:
+    """Raises ValueError where a column is missing, with its cure, or holds something else than text."""
+    for column in columns:
+        if column not in dataset.column_names:
+            raise ValueError(
+                f"{name} has no column {column!r} but {', '.join(map(repr, dataset.column_names))}: {cure}"
+            )
+        if getattr(dataset.features[column], "dtype", "") not in ("string", "large_string"):
+            raise ValueError(f"column {column!r} of {name} holds {dataset.features[column]} and not text")

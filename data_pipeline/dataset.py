@@ -14,9 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from data_pipeline.arrays import ParallelIds
+from data_pipeline.arrays import ParallelIds, TextIds
 from data_pipeline.build import build
+from data_pipeline.build_text import build_text
 from data_pipeline.config import DataConfig
 from data_pipeline.filters import LABELS, Counts, Verdict, table
 from data_pipeline.fingerprint import fingerprint
@@ -55,6 +57,10 @@ class Prepared:
             pairs = [json.loads(line) for line in lines]
         return [source for source, _ in pairs], [target for _, target in pairs]
 
+    def sizes(self) -> str:
+        """How many pairs there are."""
+        return f"{len(self.train):,} training and {len(self.valid):,} validation pairs"
+
     def summary(self) -> str:
         """A table of the pairs read, dropped and kept, and a sentence where validation pairs were held out."""
         counts = table(self.report)
@@ -67,8 +73,49 @@ class Prepared:
         )
 
 
-def prepare(config: DataConfig, cache_dir: Path, threads: int = 1, quiet: bool = False) -> Prepared:
-    """The ids of the training and validation pairs and the vocabulary, made now or found in `cache_dir`.
+@dataclass(frozen=True)
+class PreparedText:
+    """What `prepare` wrote of running text, opened."""
+
+    folder: Path
+    fingerprint: str
+    tokenizer_file: Path
+    train: TextIds
+    valid: TextIds
+    report: dict[str, Any]
+    """Documents, characters and tokens of `train` and of `valid`, and whether the second is the end of the first."""
+
+    @classmethod
+    def open(cls, folder: Path) -> "PreparedText":
+        """A finished folder. Raises FileNotFoundError where a file of it is missing."""
+        return cls(
+            folder=folder,
+            fingerprint=folder.name,
+            tokenizer_file=folder / "tokenizer.model",
+            train=TextIds.open(folder, "train"),
+            valid=TextIds.open(folder, "valid"),
+            report=json.loads((folder / "report.json").read_text(encoding="utf-8")),
+        )
+
+    def sizes(self) -> str:
+        """How many tokens there are."""
+        train, valid = (self.report[name]["tokens"] for name in ("train", "valid"))
+        return f"{train:,} training and {valid:,} validation tokens"
+
+    def summary(self) -> str:
+        """How much text there is, and a sentence where the end of it was held out."""
+        counts = "\n".join(
+            f"{name:<11} {sizes['documents']:>12,} documents {sizes['characters']:>14,} characters to predict "
+            f"{sizes['tokens']:>14,} tokens"
+            for name, sizes in ((name, self.report[name]) for name in ("train", "valid"))
+        )
+        if not self.report["held_out"]:
+            return counts
+        return f"{counts}\nthe end of data.train is held out for validation: data.valid is not set"
+
+
+def prepare(config: DataConfig, cache_dir: Path, threads: int = 1, quiet: bool = False) -> Prepared | PreparedText:
+    """The ids of the training and validation data and the vocabulary, made now or found in `cache_dir`.
 
     `threads` is for tokenising; `quiet` shows no progress. What was dropped is for the caller to print
     (`Prepared.summary`). Raises ValueError or OSError, in one sentence, where the data cannot be read, nothing is
@@ -81,9 +128,14 @@ def prepare(config: DataConfig, cache_dir: Path, threads: int = 1, quiet: bool =
             result, work = unfinished / "result", unfinished / "work"
             result.mkdir()
             work.mkdir()
-            build(config, result, work, threads, quiet)
+            (build if config.kind == "pairs" else build_text)(config, result, work, threads, quiet)
             _publish(result, folder)
-    return Prepared.open(folder)
+    return open_prepared(config, folder)
+
+
+def open_prepared(config: DataConfig, folder: Path) -> Prepared | PreparedText:
+    """A finished folder. Raises FileNotFoundError where a file of it is missing."""
+    return Prepared.open(folder) if config.kind == "pairs" else PreparedText.open(folder)
 
 
 @contextmanager

@@ -47,11 +47,16 @@ def read_table(file: Path, config: DataConfig) -> Iterator[Pair]:
 def read_lines(file: Path) -> Iterator[str]:
     """The lines of a UTF-8 file, cut at "\\n" and nowhere else, without "\\n" or "\\r\\n" and without a byte-order
     mark. Raises ValueError with file and line where a byte is wrong or the file is cut short."""
+    return (line.removesuffix("\n").removesuffix("\r") for line in read_text(file))
+
+
+def read_text(file: Path) -> Iterator[str]:
+    """A UTF-8 file line by line, as it is, but for a byte-order mark. Raises as `read_lines`."""
     number = 0
     try:
         with open_binary(file) as raw:
             for number, line in enumerate(raw, start=1):
-                text = line.decode("utf-8").removesuffix("\n").removesuffix("\r")
+                text = line.decode("utf-8")
                 yield text.removeprefix("\ufeff") if number == 1 else text
     except UnicodeDecodeError as error:
         raise ValueError(

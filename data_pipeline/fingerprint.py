@@ -9,25 +9,35 @@ from pathlib import Path
 from typing import Any
 
 from data_pipeline.config import DataConfig
-from data_pipeline.spec import CorpusSpec, corpus_value, find_files, parse_specs
+from data_pipeline.spec import CorpusSpec, corpus_value, find_files, find_tokenizer, parse_specs
 
 FORMAT = 1  # raise it when the same configuration and the same text would give other ids or files
 
 GRAMMAR_FILES = ("grammar.py", "clauses.py", "drawing.py", "families.py", "lexicon.py", "lexicon.tsv")
 """What the built-in corpus is made by."""
+ARITHMETIC_FILES = ("arithmetic.py",)
+"""What the built-in problems are made by."""
 
 # Fields that never change the ids; the corpora enter by what they hold.
-_ASIDE = ("train", "valid", "test", "cache_dir", "valid_pairs", "grammar_pairs")
+_ASIDE = ("train", "valid", "test", "cache_dir", "valid_pairs", "grammar_pairs", "kind", "tokenizer")
+_COLUMNS = ("source_lang", "target_lang", "source_column", "target_column")
+_OF_PAIRS = (*_COLUMNS, "max_length", "max_ratio", "drop_empty", "drop_duplicates", "drop_copies")
+_OF_TEXT = ("text_column", "given_column", "layout", "valid_part", "problems", "digits")
 
 
 def fingerprint(config: DataConfig) -> str:
     """16 hexadecimal digits. Local files enter with their content, not their names or dates; a data set of the hub
     with its name. Raises FileNotFoundError where a file is missing."""
-    train = parse_specs(config.train)
+    train = parse_specs(config.train, config.kind)
     value = corpus_value(config, "valid")
-    valid = None if value is None else parse_specs(value)
+    valid = None if value is None else parse_specs(value, config.kind)
     known: dict[str, Any] = {"format": FORMAT}
-    known["fields"] = {name: value for name, value in asdict(config).items() if name not in _ASIDE}
+    others = _OF_TEXT if config.kind == "pairs" else ("kind", *_OF_PAIRS)
+    known["fields"] = {name: value for name, value in asdict(config).items() if name not in (*_ASIDE, *others)}
+    if config.kind != "pairs":
+        known["kind"] = config.kind
+    if config.tokenizer is not None:
+        known["tokenizer"] = _content(find_tokenizer(config.tokenizer))
     known["train"] = [_identity(spec) for spec in train]
     known["valid"] = config.valid_pairs if valid is None else [_identity(spec) for spec in valid]
     if config.valid is None and any(spec.kind == "set" for spec in valid or []):
@@ -40,6 +50,10 @@ def fingerprint(config: DataConfig) -> str:
 def _identity(spec: CorpusSpec) -> list[Any]:
     if spec.kind == "grammar":
         return ["grammar", spec.split, *(_content(Path(__file__).parent / name) for name in GRAMMAR_FILES)]
+    if spec.kind == "arithmetic":
+        return [spec.path, spec.split, *(_content(Path(__file__).parent / name) for name in ARITHMETIC_FILES)]
+    if spec.kind == "file":
+        return [_content(file) for file in find_files(spec.path)]
     if spec.kind == "text":
         return [[_content(file) for file in find_files(pattern)] for pattern in (spec.path, spec.target)]
     if spec.kind == "table":

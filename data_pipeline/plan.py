@@ -11,6 +11,7 @@ follow the same curve, every rank has the same number of slices, and resuming ne
 import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +38,8 @@ class Slice:
 
 @dataclass(frozen=True)
 class Update:
-    """All that update `step` reads. Token counts are without padding, EOS included."""
+    """All that update `step` reads. Token counts are without padding, EOS included; those of the target count what
+    is predicted."""
 
     step: int
     bricks: tuple[Slice, ...]
@@ -58,6 +60,24 @@ class Box:
         return self.src_len >= other.src_len and self.tgt_len >= other.tgt_len
 
 
+class UpdatePlan(Protocol):
+    """What the loop asks of a plan, whatever the data is."""
+
+    bricks_per_update: int
+
+    def update(self, step: int) -> Update:
+        """Update `step`, counted from 0."""
+
+    def largest(self, slices: int) -> Slice:
+        """A slice as large as any when each brick is cut into `slices`; it has no sentence."""
+
+    def positions(self, slices: int) -> int:
+        """Token positions that a slice has at most, on its longer side, when each brick is cut into `slices`."""
+
+    def describe(self) -> str:
+        """Its figures in a few words."""
+
+
 class Plan:
     """The updates of a training run.
 
@@ -66,6 +86,7 @@ class Plan:
         tokens_per_update: about this many source and as many target tokens form an update, padding not counted.
         bricks: how many bricks share an update (part of the recipe, not of the hardware).
         shapes: at most this many boxes, and one more that takes what is left of the others.
+        predicted: how many tokens of each target the loss counts; None is all of them.
 
     Raises ValueError where a sentence is too long for a brick.
     """
@@ -79,8 +100,10 @@ class Plan:
         bricks: int,
         shapes: int,
         seed: int,
+        predicted: AnyInts | None = None,
     ) -> None:
         assert len(src_lengths) == len(tgt_lengths) > 0
+        self.predicted = tgt_lengths if predicted is None else predicted
         self.src_lengths, self.tgt_lengths = src_lengths.astype(np.int64), tgt_lengths.astype(np.int64)
         self.bricks_per_update, self.seed = bricks, seed
         self.boxes = derive_boxes(self.src_lengths, self.tgt_lengths, shapes)
@@ -98,7 +121,7 @@ class Plan:
         bricks = tuple(self._epoch(epoch)[first : first + self.bricks_per_update])
         rows = np.concatenate([brick.rows for brick in bricks])
         rows = rows[rows != NULL_ROW]
-        return Update(step, bricks, int(self.src_lengths[rows].sum()), int(self.tgt_lengths[rows].sum()))
+        return Update(step, bricks, int(self.src_lengths[rows].sum()), int(self.predicted[rows].sum()))
 
     def rows_of(self, box: Box) -> int:
         """Rows of a brick of this box."""
@@ -112,9 +135,18 @@ class Plan:
         )
         return 1 - int(self.src_lengths.sum() + self.tgt_lengths.sum()) / positions
 
-    def largest_slice(self, slices: int) -> int:
-        """Token positions on the longer side of the largest slice when each brick is cut into `slices`."""
+    def largest(self, slices: int) -> Slice:
+        """A slice as large as any when each brick is cut into `slices`; it has no sentence."""
+        box = max(self.boxes, key=lambda b: self.rows_of(b) * (b.src_len + b.tgt_len))
+        return Slice(np.full(self.rows_of(box) // slices, NULL_ROW), box.src_len, box.tgt_len)
+
+    def positions(self, slices: int) -> int:
+        """Token positions that a slice has at most, on its longer side, when each brick is cut into `slices`."""
         return max(self.rows_of(box) // slices * max(box.src_len, box.tgt_len) for box in self.boxes)
+
+    def describe(self) -> str:
+        """Its figures in a few words."""
+        return f"{self.updates_per_epoch:,} updates an epoch, {len(self.boxes)} shapes, {self.padding():.1%} padding"
 
     def _fit_bricks(self, tokens: float) -> int:
         """Positions of a brick on its longer side, so that it holds `tokens` tokens a side in the mean."""
@@ -132,9 +164,9 @@ class Plan:
             row = int(longest.argmax())
             shorten = f"lower data.max_length to {limit}, " if limit > 1 else ""  # a word and EOS are two tokens
             raise ValueError(
-                f"training pair {row} (counted from 0, after filtering) has {longest[row]} tokens, but with "
-                f"{self.brick_positions} positions to a brick (train.tokens_per_update / train.bricks, and padding) it "
-                f"may have {limit}: {shorten}raise train.tokens_per_update or lower train.bricks"
+                f"training pair or document {row} (counted from 0, after filtering) has {longest[row]} tokens, but "
+                f"with {self.brick_positions} positions to a brick (train.tokens_per_update / train.bricks, and padding) "
+                f"it may have {limit}: {shorten}raise train.tokens_per_update or lower train.bricks"
             )
 
     def _count_bricks(self) -> list[int]:
@@ -185,7 +217,7 @@ class Cut:
         every = [
             (b, s, Slice(rows, brick.src_len, brick.tgt_len))
             for b, brick in enumerate(update.bricks)
-            for s, rows in enumerate(np.split(brick.rows, self.slices))
+            for s, rows in enumerate(_equal_parts(brick.rows, self.slices))
         ]
         b, _, last = every[-1]
         for extra in range(-len(every) % self.world):
@@ -194,13 +226,13 @@ class Cut:
         return every[rank :: self.world]
 
 
-def choose_cut(plan: Plan, world: int, micro_tokens: int | None) -> Cut:
+def choose_cut(plan: UpdatePlan, world: int, micro_tokens: int | None) -> Cut:
     """The fewest slices that fit `micro_tokens` positions on a side and give every rank work.
 
     Raises ValueError where eight slices of a brick are still too few or too large.
     """
     for slices in (1, 2, 4, ROW_MULTIPLE):
-        fits = micro_tokens is None or plan.largest_slice(slices) <= micro_tokens
+        fits = micro_tokens is None or plan.positions(slices) <= micro_tokens
         if fits and slices * plan.bricks_per_update >= world:
             return Cut(slices, world)
     if plan.bricks_per_update * ROW_MULTIPLE < world:
@@ -210,7 +242,7 @@ def choose_cut(plan: Plan, world: int, micro_tokens: int | None) -> Cut:
         )
     raise ValueError(
         f"train.micro_tokens {micro_tokens} is too small for this data: "
-        f"an eighth of a brick has up to {plan.largest_slice(ROW_MULTIPLE)} tokens; raise it to that"
+        f"an eighth of a brick has up to {plan.positions(ROW_MULTIPLE)} tokens; raise it to that"
     )
 
 
@@ -275,6 +307,12 @@ def permutation(n: int, *parts: int | str) -> Ints:
     `Generator.permutation` does not promise that.
     """
     return np.argsort(np.random.Philox(key=key(*parts)).random_raw(n), kind="stable")
+
+
+def _equal_parts(rows: Ints, parts: int) -> list[Ints]:
+    """The rows in equal parts; where they do not divide, null rows fill up."""
+    missing = np.full(-len(rows) % parts, NULL_ROW)
+    return np.split(np.concatenate([rows, missing]), parts)
 
 
 def _rows(box: Box, positions: Ints | np.int64) -> Ints | np.int64:

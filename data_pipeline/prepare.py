@@ -27,7 +27,7 @@ def main() -> None:
     config = loader.load(RunConfig, args.config, args.overrides).data
     prepared = prepare(config, Path(config.cache_dir), args.threads, quiet=False)
     print(prepared.summary())
-    print(f"{len(prepared.train):,} training and {len(prepared.valid):,} validation pairs in {prepared.folder}")
+    print(f"{prepared.sizes()} in {prepared.folder}")
 
 
 if __name__ == "__main__":

@@ -12,17 +12,21 @@ Role = Literal["train", "valid", "test"]
 TABLES = (".tsv", ".csv", ".jsonl", ".parquet")
 COMPRESSED = (".gz", ".xz")
 GRAMMAR_SPLITS = ("train", "valid", "test", "unseen")
+ARITHMETIC = ("addition", "calculator")
+ARITHMETIC_SPLITS = ("train", "valid", "test")
+Kind = Literal["pairs", "text"]
 
 
 @dataclass(frozen=True)
 class CorpusSpec:
     """One corpus: what kind it is, and where."""
 
-    kind: Literal["grammar", "text", "table", "set"]
-    """The built-in corpus, two text files, a table, or a data set (a local folder or one of the hub)."""
+    kind: Literal["grammar", "arithmetic", "text", "file", "table", "set"]
+    """The built-in corpus or the built-in problems, two text files, a file of running text, a table, or a data set
+    (a local folder or one of the hub)."""
 
     path: str = ""
-    """Source file or table (a glob), folder, or name on the hub."""
+    """Source file, text file or table (a glob), folder, or name on the hub or of the built-in problems."""
 
     target: str = ""
     """Target file (a glob) of parallel text."""
@@ -36,7 +40,7 @@ class CorpusSpec:
     @property
     def has_splits(self) -> bool:
         """True where the role may pick a split of it: a data set or the built-in corpus, none named."""
-        return self.kind in ("set", "grammar") and self.split is None
+        return self.kind in ("set", "grammar", "arithmetic") and self.split is None
 
     def __str__(self) -> str:
         if self.kind == "text":
@@ -45,14 +49,19 @@ class CorpusSpec:
         return ":".join(name or "" for name in names).rstrip(":")
 
 
-def parse_specs(value: Any) -> list[CorpusSpec]:
+def parse_specs(value: Any, kind: Kind = "pairs") -> list[CorpusSpec]:
     """The corpora that a `train`, `valid` or `test` of the configuration names; a `CorpusSpec` names itself.
 
-    Raises ValueError where the form is none that `DataConfig` describes, FileNotFoundError where a path that can
-    only be local does not exist.
+    Raises ValueError where the form is none that `DataConfig` describes for data of this kind, FileNotFoundError
+    where a path that can only be local does not exist.
     """
     if isinstance(value, CorpusSpec):
         return [value]
+    if kind == "text":
+        names = [value] if isinstance(value, str) else value
+        if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"running text is a name or a list of names, not {value!r}")
+        return [_parse_text(name) for name in names]
     if isinstance(value, str):
         return [_parse_name(value)]
     if not isinstance(value, list | tuple) or not value:
@@ -77,7 +86,7 @@ def corpus_value(config: DataConfig, role: Role) -> Any:
     Nothing is looked up: loading a data set may show that it lacks the role's split (`corpus.NoSuchSplit`).
     """
     value = {"train": config.train, "valid": config.valid, "test": config.test}[role]
-    if value is None and all(spec.has_splits for spec in parse_specs(config.train)):
+    if value is None and all(spec.has_splits for spec in parse_specs(config.train, config.kind)):
         return config.train
     return value
 
@@ -90,6 +99,15 @@ def find_files(pattern: str) -> list[Path]:
     if not files:
         raise FileNotFoundError(f"there is no file {pattern} (looked in {Path.cwd()})")
     return files
+
+
+def find_tokenizer(name: str) -> Path:
+    """The file of a vocabulary: itself, or that of a model folder. Raises FileNotFoundError where there is none."""
+    path = Path(name).expanduser()
+    file = path / "tokenizer.model" if path.is_dir() else path
+    if not file.is_file():
+        raise FileNotFoundError(f"data.tokenizer: there is no file {file}; name a model folder or its tokenizer.model")
+    return file
 
 
 def table_format(path: str | Path) -> str | None:
@@ -112,6 +130,27 @@ def _parse_name(name: str) -> CorpusSpec:
             f"{name} is one file and no table ({', '.join(TABLES)}): "
             f"parallel text is written as two files, [source, target]"
         )
+    return _parse_set(name)
+
+
+def _parse_text(name: str) -> CorpusSpec:
+    head, *rest = name.split(":")
+    if head in ARITHMETIC:
+        if len(rest) > 1 or (rest and rest[0] not in ARITHMETIC_SPLITS):
+            raise ValueError(f"the built-in {head} has the splits {', '.join(ARITHMETIC_SPLITS)}, not {name!r}")
+        return CorpusSpec("arithmetic", head, split=rest[0] if rest else None)
+    if head == "grammar":
+        raise ValueError("the built-in corpus grammar holds pairs of sentences: set data.kind=pairs, or name a text")
+    if table_format(name):
+        return CorpusSpec("table", name)
+    path = Path(name).expanduser()
+    if path.is_file() or glob.has_magic(name) or Path(name.removesuffix(".gz").removesuffix(".xz")).suffix == ".txt":
+        return CorpusSpec("file", name)
+    return _parse_set(name)
+
+
+def _parse_set(name: str) -> CorpusSpec:
+    head, *rest = name.split(":")
     if len(rest) > 2 or not head:
         raise ValueError(f"{name!r} is no corpus: a data set is written name, name:config or name:config:split")
     folder = Path(head).expanduser()

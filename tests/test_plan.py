@@ -144,7 +144,7 @@ def test_a_cut_that_cannot_be_is_refused() -> None:
 def test_a_sentence_too_long_for_a_brick_is_refused_by_its_number() -> None:
     src, tgt = lengths(50)
     src[17] = 200
-    with pytest.raises(ValueError, match=r"pair 17 .* has 200 tokens.* lower data\.max_length to \d+"):
+    with pytest.raises(ValueError, match=r"document 17 .* has 200 tokens.* lower data\.max_length to \d+"):
         Plan(src, tgt, tokens_per_update=4096, bricks=4, shapes=24, seed=1)
 
 
