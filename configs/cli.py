@@ -41,7 +41,7 @@ def sentence(error: Exception) -> str:
     if _no_memory(error):
         return (
             "the device has too little memory: lower decode.batch_tokens (--batch-tokens) to translate, "
-            "train.micro_tokens to train"
+            "train.micro_tokens to train, --num-samples or --max-tokens to generate"
         )
     return " ".join(str(error).split()) or type(error).__name__
 

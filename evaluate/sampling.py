@@ -46,11 +46,13 @@ def sample(
     top_k: int | None = None,
     top_p: float | None = None,
     generator: torch.Generator | None = None,
+    uniform_N: Tensor | None = None,
 ) -> Tensor:
     """Draw one token per row: tokens_N (int64). Temperature 0 is greedy: the most likely token.
 
-    `generator` must live on the device of the logits. Probabilities are computed in fp32 (float64 for float64
-    logits). Raises ValueError for settings out of range.
+    What decides is `generator`, which must live on the device of the logits, or `uniform_N`: for each row a number
+    in [0, 1), which picks its token whatever the other rows are. Probabilities are computed in fp32 (float64
+    for float64 logits). Raises ValueError for settings out of range.
     """
     if logits_NV.dtype != torch.float64:
         logits_NV = logits_NV.float()
@@ -63,4 +65,16 @@ def sample(
         logits_NV = keep_top_p(logits_NV, top_p)
     if greedy:
         return logits_NV.argmax(dim=-1)
-    return torch.multinomial(logits_NV.softmax(dim=-1), num_samples=1, generator=generator).squeeze(-1)
+    probs_NV = logits_NV.softmax(dim=-1)
+    if uniform_N is not None:
+        return pick(probs_NV, uniform_N)
+    return torch.multinomial(probs_NV, num_samples=1, generator=generator).squeeze(-1)
+
+
+def pick(probs_NV: Tensor, uniform_N: Tensor) -> Tensor:
+    """The token in whose share of [0, 1) the row's number falls, the shares laid side by side: tokens_N (int64)."""
+    # In fp32 the running sum of a large vocabulary would leave no room for its rare tokens. MPS has no float64.
+    dtype = torch.float32 if probs_NV.device.type == "mps" else torch.float64
+    ends_NV = probs_NV.cumsum(dim=-1, dtype=dtype)
+    point_N1 = uniform_N.to(ends_NV).unsqueeze(-1) * ends_NV[:, -1:]  # the sum is 1 only up to rounding
+    return torch.searchsorted(ends_NV, point_N1, right=True).squeeze(-1).clamp(max=probs_NV.size(-1) - 1)

@@ -1,7 +1,6 @@
 """Sentences to sentences: batches of similar length, results in the order that was given."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from tqdm import tqdm
 
 from data_pipeline.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, Tokenizer
 from evaluate.config import DecodeConfig
+from evaluate.eval_mode import eval_mode
 from evaluate.search import beam_search
 from transformer.model import Transformer
 from transformer.pretrained import find_folder, load_pretrained
@@ -128,7 +128,7 @@ class Translator:
         if not 1 <= n_best <= self.config.beam:
             raise ValueError(f"{n_best} best translations need a beam of at least {n_best}, not {self.config.beam}")
         results = [[EMPTY] for _ in sources]
-        with _eval_mode(self.model), tqdm(total=len(sources), unit="line", disable=not progress) as bar:
+        with eval_mode(self.model), tqdm(total=len(sources), unit="line", disable=not progress) as bar:
             bar.update(sum(not ids for ids in sources))
             for batch in _batches(sources, self._positions, self.config.batch_tokens):
                 for line, translations in zip(batch, self._search([sources[i] for i in batch], n_best), strict=True):
@@ -195,14 +195,3 @@ def _one_line(texts: list[str]) -> list[str]:
 def _pad(sources: list[list[int]]) -> Tensor:
     longest = max(map(len, sources))
     return torch.tensor([ids + [PAD_ID] * (longest - len(ids)) for ids in sources])
-
-
-@contextmanager
-def _eval_mode(model: Transformer) -> Iterator[None]:
-    """Dropout off, then as before: the trainer's model is in train mode."""
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)

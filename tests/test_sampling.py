@@ -83,3 +83,33 @@ def test_the_same_seed_draws_the_same_tokens(logits_NV: torch.Tensor) -> None:
 def test_settings_out_of_range_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):
         sample(torch.zeros(1, 4), **settings)  # type: ignore[arg-type]
+
+
+def test_a_number_picks_the_token_in_whose_share_it_falls() -> None:
+    logits_NV = torch.tensor([0.1, 0.2, 0.0, 0.3, 0.4], dtype=torch.float64).log().expand(6, -1)
+    uniform_N = torch.tensor([0.0, 0.0999, 0.1001, 0.3001, 0.6001, 1 - 2**-53], dtype=torch.float64)
+    assert sample(logits_NV, uniform_N=uniform_N).tolist() == [0, 0, 1, 3, 4, 4]
+
+
+def test_numbers_spread_evenly_draw_with_the_models_probabilities(logits_NV: torch.Tensor) -> None:
+    uniform_N = (torch.arange(10000, dtype=torch.float64) + 0.5) / 10000
+    for row_V in logits_NV[:5]:
+        tokens_N = sample(row_V.expand(10000, -1), uniform_N=uniform_N)
+        torch.testing.assert_close(tokens_N.bincount(minlength=20) / 10000, row_V.softmax(-1), atol=2e-4, rtol=0)
+
+
+def test_rare_tokens_of_a_large_vocabulary_keep_their_share() -> None:
+    logits_V = torch.full((100_000,), 1e-8).log()  # together 0.1%, each less than fp32 can add to 1
+    logits_V[0] = 0.0
+    uniform_N = torch.linspace(0, 1, 100_001, dtype=torch.float64)[:-1]
+    tokens_N = torch.cat([sample(logits_V.expand(100, -1), uniform_N=part_N) for part_N in uniform_N[-200:].split(100)])
+    assert (tokens_N > 0).sum() == pytest.approx(100, abs=1)
+
+
+def test_a_number_never_picks_a_filtered_token(logits_NV: torch.Tensor) -> None:
+    uniform_N = torch.linspace(0, 1 - 2**-53, 50, dtype=torch.float64)
+    for filtered_NV, tokens_N in (
+        (keep_top_k(logits_NV, 3), sample(logits_NV, top_k=3, uniform_N=uniform_N)),
+        (keep_top_p(logits_NV, 0.6), sample(logits_NV, top_p=0.6, uniform_N=uniform_N)),
+    ):
+        assert kept(filtered_NV).gather(1, tokens_N.unsqueeze(1)).all()
