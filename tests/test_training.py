@@ -291,7 +291,7 @@ def test_a_full_disk_leaves_the_older_checkpoints_whole(
     [
         ("train.precision=fp16", "fp16 needs a CUDA GPU"),
         ("train.log_with=trackio", "needs a package that is missing: pip install trackio"),
-        ("model.architecture=gpt", "cannot be trained on pairs of sentences"),
+        ("model.architecture=gpt", "a gpt takes text, a transformer takes pairs"),
         ("model.vocab_size=77", "leave model.vocab_size out"),
     ],
 )

@@ -21,15 +21,31 @@ class TrainConfig:
     (section 5.1)."""
     bricks: int = 4
     """Batches of one shape each that form an update; part of the recipe, not of the hardware."""
+    block: int | None = None
+    """Tokens of a block of running text; None is `model.max_len`."""
     shapes: int = 24
     """Batch shapes that are derived from the corpus; more of them mean less padding."""
     micro_tokens: int | None = None
     """Most token positions on a side that a device computes at once; None is a whole brick. Lower it when
     memory runs out: the update stays the same, it is only cut smaller."""
+    init_from: str | None = None
+    """Model folder, or a name on the hub, whose weights training starts from (finetuning)."""
+    schedule: Literal["noam", "cosine"] = "noam"
+    """`noam`: Eq. 3. `cosine`: from `peak_lr` down to `lowest_lr`, as GPT-2's."""
     warmup_steps: int = 4000
-    """Eq. 3."""
+    """Updates over which the rate grows (Eq. 3)."""
     lr_scale: float = 1.0
     """Factor on Eq. 3; 1 is the paper's."""
+    peak_lr: float = 1e-3
+    """Of the cosine schedule."""
+    lowest_lr: float = 1e-4
+    """Of the cosine schedule, at its end."""
+    decay_steps: int | None = None
+    """Updates until the cosine schedule's end; None is `max_steps`."""
+    optimizer: Literal["adam", "adamw"] = "adam"
+    """Section 5.3's Adam, or AdamW with `weight_decay`."""
+    weight_decay: float = 0.1
+    """AdamW's, on matrices."""
     adam_beta1: float = 0.9
     """Section 5.3."""
     adam_beta2: float = 0.98
@@ -57,6 +73,8 @@ class TrainConfig:
     """Updates between two validations."""
     valid_bleu_sentences: int = 200
     """Sentences of the validation set that are translated (greedily) for BLEU while training; 0 is none."""
+    sample_tokens: int = 200
+    """Tokens of the sample that a language model shows at each validation; 0 is none."""
     checkpoint_every: int = 1500
     """Updates between two checkpoints. The paper's base made 1,500 updates in its 10 minutes."""
     keep_checkpoints: int = 5
@@ -67,10 +85,14 @@ class TrainConfig:
     def __post_init__(self) -> None:
         positive = ("max_steps", "tokens_per_update", "bricks", "shapes", "warmup_steps", "lr_scale", "adam_eps")
         every = ("log_every", "valid_every", "checkpoint_every", "keep_checkpoints", "average_last")
-        for name in (*positive, *every, "micro_tokens", "threads", "clip_norm"):
+        optional = ("micro_tokens", "threads", "clip_norm", "block", "decay_steps")
+        for name in (*positive, "peak_lr", *every, *optional):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"train.{name} is {value}; it must be above 0")
+        for name in ("sample_tokens", "valid_bleu_sentences", "lowest_lr", "weight_decay"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"train.{name} is {getattr(self, name)}; it must be 0 or more")
         for name in ("adam_beta1", "adam_beta2", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"train.{name} is {getattr(self, name)}; it must be at least 0 and below 1")
@@ -87,6 +109,7 @@ MAY_CHANGE = (
     "train.log_with",
     "train.keep_checkpoints",
     "train.average_last",
+    "train.sample_tokens",
     "data.cache_dir",
     "run_dir",
     "data.test",
@@ -105,3 +128,10 @@ class RunConfig:
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     run_dir: str | None = None
     """Folder of the run, and of the model it makes; None is `runs/<name of the config file>`."""
+
+    def __post_init__(self) -> None:
+        if (self.model.architecture == "gpt") != (self.data.kind == "text"):
+            raise ValueError(
+                f"model.architecture={self.model.architecture} cannot be trained on data.kind={self.data.kind}: "
+                "a gpt takes text, a transformer takes pairs"
+            )

@@ -14,11 +14,10 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch import nn
 
-from data_pipeline.collate import Batch, collate
-from data_pipeline.dataset import Prepared, prepare
+from data_pipeline.collate import Batch
+from data_pipeline.dataset import Prepared, PreparedText, open_prepared, prepare
 from data_pipeline.fingerprint import fingerprint
-from data_pipeline.plan import NULL_ROW, PLAN_VERSION, ROW_MULTIPLE, Plan, Slice, Update, choose_cut, key
-from data_pipeline.tokenizer import Tokenizer
+from data_pipeline.plan import ROW_MULTIPLE, Update, choose_cut, key
 from train.checkpoint import Checkpoints, Kind, Progress, restore
 from train.config import RunConfig
 from train.devices import (
@@ -30,14 +29,16 @@ from train.devices import (
     set_threads,
     sum_over_ranks,
 )
+from train.finetune import start_from
 from train.loss import smoothed_cross_entropy
 from train.model_folder import write_model_folder
+from train.optimizer import make_optimizer
 from train.progress import Reporter
 from train.run_folder import PATIENCE, Journal, check_settings, exclusive, write_settings
-from train.schedule import noam
+from train.schedule import learning_rate
+from train.tasks import Task, make_task
 from train.validation import validate
-from transformer.config import ModelConfig
-from transformer.model import Transformer, count_parameters
+from transformer.model import build, count_parameters
 
 Work = tuple[Update, list[tuple[int, Batch]]]
 """An update, and this rank's part of it: (seed of dropout, batch) for each of its slices."""
@@ -50,16 +51,15 @@ def train(config: RunConfig, run_dir: Path) -> int | None:
     Raises ValueError and OSError for the user: bad data, other settings in the same folder, a full disk.
     """
     set_threads(config.train.threads)
-    prepared = prepare_once(config)
-    tokenizer = Tokenizer(prepared.tokenizer_file)
-    config = fit_model_to_data(config, prepared, tokenizer.vocab_size)
-    identity = {"data": prepared.fingerprint, "plan": PLAN_VERSION}
+    task = make_task(config, prepare_once(config))
+    config = task.config
+    identity = {"data": task.prepared.fingerprint, "plan": task.plan_version}
     check_settings(run_dir, config, identity)  # every rank, before they wait for one another
     accelerator = make_accelerator(config.train, run_dir)
     with claim(run_dir, accelerator):
-        run = Run(config, run_dir, prepared, accelerator)
+        run = Run(task, run_dir, accelerator)
         if accelerator.is_main_process:
-            write_settings(run_dir, config, identity, tokenizer)
+            write_settings(run_dir, config, identity, task.tokenizer)
         run.rehearse()
         stop = StopRequest()
         finished = run.updates(stop)
@@ -70,14 +70,14 @@ def train(config: RunConfig, run_dir: Path) -> int | None:
     return None if finished else stop.number or signal.SIGTERM
 
 
-def prepare_once(config: RunConfig) -> Prepared:
+def prepare_once(config: RunConfig) -> Prepared | PreparedText:
     """The data, made by one process of each host while the others wait for it."""
     cache = Path(config.data.cache_dir)
     if local_rank() > 0:
         folder = cache / fingerprint(config.data)
         while not folder.is_dir():  # if it never comes, the launcher ends this process too
             time.sleep(0.2)
-        return Prepared.open(folder)
+        return open_prepared(config.data, folder)
     with exclusive(cache / ".lock", patience=math.inf):
         return prepare(config.data, cache, threads=torch.get_num_threads())
 
@@ -98,53 +98,22 @@ def claim(run_dir: Path, accelerator: Accelerator) -> Iterator[None]:
         yield
 
 
-def fit_model_to_data(config: RunConfig, prepared: Prepared, vocab_size: int) -> RunConfig:
-    """The config with the vocabulary's real size. Raises ValueError where model and data do not fit."""
-    if config.model.architecture != "transformer":
-        raise ValueError(f"model.architecture {config.model.architecture} cannot be trained on pairs of sentences")
-    if config.model.vocab_size not in (ModelConfig().vocab_size, vocab_size):
-        raise ValueError(
-            f"model.vocab_size is {config.model.vocab_size}, but the vocabulary has {vocab_size} pieces; "
-            "leave model.vocab_size out, it is taken from data.vocab_size"
-        )
-    for name, ids in (("training", prepared.train), ("validation", prepared.valid)):
-        longest = max(int(side.lengths.max()) for side in (ids.src, ids.tgt))
-        if longest > config.model.max_len:
-            raise ValueError(
-                f"the longest {name} sentence has {longest} tokens, and model.max_len is {config.model.max_len}; "
-                "lower data.max_length or raise model.max_len"
-            )
-    return replace(config, model=replace(config.model, vocab_size=vocab_size))
-
-
 class Run:
     """One run in one process: everything between the data and the model folder."""
 
-    def __init__(self, config: RunConfig, run_dir: Path, prepared: Prepared, accelerator: Accelerator) -> None:
-        self.config, self.prepared, self.accelerator = config, prepared, accelerator
-        settings = config.train
-        self.plan = Plan(
-            prepared.train.src.lengths,
-            prepared.train.tgt.lengths,
-            tokens_per_update=settings.tokens_per_update,
-            bricks=settings.bricks,
-            shapes=settings.shapes,
-            seed=settings.seed,
-        )
+    def __init__(self, task: Task, run_dir: Path, accelerator: Accelerator) -> None:
+        self.task, self.config, self.accelerator = task, task.config, accelerator
+        config, settings = self.config, self.config.train
+        self.plan = task.plan
         self.cut = choose_cut(self.plan, self.accelerator.num_processes, settings.micro_tokens)
         torch.manual_seed(settings.seed)
         dtype = torch.float64 if settings.precision == "float64" else torch.float32
-        self.model = Transformer(config.model).to(self.accelerator.device, dtype)
-        optimizer = torch.optim.Adam(
-            self.model.parameters(),
-            lr=0.0,  # set before every update, Eq. 3
-            betas=(settings.adam_beta1, settings.adam_beta2),
-            eps=settings.adam_eps,
-            fused=True,
-        )
-        reserve_moments(optimizer)
+        self.model = build(config.model).to(self.accelerator.device, dtype)
+        optimizer = make_optimizer(self.model, settings)
         self.checkpoints = Checkpoints(run_dir / "checkpoints")
         newest = self.checkpoints.newest()
+        if newest is None and settings.init_from is not None:
+            start_from(settings.init_from, self.model, config.model, task.prepared.tokenizer_file)
         self.progress = restore(newest, self.model, optimizer) if newest else Progress(step=0)
         trained: nn.Module = torch.compile(self.model) if settings.compile else self.model  # type: ignore[assignment]
         self.parallel, self.optimizer = self.accelerator.prepare(trained, optimizer)
@@ -154,25 +123,23 @@ class Run:
         if self.accelerator.is_main_process:
             self.journal = Journal(run_dir, self.progress.step)
         self.reporter = Reporter(self.accelerator, config, run_dir, self.progress.step)
-        self.reporter.start(self.plan, self.cut, count_parameters(self.model), prepared)
+        self.reporter.start(task, self.cut, count_parameters(self.model))
 
     def rehearse(self) -> None:
         """Forward and backward of the largest slice, thrown away: memory runs out now or never.
 
         It also lets DDP settle the order of its sums, so that a continued run adds as the first one did.
         """
-        boxes = self.plan.boxes
-        box = max(boxes, key=lambda b: self.plan.rows_of(b) * (b.src_len + b.tgt_len))
-        rows = torch.full((self.plan.rows_of(box) // self.cut.slices,), NULL_ROW).numpy()
-        batch = collate(self.prepared.train, Slice(rows, box.src_len, box.tgt_len))
+        part = self.plan.largest(self.cut.slices)
+        batch = self.task.batch(part)
         try:
             self._backward(batch.to(self.accelerator.device), weight=1.0)
         except torch.OutOfMemoryError as error:
-            half = len(rows) * max(box.src_len, box.tgt_len) // 2
+            half = len(part.rows) * max(part.src_len, part.tgt_len) // 2
             cure = f"set train.micro_tokens to {half}" if self.cut.slices < ROW_MULTIPLE else "raise train.bricks"
             raise ValueError(
-                f"the largest batch, {len(rows)} sentences of {box.src_len} and {box.tgt_len} tokens, does not fit "
-                f"the device's memory: {cure}"
+                f"the largest batch, {len(part.rows)} rows of {part.src_len} and {part.tgt_len} tokens, does not "
+                f"fit the device's memory: {cure}"
             ) from error
         self.optimizer.zero_grad()
 
@@ -207,7 +174,8 @@ class Run:
         Raises ValueError where the loss or the gradient is not finite; the weights are then untouched.
         """
         # DDP averages gradients over ranks, so each weighs its sum by their number.
-        weight = self.accelerator.num_processes / update.tgt_tokens
+        predicted = max(1, update.tgt_tokens)  # all of an update may be given text
+        weight = self.accelerator.num_processes / predicted
         total = new_sum(self.accelerator)
         for i, (seed, batch) in enumerate(batches):
             torch.manual_seed(seed)
@@ -217,8 +185,8 @@ class Run:
         norm = self._gradient_norm().to(total.dtype) / self.accelerator.num_processes  # equal on all ranks
         asked = torch.full_like(total, stop.number is not None)
         loss_sum, norm_sum, stopping = sum_over_ranks(self.accelerator, torch.stack([total, norm, asked]))
-        rate = self._learning_rate(update.step + 1)
-        values = {"loss": loss_sum / update.tgt_tokens, "gradient_norm": norm_sum, "lr": rate}
+        rate = learning_rate(update.step + 1, self.config.train, self.config.model.d_model)
+        values = {"loss": loss_sum / predicted, "gradient_norm": norm_sum, "lr": rate}
         self._refuse_divergence(update.step + 1, values)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -252,18 +220,15 @@ class Run:
     def _batches(self, step: int) -> Work:
         update = self.plan.update(step)
         parts = self.cut.slices_of(update, self.accelerator.process_index)
-        ids, seed = self.prepared.train, self.config.train.seed
+        seed = self.config.train.seed
         # The seed names the slice, never the rank. CPU generators use its low 32 bits only.
-        return update, [(key(seed, step, b, s) % 2**32, collate(ids, part)) for b, s, part in parts]
-
-    def _learning_rate(self, step: int) -> float:
-        settings = self.config.train
-        return noam(step, self.config.model.d_model, settings.warmup_steps, settings.lr_scale)
+        return update, [(key(seed, step, b, s) % 2**32, self.task.batch(part)) for b, s, part in parts]
 
     def _validate(self, step: int) -> None:
-        positions = self.plan.largest_slice(self.cut.slices)
-        values = validate(self.accelerator, self.model, self.prepared, self.config.train, positions)
+        values = validate(self.accelerator, self.model, self.task, self.plan.positions(self.cut.slices))
         self._log(step, values)
+        if self.accelerator.is_main_process and (shown := self.task.show(self.model)):
+            self.reporter.say(shown)
         if self.progress.best_loss is None or values["valid_loss"] < self.progress.best_loss:
             self.progress = replace(self.progress, best_step=step, best_loss=values["valid_loss"])
             self._save("best")
@@ -280,17 +245,6 @@ class Run:
             keep = self.config.train.keep_checkpoints
             self.checkpoints.save(kind, self.model, self.optimizer.optimizer, self.progress, keep)
         self.accelerator.wait_for_everyone()
-
-
-def reserve_moments(optimizer: torch.optim.Adam) -> None:
-    """Give Adam the memory of its moments now, as its first step would, before the largest batch is tried."""
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            optimizer.state[parameter] = {
-                "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
-                "exp_avg": torch.zeros_like(parameter),
-                "exp_avg_sq": torch.zeros_like(parameter),
-            }
 
 
 def ahead(make: Callable[[int], Work], items: Iterable[int]) -> Iterator[Work]:

@@ -1,6 +1,7 @@
 """From a run to the model folder that people use: average (section 6.1), describe, save."""
 
 import json
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def write_model_folder(run_dir: Path, last: int, best: bool = False, out: Path |
     steps = [json.loads((path / "progress.json").read_text())["step"] for path in chosen]
     origin = describe(steps, best)
     card = model_card(config, count_parameters(model), origin, last_validation(run_dir))
-    languages = (config.data.source_lang, config.data.target_lang)
+    languages = (config.data.source_lang, config.data.target_lang) if config.data.kind == "pairs" else None
     save_pretrained(out or run_dir, model, run_dir / "tokenizer.model", card, languages)
     return origin
 
@@ -54,41 +55,30 @@ def last_validation(run_dir: Path) -> dict[str, Any]:
 
 def model_card(config: RunConfig, parameters: int, origin: str, validation: dict[str, Any]) -> str:
     """The `README.md` of a model folder, from the run's own numbers."""
-    model, data, settings = config.model, config.data, config.train
+    model, settings = config.model, config.train
+    shape = (
+        f"{model.n_layers} layers, d_model {model.d_model}, {model.n_heads} heads, d_ff {model.d_ff}, "
+        f"dropout {model.dropout}, {model.norm}-norm, vocabulary of {model.vocab_size:,}"
+    )
+    about = _translator(config) if config.data.kind == "pairs" else _language_model(config)
     scores = [f"| {name} | {validation[name]:.4f} |" for name in validation if name != "step"]
     packages = ("paper-transformer", "torch", "accelerate", "sentencepiece", "datasets", "sacrebleu")
     versions = ", ".join(f"{package} {_version(package)}" for package in packages)
     return "\n".join(
         [
-            "---",
-            "library_name: paper-transformer",
-            "pipeline_tag: translation",
-            f"language:\n- {data.source_lang}\n- {data.target_lang}",
-            "---",
-            f"# Transformer, {data.source_lang} to {data.target_lang}",
-            "",
-            f"An encoder-decoder Transformer after *Attention Is All You Need*: {parameters:,} parameters, "
-            f"{model.n_layers} + {model.n_layers} layers, d_model {model.d_model}, {model.n_heads} heads, "
-            f"d_ff {model.d_ff}, dropout {model.dropout}, {model.norm}-norm, vocabulary of {model.vocab_size:,}.",
+            *about.head,
+            f"{about.kind}: {parameters:,} parameters, {shape}.",
             f"The weights are {origin}.",
             "",
-            "```sh",
-            'python -m transformer.translate --model <this folder> "A sentence."',
-            "```",
-            "",
-            "```python",
-            "from evaluate.translator import Translator",
-            'print(Translator.from_pretrained("<this folder>")(["A sentence."]))',
-            "```",
+            *about.use,
             "",
             "## Training",
             "",
-            f"{settings.max_steps:,} updates of about {settings.tokens_per_update:,} tokens a side, "
+            f"{settings.max_steps:,} updates of about {settings.tokens_per_update:,} tokens{about.each}, "
             f"{settings.warmup_steps:,} of them warm-up, label smoothing {settings.label_smoothing}, "
-            f"seed {settings.seed}, on `{json.dumps(data.train)}`. The whole configuration is in `config.yaml`.",
+            f"seed {settings.seed}, on `{json.dumps(config.data.train)}`. The whole configuration is in `config.yaml`.",
             "",
-            f"At the last validation (update {validation.get('step', 'none')}; one checkpoint, not the mean; BLEU of "
-            "greedy output on a sample):",
+            f"At the last validation (update {validation.get('step', 'none')}; {about.measured}):",
             "",
             "| measure | value |",
             "|---|---|",
@@ -97,6 +87,59 @@ def model_card(config: RunConfig, parameters: int, origin: str, validation: dict
             f"Made with {versions}.",
             "",
         ]
+    )
+
+
+@dataclass(frozen=True)
+class About:
+    """What the cards of translators and language models do not share."""
+
+    head: list[str]
+    kind: str
+    use: list[str]
+    each: str
+    measured: str
+
+
+def _translator(config: RunConfig) -> About:
+    source, target = config.data.source_lang, config.data.target_lang
+    return About(
+        head=[
+            "---",
+            "library_name: paper-transformer",
+            "pipeline_tag: translation",
+            f"language:\n- {source}\n- {target}",
+            "---",
+            f"# Transformer, {source} to {target}",
+            "",
+        ],
+        kind="An encoder-decoder Transformer after *Attention Is All You Need*, as many layers in the decoder",
+        use=[
+            "```sh",
+            'python -m transformer.translate --model <this folder> "A sentence."',
+            "```",
+            "",
+            "```python",
+            "from evaluate.translator import Translator",
+            'print(Translator.from_pretrained("<this folder>")(["A sentence."]))',
+            "```",
+        ],
+        each=" a side",
+        measured="one checkpoint, not the mean; BLEU of greedy output on a sample",
+    )
+
+
+def _language_model(config: RunConfig) -> About:
+    return About(
+        head=["---", "library_name: paper-transformer", "pipeline_tag: text-generation", "---", "# GPT", ""],
+        kind="A decoder-only Transformer, made from the blocks of *Attention Is All You Need*",
+        use=[
+            "```sh",
+            'python -m transformer.generate --model <this folder> --prompt "A beginning"',
+            "```",
+        ],
+        each="",
+        measured="loss in nats per token",
     )
 
 

@@ -10,9 +10,9 @@ import torch
 from accelerate import Accelerator
 
 from configs import loader
-from data_pipeline.dataset import Prepared
-from data_pipeline.plan import Cut, Plan
+from data_pipeline.plan import Cut
 from train.config import RunConfig
+from train.tasks import Task
 
 
 class Reporter:
@@ -25,15 +25,14 @@ class Reporter:
         if config.train.log_with != "none":
             self._start_trackers(step)
 
-    def start(self, plan: Plan, cut: Cut, parameters: int, prepared: Prepared) -> None:
+    def start(self, task: Task, cut: Cut, parameters: int) -> None:
         """What is about to be trained, on what, how."""
         ranks, device = self.accelerator.num_processes, self.accelerator.device.type
         self.say(
-            f"{prepared.summary()}\n"
+            f"{task.prepared.summary()}\n"
             f"model       {parameters:,} parameters, vocabulary of {self.config.model.vocab_size:,}\n"
-            f"data        {len(prepared.train):,} training pairs, {len(prepared.valid):,} validation pairs\n"
-            f"update      {self.config.train.tokens_per_update:,} tokens a side, "
-            f"{plan.updates_per_epoch:,} updates an epoch, {len(plan.boxes)} shapes, {plan.padding():.1%} padding\n"
+            f"data        {task.prepared.sizes()}\n"
+            f"update      {self.config.train.tokens_per_update:,} tokens, {task.plan.describe()}\n"
             f"hardware    {ranks} x {device}, {torch.get_num_threads()} threads, precision "
             f"{self.config.train.precision}, {cut.slices} slice(s) a batch\n"
             f"run folder  {self.run_dir}"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from configs import loader
-from data_pipeline.tokenizer import Tokenizer
+from data_pipeline.text_tokenizer import TextTokenizer
 from train.config import MAY_CHANGE, RunConfig
 
 PATIENCE = 60
@@ -71,7 +71,7 @@ def check_settings(run_dir: Path, config: RunConfig, identity: dict[str, Any]) -
         )
 
 
-def write_settings(run_dir: Path, config: RunConfig, identity: dict[str, Any], tokenizer: Tokenizer) -> None:
+def write_settings(run_dir: Path, config: RunConfig, identity: dict[str, Any], tokenizer: TextTokenizer) -> None:
     """Write `config.yaml`, and for a run that has not begun what must not change: its identity and vocabulary."""
     write_whole(run_dir / "config.yaml", loader.dump(config))
     if not has_begun(run_dir):

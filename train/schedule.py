@@ -1,7 +1,31 @@
-"""Section 5.3: the learning rate, a pure function of the step."""
+"""The learning rate, a pure function of the step."""
+
+import math
+
+from train.config import TrainConfig
+
+
+def learning_rate(step: int, settings: TrainConfig, d_model: int) -> float:
+    """The rate of update `step`, counted from 1, by the schedule that `settings` names."""
+    if settings.schedule == "cosine":
+        decay_steps = settings.decay_steps or settings.max_steps
+        return cosine(step, settings.peak_lr, settings.lowest_lr, settings.warmup_steps, decay_steps)
+    return noam(step, d_model, settings.warmup_steps, settings.lr_scale)
 
 
 def noam(step: int, d_model: int, warmup_steps: int, scale: float = 1.0) -> float:
-    """Eq. 3 for update `step`, counted from 1: linear growth over the warm-up, then 1 / sqrt(step)."""
+    """Section 5.3, Eq. 3 for update `step`, counted from 1: linear over the warm-up, then 1 / sqrt(step)."""
     assert step >= 1, "the first update is number 1"
     return scale * d_model**-0.5 * min(step**-0.5, step * warmup_steps**-1.5)  # Eq. 3
+
+
+def cosine(step: int, peak: float, lowest: float, warmup_steps: int, decay_steps: int) -> float:
+    """Linear to `peak` over the warm-up, half a cosine down to `lowest` at `decay_steps`, then level.
+
+    Departure from the paper: Loshchilov and Hutter (2017), as GPT and GPT-2 were trained.
+    """
+    assert step >= 1, "the first update is number 1"
+    if step < warmup_steps:
+        return peak * step / warmup_steps
+    done = min(1.0, (step - warmup_steps) / max(1, decay_steps - warmup_steps))
+    return lowest + (peak - lowest) * (1 + math.cos(math.pi * done)) / 2

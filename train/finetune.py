@@ -1,0 +1,34 @@
+"""Start from the weights of another model (`train.init_from`)."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from torch import nn
+
+from transformer.config import ModelConfig
+from transformer.pretrained import find_folder, load_pretrained, put_weights, weights
+
+FREE = ("dropout", "init")
+"""What of the model may differ from the one it starts from: no weight depends on it."""
+
+
+def start_from(name: str, model: nn.Module, config: ModelConfig, tokenizer_file: Path) -> None:
+    """Give `model` the weights of the model folder or hub name `name`; `tokenizer_file` is the run's vocabulary.
+
+    Raises ValueError where its vocabulary or its shape is another, FileNotFoundError where it is missing.
+    """
+    folder = find_folder(name)
+    if (folder / "tokenizer.model").read_bytes() != tokenizer_file.read_bytes():
+        raise ValueError(
+            f"train.init_from={name} has another vocabulary than this run: set data.tokenizer={name} to use its own"
+        )
+    source, theirs = load_pretrained(folder)
+    wanted = asdict(config)
+    differing = [
+        f"model.{field}={value}, not {wanted[field]}"
+        for field, value in asdict(theirs).items()
+        if value != wanted[field] and field not in FREE
+    ]
+    if differing:
+        raise ValueError(f"train.init_from={name} is a model of another shape: set {'; '.join(differing)}")
+    put_weights(model, weights(source))

@@ -1,0 +1,37 @@
+"""Section 5.3: Adam, and AdamW as its named variation."""
+
+import torch
+from torch import nn
+
+from train.config import TrainConfig
+
+
+def make_optimizer(model: nn.Module, settings: TrainConfig) -> torch.optim.Adam:
+    """The optimizer that `settings` names, its moments' memory taken; the rate is set before every update.
+
+    AdamW (Loshchilov and Hutter, 2019) lets matrices decay, not biases and norms, as GPT-2's trainings do.
+    """
+    betas = (settings.adam_beta1, settings.adam_beta2)
+    if settings.optimizer == "adam":
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.0, betas=betas, eps=settings.adam_eps, fused=True)
+    else:
+        matrices = [p for p in model.parameters() if p.dim() >= 2]
+        others = [p for p in model.parameters() if p.dim() < 2]
+        groups = [
+            {"params": matrices, "weight_decay": settings.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=settings.adam_eps, fused=True)
+    _reserve_moments(optimizer)
+    return optimizer
+
+
+def _reserve_moments(optimizer: torch.optim.Adam) -> None:
+    """Give Adam the memory of its moments now, as its first step would, before the largest batch is tried."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            optimizer.state[parameter] = {
+                "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+                "exp_avg": torch.zeros_like(parameter),
+                "exp_avg_sq": torch.zeros_like(parameter),
+            }
