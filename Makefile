@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 TYPED  := configs data_pipeline evaluate train transformer benchmarks
-CODE   := $(TYPED) tests
+CODE   := $(TYPED) tests docs/exercises
 
 .DELETE_ON_ERROR:
 .PHONY: help install demo test lint format clean

@@ -165,8 +165,8 @@ class Plan:
             shorten = f"lower data.max_length to {limit}, " if limit > 1 else ""  # a word and EOS are two tokens
             raise ValueError(
                 f"training pair or document {row} (counted from 0, after filtering) has {longest[row]} tokens, but "
-                f"with {self.brick_positions} positions to a brick (train.tokens_per_update / train.bricks, and padding) "
-                f"it may have {limit}: {shorten}raise train.tokens_per_update or lower train.bricks"
+                f"with {self.brick_positions} positions to a brick (train.tokens_per_update / train.bricks, and "
+                f"padding) it may have {limit}: {shorten}raise train.tokens_per_update or lower train.bricks"
             )
 
     def _count_bricks(self) -> list[int]:

@@ -187,7 +187,8 @@ def test_what_does_not_fit_is_one_sentence(
 def test_a_translator_can_start_from_another_too(tmp_path: Path) -> None:
     small = [
         "data.train=grammar", "data.grammar_pairs=300", "data.vocab_size=350", "data.max_length=64",
-        "model.d_model=16", "model.n_layers=1", "model.n_heads=2", "model.d_ff=32", "train.tokens_per_update=4096", "train.max_steps=2", "train.log_with=none",
+        "model.d_model=16", "model.n_layers=1", "model.n_heads=2", "model.d_ff=32",
+        "train.tokens_per_update=4096", "train.max_steps=2", "train.log_with=none",
         "train.average_last=1", "train.valid_bleu_sentences=0", f"data.cache_dir={tmp_path / 'cache'}",
     ]  # fmt: skip
     run(loader.load(RunConfig, None, small), tmp_path / "first")
