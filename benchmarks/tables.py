@@ -15,7 +15,13 @@ from benchmarks.machine import RESULTS
 from configs import cli
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = ("README.md", "docs/results.md")
+DOCUMENTS = (
+    "README.md",
+    "docs/results.md",
+    "docs/exercises/arithmetic.md",
+    "docs/exercises/finetuning.md",
+    "docs/exercises/variations.md",
+)
 
 
 def main() -> None:
@@ -96,13 +102,96 @@ def preparation(results: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
+def language(results: dict[str, Any]) -> str:
+    """Language models: every seed, and their mean."""
+    rows = [
+        "| run | seed | validation loss | perplexity | bits per character | training | machine |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, result in results.items():
+        for run in result.get("runs", []):
+            rows.append(
+                f"| {name} | {run['seed']} | {run['valid_loss']:.4f} | {run['valid_ppl']:.3f} "
+                f"| {run['valid_bits_per_character']:.3f} | {result['updates']:,} updates, "
+                f"{run['training_seconds']:.0f} s | {machine(result)} |"
+            )
+        if "valid_loss_mean" in result:
+            rows.append(f"| {name} | mean | **{result['valid_loss_mean']:.4f}** | | | | |")
+    return "\n".join(rows)
+
+
+def arithmetic(results: dict[str, Any]) -> str:
+    """Right answers by operation and length of the numbers."""
+    rows = ["| operation | digits | held-out problems | right | share |", "|---|---|---|---|---|"]
+    for result in results.values():
+        for row in result["classes"]:
+            rows.append(
+                f"| {row['operation']} | {row['lengths']} | {row['problems']:,} | {row['right']:,} "
+                f"| {row['right'] / row['problems']:.2%} |"
+            )
+        share = result["right"] / result["problems"]
+        rows.append(f"| all | | {result['problems']:,} | {result['right']:,} | **{share:.2%}** |")
+        rows += ["", f"{result['updates']:,} updates in {result['training_minutes']:.1f} minutes; {machine(result)}."]
+    return "\n".join(rows)
+
+
+def failures(results: dict[str, Any]) -> str:
+    """What a calculator wrote where it was wrong, beside what is right."""
+    rows = ["| question | written | right |", "|---|---|---|"]
+    for result in results.values():
+        rows += [f"| `{f['question']}` | `{f['written']}` | `{f['right']}` |" for f in result["failures"]]
+    return "\n".join(rows)
+
+
+def variations(results: dict[str, Any]) -> str:
+    """Each change beside the recipe it changes."""
+    rows = [
+        "| | parameters | validation loss: mean (lowest to highest) | against the first row | time of an update |",
+        "|---|---|---|---|---|",
+    ]
+    for result in results.values():
+        first = result["rows"][0]
+        for row in result["rows"]:
+            gap = row["valid_loss"]["mean"] - first["valid_loss"]["mean"]
+            rows.append(
+                f"| {row['variation']} | {row['parameters']:,} | {spread(row['valid_loss'])} | {gap:+.4f} "
+                f"| {row['seconds_per_update'] / first['seconds_per_update']:.2f} |"
+            )
+        rows += ["", f"{len(first['valid_loss']['seeds'])} seeds a row; {machine(result)}."]
+    return "\n".join(rows)
+
+
+def finetuning(results: dict[str, Any]) -> str:
+    """Ways to a model of the small text."""
+    rows = ["| training | validation loss: mean (lowest to highest) |", "|---|---|"]
+    for result in results.values():
+        rows += [f"| {row['training']} | {spread(row['valid_loss'])} |" for row in result["rows"]]
+        rows += ["", f"{len(result['rows'][0]['valid_loss']['seeds'])} seeds a row; {machine(result)}."]
+    return "\n".join(rows)
+
+
+def spread(losses: dict[str, Any]) -> str:
+    """Of several seeds."""
+    return f"{losses['mean']:.4f} ({losses['lowest']:.4f} to {losses['highest']:.4f})"
+
+
 def machine(result: dict[str, Any]) -> str:
     """In a few words."""
     where = result["machine"]
     return f"{where['gpu'] or where['processor']}, {where['cores']} cores, torch {where['versions']['torch']}"
 
 
-TABLES = {"quality": quality, "signatures": signatures, "curve": curve, "preparation": preparation}
+TABLES = {
+    "quality": quality,
+    "signatures": signatures,
+    "curve": curve,
+    "preparation": preparation,
+    "language": language,
+    "arithmetic": arithmetic,
+    "failures": failures,
+    "variations": variations,
+    "finetuning": finetuning,
+}
 
 if __name__ == "__main__":
     cli.run(main)
