@@ -6,6 +6,7 @@ writes benchmarks/results/gpt_shakespeare_char.json; `python benchmarks/tables.p
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from statistics import mean, median
@@ -38,6 +39,9 @@ def collect(runs: list[Path]) -> dict[str, Any]:
         if other != settings[0]:
             names = sorted(name for name in other if other[name] != settings[0][name])
             raise ValueError(f"{run} and {runs[0]} differ in more than the seed: {', '.join(names)}")
+    texts = {json.loads((run / "identity.json").read_text())["data"] for run in runs}
+    if len(texts) > 1:
+        raise ValueError(f"{', '.join(map(str, runs))} were trained on different texts")
     defaults = loader.flatten(RunConfig())
     return {
         "machine": describe_machine(),

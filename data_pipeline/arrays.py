@@ -15,8 +15,8 @@ import numpy.typing as npt
 class IdArray:
     """Sentences of token ids, read from the disk only where they are touched.
 
-    `stem` is the path without `.ids.npy` and `.offsets.npy`. The ids are uint16 where the vocabulary
-    allows it, otherwise int32. Raises FileNotFoundError where the files are missing.
+    `stem` is the path without `.ids.npy` and `.offsets.npy`. The ids are uint8 or uint16 where the
+    vocabulary allows it, otherwise int32. Raises FileNotFoundError where the files are missing.
     """
 
     def __init__(self, stem: Path | str) -> None:
@@ -88,7 +88,8 @@ class IdWriter:
 
     def __init__(self, stem: Path, vocab_size: int) -> None:
         ids_file, self._offsets_file = _files(stem)
-        self._dtype = np.dtype(np.uint16 if vocab_size <= 2**16 else np.int32)
+        small = np.uint8 if vocab_size <= 2**8 else np.uint16
+        self._dtype = np.dtype(small if vocab_size <= 2**16 else np.int32)
         self._lengths: list[npt.NDArray[np.int64]] = []
         self._out = ids_file.open("wb")
         _write_header(self._out, self._dtype, 0)

@@ -17,7 +17,7 @@ from data_pipeline.collate import IGNORE, Batch
 from data_pipeline.plan import NULL_ROW, Ints, Plan, Slice, Update, UpdatePlan, evaluation_slices, key, permutation
 
 BLOCKS_VERSION = 1
-"""Raise it whenever the same text, seed and settings would give other updates."""
+"""Raise it whenever the same text, seed and settings would give other blocks, or other rows of documents."""
 
 
 @dataclass(frozen=True)
@@ -154,13 +154,13 @@ class BlockPlan:
 class Documents:
     """Each document in a row of its own, from its beginning. A row is the number of its document.
 
-    Where the vocabulary has a token that ends a document (`end_id`), the first token is predicted after it, as it
-    would be in a stream; otherwise the first token is given.
+    Before the document stands `start_id`, the token that ends the one before it in a stream, so that its first token
+    is predicted, too, where it is not given. A prompt has to be preceded by it as well.
     """
 
-    def __init__(self, text: TextIds, block: int, end_id: int | None) -> None:
-        self.text, self.end_id = text, end_id
-        self.lengths = text.ids.lengths - (end_id is None)
+    def __init__(self, text: TextIds, block: int, start_id: int) -> None:
+        self.text, self.start_id = text, start_id
+        self.lengths = text.ids.lengths
         if (longest := int(self.lengths.max())) > block:
             raise ValueError(
                 f"a document has {longest} tokens, and a row {block} (train.block, model.max_len): raise both, or "
@@ -192,18 +192,16 @@ class Documents:
         for i, row in enumerate(part.rows.tolist()):
             if row == NULL_ROW:
                 continue
-            ids, counts = self.text.ids[row].astype(np.int64), self._counts(row)
-            if self.end_id is not None:
-                ids, counts = np.concatenate([[self.end_id], ids]), np.concatenate([[False], counts])
-            tokens[i, : len(ids) - 1] = ids[:-1]
-            labels[i, : len(ids) - 1] = np.where(counts[1:], ids[1:], IGNORE)
+            ids = self.text.ids[row].astype(np.int64)
+            tokens[i, 0] = self.start_id
+            tokens[i, 1 : len(ids)] = ids[:-1]
+            labels[i, : len(ids)] = np.where(self._counts(row), ids, IGNORE)
         return Batch((torch.from_numpy(tokens),), torch.from_numpy(labels))
 
     def beginnings(self, n: int) -> list[list[int]]:
         """Of the first `n` documents what stands before the first token that is predicted."""
-        lengths = [int(self._counts(row).argmax()) for row in range(min(n, len(self.lengths)))]
-        least = int(self.end_id is None)
-        return [self.text.ids[row][: max(least, length)].tolist() for row, length in enumerate(lengths)]
+        rows = range(min(n, len(self.lengths)))
+        return [self.text.ids[row][: int(self._counts(row).argmax())].tolist() for row in rows]
 
     def _counts(self, row: int) -> npt.NDArray[np.bool_]:
         mask = self.text.predicted
@@ -211,10 +209,9 @@ class Documents:
 
     def _count(self) -> Ints:
         """Labels of each document that count."""
-        mask = self.text.predicted
+        mask, lengths = self.text.predicted, self.lengths.astype(np.int64)
         if mask is None:
-            return self.lengths.astype(np.int64)
-        ends = self.text.ids.lengths.astype(np.int64).cumsum()
+            return lengths
         before = np.concatenate([[0], mask.flat.cumsum(dtype=np.int64)])
-        starts = ends - self.text.ids.lengths + (self.end_id is None)
-        return before[ends] - before[starts]
+        ends = lengths.cumsum()
+        return before[ends] - before[ends - lengths]

@@ -40,7 +40,8 @@ def build_text(config: DataConfig, result: Path, work: Path, threads: int, quiet
     """
     train, valid, held_out = _open(config, work)
     tokenizer = _vocabulary(config, train, valid, result / "tokenizer.model")
-    masked = has_given_parts(config.train, config)
+    values = [value for value in (config.train, corpus_value(config, "valid")) if value is not None]
+    masked = any(has_given_parts(value, config) for value in values)
     report = {
         name: asdict(_write(tokenizer, source, result / name, masked, config, quiet))
         for name, source in (("train", train), ("valid", valid))
@@ -126,11 +127,14 @@ def _write(
         mask_out = writers.enter_context(IdWriter(mask_file, 2)) if masked else None
         rows: list[list[int]] = []
         masks: list[list[int]] = []
-        for ids, mask in _encode(tokenizer, source(), sizes, whole=config.layout == "documents"):
-            rows.append(ids)
-            masks.append(mask)
-            if len(rows) == AT_ONCE:
-                bar.update(_flush(rows, masks, out, mask_out))
+        try:
+            for ids, mask in _encode(tokenizer, source(), sizes, whole=config.layout == "documents"):
+                rows.append(ids)
+                masks.append(mask)
+                if len(rows) == AT_ONCE:
+                    bar.update(_flush(rows, masks, out, mask_out))
+        except ValueError as error:
+            raise ValueError(f"data.{stem.name}: {error}") from error
         bar.update(_flush(rows, masks, out, mask_out))
     return sizes
 
@@ -151,9 +155,10 @@ def _encode(
     """Ids, and 1 where one is predicted: a row for each document where they stay whole, otherwise for each piece."""
     ids: list[int] = []
     mask: list[int] = []
-    begun = False
+    begun = in_line = False
     for piece in pieces:
-        new = tokenizer.encode_text(piece.text)
+        new = tokenizer.encode_text(piece.text, goes_on=begun and in_line)
+        in_line = not piece.text.endswith("\n")
         given = len(new) if not piece.predicted else 0
         if piece.ends:
             sizes.documents += 1
@@ -165,7 +170,7 @@ def _encode(
             sizes.tokens += len(ids)
             yield ids, mask
             ids, mask = [], []
-            begun = not piece.ends
+        begun = not piece.ends
     sizes.documents += begun  # the last one, cut where the held-out part begins
 
 

@@ -91,9 +91,14 @@ class BytePairTokenizer:
         merges = [f"{first} {second}" for first, second in merges_of(self._ranks)]
         return dict(sorted(vocab.items(), key=lambda item: item[1])), merges
 
-    def encode_text(self, text: str) -> list[int]:
-        """The ids of the text. The name of a special token, such as <|endoftext|>, is text like any other; half a
-        surrogate pair becomes U+FFFD.
+    @property
+    def document_start(self) -> int:
+        """What stands before a document: the end of the one before it."""
+        return self._special[END]
+
+    def encode_text(self, text: str, goes_on: bool = False) -> list[int]:
+        """The ids of the text, wherever it stands. The name of a special token, such as <|endoftext|>, is text like
+        any other; half a surrogate pair becomes U+FFFD.
 
         Raises ValueError where tiktoken cannot divide the text, as with a million blanks in a row.
         """

@@ -49,15 +49,20 @@ class CharTokenizer:
         Path(out_file).write_text(content + "\n", encoding="utf-8")
         return cls(out_file)
 
-    def encode_text(self, text: str) -> list[int]:
-        """The id of each character. Raises ValueError at the first that is not in the vocabulary."""
+    @property
+    def document_start(self) -> int:
+        """What stands before a document: a line break, since no character marks its end."""
+        return self.encode_text("\n")[0]
+
+    def encode_text(self, text: str, goes_on: bool = False) -> list[int]:
+        """The id of each character, wherever the text stands. Raises ValueError at the first that is unknown."""
         ids = self._ids[_codes(text)]
         if len(unknown := np.flatnonzero(ids < 0)):
             at = int(unknown[0])
             raise ValueError(
-                f"the text has {_name(text[at])} at offset {at} (line {text.count(chr(10), 0, at) + 1}), which is not "
-                f"one of the {self.vocab_size} characters of the training text: take it out or replace it, or train "
-                f"with a tokenizer that spells every text in bytes"
+                f"the text has {_name(text[at])} (in {text[max(0, at - 15) : at + 16]!r}), which is not one of the "
+                f"{self.vocab_size} characters of the vocabulary: take it out or replace it, or train with a "
+                f"vocabulary that spells every text in bytes"
             )
         return ids.tolist()
 

@@ -212,8 +212,8 @@ def _load_dataset(
     except ConnectionError as error:
         raise ConnectionError(
             f"the Hugging Face hub cannot be reached for {spec}, which is no folder here and not in the local "
-            f"cache: connect once, set HF_HOME to a cache that has it, or name local files or the built-in corpus "
-            f"(grammar) in data.train, data.valid and data.test"
+            f"cache: connect once, set HF_HOME to a cache that has it, or name local files or something built in "
+            f"(grammar; addition for text) in data.train, data.valid and data.test"
         ) from error
     except DatasetGenerationError as error:
         raise ValueError(f"{spec} cannot be read: {_first_line(error.__cause__ or error)}") from error

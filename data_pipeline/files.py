@@ -67,6 +67,13 @@ def read_text(file: Path) -> Iterator[str]:
         raise ValueError(f"{file} is damaged after line {number} ({error})") from error
 
 
+def columns_cure(config: DataConfig) -> str:
+    """What to set where a column is missing."""
+    if config.kind == "text":
+        return "set data.text_column (and data.given_column)"
+    return "set data.source_column and data.target_column"
+
+
 def column_names(config: DataConfig) -> Pair:
     """The names that a table's two columns go by."""
     return config.source_column or config.source_lang, config.target_column or config.target_lang
@@ -149,7 +156,8 @@ def _pair_of(row: dict[str, Any], config: DataConfig) -> Pair:
         row = row["translation"]
     for name in names:
         if name not in row:
-            raise ValueError(f"no {name!r} among {', '.join(map(repr, row)) or 'nothing'}")
+            found = ", ".join(map(repr, row)) or "nothing"
+            raise ValueError(f"no {name!r} among {found}: {columns_cure(config)}")
         if not isinstance(row[name], str | None):
             raise ValueError(f"{name!r} is {type(row[name]).__name__} and not text")
     return row[names[0]] or "", row[names[1]] or ""
@@ -160,7 +168,6 @@ def _find_columns(header: list[str], config: DataConfig, file: Path) -> tuple[in
     for name in names:
         if name not in header:
             raise ValueError(
-                f"{file} has no column {name!r} but {', '.join(map(repr, header))}: "
-                f"set data.source_column and data.target_column"
+                f"{file} has no column {name!r} but {', '.join(map(repr, header))}: {columns_cure(config)}"
             )
     return header.index(names[0]), header.index(names[1])

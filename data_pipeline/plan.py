@@ -155,7 +155,11 @@ class Plan:
         bricks = np.zeros(len(sizes))
         for box in self.boxes:
             bricks += len(box.members) / np.maximum(ROW_MULTIPLE, _rows(box, sizes))
-        return int(sizes[np.abs(total / bricks - tokens).argmin()])
+        error = np.abs(total / bricks - tokens)
+        best = sizes[error == error.min()]
+        longest = int(max(self.src_lengths.max(), self.tgt_lengths.max()))
+        fitting = best[best >= ROW_MULTIPLE * longest]  # of sizes that give equal bricks, one that takes every row
+        return int(fitting[0] if len(fitting) else best[0])
 
     def _refuse_too_long(self) -> None:
         longest = np.maximum(self.src_lengths, self.tgt_lengths)

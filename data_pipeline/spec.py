@@ -86,9 +86,12 @@ def corpus_value(config: DataConfig, role: Role) -> Any:
     Nothing is looked up: loading a data set may show that it lacks the role's split (`corpus.NoSuchSplit`).
     """
     value = {"train": config.train, "valid": config.valid, "test": config.test}[role]
-    if value is None and all(spec.has_splits for spec in parse_specs(config.train, config.kind)):
-        return config.train
-    return value
+    if value is not None:
+        return value
+    specs = parse_specs(config.train, config.kind)
+    if all(spec.kind == "arithmetic" for spec in specs):
+        return [spec.path for spec in specs]  # drawn with repetition: the end of a split is no held-out part of it
+    return config.train if all(spec.has_splits for spec in specs) else None
 
 
 def find_files(pattern: str) -> list[Path]:
@@ -144,9 +147,18 @@ def _parse_text(name: str) -> CorpusSpec:
     if table_format(name):
         return CorpusSpec("table", name)
     path = Path(name).expanduser()
+    if path.is_dir() and (texts := _text_files(path)):
+        return CorpusSpec("file", str(path / "*.txt*") if len(texts) > 1 else str(texts[0]))
     if path.is_file() or glob.has_magic(name) or Path(name.removesuffix(".gz").removesuffix(".xz")).suffix == ".txt":
         return CorpusSpec("file", name)
     return _parse_set(name)
+
+
+def _text_files(folder: Path) -> list[Path]:
+    """The files of a folder that holds plain text and nothing else; each is a document."""
+    files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+    plain = [path for path in files if Path(path.name.removesuffix(".gz").removesuffix(".xz")).suffix == ".txt"]
+    return sorted(plain) if len(plain) == len(files) else []
 
 
 def _parse_set(name: str) -> CorpusSpec:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_pipeline.config import DataConfig
 from data_pipeline.corpus import BATCH, check_text_columns, load_rows
-from data_pipeline.files import read_table, read_text
+from data_pipeline.files import columns_cure, read_table, read_text
 from data_pipeline.spec import CorpusSpec, Role, find_files, parse_specs, table_format
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _open(spec: CorpusSpec, config: DataConfig, role: Role, work: Path) -> Calla
         if rows is None:
             return lambda: iter(())
         columns = [config.given_column or config.text_column, config.text_column]
-        check_text_columns(rows, columns, str(spec), "set data.text_column (and data.given_column)")
+        check_text_columns(rows, columns, str(spec), columns_cure(config))
         return partial(_rows, rows.select_columns(sorted(set(columns))), config)
     tables = find_files(spec.path)
     return lambda: (piece for table in tables for piece in _table(table, config))

@@ -20,8 +20,15 @@ class TextTokenizer(Protocol):
     def end_id(self) -> int | None:
         """The token that ends a document; None where the vocabulary has none."""
 
-    def encode_text(self, text: str) -> list[int]:
-        """Nothing is lost and nothing is added at either end. Raises ValueError at an unknown character."""
+    @property
+    def document_start(self) -> int:
+        """What stands before a document: the token that ends one, or else a line break."""
+
+    def encode_text(self, text: str, goes_on: bool = False) -> list[int]:
+        """Nothing is lost and nothing is added at either end. Raises ValueError at an unknown character.
+
+        `goes_on`: the text follows another one in the middle of its line.
+        """
 
     def decode_text(self, ids: list[int]) -> str:
         """The text that was encoded; of any other ids, what they stand for."""

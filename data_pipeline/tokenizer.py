@@ -93,17 +93,24 @@ class Tokenizer:
         texts: list[str] = self._model.decode([[i for i in row if i not in special] for row in ids])
         return texts
 
-    def encode_text(self, text: str) -> list[int]:
+    @property
+    def document_start(self) -> int:
+        """What stands before a document of running text: the end of the one before it."""
+        return EOS_ID
+
+    def encode_text(self, text: str, goes_on: bool = False) -> list[int]:
         """The ids of running text, nothing added at either end: `decode_text` gives it back in Unicode NFC, its
         white space and line ends included.
 
-        SentencePiece encodes the lines, each on its own; "\\n" between them is its byte.
+        SentencePiece encodes the lines, each on its own; "\\n" between them is its byte. It puts a space before
+        each; before a text that goes on in the middle of a line there is none.
         """
-        ids: list[int] = []
-        for line in self._encode(_compose(text).split("\n"), add_eos=False, threads=1):
-            ids += line
+        first, *lines = _compose(text).split("\n")
+        ids = self._encode_rest_of_line(first) if goes_on else self._encode([first], add_eos=False, threads=1)[0]
+        for line in self._encode(lines, add_eos=False, threads=1):
             ids.append(self._byte_ids[ord("\n")])
-        return ids[:-1]
+            ids += line
+        return ids
 
     def decode_text(self, ids: list[int]) -> str:
         """The running text of any stretch of ids. `PAD_ID`, `BOS_ID` and `EOS_ID` are left out; `UNK_ID` and bytes
@@ -139,10 +146,21 @@ class Tokenizer:
                 encoded[row] = self._encode_space_mark(text, add_eos)
         return encoded
 
+    def _encode_rest_of_line(self, text: str) -> list[int]:
+        # SentencePiece's space comes before an unknown character, which falls back to bytes and joins with nothing.
+        unused = self._unused(text)
+        ids, mark = self._encode([unused + text], add_eos=False, threads=1)[0], self._bytes_of(unused)
+        end = next(i for i in range(len(ids)) if ids[i : i + len(mark)] == mark) + len(mark)
+        return ids[end:]
+
+    def _unused(self, text: str) -> str:
+        """A character that neither the vocabulary nor the text has."""
+        return next(c for c in map(chr, range(0xE000, 0xF900)) if self._is_unknown(c) and c not in text)
+
     def _encode_space_mark(self, text: str, add_eos: bool) -> list[int]:
         # SentencePiece would take the character for a space. So encode in its place an unknown character,
         # which falls back to bytes, and exchange the bytes.
-        unused = next(c for c in map(chr, range(0xE000, 0xF900)) if self._is_unknown(c) and c not in text)
+        unused = self._unused(text)
         ids: list[int] = self._model.encode(text.replace(SPACE_MARK, unused), out_type=int, add_eos=add_eos)
         wrong, right = self._bytes_of(unused), self._bytes_of(SPACE_MARK)
         out: list[int] = []

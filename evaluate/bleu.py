@@ -20,7 +20,7 @@ from evaluate.corpora import Corpus, from_config, from_files, from_test_set
 from evaluate.options import add_decode_options, decode_config, read_section
 from evaluate.ranks import check_world_size
 from evaluate.report import evaluate_corpus, file_stems
-from evaluate.translator import Translator
+from evaluate.translator import Translator, refuse_language_model
 from train.devices import set_threads
 from transformer.pretrained import find_folder, read_about
 
@@ -81,6 +81,7 @@ def main() -> None:
     accelerator = Accelerator()
     check_world_size(accelerator)
     folder = find_folder(args.model)
+    refuse_language_model(folder)
     config = decode_config(args, read_section(DecodeConfig, folder, "decode") or DecodeConfig())
     output = args.output or (folder if Path(args.model).is_dir() else Path()) / "eval"
     with accelerator.main_process_first():  # one process downloads

@@ -48,13 +48,13 @@ class SampleConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):
-            raise ValueError(f"sample.temperature is {self.temperature}; it must be 0 (greedy) or more")
+            raise ValueError(f"temperature is {self.temperature}; it must be 0 (greedy) or more")
         if self.top_k is not None and self.top_k < 1:
-            raise ValueError(f"sample.top_k is {self.top_k}; it must be at least 1: leave it out to keep all tokens")
+            raise ValueError(f"top_k is {self.top_k}; it must be at least 1: leave it out to keep all tokens")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise ValueError(
-                f"sample.top_p is {self.top_p}; it must be above 0 and at most 1: leave it out to keep all tokens"
+                f"top_p is {self.top_p}; it must be above 0 and at most 1: leave it out to keep all tokens"
             )
         for name in ("num_samples", "max_tokens"):
             if getattr(self, name) < 1:
-                raise ValueError(f"sample.{name} is {getattr(self, name)}; it must be at least 1")
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")

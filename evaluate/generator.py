@@ -12,7 +12,7 @@ from evaluate.continuation import Row, batches, grow, kept_of, new_row
 from evaluate.eval_mode import eval_mode
 from evaluate.text_stream import TextStream
 from transformer.model import GPT
-from transformer.pretrained import find_folder, load_pretrained
+from transformer.pretrained import find_folder, load_pretrained, read_about
 
 Note = Callable[[str], object]
 
@@ -24,9 +24,17 @@ class Generator:
     on the prompt, and on what is generated beside them only as far as rounding does.
     """
 
-    def __init__(self, model: GPT, tokenizer: TextTokenizer, device: str | torch.device | None = None) -> None:
+    def __init__(
+        self,
+        model: GPT,
+        tokenizer: TextTokenizer,
+        device: str | torch.device | None = None,
+        starts_documents: bool = False,
+    ) -> None:
+        """`starts_documents`: every prompt is the beginning of a document, for the model has seen nothing else."""
         self.model = model if device is None else model.to(device)
         self.tokenizer = tokenizer
+        self.starts_documents = starts_documents
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, device: str | torch.device | None = None) -> "Generator":
@@ -44,7 +52,7 @@ class Generator:
             raise ValueError(
                 f"{folder}: the tokenizer has {tokens} tokens and the model {rows}; they do not belong together"
             )
-        return cls(model, tokenizer)
+        return cls(model, tokenizer, starts_documents=bool(read_about(folder).get("starts_documents")))
 
     @property
     def device(self) -> torch.device:
@@ -104,11 +112,12 @@ class Generator:
     def _encode(self, prompt: str | None, number: int) -> list[int]:
         """The tokens to start from, at least one."""
         if prompt is None:
-            end_id = self.tokenizer.end_id
-            return self.tokenizer.encode_text("\n") if end_id is None else [end_id]
+            return [self.tokenizer.document_start]
         ids = self.tokenizer.encode_text(prompt)
         if not ids:
             raise ValueError(f"prompt {number} is empty: leave it out to start from the beginning of a document")
+        if self.starts_documents:
+            ids = [self.tokenizer.document_start, *ids]
         limit = self.model.config.max_len
         if len(ids) > limit:
             raise ValueError(f"prompt {number} has {len(ids)} tokens and the model takes at most {limit}: shorten it")
@@ -119,7 +128,8 @@ class Generator:
         return text.add(row.ids[row.start :]) + text.end()
 
     def _text_stream(self, prompt: str | None, row: Row) -> TextStream:
-        return TextStream(self.tokenizer, [] if prompt is None else row.ids[: row.start])
+        given = row.ids[int(self.starts_documents) : row.start]
+        return TextStream(self.tokenizer, [] if prompt is None else given)
 
     def _tell(self, rows: list[Row], note: Note) -> None:
         context = self.model.config.max_len

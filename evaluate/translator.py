@@ -13,7 +13,7 @@ from evaluate.config import DecodeConfig
 from evaluate.eval_mode import eval_mode
 from evaluate.search import beam_search
 from transformer.model import Transformer
-from transformer.pretrained import find_folder, load_pretrained
+from transformer.pretrained import find_folder, load_pretrained, read_about
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,9 @@ class Translator:
         Raises FileNotFoundError or ValueError when there is no such translation model.
         """
         folder = find_folder(folder)
+        refuse_language_model(folder)
         model, _ = load_pretrained(folder, device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        if not isinstance(model, Transformer):
-            raise ValueError(f"{folder} holds a language model (GPT), which cannot translate; use transformer.generate")
+        assert isinstance(model, Transformer)
         tokenizer = Tokenizer(folder / "tokenizer.model")
         pieces, rows = tokenizer.vocab_size, model.config.vocab_size
         if pieces != rows:
@@ -162,6 +162,13 @@ class Translator:
         decoded = self.tokenizer.decode([list(h.tokens) for hypotheses in best for h in hypotheses])
         texts = iter(_one_line(decoded))  # the byte pieces of a vocabulary can spell a line break
         return [[Translation(next(texts), h.score, h.log_prob, h.tokens) for h in hypotheses] for hypotheses in best]
+
+
+def refuse_language_model(folder: Path) -> None:
+    """Raises ValueError where the model folder does not hold a translator."""
+    model = read_about(folder).get("model")
+    if isinstance(model, dict) and model.get("architecture") == "gpt":
+        raise ValueError(f"{folder} holds a language model (GPT), which cannot translate; use transformer.generate")
 
 
 def _batches(sources: list[list[int]], positions: Callable[[int], int], most: int) -> Iterator[list[int]]:

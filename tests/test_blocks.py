@@ -97,7 +97,7 @@ def test_an_update_counts_what_it_predicts(tmp_path: Path, kind: str) -> None:
     rows = [list(range(rng.integers(3, 9))) for _ in range(60)]
     masks = [rng.integers(0, 2, len(row)).tolist() for row in rows]
     data = text(tmp_path, rows, masks)
-    source = Stream(data, BLOCK) if kind == "stream" else Documents(data, BLOCK, end_id=None)
+    source = Stream(data, BLOCK) if kind == "stream" else Documents(data, BLOCK, start_id=0)
     plan = source.plan(recipe(tokens=160))
     for k in range(6):
         update = plan.update(k)
@@ -119,8 +119,8 @@ def test_a_cut_changes_no_row_and_gives_every_rank_as_much(tmp_path: Path) -> No
 
 
 def test_a_null_row_predicts_nothing(tmp_path: Path) -> None:
-    data = text(tmp_path, [list(range(9))] * 3)
-    for source in (Stream(data, BLOCK), Documents(data, BLOCK, end_id=None)):
+    data = text(tmp_path, [list(range(8))] * 3)
+    for source in (Stream(data, BLOCK), Documents(data, BLOCK, start_id=0)):
         batch = source.batch(source.plan(recipe(tokens=256)).largest(1))
         assert (batch.labels_BL == IGNORE).all()
 
@@ -136,15 +136,8 @@ def test_the_shortest_text_that_can_be_learned_is_one_block(tmp_path: Path) -> N
     assert set(starts(stream, range(3))) == {0}
 
 
-def test_documents_stay_whole_and_begin_their_rows(tmp_path: Path) -> None:
-    documents = Documents(text(tmp_path, [[5, 6, 7], [8, 9]]), BLOCK, end_id=None)
-    batch = documents.batch(Slice(np.array([0, 1]), 3, 3))
-    assert batch.inputs[0].tolist() == [[5, 6, 0], [8, 0, 0]]
-    assert batch.labels_BL.tolist() == [[6, 7, IGNORE], [9, IGNORE, IGNORE]]
-
-
-def test_the_first_token_of_a_document_is_predicted_after_the_end_of_another(tmp_path: Path) -> None:
-    documents = Documents(text(tmp_path, [[5, 6, 3], [8, 3]], [[1, 1, 1], [0, 1]]), BLOCK, end_id=3)
+def test_documents_stay_whole_and_begin_their_rows_after_the_end_of_another(tmp_path: Path) -> None:
+    documents = Documents(text(tmp_path, [[5, 6, 3], [8, 3]], [[1, 1, 1], [0, 1]]), BLOCK, start_id=3)
     batch = documents.batch(Slice(np.array([0, 1]), 3, 3))
     assert batch.inputs[0].tolist() == [[3, 5, 6], [3, 8, 0]]
     assert batch.labels_BL.tolist() == [[5, 6, 3], [IGNORE, 3, IGNORE]]
@@ -153,4 +146,9 @@ def test_the_first_token_of_a_document_is_predicted_after_the_end_of_another(tmp
 
 def test_a_document_longer_than_a_row_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"a document has 9 tokens, and a row 8 .* data.layout=stream"):
-        Documents(text(tmp_path, [list(range(10))]), BLOCK, end_id=None)
+        Documents(text(tmp_path, [list(range(9))]), BLOCK, start_id=0)
+
+
+def test_documents_of_one_length_that_fit_an_update_are_planned(tmp_path: Path) -> None:
+    documents = Documents(text(tmp_path, [list(range(90))] * 60), 96, start_id=0)
+    assert len(documents.plan(recipe(tokens=768, bricks=1)).update(0).bricks[0].rows) == 8

@@ -150,6 +150,23 @@ def test_documents_learn_their_answers_only(tmp_path: Path) -> None:
     assert losses[-1] < 0.5, "the questions' digits, which nobody can guess, do not count"
 
 
+@pytest.mark.parametrize("vocab_type", ["characters", "bpe"])
+def test_a_model_of_documents_generates_as_it_was_trained(tmp_path: Path, vocab_type: str) -> None:
+    rows = [{"question": f"{'abcd'[i % 4]}>", "text": "wxyz"[i % 4]} for i in range(300)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = [f"data.train={tmp_path / 'a.jsonl'}", f"data.cache_dir={tmp_path / 'cache'}", "data.vocab_size=275"]
+    more = [
+        "data.layout=documents",
+        "data.given_column=question",
+        "train.max_steps=60",
+        f"data.vocab_type={vocab_type}",
+    ]
+    run(make_config(data, *more, "train.tokens_per_update=512"), tmp_path / "run")
+    greedy = SampleConfig(temperature=0, max_tokens=1)
+    answers = Generator.from_pretrained(tmp_path / "run").generate(["a>", "b>", "c>", "d>"], greedy)
+    assert answers == [["w"], ["x"], ["y"], ["z"]]
+
+
 # Starting from another model
 
 
@@ -170,9 +187,13 @@ def test_a_finetuning_run_continues_from_its_own_checkpoint(finished: Path, data
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["model.d_ff=48", "model.norm=post"], r"another shape: set model.d_ff=64, not 48; model.norm=pre, not post"),
+        (
+            ["model.d_ff=48", "model.norm=post"],
+            r"model\.d_ff is 64 there and 48 here; model\.norm is pre there and post here",
+        ),
         (["data.vocab_type=bpe", "data.vocab_size=300"], r"another vocabulary than this run: set data.tokenizer="),
         (["train.init_from=nowhere"], "there is no model folder nowhere"),
+        (["train.lowest_lr=1"], r"train\.lowest_lr 1\.0 is above train\.peak_lr 0\.01"),
         (["train.block=33"], "train.block is 33, longer than model.max_len 32"),
         (["model.max_len=20000"], "a block needs 20001: add text"),
     ],

@@ -130,6 +130,48 @@ def test_the_built_in_arithmetic_gives_the_question_and_predicts_the_rest(tmp_pa
     assert not valid & set(decode(prepared, "train").split("\n")[:-1])
 
 
+@pytest.mark.parametrize("vocab_type", ["characters", "bpe", "unigram"])
+def test_an_answer_goes_on_in_the_line_of_its_question(tmp_path: Path, vocab_type: str) -> None:
+    rows = [{"question": f"{i} plus un", "text": f"happy{i} dog\nand more"} for i in range(30)]
+    name = write(tmp_path, "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    settings = {"given_column": "question", "layout": "documents", "vocab_type": vocab_type, "vocab_size": 285}
+    prepared = run(config(name, **settings), tmp_path)
+    tokenizer = open_tokenizer(prepared.tokenizer_file)
+    ids, mask = prepared.train.ids[3].tolist(), prepared.train.predicted[3].tolist()  # type: ignore[index]
+    assert tokenizer.decode_text(ids).rstrip("\n") == "3 plus unhappy3 dog\nand more"
+    assert ids[: mask.index(1)] == tokenizer.encode_text("3 plus un"), "as a prompt is encoded"
+
+
+def test_a_question_is_given_where_only_the_validation_text_has_any(tmp_path: Path) -> None:
+    prepared = run(config(write(tmp_path, "a.txt", "0123456789+=\n"), valid="addition:valid"), tmp_path)
+    assert prepared.valid.predicted is not None
+    assert prepared.report["valid"]["characters"] == prepared.valid.predicted.flat.sum()
+
+
+def test_a_folder_of_text_files_is_as_many_documents(tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        write(tmp_path, name, f"{name}\n\n  two\n" * 5)
+    prepared = run(config(str(tmp_path), valid=write(tmp_path, "v.md", "a\n")), tmp_path / "work")
+    (tmp_path / "v.md").unlink()
+    prepared = run(config(str(tmp_path), valid="addition:valid"), tmp_path / "work")
+    assert prepared.report["train"]["documents"] == 2
+    assert decode(prepared, "train") == "a.txt\n\n  two\n" * 5 + "b.txt\n\n  two\n" * 5
+
+
+def test_a_named_training_split_of_problems_is_validated_on_the_other_one(tmp_path: Path) -> None:
+    prepared = run(config("addition:train", layout="documents", problems=3000, digits=2), tmp_path)
+    train, valid = (set(decode(prepared, part).split("\n")[:-1]) for part in ("train", "valid"))
+    assert len(valid) > 100
+    assert not train & valid
+
+
+def test_an_unknown_character_is_named_with_its_part_and_its_surroundings(tmp_path: Path) -> None:
+    first = run(config(write(tmp_path, "a.txt", TEXT)), tmp_path)
+    data = config(write(tmp_path, "b.txt", "the brown\n" * 50 + "the bröwn fox\n"), tokenizer=str(first.folder))
+    with pytest.raises(ValueError, match=r"data\.valid: the text has 'ö' \(U\+00F6\) \(in 'he brown\\nthe bröwn fox"):
+        run(data, tmp_path)
+
+
 def test_a_vocabulary_of_another_model_is_used_as_it_is(tmp_path: Path) -> None:
     first = run(config(write(tmp_path, "a.txt", TEXT)), tmp_path)
     other = config(write(tmp_path, "b.txt", "fox fox fox\n" * 9), tokenizer=str(first.folder))
@@ -187,7 +229,7 @@ def test_a_name_that_is_no_text_is_one_sentence(tmp_path: Path, train: object, m
 
 def test_a_table_without_the_column_says_which_it_has(tmp_path: Path) -> None:
     name = write(tmp_path, "a.jsonl", '{"body": "x"}\n' * 30)
-    with pytest.raises(ValueError, match=r"no 'text' among 'body'"):
+    with pytest.raises(ValueError, match=r"no 'text' among 'body': set data\.text_column"):
         run(config(name), tmp_path)
 
 

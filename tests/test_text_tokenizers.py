@@ -179,14 +179,17 @@ def test_characters_have_no_token_that_ends_a_document(characters: CharTokenizer
 
 def test_an_unknown_character_is_named_with_its_place(tmp_path: Path) -> None:
     tokenizer = CharTokenizer.learn(["abc"], tmp_path / "t")
-    with pytest.raises(ValueError, match=r"'é' \(U\+00E9\) at offset 5 \(line 3\).* 4 characters .*: take it out or"):
+    with pytest.raises(
+        ValueError,
+        match=r"'é' \(U\+00E9\) \(in 'ab\\na\\né.*'\), which is not one of the 4 characters .*: take it out or",
+    ):
         tokenizer.encode_text("ab\na\né😀")
 
 
 def test_half_a_surrogate_pair_is_no_character(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"'\\ud83d' \(U\+D83D\), half of a surrogate pair"):
         CharTokenizer.learn(["a\ud83d"], tmp_path / "t")
-    with pytest.raises(ValueError, match=r"U\+D83D\) at offset 1"):
+    with pytest.raises(ValueError, match=r"has .*\(U\+D83D\)"):
         CharTokenizer.learn(["a"], tmp_path / "t").encode_text("a\ud83d")
 
 

@@ -93,6 +93,8 @@ class TrainConfig:
         for name in ("sample_tokens", "valid_bleu_sentences", "lowest_lr", "weight_decay"):
             if getattr(self, name) < 0:
                 raise ValueError(f"train.{name} is {getattr(self, name)}; it must be 0 or more")
+        if self.schedule == "cosine" and self.lowest_lr > self.peak_lr:
+            raise ValueError(f"train.lowest_lr {self.lowest_lr} is above train.peak_lr {self.peak_lr}")
         for name in ("adam_beta1", "adam_beta2", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"train.{name} is {getattr(self, name)}; it must be at least 0 and below 1")
@@ -110,12 +112,14 @@ MAY_CHANGE = (
     "train.keep_checkpoints",
     "train.average_last",
     "train.sample_tokens",
+    "train.init_from",
+    "data.tokenizer",
     "data.cache_dir",
     "run_dir",
     "data.test",
 )
 """What a run may be continued with in another value: it changes nothing about the updates themselves. All of
-`decode` may change too."""
+`decode` may change too. A vocabulary counts by what is in it (the data's fingerprint), not by its name."""
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,13 @@ def start_from(name: str, model: nn.Module, config: ModelConfig, tokenizer_file:
     source, theirs = load_pretrained(folder)
     wanted = asdict(config)
     differing = [
-        f"model.{field}={value}, not {wanted[field]}"
+        f"model.{field} is {value} there and {wanted[field]} here"
         for field, value in asdict(theirs).items()
         if value != wanted[field] and field not in FREE
     ]
     if differing:
-        raise ValueError(f"train.init_from={name} is a model of another shape: set {'; '.join(differing)}")
+        raise ValueError(
+            f"train.init_from={name} is a model of another shape, whose settings this run must take: "
+            f"{'; '.join(differing)}"
+        )
     put_weights(model, weights(source))

@@ -137,6 +137,8 @@ class Run:
         except torch.OutOfMemoryError as error:
             half = len(part.rows) * max(part.src_len, part.tgt_len) // 2
             cure = f"set train.micro_tokens to {half}" if self.cut.slices < ROW_MULTIPLE else "raise train.bricks"
+            if len(part.rows) == 1:
+                cure = "lower train.block or model.max_len, or take a smaller model"
             raise ValueError(
                 f"the largest batch, {len(part.rows)} rows of {part.src_len} and {part.tgt_len} tokens, does not "
                 f"fit the device's memory: {cure}"

@@ -32,8 +32,11 @@ def write_model_folder(run_dir: Path, last: int, best: bool = False, out: Path |
     steps = [json.loads((path / "progress.json").read_text())["step"] for path in chosen]
     origin = describe(steps, best)
     card = model_card(config, count_parameters(model), origin, last_validation(run_dir))
-    languages = (config.data.source_lang, config.data.target_lang) if config.data.kind == "pairs" else None
-    save_pretrained(out or run_dir, model, run_dir / "tokenizer.model", card, languages)
+    data, tokenizer = config.data, run_dir / "tokenizer.model"
+    if data.kind == "pairs":
+        save_pretrained(out or run_dir, model, tokenizer, card, languages=(data.source_lang, data.target_lang))
+    else:
+        save_pretrained(out or run_dir, model, tokenizer, card, starts_documents=data.layout == "documents")
     return origin
 
 

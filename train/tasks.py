@@ -37,9 +37,12 @@ class Task(Protocol):
 
     config: RunConfig
     """The run's, with the vocabulary's size and all else that the data decides."""
-    plan_version: int
     validation_tokens: int
     """Tokens that a validation predicts."""
+
+    @property
+    def plan_version(self) -> int | list[int]:
+        """What the updates depend on beside settings and data."""
 
     @property
     def prepared(self) -> Prepared | PreparedText:
@@ -143,8 +146,6 @@ class Translation:
 class LanguageModelling:
     """Running text, cut into blocks or in documents, measured by bits per character."""
 
-    plan_version = BLOCKS_VERSION
-
     def __init__(self, config: RunConfig, prepared: PreparedText) -> None:
         self.prepared = prepared
         self.tokenizer = open_tokenizer(prepared.tokenizer_file)
@@ -152,8 +153,13 @@ class LanguageModelling:
         block = config.train.block or config.model.max_len
         if block > config.model.max_len:
             raise ValueError(f"train.block is {block}, longer than model.max_len {config.model.max_len}")
+        self.plan_version = [PLAN_VERSION, BLOCKS_VERSION] if config.data.layout == "documents" else BLOCKS_VERSION
         self._train, self._valid = self._rows(prepared.train, block), self._rows(prepared.valid, block)
         self.validation_tokens = self._valid.predicted_tokens
+        if not self.validation_tokens:
+            raise ValueError(
+                "the validation text has no token to predict: name a longer data.valid or raise data.valid_part"
+            )
 
     @cached_property
     def plan(self) -> UpdatePlan:
@@ -186,7 +192,8 @@ class LanguageModelling:
         assert isinstance(model, GPT)
         settings = SampleConfig(max_tokens=self.config.train.sample_tokens, seed=self.config.train.seed)
         prompts = [self.tokenizer.decode_text(ids) if ids else None for ids in self._valid.beginnings(SHOWN)]
-        samples = Generator(model, self.tokenizer).generate(prompts, settings, note=lambda _: None)
+        generator = Generator(model, self.tokenizer, starts_documents=self.config.data.layout == "documents")
+        samples = generator.generate(prompts, settings, note=lambda _: None)
         texts = [(prompt or "") + sample for prompt, (sample,) in zip(prompts, samples, strict=True)]
         if self.config.data.layout == "documents" and self.tokenizer.end_id is None:
             texts = [text.split("\n")[0] for text in texts]  # where a document ends
@@ -194,7 +201,7 @@ class LanguageModelling:
 
     def _rows(self, text: TextIds, block: int) -> Rows:
         if self.config.data.layout == "documents":
-            return Documents(text, block, self.tokenizer.end_id)
+            return Documents(text, block, self.tokenizer.document_start)
         return Stream(text, block)
 
 

@@ -5,7 +5,6 @@ python -m transformer.convert_gpt2 export models/gpt2 models/gpt2-transformers
 """
 
 import argparse
-import errno
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +15,7 @@ from data_pipeline.text_tokenizer import open_tokenizer
 from transformer.config import ModelConfig
 from transformer.gpt2 import read_gpt2, write_gpt2
 from transformer.model import GPT, count_parameters
-from transformer.pretrained import HUB_TIMEOUT, find_folder, load_pretrained, save_pretrained
+from transformer.pretrained import download, find_folder, load_pretrained, save_pretrained
 
 SOURCE_FILES = ["config.json", "vocab.json", "merges.txt", "tokenizer.json", "model.safetensors", "model-*.safetensors"]
 GPT2_VOCAB_SIZE = 50257
@@ -77,24 +76,7 @@ def find_gpt2(source: str) -> Path:
         return Path(source)
     if source.count("/") > 1 or source.startswith((".", "/", "~")):
         raise FileNotFoundError(f"there is no folder {source}")
-    from huggingface_hub import HfApi, snapshot_download  # only who asks the hub waits for its import
-
-    try:
-        HfApi().model_info(source, timeout=HUB_TIMEOUT)  # `snapshot_download` would wait for a mute hub for ever
-        reached = True
-    except Exception:  # the hub's client raises many kinds, all of which mean: not there, or not now
-        reached = False
-    try:
-        return Path(snapshot_download(source, allow_patterns=SOURCE_FILES, local_files_only=not reached))
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise
-        if reached:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise FileNotFoundError(f"{source} could not be fetched from the Hugging Face hub: {reason}") from error
-        raise FileNotFoundError(
-            f"there is no folder {source} here, and the Hugging Face hub has no such model or cannot be reached"
-        ) from error
+    return download(source, SOURCE_FILES)
 
 
 def write_tokenizer(folder: Path, vocab_size: int, work: Path) -> Path:

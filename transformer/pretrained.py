@@ -33,13 +33,20 @@ def save_pretrained(
     tokenizer_file: str | Path,
     card: str,
     languages: tuple[str, str] | None = None,
+    starts_documents: bool = False,
 ) -> None:
-    """Write the four files; each replaces its predecessor only when it is whole, the weights last."""
+    """Write the four files; each replaces its predecessor only when it is whole, the weights last.
+
+    `languages` are those of a translator, source and target; `starts_documents` says that a language model has seen
+    documents from their beginning only, so that a prompt has to be one.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     about: dict[str, Any] = {"library_name": "paper-transformer", "format_version": FORMAT_VERSION}
     if languages is not None:
         about["source_lang"], about["target_lang"] = languages
+    if starts_documents:
+        about["starts_documents"] = True
     about["model"] = asdict(model.config)
     tokenizer = Path(tokenizer_file).read_bytes()
     _replace(folder / "tokenizer.model", lambda to: to.write_bytes(tokenizer))
@@ -115,7 +122,31 @@ def find_folder(name: str | Path) -> Path:
         return folder
     if str(name).count("/") != 1 or folder.is_absolute() or str(name).startswith("."):
         raise FileNotFoundError(f"there is no model folder {name}")
-    return _download(str(name))
+    return download(str(name), list(FILES))
+
+
+def download(name: str, files: list[str]) -> Path:
+    """A model of the hub in the local cache, brought up to date where the hub can be reached; of its files those that
+    the patterns in `files` name. Raises FileNotFoundError where there is no such model, or it is out of reach."""
+    from huggingface_hub import HfApi, snapshot_download  # only who asks the hub waits for its import
+
+    try:
+        HfApi().model_info(name, timeout=HUB_TIMEOUT)  # `snapshot_download` would wait for a mute hub for ever
+        reached = True
+    except Exception:  # the hub's client raises many kinds, all of which mean: not there, or not now
+        reached = False
+    try:
+        return Path(snapshot_download(name, allow_patterns=files, local_files_only=not reached))
+    except Exception as error:
+        if getattr(error, "errno", None) == errno.ENOSPC:
+            raise
+        if reached:
+            raise FileNotFoundError(
+                f"{name} could not be fetched from the Hugging Face hub: {_short(error)}"
+            ) from error
+        raise FileNotFoundError(
+            f"there is no folder {name} here, and the Hugging Face hub has no such model or cannot be reached"
+        ) from error
 
 
 def push_to_hub(folder: str | Path, repo_id: str, private: bool = False) -> str:
@@ -195,29 +226,6 @@ def _is_a(value: Any, kind: Any) -> bool:
 def _name(kind: Any) -> str:
     names = {int: "an integer", bool: "true or false", float: "a number", type(None): "null"}
     return " or ".join(names[option] for option in get_args(kind) or (kind,))
-
-
-def _download(name: str) -> Path:
-    """A model of the hub in the local cache, brought up to date where the hub can be reached."""
-    from huggingface_hub import HfApi, snapshot_download  # only who asks the hub waits for its import
-
-    try:
-        HfApi().model_info(name, timeout=HUB_TIMEOUT)  # `snapshot_download` would wait for a mute hub for ever
-        reached = True
-    except Exception:  # the hub's client raises many kinds, all of which mean: not there, or not now
-        reached = False
-    try:
-        return Path(snapshot_download(name, allow_patterns=list(FILES), local_files_only=not reached))
-    except Exception as error:
-        if getattr(error, "errno", None) == errno.ENOSPC:
-            raise
-        if reached:
-            raise FileNotFoundError(
-                f"{name} could not be fetched from the Hugging Face hub: {_short(error)}"
-            ) from error
-        raise FileNotFoundError(
-            f"there is no folder {name} here, and the Hugging Face hub has no such model or cannot be reached"
-        ) from error
 
 
 def _short(error: Exception) -> str:
