@@ -146,17 +146,14 @@ def failures(results: dict[str, Any]) -> str:
 def variations(results: dict[str, Any]) -> str:
     """Each change beside the recipe it changes."""
     rows = [
-        "| | parameters | validation loss: mean (lowest to highest) | against the first row | time of an update |",
-        "|---|---|---|---|---|",
+        "| | parameters | validation loss: mean (lowest to highest) | against the first row |",
+        "|---|---|---|---|",
     ]
     for result in results.values():
         first = result["rows"][0]
         for row in result["rows"]:
             gap = row["valid_loss"]["mean"] - first["valid_loss"]["mean"]
-            rows.append(
-                f"| {row['variation']} | {row['parameters']:,} | {spread(row['valid_loss'])} | {gap:+.4f} "
-                f"| {row['seconds_per_update'] / first['seconds_per_update']:.2f} |"
-            )
+            rows.append(f"| {row['variation']} | {row['parameters']:,} | {spread(row['valid_loss'])} | {gap:+.4f} |")
         rows += ["", f"{len(first['valid_loss']['seeds'])} seeds a row; {machine(result)}."]
     return "\n".join(rows)
 
@@ -167,6 +164,22 @@ def finetuning(results: dict[str, Any]) -> str:
     for result in results.values():
         rows += [f"| {row['training']} | {spread(row['valid_loss'])} |" for row in result["rows"]]
         rows += ["", f"{len(result['rows'][0]['valid_loss']['seeds'])} seeds a row; {machine(result)}."]
+    return "\n".join(rows)
+
+
+def gpt_speed(results: dict[str, Any]) -> str:
+    """Tokens per second beside the others' of the same rounds."""
+    rows = ["| shape | what | whose | tokens/s | times the plain one (lowest to highest) |", "|---|---|---|---|---|"]
+    for result in results.values():
+        for name, shape in (
+            (name, part) for name, part in result.items() if isinstance(part, dict) and "shape" in part
+        ):
+            for what, speeds in {"training": shape["training"], **shape.get("generation", {})}.items():
+                for whose, speed in ((k, v) for k, v in speeds.items() if isinstance(v, dict)):
+                    middle, low, high = speed["times_plain"]
+                    times = f"{middle:.2f} ({low:.2f} to {high:.2f})"
+                    rows.append(f"| {name} | {what} | {whose} | {speed['median']:,.0f} | {times} |")
+        rows += ["", f"{result['threads']} threads; {machine(result)}."]
     return "\n".join(rows)
 
 
@@ -191,6 +204,7 @@ TABLES = {
     "failures": failures,
     "variations": variations,
     "finetuning": finetuning,
+    "gpt_speed": gpt_speed,
 }
 
 if __name__ == "__main__":

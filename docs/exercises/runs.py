@@ -18,7 +18,6 @@ class Outcome:
     parameters: int
     valid_losses: dict[int, float]
     """Nats per token over the whole validation text, by update."""
-    seconds_per_update: float
 
     @property
     def last(self) -> float:
@@ -42,19 +41,13 @@ def read(run_dir: Path) -> Outcome:
     from transformer.pretrained import load_pretrained
 
     model, _ = load_pretrained(run_dir)
-    metrics, timing = (_lines(run_dir / name) for name in ("metrics.jsonl", "timing.jsonl"))
-    speeds = sorted(line["seconds_per_update"] for line in timing if "seconds_per_update" in line)
+    metrics = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     return Outcome(
         parameters=count_parameters(model),
         valid_losses={line["step"]: line["valid_loss"] for line in metrics if "valid_loss" in line},
-        seconds_per_update=speeds[len(speeds) // 2],
     )
 
 
 def summary(losses: list[float]) -> dict[str, Any]:
     """Mean, lowest and highest, and all of them."""
     return {"mean": mean(losses), "lowest": min(losses), "highest": max(losses), "seeds": losses}
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -63,7 +63,6 @@ def main() -> None:
                 "settings": list(VARIATIONS[name]),
                 "parameters": outcomes[0].parameters,
                 "valid_loss": summary([outcome.last for outcome in outcomes]),
-                "seconds_per_update": min(outcome.seconds_per_update for outcome in outcomes),
             }
         )
     write_result("variations", {"machine": describe_machine(), "overrides": args.overrides, "rows": rows})
