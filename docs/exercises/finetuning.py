@@ -50,7 +50,7 @@ def main() -> None:
         both = args.steps + args.tuning_steps
         run(f"from scratch, {both:,} updates", "scratch-long", *on_small, f"train.max_steps={both}")
         large = (f"data.train={args.large.resolve()}", *shared, f"train.max_steps={args.steps}")
-        first = run("(on the large text alone)", "large", *large)
+        first = run("the large text alone (loss on its own validation text)", "large", *large)
         for rate in args.tuning_rates:
             rates = (f"train.peak_lr={rate}", f"train.lowest_lr={rate / 10}")
             kind = f"{args.steps:,} updates on the large text, then {args.tuning_steps:,} at {rate:g}"
