@@ -26,6 +26,7 @@ from train.devices import (
     local_rank,
     make_accelerator,
     new_sum,
+    seed_dropout,
     set_threads,
     sum_over_ranks,
 )
@@ -180,7 +181,7 @@ class Run:
         weight = self.accelerator.num_processes / predicted
         total = new_sum(self.accelerator)
         for i, (seed, batch) in enumerate(batches):
-            torch.manual_seed(seed)
+            seed_dropout(seed, self.accelerator.device)
             last = i == len(batches) - 1
             with nullcontext() if last else self.accelerator.no_sync(self.parallel):
                 total += self._backward(batch.to(self.accelerator.device), weight)
@@ -192,7 +193,8 @@ class Run:
         self._refuse_divergence(update.step + 1, values)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self.optimizer.step()
+        # accelerate's own step is for the loss scaler; it looks for optional packages each time.
+        (self.optimizer if self.accelerator.scaler is not None else self.optimizer.optimizer).step()
         self.optimizer.zero_grad()
         return values, stopping > 0
 

@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import linear, scaled_dot_product_attention
 
 from transformer.cache import KVCache, Memory
 from transformer.config import ModelConfig
@@ -51,12 +51,15 @@ class MultiHeadAttention(nn.Module):
             (B, L, D).
         """
         shape = x_BLD.shape
-        if isinstance(memory_BMD, Memory):
-            k_BHMK, v_BHMK = memory_BMD.k_BHMK, memory_BMD.v_BHMK
-            x_BLD = x_BLD.reshape(k_BHMK.size(0), -1, x_BLD.size(-1))
+        if memory_BMD is None and self.training:
+            q_BHLK, k_BHMK, v_BHMK = self._project_at_once(x_BLD)
         else:
-            k_BHMK, v_BHMK = self.project(x_BLD if memory_BMD is None else memory_BMD)
-        q_BHLK = self._heads(self.query(x_BLD))
+            if isinstance(memory_BMD, Memory):
+                k_BHMK, v_BHMK = memory_BMD.k_BHMK, memory_BMD.v_BHMK
+                x_BLD = x_BLD.reshape(k_BHMK.size(0), -1, x_BLD.size(-1))
+            else:
+                k_BHMK, v_BHMK = self.project(x_BLD if memory_BMD is None else memory_BMD)
+            q_BHLK = self._heads(self.query(x_BLD))
         if self.rotary is not None:
             q_BHLK, k_BHMK = self.rotary(q_BHLK, k_BHMK, start=0 if cache is None else cache.length)
         if cache is not None:
@@ -72,6 +75,13 @@ class MultiHeadAttention(nn.Module):
     def project(self, memory_BMD: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of all heads that have their own, (B, H, M, K) each."""
         return self._heads(self.key(memory_BMD)), self._heads(self.value(memory_BMD))
+
+    def _project_at_once(self, x_BLD: Tensor) -> tuple[Tensor, ...]:
+        """Queries, keys and values in one matrix product: for many tokens faster than three."""
+        parts = (self.query, self.key, self.value)
+        weight, bias = torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts])
+        projected = linear(x_BLD, weight, bias).split([part.out_features for part in parts], dim=-1)
+        return tuple(self._heads(part) for part in projected)
 
     def _heads(self, x_BLD: Tensor) -> Tensor:
         return x_BLD.unflatten(-1, (-1, self.head_size)).transpose(1, 2)
