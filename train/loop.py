@@ -31,11 +31,12 @@ from train.devices import (
     sum_over_ranks,
 )
 from train.finetune import start_from
+from train.ledger import LEDGER_FILE, make_ledger
 from train.loss import smoothed_cross_entropy
 from train.model_folder import write_model_folder
 from train.optimizer import make_optimizer
 from train.progress import Reporter
-from train.run_folder import PATIENCE, Journal, check_settings, exclusive, write_settings
+from train.run_folder import PATIENCE, Journal, check_settings, exclusive, write_settings, write_whole
 from train.schedule import learning_rate
 from train.tasks import Task, make_task
 from train.validation import validate
@@ -61,6 +62,9 @@ def train(config: RunConfig, run_dir: Path) -> int | None:
         run = Run(task, run_dir, accelerator)
         if accelerator.is_main_process:
             write_settings(run_dir, config, identity, task.tokenizer)
+            ledger = make_ledger(task, count_parameters(run.model), accelerator)
+            write_whole(run_dir / LEDGER_FILE, ledger.markdown())
+            run.reporter.say(ledger.differences())
         run.rehearse()
         stop = StopRequest()
         finished = run.updates(stop)

@@ -2,13 +2,13 @@
 
 import json
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from configs import loader
 from train.checkpoint import Checkpoints, find_damage
 from train.config import RunConfig
+from train.ledger import LEDGER_FILE, versions
 from transformer.model import build, count_parameters
 from transformer.pretrained import average, put_weights, save_pretrained
 
@@ -31,7 +31,7 @@ def write_model_folder(run_dir: Path, last: int, best: bool = False, out: Path |
     put_weights(model, average([path / "model.safetensors" for path in chosen]))
     steps = [json.loads((path / "progress.json").read_text())["step"] for path in chosen]
     origin = describe(steps, best)
-    card = model_card(config, count_parameters(model), origin, last_validation(run_dir))
+    card = model_card(config, count_parameters(model), origin, last_validation(run_dir), read_ledger(run_dir))
     data, tokenizer = config.data, run_dir / "tokenizer.model"
     if data.kind == "pairs":
         save_pretrained(out or run_dir, model, tokenizer, card, languages=(data.source_lang, data.target_lang))
@@ -56,8 +56,14 @@ def last_validation(run_dir: Path) -> dict[str, Any]:
     return next((line for line in map(json.loads, reversed(lines)) if "valid_loss" in line), {})
 
 
-def model_card(config: RunConfig, parameters: int, origin: str, validation: dict[str, Any]) -> str:
-    """The `README.md` of a model folder, from the run's own numbers."""
+def read_ledger(run_dir: Path) -> str:
+    """What the run does otherwise than the paper; empty for a run that was made before this was written."""
+    path = run_dir / LEDGER_FILE
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def model_card(config: RunConfig, parameters: int, origin: str, validation: dict[str, Any], ledger: str) -> str:
+    """The `README.md` of a model folder, from the run's own numbers; `ledger` is its last section."""
     model, settings = config.model, config.train
     shape = (
         f"{model.n_layers} layers, d_model {model.d_model}, {model.n_heads} heads, d_ff {model.d_ff}, "
@@ -65,8 +71,6 @@ def model_card(config: RunConfig, parameters: int, origin: str, validation: dict
     )
     about = _translator(config) if config.data.kind == "pairs" else _language_model(config)
     scores = [f"| {name} | {validation[name]:.4f} |" for name in validation if name != "step"]
-    packages = ("paper-transformer", "torch", "accelerate", "sentencepiece", "datasets", "sacrebleu")
-    versions = ", ".join(f"{package} {_version(package)}" for package in packages)
     return "\n".join(
         [
             *about.head,
@@ -87,8 +91,9 @@ def model_card(config: RunConfig, parameters: int, origin: str, validation: dict
             "|---|---|",
             *scores,
             "",
-            f"Made with {versions}.",
+            f"Made with {versions()}.",
             "",
+            ledger,
         ]
     )
 
@@ -144,10 +149,3 @@ def _language_model(config: RunConfig) -> About:
         each="",
         measured="loss in nats per token",
     )
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:  # run from a checkout that was not installed
-        return "not installed"
