@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from configs import loader
+from data_pipeline.plan import Update
 from evaluate.translator import Translator
 from tests.conftest import make_pairs, write_parallel
 from train import checkpoint, loop
@@ -21,6 +23,7 @@ from train.checkpoint import Checkpoints
 from train.config import RunConfig
 from train.model_folder import write_model_folder
 from train.run_folder import exclusive
+from train.update import Outcome, Updater
 from transformer.model import Transformer
 
 SETTINGS = [
@@ -154,7 +157,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_continued(
     weights = folder / "checkpoints/regular-00000012/model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     run(config, folder)
-    assert "regular-00000012 is passed over: model.safetensors is not what was written" in capsys.readouterr().err
+    assert "regular-00000012, for its model.safetensors is not what was written" in capsys.readouterr().err
     assert (folder / "metrics.jsonl").read_bytes() == (finished / "metrics.jsonl").read_bytes()
 
 
@@ -168,21 +171,21 @@ def test_a_finished_run_started_again_changes_nothing(finished: Path, config: Ru
 def test_a_signal_saves_after_the_update_and_the_same_command_continues(
     finished: Path, config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    folder, learn = tmp_path / "interrupted", loop.Run._learn
+    folder, learn = tmp_path / "interrupted", Updater.learn
 
-    def interrupt(self: loop.Run, update: loop.Update, *rest: object) -> tuple[dict[str, float], bool]:
+    def interrupt(self: Updater, update: Update, *rest: Any) -> Outcome:
         if update.step == 5:
             os.kill(os.getpid(), number)
-        return learn(self, update, *rest)  # type: ignore[arg-type]
+        return learn(self, update, *rest)
 
-    monkeypatch.setattr(loop.Run, "_learn", interrupt)
+    monkeypatch.setattr(Updater, "learn", interrupt)
     AcceleratorState._reset_state(reset_partial_state=True)
     assert loop.train(config, folder) == number
     assert [p.name for p in sorted((folder / "checkpoints").iterdir())] == [
         "best-00000004", "interrupted-00000006", "regular-00000004",
     ]  # fmt: skip
     assert not (folder / "model.safetensors").exists()
-    monkeypatch.setattr(loop.Run, "_learn", learn)
+    monkeypatch.setattr(Updater, "learn", learn)
     run(config, folder)
     assert (folder / "metrics.jsonl").read_bytes() == (finished / "metrics.jsonl").read_bytes()
     assert (folder / "model.safetensors").read_bytes() == (finished / "model.safetensors").read_bytes()
@@ -254,14 +257,14 @@ def test_gradients_are_clipped_and_their_norm_is_logged(
 def test_a_gradient_that_is_not_finite_never_reaches_the_weights(
     config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    norm = loop.Run._gradient_norm
+    norm = Updater.gradient_norm
 
-    def poison(self: loop.Run) -> torch.Tensor:
+    def poison(self: Updater) -> torch.Tensor:
         next(iter(self.model.parameters())).grad[0, 0] = float("inf")  # type: ignore[index]
         return norm(self)
 
-    monkeypatch.setattr(loop.Run, "_gradient_norm", poison)
-    with pytest.raises(ValueError, match="the gradient_norm of update 1 is inf"):
+    monkeypatch.setattr(Updater, "gradient_norm", poison)
+    with pytest.raises(ValueError, match=r"in a row were not finite .update 3: loss .*, gradient norm inf."):
         run(config, tmp_path / "inf")
     assert not (tmp_path / "inf/checkpoints").exists()
 
@@ -343,11 +346,11 @@ def test_other_precisions_learn_the_same(
 def test_a_loss_that_is_not_finite_ends_the_run_before_it_reaches_the_weights(
     config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backward = loop.Run._backward
-    monkeypatch.setattr(loop.Run, "_backward", lambda *a, **k: backward(*a, **k) * float("nan"))
+    backward = Updater.backward
+    monkeypatch.setattr(Updater, "backward", lambda *a, **k: backward(*a, **k) * float("nan"))
     with pytest.raises(
         ValueError,
-        match=r"the loss of update 1 is nan, and the weights are left as they were: .* lower train\.lr_scale",
+        match=r"update 3: loss nan.*, and the weights are left as they were after update 0: .* lower train\.lr_scale",
     ):
         run(config, tmp_path / "nan")
 

@@ -17,9 +17,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from train.devices import local_rank
 from transformer.pretrained import put_weights, save_tensors, weights
 
 Kind = Literal["regular", "final", "interrupted", "best"]
+MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Progress:
     best_loss: float | None = None
     scaler: dict[str, Any] | None = None
     """Loss scaling of fp16."""
+    bad_updates: int = 0
+    """In a row, at the end: left out because they were not finite."""
 
 
 class Checkpoints:
@@ -61,7 +65,7 @@ class Checkpoints:
             if kind != "best":
                 save_tensors(temporary / "optimizer.safetensors", _moments(model, optimizer))
             _write(temporary / "progress.json", json.dumps(asdict(progress), indent=2) + "\n")
-            _write(temporary / "manifest.json", json.dumps(_sums(temporary), indent=2) + "\n")
+            _write(temporary / MANIFEST, _manifest(progress.step, _sums(temporary)))
             _sync(temporary)
             temporary.rename(target)
             _sync(self.folder)
@@ -77,13 +81,25 @@ class Checkpoints:
         return self._all("best")[-1:]
 
     def newest(self) -> Path | None:
-        """The newest checkpoint that can be continued and whose manifest holds; damaged ones are named."""
+        """The newest checkpoint that can be continued and whose manifest holds; damaged ones are named.
+
+        None where there is none at all. Raises ValueError where every one is damaged: to begin anew is not for us to
+        decide.
+        """
         every = self._all("regular") + self._all("final") + self._all("interrupted")
+        damaged: list[str] = []
         for path in sorted(every, key=_step, reverse=True):
             damage = find_damage(path)
             if damage is None:
+                if damaged and local_rank() == 0:
+                    print(f"warning: passed over in {self.folder}: {'; '.join(damaged)}", file=sys.stderr)
                 return path
-            print(f"warning: checkpoint {path} is passed over: {damage}", file=sys.stderr)
+            damaged.append(f"{path.name}, for its {damage}")
+        if damaged:
+            raise ValueError(
+                f"no checkpoint in {self.folder} is whole ({'; '.join(damaged)}): put one back, or remove that folder "
+                "to begin anew"
+            )
         return None
 
     def _all(self, kind: Kind) -> list[Path]:
@@ -116,15 +132,29 @@ def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> P
 def find_damage(path: Path) -> str | None:
     """What is wrong with a checkpoint, or None when every file is as it was written."""
     try:
-        expected = json.loads((path / "manifest.json").read_text())
-    except (OSError, ValueError):
-        return "manifest.json is missing or damaged"
-    for name, digest in expected.items():
+        text = (path / MANIFEST).read_text()
+        manifest = json.loads(text)
+        if text != _manifest(manifest["step"], manifest["files"]):
+            return f"{MANIFEST} is not what was written"
+    except FileNotFoundError:
+        return f"{MANIFEST} is missing"
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{MANIFEST} is not what was written"
+    if manifest["step"] != _step(path):
+        return f"{MANIFEST} is that of update {manifest['step']}"
+    for name, digest in manifest["files"].items():
         if not (path / name).is_file():
             return f"{name} is missing"
         if _sha256(path / name) != digest:
             return f"{name} is not what was written"
     return None
+
+
+def _manifest(step: int, sums: dict[str, str]) -> str:
+    """JSON that says which update this is, the SHA-256 of every file, and its own."""
+    sealed = {"step": step, "files": sums}
+    seal = hashlib.sha256(json.dumps(sealed).encode()).hexdigest()
+    return json.dumps(sealed | {"seal": seal}, indent=2) + "\n"
 
 
 def _moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

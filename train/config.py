@@ -16,6 +16,9 @@ class TrainConfig:
     """Of initialisation, data order and dropout."""
     max_steps: int = 100_000
     """Updates (section 5.2: 100,000 for base, 300,000 for big)."""
+    max_hours: float | None = None
+    """Hours after which the run saves and ends, counted from its start, data preparation included; the update that
+    is being made then is finished first. The exit status is 0, and the same command continues. None is no limit."""
     tokens_per_update: int = 25_000
     """About this many source and as many target tokens, padding not counted, form an update over all devices
     (section 5.1)."""
@@ -56,6 +59,9 @@ class TrainConfig:
     """Epsilon_ls of section 5.4."""
     clip_norm: float | None = None
     """Largest norm of an update's gradient; None, as in the paper, does not clip."""
+    max_bad_updates: int = 3
+    """The run stops at the so many-th update in a row whose loss or gradient is not finite; fewer are left out, and
+    it goes on."""
     deterministic: bool = False
     """On a GPU, use only kernels that give the same bits again; a CPU always does. Slower."""
     precision: Literal["no", "bf16", "fp16", "float64"] = "no"
@@ -84,8 +90,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         positive = ("max_steps", "tokens_per_update", "bricks", "shapes", "warmup_steps", "lr_scale", "adam_eps")
-        every = ("log_every", "valid_every", "checkpoint_every", "keep_checkpoints", "average_last")
-        optional = ("micro_tokens", "threads", "clip_norm", "block", "decay_steps")
+        every = ("log_every", "valid_every", "checkpoint_every", "keep_checkpoints", "average_last", "max_bad_updates")
+        optional = ("micro_tokens", "threads", "clip_norm", "block", "decay_steps", "max_hours")
         for name in (*positive, "peak_lr", *every, *optional):
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -107,6 +113,8 @@ class TrainConfig:
 
 MAY_CHANGE = (
     "train.max_steps",
+    "train.max_hours",
+    "train.max_bad_updates",
     "train.log_every",
     "train.log_with",
     "train.keep_checkpoints",

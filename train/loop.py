@@ -1,44 +1,41 @@
-"""The training loop: plan, cut, forward, backward, Adam; validation and checkpoints now and then."""
+"""The training loop: one update after the other; validation and checkpoints now and then."""
 
 import math
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
-from torch import nn
 
 from data_pipeline.collate import Batch
 from data_pipeline.dataset import Prepared, PreparedText, open_prepared, prepare
 from data_pipeline.fingerprint import fingerprint
-from data_pipeline.plan import ROW_MULTIPLE, Update, choose_cut, key
+from data_pipeline.plan import ROW_MULTIPLE, Update, choose_cut
 from train.checkpoint import Checkpoints, Kind, Progress, restore
 from train.config import RunConfig
 from train.devices import (
+    Reason,
     StopRequest,
     check_equal_steps,
     local_rank,
     make_accelerator,
-    new_sum,
-    seed_dropout,
     set_threads,
-    sum_over_ranks,
 )
 from train.finetune import start_from
+from train.incident import INCIDENTS, dump
 from train.ledger import LEDGER_FILE, make_ledger
-from train.loss import smoothed_cross_entropy
 from train.model_folder import write_model_folder
 from train.optimizer import make_optimizer
 from train.progress import Reporter
 from train.run_folder import PATIENCE, Journal, check_settings, exclusive, write_settings, write_whole
-from train.schedule import learning_rate
 from train.tasks import Task, make_task
+from train.update import Outcome, Updater, parts_of_rank
 from train.validation import validate
 from transformer.model import build, count_parameters
 
@@ -49,9 +46,12 @@ Work = tuple[Update, list[tuple[int, Batch]]]
 def train(config: RunConfig, run_dir: Path) -> int | None:
     """Train, or continue, the run in `run_dir`, and end by writing its model folder.
 
-    Returns None, or the number of the signal that ended the run before `train.max_steps`.
-    Raises ValueError and OSError for the user: bad data, other settings in the same folder, a full disk.
+    Returns None, or the number of the signal that ended the run before `train.max_steps`. None, too, where
+    `train.max_hours` ended it, as it was asked to; a model folder is there only when all updates are.
+    Raises ValueError and OSError for the user: bad data, other settings in the same folder, a full disk, updates in
+    a row that are not finite.
     """
+    started = time.monotonic()
     set_threads(config.train.threads)
     task = make_task(config, prepare_once(config))
     config = task.config
@@ -66,13 +66,13 @@ def train(config: RunConfig, run_dir: Path) -> int | None:
             write_whole(run_dir / LEDGER_FILE, ledger.markdown())
             run.reporter.say(ledger.differences())
         run.rehearse()
-        stop = StopRequest()
-        finished = run.updates(stop)
-        if finished and accelerator.is_main_process:
+        stop = StopRequest(until=started + 3600 * (config.train.max_hours or math.inf))
+        reason = run.updates(stop)
+        if reason is None and accelerator.is_main_process:
             run.reporter.say(f"{run_dir} holds {write_model_folder(run_dir, config.train.average_last)}")
         accelerator.wait_for_everyone()
         accelerator.end_training()
-    return None if finished else stop.number or signal.SIGTERM
+    return stop.number or signal.SIGTERM if reason == "signal" else None
 
 
 def prepare_once(config: RunConfig) -> Prepared | PreparedText:
@@ -108,7 +108,7 @@ class Run:
 
     def __init__(self, task: Task, run_dir: Path, accelerator: Accelerator) -> None:
         self.task, self.config, self.accelerator = task, task.config, accelerator
-        config, settings = self.config, self.config.train
+        config, settings, self.run_dir = self.config, self.config.train, run_dir
         self.plan = task.plan
         self.cut = choose_cut(self.plan, self.accelerator.num_processes, settings.micro_tokens)
         torch.manual_seed(settings.seed)
@@ -120,10 +120,8 @@ class Run:
         if newest is None and settings.init_from is not None:
             start_from(settings.init_from, self.model, config.model, task.prepared.tokenizer_file)
         self.progress = restore(newest, self.model, optimizer) if newest else Progress(step=0)
-        trained: nn.Module = torch.compile(self.model) if settings.compile else self.model  # type: ignore[assignment]
-        self.parallel, self.optimizer = self.accelerator.prepare(trained, optimizer)
-        if self.accelerator.scaler is not None and self.progress.scaler is not None:
-            self.accelerator.scaler.load_state_dict(self.progress.scaler)
+        self.updater = Updater(self.model, optimizer, accelerator, config)
+        self.updater.restore_scaler(self.progress.scaler)
         check_equal_steps(self.accelerator, self.progress.step)  # everyone has read before anyone writes
         if self.accelerator.is_main_process:
             self.journal = Journal(run_dir, self.progress.step)
@@ -138,7 +136,7 @@ class Run:
         part = self.plan.largest(self.cut.slices)
         batch = self.task.batch(part)
         try:
-            self._backward(batch.to(self.accelerator.device), weight=1.0)
+            self.updater.backward(batch.to(self.accelerator.device), weight=1.0)
         except torch.OutOfMemoryError as error:
             half = len(part.rows) * max(part.src_len, part.tgt_len) // 2
             cure = f"set train.micro_tokens to {half}" if self.cut.slices < ROW_MULTIPLE else "raise train.bricks"
@@ -148,19 +146,25 @@ class Run:
                 f"the largest batch, {len(part.rows)} rows of {part.src_len} and {part.tgt_len} tokens, does not "
                 f"fit the device's memory: {cure}"
             ) from error
-        self.optimizer.zero_grad()
+        self.updater.forget()
 
-    def updates(self, stop: StopRequest) -> bool:
-        """All updates that are left. False when a signal ended the run before `train.max_steps`."""
+    def updates(self, stop: StopRequest) -> Reason | None:
+        """All updates that are left. Returns why the run ended before `train.max_steps`; None where it did not.
+
+        Raises ValueError at the `train.max_bad_updates`-th update in a row that is not finite.
+        """
         settings = self.config.train
         for update, batches in ahead(self._batches, range(self.progress.step, settings.max_steps)):
-            values, stopping = self._learn(update, batches, stop)
-            step = update.step + 1
-            self.progress = replace(self.progress, step=step)
+            outcome = self.updater.learn(update, batches, stop.asked)
+            if outcome.kind != "learned":
+                self._leave_out(update, outcome)
+            step, bad = update.step + 1, self.progress.bad_updates + 1 if outcome.kind == "bad" else 0
+            self.progress = replace(self.progress, step=step, bad_updates=bad)
             self.reporter.count(update.tgt_tokens)
-            last = step == settings.max_steps
-            if step % settings.log_every == 0 or last:
-                self._log(step, values)
+            last, stopping = step == settings.max_steps, stop.agreed(outcome.asked)
+            if step % settings.log_every == 0 or last or outcome.kind != "learned":
+                self._log(step, outcome.values())
+            self._refuse_to_go_on(outcome)
             with self.reporter.pause():
                 if step % settings.valid_every == 0 or last:
                     self._validate(step)
@@ -169,68 +173,36 @@ class Run:
                 elif last or stopping:
                     self._save("final" if last else "interrupted")
             if stopping and not last:
-                self.reporter.say(f"stopped after update {step}; the same command continues")
-                return False
-        return True
+                over = f"the {settings.max_hours} hours of train.max_hours are over: " if stopping == "time" else ""
+                self.reporter.say(f"{over}stopped after update {step}; the same command continues")
+                return stopping
+        return None
 
-    def _learn(
-        self, update: Update, batches: list[tuple[int, Batch]], stop: StopRequest
-    ) -> tuple[dict[str, float], bool]:
-        """One update: what is logged of it, and whether any rank was asked to stop.
+    def _leave_out(self, update: Update, outcome: Outcome) -> None:
+        """Keep what makes a bad update again, of a row of them the first; then forget its gradient."""
+        if self.accelerator.is_main_process:
+            folder = None
+            if outcome.kind == "bad" and not self.progress.bad_updates:
+                seed, ranks = self.config.train.seed, range(self.cut.world)
+                parts = [part for rank in ranks for part in parts_of_rank(update, self.cut, rank, seed)]
+                folder = dump(self.run_dir, self.task, update, parts, outcome, self.updater, self._now())
+            self.reporter.left_out(update.step + 1, outcome, folder)
+        self.updater.forget()
 
-        Raises ValueError where the loss or the gradient is not finite; the weights are then untouched.
-        """
-        # DDP averages gradients over ranks, so each weighs its sum by their number.
-        predicted = max(1, update.tgt_tokens)  # all of an update may be given text
-        weight = self.accelerator.num_processes / predicted
-        total = new_sum(self.accelerator)
-        for i, (seed, batch) in enumerate(batches):
-            seed_dropout(seed, self.accelerator.device)
-            last = i == len(batches) - 1
-            with nullcontext() if last else self.accelerator.no_sync(self.parallel):
-                total += self._backward(batch.to(self.accelerator.device), weight)
-        norm = self._gradient_norm().to(total.dtype) / self.accelerator.num_processes  # equal on all ranks
-        asked = torch.full_like(total, stop.number is not None)
-        loss_sum, norm_sum, stopping = sum_over_ranks(self.accelerator, torch.stack([total, norm, asked]))
-        rate = learning_rate(update.step + 1, self.config.train, self.config.model.d_model)
-        values = {"loss": loss_sum / predicted, "gradient_norm": norm_sum, "lr": rate}
-        self._refuse_divergence(update.step + 1, values)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        # accelerate's own step is for the loss scaler; it looks for optional packages each time.
-        (self.optimizer if self.accelerator.scaler is not None else self.optimizer.optimizer).step()
-        self.optimizer.zero_grad()
-        return values, stopping > 0
-
-    def _gradient_norm(self) -> torch.Tensor:
-        """Norm of the whole gradient, before it is clipped to `train.clip_norm` where that is set."""
-        if self.config.train.clip_norm is not None:
-            return self.accelerator.clip_grad_norm_(self.parallel.parameters(), self.config.train.clip_norm)
-        self.accelerator.unscale_gradients()
-        return torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
-
-    def _refuse_divergence(self, step: int, values: dict[str, float]) -> None:
-        # In fp16 a gradient may overflow: the loss scaler then leaves the update out and lowers its scale.
-        watched = ("loss",) if self.config.train.precision == "fp16" else ("loss", "gradient_norm")
-        for name in watched:
-            if not math.isfinite(values[name]):
-                raise ValueError(
-                    f"the {name} of update {step} is {values[name]}, and the weights are left as they were: "
-                    "start in another run_dir with a lower train.lr_scale or with train.clip_norm=1.0"
-                )
-
-    def _backward(self, batch: Batch, weight: float) -> torch.Tensor:
-        logits_BLV = self.parallel(*batch.inputs)
-        loss = smoothed_cross_entropy(logits_BLV, batch.labels_BL, self.config.train.label_smoothing)
-        self.accelerator.backward(loss * weight)
-        return loss.detach()
+    def _refuse_to_go_on(self, outcome: Outcome) -> None:
+        row = self.progress.bad_updates
+        if row >= self.config.train.max_bad_updates:
+            raise ValueError(
+                f"{row} update(s) in a row were not finite (update {self.progress.step}: loss {outcome.loss}, gradient "
+                f"norm {outcome.gradient_norm}), and the weights are left as they were after update "
+                f"{self.progress.step - row}: look into {self.run_dir / INCIDENTS}, then start in another run_dir with "
+                "a lower train.lr_scale (or train.peak_lr) or with train.clip_norm=1.0"
+            )
 
     def _batches(self, step: int) -> Work:
         update = self.plan.update(step)
-        parts = self.cut.slices_of(update, self.accelerator.process_index)
-        seed = self.config.train.seed
-        # The seed names the slice, never the rank. CPU generators use its low 32 bits only.
-        return update, [(key(seed, step, b, s) % 2**32, self.task.batch(part)) for b, s, part in parts]
+        parts = parts_of_rank(update, self.cut, self.accelerator.process_index, self.config.train.seed)
+        return update, [(part.seed, self.task.batch(part.slice)) for part in parts]
 
     def _validate(self, step: int) -> None:
         values = validate(self.accelerator, self.model, self.task, self.plan.positions(self.cut.slices))
@@ -246,12 +218,13 @@ class Run:
             self.journal.metrics(step, values)
             self.journal.timing(step, self.reporter.line(step, values))
 
+    def _now(self) -> Progress:
+        return replace(self.progress, scaler=self.updater.scaler_state())
+
     def _save(self, kind: Kind) -> None:
-        if self.accelerator.scaler is not None:
-            self.progress = replace(self.progress, scaler=self.accelerator.scaler.state_dict())
         if self.accelerator.is_main_process:
             keep = self.config.train.keep_checkpoints
-            self.checkpoints.save(kind, self.model, self.optimizer.optimizer, self.progress, keep)
+            self.checkpoints.save(kind, self.model, self.updater.optimizer, self._now(), keep)
         self.accelerator.wait_for_everyone()
 
 

@@ -13,6 +13,7 @@ from configs import loader
 from data_pipeline.plan import Cut
 from train.config import RunConfig
 from train.tasks import Task
+from train.update import Outcome
 
 
 class Reporter:
@@ -47,6 +48,8 @@ class Reporter:
         """Print and track the values of an update; returns the speed since the last line."""
         if self.config.train.log_with != "none":
             self.accelerator.log(values, step=step)
+        if "skipped" in values:  # `left_out` says more
+            return {}
         shown = " | ".join(f"{name} {_short(value)}" for name, value in values.items())
         if "loss" not in values:  # a validation
             self.say(f"step {step:>6} | {shown}")
@@ -62,6 +65,13 @@ class Reporter:
         }
         self._since, self._tokens, self._updates = time.perf_counter(), 0, 0
         return timing
+
+    def left_out(self, step: int, outcome: Outcome, dumped: Path | None) -> None:
+        """An update was left out; `dumped` is the folder that says everything about it."""
+        why = "too large for fp16: left out, and the loss scale lowered"
+        if outcome.kind == "bad":
+            why = "not finite: left out, the weights stay as they were" + (f", see {dumped}" if dumped else "")
+        self.say(f"step {step:>6} | loss {outcome.loss:.4g} | gradient_norm {outcome.gradient_norm:.4g} | {why}")
 
     @contextmanager
     def pause(self) -> Iterator[None]:
