@@ -54,10 +54,10 @@ class Checkpoints:
         an `interrupted` one serves resuming only; both go when the run goes on. `best` holds weights alone.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._remove_unfinished()
+        self.remove_unfinished()
         target = self.folder / f"{kind}-{progress.step:08d}"
         if target.exists() and find_damage(target):
-            shutil.rmtree(target)
+            self._remove(target)
         if not target.exists():
             temporary = self.folder / f".{target.name}.tmp"
             temporary.mkdir()
@@ -70,7 +70,7 @@ class Checkpoints:
             temporary.rename(target)
             _sync(self.folder)
         for old in self._superseded(kind, keep):
-            shutil.rmtree(old)
+            self._remove(old)
 
     def to_average(self) -> list[Path]:
         """Evenly spaced checkpoints and the one at the end of the run, oldest first."""
@@ -111,9 +111,15 @@ class Checkpoints:
         passing = sorted(self._all("final") + self._all("interrupted"), key=_step)
         return self._all("regular")[:-keep] + (passing if kind == "regular" else passing[:-1])
 
-    def _remove_unfinished(self) -> None:
+    def remove_unfinished(self) -> None:
+        """Remove what a process that was killed had begun to write or to remove."""
         for leftover in self.folder.glob(".*.tmp"):
             shutil.rmtree(leftover)
+
+    def _remove(self, path: Path) -> None:
+        hidden = self.folder / f".{path.name}.tmp"
+        path.rename(hidden)  # at once: half a checkpoint would look like a damaged one
+        shutil.rmtree(hidden)
 
 
 def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:

@@ -124,6 +124,7 @@ class Run:
         self.updater.restore_scaler(self.progress.scaler)
         check_equal_steps(self.accelerator, self.progress.step)  # everyone has read before anyone writes
         if self.accelerator.is_main_process:
+            self.checkpoints.remove_unfinished()
             self.journal = Journal(run_dir, self.progress.step)
         self.reporter = Reporter(self.accelerator, config, run_dir, self.progress.step)
         self.reporter.start(task, self.cut, count_parameters(self.model))
