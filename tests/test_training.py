@@ -161,6 +161,46 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_continued(
     assert (folder / "metrics.jsonl").read_bytes() == (finished / "metrics.jsonl").read_bytes()
 
 
+def test_a_run_none_of_whose_checkpoints_is_whole_is_refused(finished: Path, config: RunConfig, tmp_path: Path) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(finished, folder)
+    for path in (folder / "checkpoints").glob("regular-*"):
+        (path / "optimizer.safetensors").unlink()
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(
+        ValueError, match=r"no checkpoint .* is whole \(regular-00000012, for its optimizer.safetensors is missing; reg"
+    ):
+        run(config, folder)
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_continued_run_makes_good_what_is_damaged_beside_its_checkpoints(
+    finished: Path, corpus: dict, cache: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "half"
+    run(make_config(corpus, cache, "train.max_steps=8"), folder)
+    (folder / "metrics.jsonl").write_text('{"step": 1, "lo')
+    (folder / "tokenizer.model").write_bytes(b"")
+    run(make_config(corpus, cache), folder)
+    for name in ("metrics.jsonl", "tokenizer.model", "model.safetensors"):
+        assert (folder / name).read_bytes() == (finished / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "identity.json"])
+def test_a_run_folder_whose_settings_are_lost_is_refused(
+    finished: Path, config: RunConfig, tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / "lost"
+    shutil.copytree(finished, folder)
+    (folder / name).write_text("")
+    with pytest.raises(ValueError, match=f"{name} is missing or empty"):
+        run(config, folder)
+
+
+def test_the_files_of_a_checkpoint_have_the_rights_of_any_other_file(finished: Path) -> None:
+    assert len({path.stat().st_mode for path in (finished / "checkpoints").glob("*/*")}) == 1
+
+
 def test_a_finished_run_started_again_changes_nothing(finished: Path, config: RunConfig) -> None:
     before = (finished / "metrics.jsonl").read_bytes(), (finished / "model.safetensors").read_bytes()
     run(config, finished)

@@ -7,6 +7,7 @@ it is there whole or not at all. One that does not match its manifest is named a
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 from dataclasses import asdict, dataclass
@@ -22,6 +23,7 @@ from transformer.pretrained import put_weights, save_tensors, weights
 
 Kind = Literal["regular", "final", "interrupted", "best"]
 MANIFEST = "manifest.json"
+METRICS = "metrics.jsonl"
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,19 @@ class Checkpoints:
         self.folder = folder
 
     def save(
-        self, kind: Kind, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, keep: int
+        self,
+        kind: Kind,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        progress: Progress,
+        metrics: str,
+        keep: int,
     ) -> None:
         """Write one checkpoint and remove those that are no longer kept.
 
-        `regular` ones are evenly spaced, and the last `keep` stay. A `final` one ends a run between two of them, and
-        an `interrupted` one serves resuming only; both go when the run goes on. `best` holds weights alone.
+        `metrics` are the lines of `metrics.jsonl` until now: a continued run begins with them. `regular` checkpoints
+        are evenly spaced, and the last `keep` stay. A `final` one ends a run between two of them, and an `interrupted`
+        one serves resuming only; both go when the run goes on. `best` holds weights alone.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self.remove_unfinished()
@@ -64,6 +73,7 @@ class Checkpoints:
             save_tensors(temporary / "model.safetensors", weights(model))
             if kind != "best":
                 save_tensors(temporary / "optimizer.safetensors", _moments(model, optimizer))
+                _write(temporary / METRICS, metrics)
             _write(temporary / "progress.json", json.dumps(asdict(progress), indent=2) + "\n")
             _write(temporary / MANIFEST, _manifest(progress.step, _sums(temporary)))
             _sync(temporary)
@@ -103,7 +113,8 @@ class Checkpoints:
         return None
 
     def _all(self, kind: Kind) -> list[Path]:
-        return sorted(self.folder.glob(f"{kind}-*"), key=_step)
+        named = (path for path in self.folder.glob(f"{kind}-*") if re.fullmatch(rf"{kind}-\d+", path.name))
+        return sorted(named, key=_step)
 
     def _superseded(self, kind: Kind, keep: int) -> list[Path]:
         if kind == "best":
@@ -172,7 +183,7 @@ def _moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Te
 
 
 def _write(path: Path, text: str) -> None:
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     _sync(path)
 
 

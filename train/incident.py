@@ -64,7 +64,7 @@ def dump(
     write_whole(folder / "config.yaml", loader.dump(task.config))
     lines = (json.dumps(line, ensure_ascii=False) + "\n" for part in parts for line in sentences(task, part.slice))
     write_whole(folder / "sentences.jsonl", "".join(lines))
-    Checkpoints(folder).save("interrupted", updater.model, updater.optimizer, progress, keep=1)
+    Checkpoints(folder).save("interrupted", updater.model, updater.optimizer, progress, metrics="", keep=1)
     report = {
         "step": update.step + 1,
         "loss": as_json(outcome.loss),

@@ -17,7 +17,7 @@ from data_pipeline.collate import Batch
 from data_pipeline.dataset import Prepared, PreparedText, open_prepared, prepare
 from data_pipeline.fingerprint import fingerprint
 from data_pipeline.plan import ROW_MULTIPLE, Update, choose_cut
-from train.checkpoint import Checkpoints, Kind, Progress, restore
+from train.checkpoint import METRICS, Checkpoints, Kind, Progress, restore
 from train.config import RunConfig
 from train.devices import (
     Reason,
@@ -125,7 +125,8 @@ class Run:
         check_equal_steps(self.accelerator, self.progress.step)  # everyone has read before anyone writes
         if self.accelerator.is_main_process:
             self.checkpoints.remove_unfinished()
-            self.journal = Journal(run_dir, self.progress.step)
+            known = (newest / METRICS).read_text(encoding="utf-8") if newest else ""
+            self.journal = Journal(run_dir, self.progress.step, known)
         self.reporter = Reporter(self.accelerator, config, run_dir, self.progress.step)
         self.reporter.start(task, self.cut, count_parameters(self.model))
 
@@ -225,7 +226,8 @@ class Run:
     def _save(self, kind: Kind) -> None:
         if self.accelerator.is_main_process:
             keep = self.config.train.keep_checkpoints
-            self.checkpoints.save(kind, self.model, self.updater.optimizer, self._now(), keep)
+            metrics = self.journal.written()
+            self.checkpoints.save(kind, self.model, self.updater.optimizer, self._now(), metrics, keep)
         self.accelerator.wait_for_everyone()
 
 

@@ -51,6 +51,9 @@ def check_settings(run_dir: Path, config: RunConfig, identity: dict[str, Any]) -
     """
     if not has_begun(run_dir):
         return
+    for name in ("config.yaml", "identity.json"):
+        if not (run_dir / name).is_file() or not (run_dir / name).stat().st_size:
+            raise ValueError(f"{run_dir / name} is missing or empty, so the run there cannot be continued: put it back")
     old, new = loader.flatten(loader.load(RunConfig, run_dir / "config.yaml")), loader.flatten(config)
     changed = [
         f"{name} was {old[name]} and is {new[name]}"
@@ -62,7 +65,10 @@ def check_settings(run_dir: Path, config: RunConfig, identity: dict[str, Any]) -
             f"{run_dir} holds a run with other settings: {'; '.join(changed)}; "
             "continue it with its own settings, or name another run_dir"
         )
-    before = json.loads((run_dir / "identity.json").read_text())
+    try:
+        before = json.loads((run_dir / "identity.json").read_text())
+    except ValueError as error:
+        raise ValueError(f"{run_dir / 'identity.json'} is damaged, put it back: {error}") from error
     if before != identity:
         names = [name for name in identity if before.get(name) != identity[name]]
         raise ValueError(
@@ -72,11 +78,10 @@ def check_settings(run_dir: Path, config: RunConfig, identity: dict[str, Any]) -
 
 
 def write_settings(run_dir: Path, config: RunConfig, identity: dict[str, Any], tokenizer: TextTokenizer) -> None:
-    """Write `config.yaml`, and for a run that has not begun what must not change: its identity and vocabulary."""
+    """Write `config.yaml`, what the updates depend on beside it, and the vocabulary."""
     write_whole(run_dir / "config.yaml", loader.dump(config))
-    if not has_begun(run_dir):
-        write_whole(run_dir / "identity.json", json.dumps(identity, indent=2) + "\n")
-        tokenizer.save(run_dir)
+    write_whole(run_dir / "identity.json", json.dumps(identity, indent=2) + "\n")
+    tokenizer.save(run_dir)
 
 
 def has_begun(run_dir: Path) -> bool:
@@ -95,13 +100,18 @@ def write_whole(path: Path, text: str) -> None:
 
 
 class Journal:
-    """Appends JSON lines. A continued run first drops the lines after the update it continues from."""
+    """Appends JSON lines. A continued run begins with the metrics that its checkpoint holds, and drops the timing
+    after the update it continues from."""
 
-    def __init__(self, run_dir: Path, continue_from: int) -> None:
+    def __init__(self, run_dir: Path, continue_from: int, metrics: str) -> None:
         self.metrics_file, self.timing_file = run_dir / "metrics.jsonl", run_dir / "timing.jsonl"
-        for path in (self.metrics_file, self.timing_file):
-            if path.exists():
-                write_whole(path, "".join(_lines_until(path, continue_from)))
+        write_whole(self.metrics_file, metrics)
+        if self.timing_file.exists():
+            write_whole(self.timing_file, "".join(_lines_until(self.timing_file, continue_from)))
+
+    def written(self) -> str:
+        """All metrics until now."""
+        return self.metrics_file.read_text(encoding="utf-8")
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
         """One line that the same run would give again."""
@@ -126,7 +136,7 @@ def _append(path: Path, line: dict[str, Any]) -> None:
 
 
 def _lines_until(path: Path, step: int) -> Iterator[str]:
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
         try:
             known = json.loads(line)
         except json.JSONDecodeError:

@@ -80,7 +80,10 @@ def load_pretrained(folder: str | Path, device: str | torch.device = "cpu") -> t
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write a safetensors file and flush it to the disk. Raises OSError, with its errno, when that fails."""
     try:
+        path.touch()  # with the rights that the user's umask gives; safetensors would give none to others
+        mode = path.stat().st_mode
         save_file(tensors, str(path), metadata={"format": "pt"})
+        path.chmod(mode)
         with path.open("rb") as file:
             os.fsync(file.fileno())
     except SafetensorError as error:  # hides the system's reason in a text of its own
@@ -235,12 +238,9 @@ def _short(error: Exception) -> str:
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
     """Write beside `path`, flush to the disk, then rename: a crash leaves the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")  # always the same: what a killed process left is written over
     try:
-        temporary.touch()  # with the rights that the user's umask gives; safetensors would give none to others
-        mode = temporary.stat().st_mode
         write(temporary)
-        temporary.chmod(mode)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
