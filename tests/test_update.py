@@ -97,3 +97,44 @@ def test_what_accelerate_offers_and_the_trainer_does_not_is_one_sentence(
     monkeypatch.setattr(devices, "Accelerator", configured)
     with pytest.raises(ValueError, match=rf"configured for {kind}, which this trainer does not support; choose plain"):
         devices.make_accelerator(TrainConfig(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        ("ACCELERATE_USE_FSDP", "true", "configured for FSDP, which this trainer does not support"),
+        ("ACCELERATE_USE_DEEPSPEED", "true", "configured for DEEPSPEED, which this trainer does not support"),
+        ("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR", "set train.compile"),
+    ],
+)
+def test_what_a_launcher_asks_for_by_a_variable_is_refused_too(
+    variable: str, value: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ValueError, match=sentence):
+        devices.make_accelerator(TrainConfig(log_with="none"), tmp_path)
+
+
+def test_a_number_of_slices_in_accelerates_configuration_changes_nothing(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = run(config, tmp_path / "free")
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    assert run(config, tmp_path / "configured") == lines
+
+
+@pytest.mark.parametrize(
+    ("others", "sentence"),
+    [
+        ((8, {"settings": "a", "data": "b"}), r"checkpoints of different updates \(4, 8\): the run folder must be one"),
+        ((4, {"settings": "a", "data": "c"}), "the ranks differ in data: give every host the same command and files"),
+    ],
+)
+def test_ranks_that_would_not_train_the_same_are_refused(
+    others: tuple[int, dict[str, str]], sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "gather_object", lambda own: [*own, others])
+    with pytest.raises(ValueError, match=sentence):
+        devices.check_equal_ranks(4, {"settings": "a", "data": "b"})
+    monkeypatch.setattr(devices, "gather_object", lambda own: own * 2)
+    devices.check_equal_ranks(4, {"settings": "a", "data": "b"})

@@ -115,6 +115,8 @@ MAY_CHANGE = (
     "train.max_steps",
     "train.max_hours",
     "train.max_bad_updates",
+    "train.micro_tokens",
+    "train.threads",
     "train.log_every",
     "train.log_with",
     "train.keep_checkpoints",
@@ -126,7 +128,8 @@ MAY_CHANGE = (
     "run_dir",
     "data.test",
 )
-"""What a run may be continued with in another value: it changes nothing about the updates themselves. All of
+"""What a run may be continued with in another value: it changes nothing about the updates themselves, or, as
+another number of devices does, how their work is shared out. All of
 `decode` may change too. A vocabulary counts by what is in it (the data's fingerprint), not by its name."""
 
 

@@ -1,5 +1,6 @@
 """The training loop: one update after the other; validation and checkpoints now and then."""
 
+import hashlib
 import math
 import signal
 import time
@@ -13,6 +14,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
+from configs import loader
 from data_pipeline.collate import Batch
 from data_pipeline.dataset import Prepared, PreparedText, open_prepared, prepare
 from data_pipeline.fingerprint import fingerprint
@@ -22,7 +24,7 @@ from train.config import RunConfig
 from train.devices import (
     Reason,
     StopRequest,
-    check_equal_steps,
+    check_equal_ranks,
     local_rank,
     make_accelerator,
     set_threads,
@@ -122,7 +124,7 @@ class Run:
         self.progress = restore(newest, self.model, optimizer) if newest else Progress(step=0)
         self.updater = Updater(self.model, optimizer, accelerator, config)
         self.updater.restore_scaler(self.progress.scaler)
-        check_equal_steps(self.accelerator, self.progress.step)  # everyone has read before anyone writes
+        check_equal_ranks(self.progress.step, facts(task))  # everyone has read before anyone writes
         if self.accelerator.is_main_process:
             self.checkpoints.remove_unfinished()
             known = (newest / METRICS).read_text(encoding="utf-8") if newest else ""
@@ -229,6 +231,18 @@ class Run:
             metrics = self.journal.written()
             self.checkpoints.save(kind, self.model, self.updater.optimizer, self._now(), metrics, keep)
         self.accelerator.wait_for_everyone()
+
+
+def facts(task: Task) -> dict[str, str]:
+    """What must be the same on all hosts; paths may differ."""
+    settings = {k: v for k, v in loader.flatten(task.config).items() if k.startswith(("model.", "train."))}
+    settings.pop("train.threads")
+    prepared = task.prepared
+    return {
+        "settings": hashlib.sha256(repr(sorted(settings.items())).encode()).hexdigest(),
+        "data": f"{prepared.fingerprint} {task.plan_version} {task.plan.describe()}",
+        "vocabulary": hashlib.sha256(prepared.tokenizer_file.read_bytes()).hexdigest(),
+    }
 
 
 def ahead(make: Callable[[int], Work], items: Iterable[int]) -> Iterator[Work]:
