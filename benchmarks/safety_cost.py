@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -86,7 +86,7 @@ def compare_updates(folder: Path, rounds: int, block: int) -> dict[str, Any]:
         return (time.perf_counter() - started) / block
 
     ways: dict[str, Callable[[Work], object]] = {
-        "everything": lambda work: run._learn(*work, stop),
+        "everything": lambda work: run.updater.learn(*work, stop.asked),
         "bare": lambda work: learn_bare(run, work),
     }
     for learn in ways.values():
@@ -117,14 +117,13 @@ def make_run(folder: Path) -> Run:
 def learn_bare(run: Run, work: Work) -> None:
     """The same update, with nothing that is not learning."""
     update, batches = work
-    for i, (seed, batch) in enumerate(batches):
+    for seed, batch in batches:
         seed_dropout(seed, run.accelerator.device)
-        with nullcontext() if i == len(batches) - 1 else run.accelerator.no_sync(run.parallel):
-            run._backward(batch.to(run.accelerator.device), 1 / update.tgt_tokens)
-    for group in run.optimizer.param_groups:
+        run.updater.backward(batch.to(run.accelerator.device), 1 / update.tgt_tokens)
+    for group in run.updater.optimizer.param_groups:
         group["lr"] = learning_rate(update.step + 1, run.config.train, run.config.model.d_model)
-    run.optimizer.optimizer.step()
-    run.optimizer.zero_grad()
+    run.updater.optimizer.step()
+    run.updater.forget()
 
 
 def wait(run: Run) -> None:
@@ -145,7 +144,7 @@ def measure_saves(name: str, folder: Path, saves: int) -> dict[str, Any]:
     for step in range(1, saves + 2):
         with timed_parts() as spent:
             started = time.perf_counter()
-            checkpoints.save("regular", model, optimizer, Progress(step=step), keep=2)
+            checkpoints.save("regular", model, optimizer, Progress(step=step), metrics="", keep=2)
             total = time.perf_counter() - started
         if step == 1:
             continue  # warms up
