@@ -1,6 +1,6 @@
 """What an update and a run are on other numbers of devices, and what happens when one of them dies.
 
-    python -m benchmarks.ranks
+    python benchmarks/ranks.py
 
 runs the real command on the built-in corpus with a tiny model, on processors: 1, 2 and 4 ranks, three cuts each, in
 float64, in fp32, with dropout; a run that changes its number of ranks twice; ranks that are killed, stopped or fail;

@@ -1,6 +1,6 @@
 """What the checks of an update and the checkpoints cost.
 
-    python -m benchmarks.safety_cost
+    python benchmarks/safety_cost.py
 
 (a) The updates of the demo's recipe, blocks of them in turn with everything and bare: without the norm of the gradient,
 the check for finite numbers and the one read by the host that goes with them. (b) A checkpoint of the demo's,

@@ -11,6 +11,7 @@ from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from benchmarks import reliability_tables
 from benchmarks.machine import RESULTS
 from configs import cli
 
@@ -18,6 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = (
     "README.md",
     "docs/results.md",
+    "docs/reliability.md",
+    "docs/doctor.md",
     "docs/exercises/arithmetic.md",
     "docs/exercises/finetuning.md",
     "docs/exercises/variations.md",
@@ -205,6 +208,12 @@ TABLES = {
     "variations": variations,
     "finetuning": finetuning,
     "gpt_speed": gpt_speed,
+    "faults": reliability_tables.faults,
+    "damage": reliability_tables.damage,
+    "devices": reliability_tables.devices,
+    "dead_rank": reliability_tables.dead_rank,
+    "safety_cost": reliability_tables.safety_cost,
+    "doctor": reliability_tables.doctor,
 }
 
 if __name__ == "__main__":
