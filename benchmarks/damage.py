@@ -220,6 +220,7 @@ def untold(what: str, status: int, said: str, different: list[str]) -> str:
     """What a user would have to find out alone; empty where the end is as it would have been or a sentence names it."""
     if "Traceback" in said:
         return "a traceback"
+    different = [line for line in different if not (what in line and line.endswith("is left over"))]  # a user's own
     if status or different:
         return "" if what in said else "not named: " + ("; ".join(different) or said)
     return ""
