@@ -1,0 +1,1 @@
+"""What the doctor looks at: data, vocabulary, model, memory and time."""
