@@ -69,9 +69,20 @@ def _parse(override: str) -> Any:
 
 def _merge(config: Any, change: Any, where: str) -> Any:
     try:
-        return OmegaConf.merge(config, change)
+        return OmegaConf.merge(config, _words(config, change))
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None)
         reason = str(error).split("\n", 1)[0].rstrip(".")
         at = f" at {key}" if key and str(key) not in where else ""
         raise ValueError(f"{where}{at}: {reason}") from error
+
+
+def _words(config: Any, change: Any) -> Any:
+    """YAML reads `no` as false: where the schema has a word, it is one, as in `train.precision=no`."""
+    for name, value in change.items() if OmegaConf.is_dict(change) else ():
+        known = OmegaConf.select(config, str(name), throw_on_missing=False)
+        if OmegaConf.is_dict(value) and OmegaConf.is_dict(known):
+            change[name] = _words(known, value)
+        elif isinstance(value, bool) and isinstance(known, str):
+            change[name] = "yes" if value else "no"
+    return change

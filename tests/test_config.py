@@ -94,3 +94,14 @@ def test_flattening_names_every_setting() -> None:
     flat = loader.flatten(loader.load(RunConfig))
     assert flat["train.adam_beta2"] == 0.98
     assert flat["run_dir"] is None
+
+
+@pytest.mark.parametrize("way", ["override", "file"])
+def test_a_word_that_yaml_takes_for_a_boolean_is_a_word(way: str, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("train:\n  precision: no\n  log_with: none\n")
+    config = (
+        loader.load(RunConfig, None, ["train.precision=no"])
+        if way == "override"
+        else loader.load(RunConfig, tmp_path / "c.yaml")
+    )
+    assert config.train.precision == "no"

@@ -23,7 +23,8 @@ DIVERGED = 3.0
 """Times the first loss."""
 UPDATES = 300
 WARM_UP = 60
-"""Updates over which the rate grows. With 20, six post-norm layers of width 512 are thrown off by base's own rate."""
+"""Updates over which the rate grows. With 20, the base's six post-norm layers were thrown off at 0.001: loss 4.3
+after 66 updates. With 60 they learn the batch at base's own 0.0007."""
 FEWEST = 100
 """Updates after which a loss that has not fallen says something."""
 SECONDS = 60.0
