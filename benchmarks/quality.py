@@ -57,9 +57,10 @@ def training_seconds(timing: list[dict[str, Any]]) -> float:
 
 
 def about(path: Path) -> dict[str, Any]:
-    """A report without the names of this machine's files."""
+    """A report without the names of this machine's files and without sentences of the test set."""
     report = json.loads(path.read_text(encoding="utf-8"))
-    return {"corpus": path.stem, **{k: v for k, v in report.items() if k not in ("model", "corpus")}}
+    hidden = ("model", "corpus", "worst", "comparison")
+    return {"corpus": path.stem, **{k: v for k, v in report.items() if k not in hidden}}
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Write the tables of README.md and docs/results.md from benchmarks/results/: `python benchmarks/tables.py`.
+"""Write the tables of README.md and docs/ from benchmarks/results/: `python benchmarks/tables.py`.
 
 A table stands between `<!-- table NAME -->` and `<!-- end -->`; what is between them is replaced.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from benchmarks import reliability_tables
+from benchmarks import decoding_tables, reliability_tables
 from benchmarks.machine import RESULTS
 from configs import cli
 
@@ -21,6 +21,8 @@ DOCUMENTS = (
     "docs/results.md",
     "docs/reliability.md",
     "docs/doctor.md",
+    "docs/decoding.md",
+    "docs/export.md",
     "docs/exercises/arithmetic.md",
     "docs/exercises/finetuning.md",
     "docs/exercises/variations.md",
@@ -214,6 +216,10 @@ TABLES = {
     "dead_rank": reliability_tables.dead_rank,
     "safety_cost": reliability_tables.safety_cost,
     "doctor": reliability_tables.doctor,
+    "decoding": decoding_tables.decoding,
+    "limits": decoding_tables.limits,
+    "operations": decoding_tables.operations,
+    "parity": decoding_tables.parity,
 }
 
 if __name__ == "__main__":

@@ -15,31 +15,50 @@ class Corpus:
 
     name: str
     """Named so in the report."""
-    sources: list[str]
-    """Lines to translate."""
+    sources: list[str] | None
+    """Lines to translate; None where there are only translations to score."""
     references: list[list[str]]
     """One or more reference translations of all lines."""
     has_pronouns: bool = False
     """True for the built-in corpus, whose pronouns can be checked."""
+    languages: tuple[str, str] | None = None
+    """Of sources and references, where they are known."""
+    test_set: str | None = None
+    """sacreBLEU's name of it."""
 
     def __post_init__(self) -> None:
-        if not self.sources:
+        if not self.references[0]:
             raise ValueError(f"{self.name} has no line to translate")
-        assert all(len(reference) == len(self.sources) for reference in self.references)
+        assert self.sources is None or len(self.sources) == len(self.references[0])
+        assert all(len(reference) == len(self.references[0]) for reference in self.references)
 
 
-def from_files(source: Path, reference: Path) -> Corpus:
-    """Two text files whose lines correspond, plain, .gz or .xz.
+def from_files(source: Path | None, reference: Path, languages: tuple[str, str] | None = None) -> Corpus:
+    """Two text files whose lines correspond, plain, .gz or .xz; or a reference alone.
 
-    Raises FileNotFoundError where one is missing, ValueError where their counts of lines differ.
+    `languages` None are those that the names of the files end in, as `test.en` does. Raises FileNotFoundError where a
+    file is missing, ValueError where their counts of lines differ.
     """
-    sources, references = _read(source), _read(reference)
-    if len(sources) != len(references):
+    references = read_file(reference)
+    sources = None if source is None else read_file(source)
+    if sources is not None and len(sources) != len(references):
         raise ValueError(
             f"{source} has {len(sources)} lines and {reference} has {len(references)}: "
             "each source line needs its reference on the same line"
         )
-    return Corpus(str(source), sources, [references])
+    name = str(reference if source is None else source)
+    return Corpus(name, sources, [references], languages=languages or file_languages(source, reference))
+
+
+def file_languages(source: Path | None, reference: Path) -> tuple[str, str] | None:
+    """The languages that the names of files end in, such as `en` and `de` of test.en and test.de.gz; "" for a source
+    whose name says none, None where the reference's says none."""
+    from sacrebleu.utils import DATASETS
+
+    known = {language for data in DATASETS.values() for pair in data.langpairs for language in pair.split("-")}
+    ends = ["" if file is None else file.name.removesuffix(".gz").removesuffix(".xz") for file in (source, reference)]
+    first, second = (language if language in known else "" for language in (Path(end).suffix[1:] for end in ends))
+    return (first, second) if second else None
 
 
 def from_test_set(name: str, langpair: str) -> Corpus:
@@ -60,7 +79,9 @@ def from_test_set(name: str, langpair: str) -> Corpus:
             f"the test set {name} ({langpair}) cannot be downloaded ({error}): connect to the network once, "
             "or give local files with --source and --reference"
         ) from error
-    return Corpus(f"{name} {langpair}", _read(Path(source)), [_read(Path(file)) for file in references])
+    texts = [read_file(Path(file)) for file in references]
+    first, _, second = langpair.partition("-")
+    return Corpus(f"{name} {langpair}", read_file(Path(source)), texts, languages=(first, second), test_set=name)
 
 
 def from_config(config: DataConfig) -> list[Corpus]:
@@ -76,11 +97,13 @@ def from_config(config: DataConfig) -> list[Corpus]:
                 raise
             continue
         name = Path(spec.path).name if spec.kind in ("text", "table") else str(spec)
-        corpora.append(Corpus(name, sources, [references], has_pronouns=spec.kind == "grammar"))
+        languages = (config.source_lang, config.target_lang)
+        corpora.append(Corpus(name, sources, [references], has_pronouns=spec.kind == "grammar", languages=languages))
     return corpora
 
 
-def _read(file: Path) -> list[str]:
+def read_file(file: Path) -> list[str]:
+    """The lines of a text file, plain, .gz or .xz. Raises FileNotFoundError, or ValueError for what is not UTF-8."""
     if not file.is_file():
         raise FileNotFoundError(f"there is no file {file}")
     return list(read_lines(file))

@@ -3,30 +3,47 @@
 import argparse
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar, cast, get_args
 
 import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from evaluate.config import DecodeConfig
+from evaluate.config import FORMULAS, DecodeConfig, LengthPenalty, SampleConfig
 
 Schema = TypeVar("Schema")
 
 _HELP = {
     "beam": "hypotheses kept per sentence; 1 is greedy search",
-    "alpha": "exponent of the length penalty ((5 + n) / 6)^alpha",
+    "alpha": "exponent of the length penalty",
+    "length_penalty": "by what the log-probability of n tokens is divided: "
+    + ", ".join(f"{kind}: {formula}" for kind, formula in FORMULAS.items()),
+    "min_length": "output has at least so many tokens, the end counted",
+    "max_length": "output has at most so many tokens, the end counted",
     "max_extra": "output is at most this many tokens longer than the source",
     "batch_tokens": "tokens of source and longest output, times beam, in one batch",
 }
 
 
 def add_decode_options(parser: argparse.ArgumentParser) -> None:
-    """--beam, --alpha, --max-extra and --batch-tokens; unset, the run's own settings hold."""
+    """An option for every field of `DecodeConfig`; unset, the run's own settings hold."""
     for field in fields(DecodeConfig):
-        kind = float if field.name == "alpha" else int
         flag = "--" + field.name.replace("_", "-")
-        parser.add_argument(flag, type=kind, help=f"{_HELP[field.name]} (default: the run's, or {field.default})")
+        default = "the model's limit" if field.default is None else field.default
+        text = f"{_HELP[field.name]} (default: the run's, or {default})"
+        if field.name == "length_penalty":
+            parser.add_argument(flag, choices=get_args(LengthPenalty), help=text)
+        else:
+            parser.add_argument(flag, type=float if field.name == "alpha" else int, help=text)
+
+
+def add_compute_type(parser: argparse.ArgumentParser, more: str = "") -> None:
+    """--compute-type."""
+    parser.add_argument(
+        "--compute-type",
+        default="float32",
+        help=f"numbers to compute in: float32, bfloat16, or float16 on a GPU{more} (default: float32)",
+    )
 
 
 def read_section(schema: type[Schema], folder: Path, section: str) -> Schema | None:
@@ -53,3 +70,27 @@ def decode_config(args: argparse.Namespace, base: DecodeConfig) -> DecodeConfig:
     """`base` with the options that were given. Raises ValueError for one out of range."""
     given = {field.name: getattr(args, field.name) for field in fields(DecodeConfig)}
     return replace(base, **{name: value for name, value in given.items() if value is not None})
+
+
+def add_sampling_options(parser: argparse.ArgumentParser) -> None:
+    """--samples, and how they are drawn: --temperature, --top-k, --top-p and --seed."""
+    parser.add_argument(
+        "--samples", type=int, metavar="N", help="draw N translations of a sentence at random instead of searching"
+    )
+    parser.add_argument("--temperature", type=float, help="below 1 surer, above 1 more varied (default: 1)")
+    parser.add_argument("--top-k", type=int, help="draw among the k likeliest tokens only")
+    parser.add_argument(
+        "--top-p", type=float, help="draw among the fewest likeliest tokens whose probabilities add up to p"
+    )
+    parser.add_argument("--seed", type=int, help="the same seed gives a sentence the same samples (default: 1)")
+
+
+def sample_config(args: argparse.Namespace) -> SampleConfig | None:
+    """What `add_sampling_options` read; None without --samples. Raises ValueError for a setting out of range."""
+    given = {name: getattr(args, name) for name in ("temperature", "top_k", "top_p", "seed")}
+    given = {name: value for name, value in given.items() if value is not None}
+    if args.samples is None:
+        if given:
+            raise ValueError(f"--{next(iter(given)).replace('_', '-')} is for sampling: give --samples too")
+        return None
+    return SampleConfig(num_samples=args.samples, **given)

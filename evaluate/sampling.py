@@ -1,10 +1,17 @@
 """Choosing the next token at random: temperature, top-k and top-p, each a pure function of logits_NV.
 
 A token that a filter removes gets the logit -inf. `sample` applies temperature, then top-k, then top-p.
+`sample_outputs` draws whole outputs through the interface that beam search has.
 """
+
+import random
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+
+from evaluate.config import SampleConfig
+from evaluate.search import AnyState, Constraints, log_probs
 
 
 def with_temperature(logits_NV: Tensor, temperature: float) -> Tensor:
@@ -78,3 +85,62 @@ def pick(probs_NV: Tensor, uniform_N: Tensor) -> Tensor:
     ends_NV = probs_NV.cumsum(dim=-1, dtype=dtype)
     point_N1 = uniform_N.to(ends_NV).unsqueeze(-1) * ends_NV[:, -1:]  # the sum is 1 only up to rounding
     return torch.searchsorted(ends_NV, point_N1, right=True).squeeze(-1).clamp(max=probs_NV.size(-1) - 1)
+
+
+def random_numbers(seed: int, number: int, ids: Sequence[int]) -> random.Random:
+    """Where sample `number` of a text gets its numbers in [0, 1) from: all of these decide, and nothing else does."""
+    # Python gives the same numbers for the same text in all its versions, and hashes the text with SHA-512.
+    return random.Random(f"{seed} {number} {list(ids)}")
+
+
+def sample_outputs(
+    step: Callable[[Tensor, AnyState], Tensor],
+    state: AnyState,
+    max_len_N: Tensor,
+    draws: Sequence[random.Random],
+    config: SampleConfig,
+    constraints: Constraints,
+    bos_id: int,
+) -> list[tuple[tuple[int, ...], float]]:
+    """Draw an output for each row: its tokens, EOS included unless it was cut, and their natural log-probability.
+
+    Args:
+        step, state: as in `beam_search`, but the state starts with a row for each output.
+        max_len_N: longest output per row in tokens, EOS included; on the device of the decoder.
+        draws: of each row. A row has the same output whatever the other rows are, except for rounding.
+        config: temperature, top-k and top-p.
+        constraints: what may be drawn. The log-probability is the model's own, as without them and without `config`.
+
+    Raises ValueError for constraints that cannot be met and for a model whose scores are not finite.
+    """
+    if len(max_len_N) == 0:
+        return []
+    limits = max_len_N.tolist()
+    constraints.check(limits)
+    prefix_NT = constraints.prefix_table(max_len_N.device)
+    # All numbers are drawn at once: the n-th decides about the n-th token.
+    uniform_NT = torch.tensor([[draw.random() for _ in range(max(limits))] for draw in draws], dtype=torch.float64)
+    drawn: list[list[int]] = [[] for _ in limits]
+    log_prob_N = torch.zeros(len(limits), dtype=torch.float64)
+    row_R = torch.arange(len(limits))  # the rows that still grow, R of the N
+    tokens_R = torch.full_like(max_len_N, bos_id, dtype=torch.long)
+    for n in range(1, max(limits) + 1):
+        logp_RV = log_probs(step(tokens_R, state))
+        allowed_RV = logp_RV.clone()
+        constraints.apply(allowed_RV, n, prefix_NT, row_R.to(prefix_NT.device))
+        uniform_R = uniform_NT[row_R, n - 1]
+        tokens_R = sample(allowed_RV, config.temperature, config.top_k, config.top_p, uniform_N=uniform_R)
+        log_prob_N[row_R] += logp_RV.gather(1, tokens_R.unsqueeze(1)).squeeze(1).cpu()
+        tokens = tokens_R.tolist()
+        for row, token in zip(row_R.tolist(), tokens, strict=True):
+            drawn[row].append(token)
+        grows = [i for i, row in enumerate(row_R.tolist()) if tokens[i] != constraints.eos_id and n < limits[row]]
+        if not grows:
+            break
+        if len(grows) < len(tokens):
+            keep_R = torch.tensor(grows)
+            state.reorder(keep_R.to(tokens_R.device))
+            row_R, tokens_R = row_R[keep_R], tokens_R[keep_R.to(tokens_R.device)]
+    if not log_prob_N.isfinite().all():
+        raise ValueError("the model's scores are NaN or infinite: training diverged or weights are damaged")
+    return list(zip(map(tuple, drawn), log_prob_N.tolist(), strict=True))

@@ -5,7 +5,7 @@ whose rows can be reordered. The rules are tensor2tensor's, which the paper used
 
 * every step looks at the 2·beam best continuations of a sentence, so that even if `beam` of them end, `beam`
   live ones remain; every ending among them becomes a finished hypothesis and is never touched again;
-* hypotheses are ranked by log P(y|x) / ((5 + n) / 6)^α, the length penalty of GNMT;
+* hypotheses are ranked by log P(y|x) / ((5 + n) / 6)^α, the length penalty of GNMT (others are to be had);
 * a sentence stops as soon as no live hypothesis can still win.
 
 Shapes: B sentences still searched, W live rows per sentence (1 in the first step, then `beam`), N = B·W rows of
@@ -19,6 +19,8 @@ from typing import Protocol, TypeVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from evaluate.config import LengthPenalty
 
 _NO_TOKEN = -1  # fills the rows of finished hypotheses behind their EOS
 
@@ -46,12 +48,19 @@ class Hypothesis:
     log_prob: float
     """Natural log of the model's probability of `tokens`, EOS included."""
     score: float
-    """log_prob / ((5 + n) / 6)^alpha, where n counts EOS."""
+    """log_prob divided by the length penalty of all tokens, EOS counted."""
 
 
 def gnmt_length_penalty(n: Number, alpha: float) -> Number:
     """((5 + n) / 6)^alpha for n tokens, EOS included (Wu et al. 2016, Eq. 14; what the paper's α belongs to)."""
     return ((5.0 + n) / 6.0) ** alpha
+
+
+def length_penalty(kind: LengthPenalty, n: Number, alpha: float) -> Number:
+    """What the log-probability of n tokens, EOS included, is divided by; `FORMULAS` has it in words."""
+    if kind == "gnmt":
+        return gnmt_length_penalty(n, alpha)
+    return n ** (alpha if kind == "length" else 0.0)
 
 
 @dataclass(frozen=True)
@@ -85,13 +94,54 @@ def _start(max_len_B: Tensor, beam: int) -> _Beams:
     )
 
 
-def _log_probs(logits_NV: Tensor, forbidden_ids: Sequence[int]) -> Tensor:
-    """Log-softmax in at least fp32. Forbidden ids get -inf afterwards: the other scores stay the model's own."""
-    dtype = torch.float64 if logits_NV.dtype == torch.float64 else torch.float32
-    logp_NV = F.log_softmax(logits_NV, dim=-1, dtype=dtype)
-    for token in forbidden_ids:
-        logp_NV[:, token] = float("-inf")
-    return logp_NV
+def log_probs(logits_NV: Tensor) -> Tensor:
+    """Log-softmax in at least fp32."""
+    return F.log_softmax(logits_NV, dim=-1, dtype=torch.float64 if logits_NV.dtype == torch.float64 else torch.float32)
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """Which tokens may come next. All others get -inf, and those that may keep what the model gives them."""
+
+    eos_id: int
+    forbidden_ids: Sequence[int] = ()
+    """Never produced (their probability is lost, not given to other tokens)."""
+    min_len: int = 1
+    """No output has fewer tokens, EOS included."""
+    prefixes: Sequence[Sequence[int]] = ()
+    """What the output of each sentence begins with; () gives none of them a prefix."""
+
+    def check(self, max_lens: Sequence[int]) -> None:
+        """Raises ValueError where an output cannot be as long as it must, or begin as it must."""
+        if not 1 <= self.min_len <= min(max_lens):
+            raise ValueError(f"min_len must be from 1 to the max_len of every sentence, not {self.min_len}")
+        assert len(self.prefixes) in (0, len(max_lens))
+        for prefix, max_len in zip(self.prefixes, max_lens, strict=False):
+            if len(prefix) >= max_len:
+                raise ValueError(f"a prefix of {len(prefix)} tokens leaves no room in an output of {max_len}")
+            if {self.eos_id, *self.forbidden_ids} & set(prefix):
+                raise ValueError("a prefix holds EOS or a forbidden token")
+
+    def prefix_table(self, device: torch.device) -> Tensor:
+        """Row s are the tokens that begin sentence s, and `_NO_TOKEN` behind them; as wide as the longest."""
+        width = max(map(len, self.prefixes), default=0)
+        rows = [[*prefix, *[_NO_TOKEN] * (width - len(prefix))] for prefix in self.prefixes]
+        return torch.tensor(rows, dtype=torch.long, device=device).reshape(len(rows), width)
+
+    def apply(self, logp_NV: Tensor, n: int, prefix_ST: Tensor, sentence_B: Tensor) -> None:
+        """Write -inf, in place, for what may not be the n-th token of an output.
+
+        `prefix_ST` is `prefix_table`; `sentence_B` are those of its rows that are searched, with N / B rows each.
+        """
+        for token in self.forbidden_ids:
+            logp_NV[:, token] = float("-inf")
+        if n < self.min_len:
+            logp_NV[:, self.eos_id] = float("-inf")
+        if n <= prefix_ST.shape[1]:
+            forced_B = prefix_ST[sentence_B, n - 1]
+            forced_N1 = forced_B.repeat_interleave(len(logp_NV) // len(forced_B)).unsqueeze(1)
+            others_NV = torch.arange(logp_NV.shape[1], device=logp_NV.device) != forced_N1
+            logp_NV.masked_fill_(others_NV & (forced_N1 != _NO_TOKEN), float("-inf"))
 
 
 def _candidates(live_lp_BW: Tensor, logp_NV: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -146,14 +196,14 @@ def _advance(beams: _Beams, logp_NV: Tensor, eos_id: int, beam: int, penalty: fl
     return advanced, parent_BK
 
 
-def _is_done(beams: _Beams, n: int, alpha: float, n_best: int) -> Tensor:
+def _is_done(beams: _Beams, n: int, penalty: Callable[[Tensor], Tensor], n_best: int) -> Tensor:
     """True for sentences at their last token, or where no live hypothesis can beat the n_best-th finished one.
 
-    A log-probability only falls as a hypothesis grows and, with α ≥ 0, the penalty only rises: the best that a
-    live hypothesis can hope for is what it has now, divided by the penalty of the longest output.
+    A log-probability is at most 0 and only falls as a hypothesis grows and, with α ≥ 0, no penalty ever falls: the
+    best that a live hypothesis can hope for is what it has now, divided by the penalty of the longest output.
     """
     best_live_B = beams.live_lp_BW[:, 0]
-    hope_B = best_live_B / gnmt_length_penalty(beams.max_len_B.to(best_live_B.dtype), alpha)
+    hope_B = best_live_B / penalty(beams.max_len_B.to(best_live_B.dtype))
     return (beams.done_score_BK[:, n_best - 1] >= hope_B) | (n >= beams.max_len_B)
 
 
@@ -169,11 +219,10 @@ def _hypotheses(tokens_BRT: Tensor, lp_BR: Tensor, score_BR: Tensor) -> list[lis
     ]
 
 
-def _collect(beams: _Beams, n: int, alpha: float, results: list[list[Hypothesis]]) -> None:
+def _collect(beams: _Beams, penalty: float, results: list[list[Hypothesis]]) -> None:
     """Write the finished hypotheses of these sentences into `results`; the live ones where none has finished."""
     finished = _hypotheses(beams.done_tokens_BKT, beams.done_lp_BK, beams.done_score_BK)
-    live_score_BW = beams.live_lp_BW / gnmt_length_penalty(float(n), alpha)
-    live = _hypotheses(beams.live_tokens_BWT, beams.live_lp_BW, live_score_BW)
+    live = _hypotheses(beams.live_tokens_BWT, beams.live_lp_BW, beams.live_lp_BW / penalty)
     for sentence, done_R, live_R in zip(beams.sentence_B.tolist(), finished, live, strict=True):
         if not (done_R or live_R):
             raise ValueError("the model's scores are NaN or infinite: training diverged or weights are damaged")
@@ -191,6 +240,9 @@ def beam_search(
     alpha: float,
     n_best: int = 1,
     forbidden_ids: Sequence[int] = (),
+    penalty: LengthPenalty = "gnmt",
+    min_len: int = 1,
+    prefixes: Sequence[Sequence[int]] = (),
 ) -> list[list[Hypothesis]]:
     """Search the outputs of a batch of sentences; sentences do not influence one another.
 
@@ -199,9 +251,12 @@ def beam_search(
         state: starts with one row per sentence; reordered in place, and useless afterwards.
         max_len_B: longest output per sentence in tokens, EOS included; on the device of the decoder.
         beam: live hypotheses per sentence. 1 is greedy search.
-        alpha: exponent of the length penalty ((5 + n) / 6)^alpha; 0 ranks by log-probability.
+        alpha: exponent of the length penalty; 0 ranks by log-probability.
         n_best: search goes on until this many finished hypotheses are beyond reach.
         forbidden_ids: never produced (their probability is lost, not given to other tokens).
+        penalty: which length penalty; the default is GNMT's, ((5 + n) / 6)^alpha.
+        min_len: no output ends before it has so many tokens, EOS included.
+        prefixes: per sentence the tokens that its outputs begin with, scored as the model scores them; () for none.
 
     Returns, per sentence, up to `beam` finished hypotheses, best first; only the first `n_best` are certain
     to be the best that this beam can find. Only a sentence with no finished hypothesis at its `max_len` gets its
@@ -215,8 +270,9 @@ def beam_search(
         raise ValueError(f"alpha must be 0 or more, not {alpha}: the early stop relies on it")
     if len(max_len_B) == 0:
         return []
-    if int(max_len_B.min()) < 1:
-        raise ValueError("max_len must be at least 1 for every sentence")
+    constraints = Constraints(eos_id, forbidden_ids, min_len, prefixes)
+    constraints.check(max_len_B.tolist())
+    prefix_ST = constraints.prefix_table(max_len_B.device)
 
     results: list[list[Hypothesis]] = [[] for _ in range(len(max_len_B))]
     beams = _start(max_len_B, beam)
@@ -224,14 +280,15 @@ def beam_search(
     n = 0
     while True:
         n += 1
-        logp_NV = _log_probs(step(tokens_N, state), forbidden_ids)
+        logp_NV = log_probs(step(tokens_N, state))
         width = beams.live_lp_BW.shape[1]
-        beams, parent_BK = _advance(beams, logp_NV, eos_id, beam, gnmt_length_penalty(float(n), alpha))
+        constraints.apply(logp_NV, n, prefix_ST, beams.sentence_B)
+        beams, parent_BK = _advance(beams, logp_NV, eos_id, beam, length_penalty(penalty, float(n), alpha))
         row_BK = parent_BK + width * torch.arange(len(parent_BK), device=parent_BK.device).unsqueeze(1)
-        done_B = _is_done(beams, n, alpha, n_best)
+        done_B = _is_done(beams, n, lambda n_B: length_penalty(penalty, n_B, alpha), n_best)
         some_done = bool(done_B.any())  # the only wait for the device in a step in which no sentence ends
         if some_done:
-            _collect(beams.select(done_B.nonzero().squeeze(1)), n, alpha, results)
+            _collect(beams.select(done_B.nonzero().squeeze(1)), length_penalty(penalty, float(n), alpha), results)
             keep_B = (~done_B).nonzero().squeeze(1)
             if len(keep_B) == 0:
                 return results

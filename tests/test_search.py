@@ -1,45 +1,15 @@
 """Beam search on fake models whose logits are known: a table from (sentence, prefix) to logits."""
 
-import itertools
 import math
-import random
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from evaluate.search import Hypothesis, beam_search, gnmt_length_penalty
-
-BOS, EOS = 0, 1
-
-
-class Table:
-    """A decoder and its state. Logits of a prefix are drawn once, from (seed, sentence, prefix)."""
-
-    def __init__(self, sentences: list[int], vocab: int, seed: int = 0, eos_bias: float = 0.0) -> None:
-        self.rows: list[tuple[int, tuple[int, ...]]] = [(s, ()) for s in sentences]
-        self.vocab, self.seed, self.eos_bias = vocab, seed, eos_bias
-        self.rows_per_step: list[int] = []
-        self.promises: list[bool] = []
-
-    def logits(self, sentence: int, prefix: tuple[int, ...]) -> list[float]:
-        draw = random.Random(f"{self.seed} {sentence} {prefix}")
-        row = [draw.gauss(0, 2) for _ in range(self.vocab)]
-        row[EOS] += self.eos_bias
-        return row
-
-    def step(self, tokens_N: Tensor, state: "Table") -> Tensor:
-        assert state is self
-        assert len(tokens_N) == len(self.rows)
-        self.rows_per_step.append(len(self.rows))
-        self.rows = [(s, (*prefix, t)) for (s, prefix), t in zip(self.rows, tokens_N.tolist(), strict=True)]
-        return torch.tensor([self.logits(*row) for row in self.rows], dtype=torch.float64)
-
-    def reorder(self, index_N: Tensor, same_sentences: bool = False) -> None:
-        before, self.rows = self.rows, [self.rows[i] for i in index_N.tolist()]
-        self.promises.append(same_sentences)
-        if same_sentences:
-            assert [sentence for sentence, _ in self.rows] == [sentence for sentence, _ in before]
+from evaluate.config import LengthPenalty
+from evaluate.search import Hypothesis, beam_search, gnmt_length_penalty, length_penalty
+from tests.toy_decoder import BOS, EOS, Table, all_outputs, forced_log_prob
 
 
 class Fixed(Table):
@@ -66,25 +36,6 @@ def search(model: Table, max_len: list[int], beam: int, alpha: float = 0.6, n_be
         n_best=n_best,
         forbidden_ids=[BOS],
     )
-
-
-def forced_log_prob(model: Table, sentence: int, tokens: tuple[int, ...]) -> float:
-    """The model's log-probability of `tokens`, one prefix after the other."""
-    prefixes = [(BOS, *tokens[:i]) for i in range(len(tokens))]
-    rows = torch.tensor([model.logits(sentence, prefix) for prefix in prefixes], dtype=torch.float64)
-    return sum(row.log_softmax(0)[token].item() for row, token in zip(rows, tokens, strict=True))
-
-
-def all_outputs(model: Table, sentence: int, max_len: int, alpha: float) -> list[Hypothesis]:
-    """Every finished output of at most `max_len` tokens, best first."""
-    words = [t for t in range(model.vocab) if t not in (BOS, EOS)]
-    outputs = []
-    for n in range(max_len):
-        for prefix in itertools.product(words, repeat=n):
-            tokens = (*prefix, EOS)
-            log_prob = forced_log_prob(model, sentence, tokens)
-            outputs.append(Hypothesis(tokens, log_prob, log_prob / gnmt_length_penalty(float(len(tokens)), alpha)))
-    return sorted(outputs, key=lambda h: -h.score)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0])
@@ -137,6 +88,27 @@ def test_the_length_penalty_is_gnmts_by_hand() -> None:
     assert gnmt_length_penalty(19.0, 0.5) == 2.0
     assert gnmt_length_penalty(30.0, 0.0) == 1.0
     assert gnmt_length_penalty(10.0, 0.6) == pytest.approx(1.7329, abs=1e-4)  # 2.5 ** 0.6
+
+
+def test_the_other_length_penalties_by_hand() -> None:
+    assert length_penalty("length", 4.0, 0.5) == 2.0
+    assert length_penalty("length", 9.0, 0.0) == 1.0
+    assert length_penalty("none", 9.0, 0.6) == 1.0
+    assert length_penalty("gnmt", 7.0, 1.0) == 2.0
+
+
+def test_penalties_rank_differently_at_the_same_alpha() -> None:
+    # [EOS] has log 0.2 = -1.61; three tokens have log(0.8 * 0.18) = -1.94, by GNMT's 1.19 -1.63, by 3^0.6 -1.00.
+    table: dict[tuple[int, ...], list[float]] = {(): [0, 0.2, 0.8], (2,): [0, 0, 1], (2, 2): [0, 0.18, 0.82]}
+    best = {}
+    kinds: tuple[LengthPenalty, ...] = ("gnmt", "length", "none")
+    for kind in kinds:
+        model = Fixed(1, table, default=[0, 0.0, 1.0])
+        found = beam_search(
+            model.step, model, torch.tensor([4]), bos_id=BOS, eos_id=EOS, beam=2, alpha=0.6, penalty=kind
+        )
+        best[kind] = found[0][0].tokens
+    assert best == {"gnmt": (EOS,), "length": (2, 2, EOS), "none": (EOS,)}
 
 
 def test_eos_stands_once_at_the_end_and_counts_once() -> None:
@@ -288,6 +260,23 @@ def test_a_model_of_nan_is_an_error_not_an_output() -> None:
 def test_settings_out_of_range_are_refused(beam: int, alpha: float, n_best: int, max_len: int) -> None:
     with pytest.raises(ValueError):
         search(Table([0], 5), [max_len], beam, alpha, n_best)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"min_len": 0}, "min_len must be from 1"),
+        ({"min_len": 4}, "min_len must be from 1"),
+        ({"prefixes": [[2, 3, 4]]}, "a prefix of 3 tokens leaves no room in an output of 3"),
+        ({"prefixes": [[2, EOS]]}, "holds EOS or a forbidden token"),
+        ({"prefixes": [[BOS]]}, "holds EOS or a forbidden token"),
+    ],
+)
+def test_constraints_that_cannot_be_met_are_refused(settings: dict[str, Any], message: str) -> None:
+    model = Table([0], 5)
+    limits: dict[str, Any] = {"bos_id": BOS, "eos_id": EOS, "beam": 2, "alpha": 0.6, "forbidden_ids": [BOS]}
+    with pytest.raises(ValueError, match=message):
+        beam_search(model.step, model, torch.tensor([3]), **limits, **settings)
 
 
 def test_no_sentence_gives_no_result() -> None:

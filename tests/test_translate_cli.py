@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluate.config import DecodeConfig
+from evaluate.config import DecodeConfig, SampleConfig
 from evaluate.options import read_section
 from evaluate.translator import Translator
 from tests.tiny_model import TEXT, make_folder
@@ -98,13 +98,88 @@ def test_a_reader_that_leaves_is_no_error(folder: Path) -> None:
         assert process.stderr.read() == b""
 
 
-def test_lines_that_arrive_together_with_one_too_long_are_translated_up_to_it(
-    folder: Path, translator: Translator
+def test_a_line_that_is_too_long_is_translated_in_parts_and_said_to_be(  # type: ignore[no-untyped-def]
+    folder, translator, tmp_path, monkeypatch, capfdbinary
 ) -> None:
-    done = run_process(folder, stdin=b"one\ntwo\n" + b"x " * 60 + b"\nfour\n")
+    target = tmp_path / "out.txt"
+    args = ["--output", str(target), "one", "x " * 20 + "y " * 20]
+    monkeypatch.setattr(sys, "argv", ["translate", "--model", str(folder), *OPTIONS, *args])
+    translate.main()
+    one, x, y = translator(["one", " ".join("x" * 10), " ".join("y" * 10)])
+    assert target.read_text() == f"{one}\n{x} {x} {y} {y}\n"
+    out, err = capfdbinary.readouterr()
+    assert out == b""
+    assert err.decode() == "note: line 2 translated in parts: the model takes at most 40 tokens\n"
+
+
+def test_where_a_line_cannot_be_cut_those_before_it_are_translated(folder: Path, translator: Translator) -> None:
+    done = run_process(folder, "--json", "--token-scores", stdin=b"one\ntwo\n" + b"x " * 60 + b"\nfour\n")
     assert done.returncode == 2
-    assert done.stdout.decode().split("\n") == [*translator(["one", "two"]), ""]
+    assert [json.loads(line)["source"] for line in done.stdout.decode().splitlines()] == ["one", "two"]
     assert done.stderr.decode().splitlines()[-1].startswith("error: line 3 has")
+
+
+def test_documents_keep_their_paragraphs_and_the_spaces_between_sentences(  # type: ignore[no-untyped-def]
+    folder, translator, monkeypatch, capfdbinary
+) -> None:
+    lines = ["  The cat sees it.  Dr. Dog buys a book.", "", "One sentence"]
+    out = run_here(folder, "--documents", *lines, monkeypatch=monkeypatch, capfdbinary=capfdbinary)
+    cat, dog, one = translator(["The cat sees it.", "Dr. Dog buys a book.", "One sentence"])
+    assert out.decode() == f"  {cat}  {dog}\n\n{one}\n"
+
+
+def test_prefixes_begin_the_translations(folder, tmp_path, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "prefixes").write_text("Der\n\n")
+    args = ["--prefix", str(tmp_path / "prefixes"), *TEXT[:2]]
+    out = run_here(folder, *args, monkeypatch=monkeypatch, capfdbinary=capfdbinary).decode().splitlines()
+    assert out[0].startswith("Der")
+    assert len(out) == 2
+
+
+def test_samples_are_those_of_their_seed(folder, translator, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+    args = ["--samples", "2", "--seed", "3", "--top-k", "9", TEXT[0], ""]
+    out = run_here(folder, *args, monkeypatch=monkeypatch, capfdbinary=capfdbinary)
+    expected = translator.sample([TEXT[0], ""], SampleConfig(num_samples=2, seed=3, top_k=9))
+    rows = [line.split("\t", 2) for line in out.decode().removesuffix("\n").split("\n")]
+    assert rows == [[str(i), f"{t.score:.4f}", t.text] for i, best in enumerate(expected, 1) for t in best]
+
+
+def test_token_scores_add_up_and_attention_has_a_row_for_each_token(  # type: ignore[no-untyped-def]
+    folder, monkeypatch, capfdbinary
+) -> None:
+    args = ["--json", "--token-scores", "--attention", "--n-best", "2", TEXT[0], ""]
+    out = run_here(folder, *args, monkeypatch=monkeypatch, capfdbinary=capfdbinary)
+    first, empty = (json.loads(line) for line in out.decode().splitlines())
+    assert "".join(first["source_tokens"]) == f" {TEXT[0]}"
+    for t in first["translations"]:
+        assert sum(token["log_prob"] for token in t["tokens"]) == pytest.approx(t["log_prob"], abs=1e-4)
+        assert len(t["attention"]) == len(t["tokens"])
+        assert all(sum(row) == pytest.approx(1, abs=1e-5) for row in t["attention"])
+        assert {len(row) for row in t["attention"]} == {len(first["source_tokens"])}
+    assert empty["translations"] == [{"text": "", "score": 0.0, "log_prob": 0.0, "tokens": [], "attention": []}]
+
+
+def test_the_length_penalty_is_named_beside_alpha(folder, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+    for kind, formula in (("gnmt", "((5 + n) / 6)^alpha"), ("length", "n^alpha"), ("none", "1")):
+        args = ["--json", "--length-penalty", kind, "Haus"]
+        about = json.loads(run_here(folder, *args, monkeypatch=monkeypatch, capfdbinary=capfdbinary))
+        assert (about["alpha"], about["length_penalty"]) == (0.6, formula)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--token-scores", "x"], "need --json"),
+        (["--prefix", "p"], "needs sentences or --input"),
+        (["--documents", "--attention", "--json", "x"], "without --documents"),
+        (["--samples", "2", "--n-best", "2", "x"], "either --samples or --n-best"),
+        (["--length-penalty", "wu", "x"], "invalid choice: 'wu'"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(folder, args, message, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(SystemExit, match="2"):
+        run_here(folder, *args, monkeypatch=monkeypatch, capfdbinary=capfdbinary)
+    assert message in capfdbinary.readouterr().err.decode()
 
 
 def test_a_closed_standard_input_is_an_empty_one(folder, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
@@ -132,7 +207,7 @@ def test_file_to_file(folder, translator, tmp_path, ending, monkeypatch, capfdbi
 def test_a_failure_leaves_the_old_output_and_no_other_file(folder, tmp_path, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "in.txt").write_text("fine\n" + "x " * 100 + "\n")
     (tmp_path / "out.txt").write_text("old\n")
-    args = ["--input", str(tmp_path / "in.txt"), "--output", str(tmp_path / "out.txt")]
+    args = ["--json", "--token-scores", "--input", str(tmp_path / "in.txt"), "--output", str(tmp_path / "out.txt")]
     with pytest.raises(ValueError, match=r"line 2 has \d+ tokens"):
         run_here(folder, *args, monkeypatch=monkeypatch, capfdbinary=capfdbinary)
     assert (tmp_path / "out.txt").read_text() == "old\n"
@@ -181,6 +256,9 @@ def test_settings_of_the_run_are_the_defaults(folder, tmp_path, monkeypatch, cap
     [
         (["--n-best", "3", "x"], "--n-best 3 needs a --beam of at least as many, not 2"),
         (["--alpha", "-1", "x"], "decode.alpha is -1.0"),
+        (["--seed", "2", "x"], "--seed is for sampling: give --samples too"),
+        (["--samples", "0", "x"], "num_samples is 0"),
+        (["--min-length", "50", "x"], "the model gives at most 40 tokens"),
         (["--input", "nowhere.txt"], "No such file"),
         (["--output", "nowhere/out.txt", "x"], "there is no folder"),
     ],
@@ -209,7 +287,11 @@ def test_settings_that_cannot_be_read_are_one_sentence(tmp_path: Path, text: str
 def test_a_person_at_a_prompt_survives_a_bad_line_and_ends_with_ctrl_d(folder: Path, translator: Translator) -> None:
     person, terminal = pty.openpty()
     with subprocess.Popen(
-        command(folder), stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+        command(folder, "--json", "--token-scores"),
+        stdin=terminal,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
     ) as process:
         os.close(terminal)
         os.write(person, b"Haus\n" + b"x " * 60 + b"\nBuch\n")
@@ -218,6 +300,7 @@ def test_a_person_at_a_prompt_survives_a_bad_line_and_ends_with_ctrl_d(folder: P
         out, err = process.communicate(timeout=120)
     os.close(person)
     assert process.returncode == 0
-    assert out.decode().split("\n") == [*translator(["Haus", "Buch"]), ""]
+    texts = [json.loads(line)["translations"][0]["text"] for line in out.decode().splitlines()]
+    assert texts == translator(["Haus", "Buch"])
     assert err.decode().count("> ") == 4
     assert "error: line 2 has" in err.decode()

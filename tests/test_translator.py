@@ -3,12 +3,15 @@
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from data_pipeline.tokenizer import EOS_ID
-from evaluate.config import DecodeConfig
+from evaluate.batches import Pair
+from evaluate.config import DecodeConfig, SampleConfig
+from evaluate.scorer import Scorer
 from evaluate.search import gnmt_length_penalty
 from evaluate.translator import EMPTY, Translation, Translator
 from tests.tiny_model import TEXT, make_folder
@@ -48,9 +51,19 @@ def test_a_sentence_alone_is_the_sentence_in_a_batch(translator: Translator) -> 
 
 @pytest.mark.parametrize("batch_tokens", [1, 100, 300])
 def test_the_size_of_batches_changes_nothing(translator: Translator, batch_tokens: int) -> None:
-    expected = translator(TEXT)
+    expected = translator.translate(TEXT, n_best=3)
     translator.config = replace(CONFIG, batch_tokens=batch_tokens)
-    assert translator(TEXT) == expected
+    for found, best in zip(translator.translate(TEXT, n_best=3), expected, strict=True):
+        assert [t.tokens for t in found] == [t.tokens for t in best]
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 100, 300])
+def test_in_float32_a_line_that_the_size_of_batches_changes_is_a_tie(folder: Path, batch_tokens: int) -> None:
+    translator = Translator.from_pretrained(folder, CONFIG, "cpu")
+    expected = translator.translate(TEXT)
+    translator.config = replace(CONFIG, batch_tokens=batch_tokens)
+    for (found,), (best,) in zip(translator.translate(TEXT), expected, strict=True):
+        assert found.tokens == best.tokens or found.score == pytest.approx(best.score, abs=1e-5)
 
 
 def test_the_order_of_lines_changes_nothing(folder: Path) -> None:
@@ -71,7 +84,7 @@ def test_batches_hold_at_most_the_positions_asked_for(translator: Translator, mo
 
     monkeypatch.setattr(translator.model, "start", spy)
     translator.config = replace(CONFIG, batch_tokens=400)
-    translator([*TEXT, *TEXT, "Haus", ""])
+    translator([*TEXT, *(f"{line} x" for line in TEXT), "Haus", ""])
     assert sum(rows for rows, _ in shapes) == 2 * len(TEXT) + 1
     assert max(rows for rows, _ in shapes) > 1
     for rows, length in shapes:
@@ -85,16 +98,30 @@ def test_short_lines_with_long_outputs_are_not_all_one_batch(
 ) -> None:
     batches = []
 
-    def search(sources: list[list[int]], n_best: int) -> list[list[Translation]]:
-        batches.append(len(sources))
-        return [[EMPTY]] * len(sources)
+    def search(batch: list[Pair], n_best: int) -> list[list[Translation]]:
+        batches.append(len(batch))
+        return [[EMPTY]] * len(batch)
 
     monkeypatch.setattr(translator, "_search", search)
     translator.config = replace(CONFIG, max_extra=30, batch_tokens=1000)
-    length = len(translator.encode(["a"])[0])
-    translator(["a"] * 100)
-    most = 1000 // (CONFIG.beam * (length + length + 30))
+    translator.translate_ids([[token, EOS_ID] for token in range(100, 200)])
+    most = 1000 // (CONFIG.beam * (2 + 2 + 30))
     assert batches == [most] * (100 // most) + [100 % most] * (100 % most > 0)
+
+
+def test_equal_lines_are_translated_once(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounding could tell two copies in different batches apart."""
+    seen: list[Pair] = []
+    search = translator._search
+
+    def spy(batch: list[Pair], n_best: int) -> list[list[Translation]]:
+        seen.extend(batch)
+        return search(batch, n_best)
+
+    monkeypatch.setattr(translator, "_search", spy)
+    outputs = translator([TEXT[0], TEXT[1], TEXT[0], f" {TEXT[0]}"])
+    assert len(seen) == 2
+    assert outputs[0] == outputs[2] == outputs[3]
 
 
 @pytest.mark.parametrize(
@@ -120,6 +147,92 @@ def test_score_is_the_models_own_probability_by_forced_decoding(translator: Tran
         penalty = gnmt_length_penalty(float(len(translation.tokens)), CONFIG.alpha)
         assert translation.log_prob == pytest.approx(log_prob, abs=1e-9)
         assert translation.score == pytest.approx(log_prob / penalty, abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["gnmt", "length", "none"])
+def test_the_score_is_the_log_prob_by_the_penalty_that_is_asked_for(translator: Translator, kind: str) -> None:
+    translator.config = replace(CONFIG, length_penalty=kind, alpha=1.0)  # type: ignore[arg-type]
+    for t in translator.translate(TEXT[:1], n_best=3)[0]:
+        divisor = {"gnmt": (5 + len(t.tokens)) / 6, "length": len(t.tokens), "none": 1}[kind]
+        assert t.score == pytest.approx(t.log_prob / divisor, abs=1e-12)
+
+
+def test_a_prefix_begins_the_translation_and_the_model_scores_it(translator: Translator) -> None:
+    free = translator.translate(TEXT[:2], n_best=3)
+    prefixes = translator.tokenizer.decode([list(best[1].tokens[:3]) for best in free])  # some other beginning
+    given = translator.encode_prefixes([*prefixes, ""])
+    assert given is not None
+    found = translator.translate([*TEXT[:2], TEXT[2]], n_best=3, prefixes=[*prefixes, ""])
+    for best, ids in zip(found, given, strict=True):
+        assert all(list(t.tokens[: len(ids)]) == ids for t in best)
+        assert all(len(t.tokens) > len(ids) for t in best)
+    assert found[2][0].tokens == translator.translate([TEXT[2]])[0][0].tokens
+
+
+def test_the_company_of_other_prefixes_changes_nothing(translator: Translator) -> None:
+    prefixes = ["Die", "", "Ein altes Buch", "Der Hund kauft", "x"]
+    together = translator.translate(TEXT, prefixes=prefixes)
+    for line, prefix, (best,) in zip(TEXT, prefixes, together, strict=True):
+        assert translator.translate([line], prefixes=[prefix])[0][0].tokens == best.tokens
+
+
+def test_what_the_search_found_is_found_again_behind_its_own_beginning(translator: Translator) -> None:
+    sources = translator.encode(TEXT)
+    free = translator.translate_ids(sources)
+    again = translator.translate_ids(sources, prefixes=[list(best.tokens[:4]) for (best,) in free])
+    for (best,), (forced,) in zip(free, again, strict=True):
+        assert forced.score >= best.score - 1e-9  # the beam is no longer spent on other beginnings
+
+
+@pytest.mark.parametrize(
+    ("prefixes", "message"),
+    [(["a"], "2 lines and 1 prefixes"), (["", "x " * 60], r"prefix 2 has \d+ tokens and an output at most 40")],
+)
+def test_prefixes_that_cannot_be_met_are_refused(translator: Translator, prefixes: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        translator.translate(["a", "b"], prefixes=prefixes)
+
+
+def test_an_output_is_as_long_as_it_must_be(translator: Translator) -> None:
+    with torch.no_grad():  # make EOS likely
+        translator.model.output.weight[EOS_ID] += 0.5 * translator.model.output.weight[4:].std()
+    for low, high in ((1, 4), (9, 12), (40, None)):
+        translator.config = replace(CONFIG, max_extra=0, min_length=low, max_length=high)
+        for best in (*translator.translate(["a", *TEXT]), *translator.sample(["a", *TEXT])):
+            assert all(low <= len(t.tokens) <= (high or 40) for t in best)
+
+
+def test_an_output_that_the_model_cannot_give_is_refused(translator: Translator) -> None:
+    translator.config = replace(CONFIG, min_length=41)
+    with pytest.raises(ValueError, match=r"decode\.min_length is 41 and the model gives at most 40"):
+        translator(["a"])
+
+
+def test_samples_depend_on_line_and_seed_alone(translator: Translator) -> None:
+    config = SampleConfig(num_samples=3, top_k=20)
+    lines = [*TEXT, TEXT[0], ""]
+    together = translator.sample(lines, config)
+    assert together[0] == together[5]
+    assert together[6] == [EMPTY]
+    for line, drawn in zip(TEXT, together, strict=False):
+        assert [t.tokens for t in translator.sample([line], config)[0]] == [t.tokens for t in drawn]
+        assert len({t.tokens for t in drawn}) == 3
+    other = translator.sample(TEXT, replace(config, seed=2))
+    assert all(a[0].tokens != b[0].tokens for a, b in zip(together, other, strict=False))
+
+
+def test_a_sample_at_temperature_zero_is_greedy_search(translator: Translator) -> None:
+    drawn = translator.sample(TEXT, SampleConfig(temperature=0, num_samples=2))
+    translator.config = replace(CONFIG, beam=1)
+    for (best,), samples in zip(translator.translate(TEXT), drawn, strict=True):
+        for sample in samples:
+            assert sample.tokens == best.tokens
+            assert sample.score == pytest.approx(best.score, abs=1e-9)
+
+
+def test_a_sample_begins_with_its_prefix(translator: Translator) -> None:
+    for (drawn,) in translator.sample(TEXT, prefixes=["Die Katze"] * len(TEXT)):
+        assert drawn.text.startswith("Die Katze")
 
 
 def test_no_output_is_longer_than_source_and_extra_or_than_the_model_takes(translator: Translator) -> None:
@@ -175,12 +288,45 @@ def test_more_best_than_the_beam_are_refused(translator: Translator) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"beam": 0}, {"alpha": -0.1}, {"alpha": float("nan")}, {"max_extra": -1}, {"batch_tokens": 0}],
+    [
+        {"beam": 0},
+        {"alpha": -0.1},
+        {"alpha": float("nan")},
+        {"max_extra": -1},
+        {"batch_tokens": 0},
+        {"min_length": 0},
+        {"max_length": 4, "min_length": 5},
+        {"length_penalty": "wu"},
+    ],
 )
-def test_settings_out_of_range_are_named(settings: dict[str, float]) -> None:
+def test_settings_out_of_range_are_named(settings: dict[str, Any]) -> None:
     name = next(iter(settings))
     with pytest.raises(ValueError, match=rf"decode\.{name} is .*must be"):
-        replace(DecodeConfig(), **settings)  # type: ignore[arg-type]
+        replace(DecodeConfig(), **settings)
+
+
+def test_in_bfloat16_the_scores_are_those_of_float32_to_its_three_digits(folder: Path) -> None:
+    exact = Translator.from_pretrained(folder, CONFIG, "cpu")
+    rough = Translator.from_pretrained(folder, CONFIG, "cpu", compute_type="bfloat16")
+    assert {p.dtype for p in rough.model.parameters()} == {torch.bfloat16}
+    assert (exact.compute_type, rough.compute_type) == ("float32", "bfloat16")
+    sources = exact.encode(TEXT)
+    outputs = [best[0].tokens for best in rough.translate_ids(sources)]
+    forced = Scorer(exact).score_ids(sources, outputs)
+    for found, score in zip(rough.translate_ids(sources), forced, strict=True):
+        assert found[0].log_prob == pytest.approx(score.log_prob, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("compute_type", "message"),
+    [
+        ("float16", "float16 on a GPU only: take bfloat16 or float32"),
+        ("int8", "int8' is none of PyTorch's here .* --backend ctranslate2 has others"),
+    ],
+)
+def test_a_type_that_the_device_cannot_compute_in_is_named(folder: Path, compute_type: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Translator.from_pretrained(folder, CONFIG, "cpu", compute_type=compute_type)
 
 
 def test_a_missing_folder_is_an_error_for_the_user(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 
 from data_pipeline.plan import Plan, UpdatePlan
-from evaluate.report import LENGTH_PENALTY
+from evaluate.config import FORMULAS
 from train.config import RunConfig
 from train.tasks import Task
 from transformer.config import ModelConfig
@@ -231,12 +231,15 @@ def _data(config: RunConfig) -> list[Row]:
 
 def _decoding(config: RunConfig) -> list[Row]:
     decode = config.decode
+    longest = min(decode.max_length or config.model.max_len, config.model.max_len)
     return [
         Row("beam", "4", str(decode.beam), "6.1", decode.beam != 4),
-        Row("length penalty", f"GNMT's, {LENGTH_PENALTY}, alpha 0.6", f"{LENGTH_PENALTY}, alpha {decode.alpha:g}",
-            "6.1", decode.alpha != 0.6),
-        Row("longest output", "input + 50", f"input + {decode.max_extra}, at most {config.model.max_len:,}", "6.1",
-            decode.max_extra != 50),
+        Row("length penalty", f"GNMT's, {FORMULAS['gnmt']}, alpha 0.6",
+            f"{decode.penalty_formula}, alpha {decode.alpha:g}", "6.1",
+            (decode.length_penalty, decode.alpha) != ("gnmt", 0.6)),
+        Row("longest output", "input + 50", f"input + {decode.max_extra}, at most {longest:,}", "6.1",
+            decode.max_extra != 50 or decode.max_length is not None),
+        Row("shortest output", "not said", f"{decode.min_length}", "6.1", decode.min_length != 1),
         Row("BLEU", "not said; the published script splits compounds", "sacreBLEU 13a, mixed case, detokenised", "6.1",
             True),
     ]  # fmt: skip

@@ -1,5 +1,7 @@
 """Section 3.2: multi-head attention."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, scaled_dot_product_attention
@@ -71,6 +73,15 @@ class MultiHeadAttention(nn.Module):
             q_BHLK, k_BHMK, v_BHMK, attn_mask=mask, is_causal=causal, enable_gqa=self.grouped
         )
         return self.out(a_BHLK.transpose(1, 2).flatten(2)).view(shape)  # Concat(head_1, ..., head_h) W^O
+
+    def weights(self, x_BLD: Tensor, memory_BMD: Tensor, *, mask: Tensor | None = None) -> Tensor:
+        """softmax(Q K^T / sqrt(d_k)) of Eq. 1, (B, H, L, M): for people to look at; `forward` need not have it."""
+        q_BHLK, k_BHMK = self._heads(self.query(x_BLD)), self._heads(self.key(memory_BMD))
+        k_BHMK = k_BHMK.repeat_interleave(q_BHLK.size(1) // k_BHMK.size(1), dim=1)
+        scores_BHLM = q_BHLK @ k_BHMK.transpose(-2, -1) / math.sqrt(self.head_size)
+        if mask is not None:
+            scores_BHLM = scores_BHLM.masked_fill(~mask, -math.inf)
+        return scores_BHLM.softmax(dim=-1)
 
     def project(self, memory_BMD: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of all heads that have their own, (B, H, M, K) each."""

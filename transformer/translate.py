@@ -14,15 +14,26 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from configs import cli
 from data_pipeline.files import read_lines
 from evaluate.config import DecodeConfig
-from evaluate.options import add_decode_options, decode_config, read_section
+from evaluate.ctranslate2_backend import CTranslate2Translator
+from evaluate.documents import Cutter, translate_cut
+from evaluate.options import (
+    add_compute_type,
+    add_decode_options,
+    add_sampling_options,
+    decode_config,
+    read_section,
+    sample_config,
+)
+from evaluate.scorer import Scorer, token_texts
 from evaluate.translator import LineTooLong, Translation, Translator
-from transformer.pretrained import find_folder
+from transformer.pretrained import find_folder, read_about
 
+AnyTranslator = Translator | CTranslate2Translator
 _OPENERS: dict[str, Callable[..., TextIO]] = {".gz": gzip.open, ".xz": lzma.open}
 READ_BYTES = 1 << 16  # of standard input at a time, or as much as there is
 
@@ -31,7 +42,8 @@ def parse_args() -> argparse.Namespace:
     """The command line; exits with 2 where options do not go together."""
     parser = argparse.ArgumentParser(
         prog="python -m transformer.translate",
-        description="Translate sentences: those given, or the lines of --input, or those of standard input.",
+        description="Translate sentences: those given, or the lines of --input, or those of standard input. A sentence "
+        "that is longer than the model takes is translated in parts, and said to be.",
     )
     parser.add_argument("sentences", nargs="*", metavar="SENTENCE", help="a sentence to translate")
     parser.add_argument("--model", required=True, help="model folder, or a name on the Hugging Face hub")
@@ -40,15 +52,44 @@ def parse_args() -> argparse.Namespace:
         "--output", type=Path, help="file for the translations, plain, .gz or .xz; written whole or not at all"
     )
     parser.add_argument(
+        "--documents", action="store_true", help="a line may be several sentences: each is translated on its own"
+    )
+    parser.add_argument("--prefix", type=Path, help="text file: what the translation of each line begins with")
+    parser.add_argument(
         "--n-best", type=int, default=1, help="translations of a sentence: number, score, text on a line each"
     )
     parser.add_argument(
         "--json", action="store_true", help="one JSON object a line: source, and translations with scores"
     )
+    parser.add_argument("--token-scores", action="store_true", help="with --json: the log-probability of each token")
+    parser.add_argument(
+        "--attention",
+        action="store_true",
+        help="with --json: for each token of a translation the weights of the last layer's heads, on average, on the "
+        "tokens of the source",
+    )
+    parser.add_argument(
+        "--backend",
+        choices=("torch", "ctranslate2"),
+        default="torch",
+        help="ctranslate2 computes faster on a CPU, from an export that is made on first use (docs/export.md)",
+    )
+    add_compute_type(parser, "; ctranslate2 has int8 and more")
     add_decode_options(parser)
+    add_sampling_options(parser)
     args = parser.parse_args()
     if args.sentences and args.input:
         parser.error("give either sentences or --input")
+    if args.prefix and not (args.sentences or args.input):
+        parser.error("--prefix needs sentences or --input")
+    if (args.token_scores or args.attention) and not args.json:
+        parser.error("--token-scores and --attention need --json")
+    if args.documents and (args.prefix or args.token_scores or args.attention):
+        parser.error("--prefix, --token-scores and --attention are for single sentences, without --documents")
+    if args.backend == "ctranslate2" and (args.samples or args.prefix or args.token_scores or args.attention):
+        parser.error("--samples, --prefix, --token-scores and --attention are for the backend torch")
+    if args.samples is not None and args.n_best != 1:
+        parser.error("give either --samples or --n-best")
     return args
 
 
@@ -60,51 +101,110 @@ def main() -> None:
     base = read_section(DecodeConfig, folder, "decode") or DecodeConfig()
     # The input is read before the model: a missing file is reported at once.
     lines = list(read_lines(args.input)) if args.input else args.sentences
-    translator = Translator.from_pretrained(folder, decode_config(args, base))
-    if not 1 <= args.n_best <= translator.config.beam:
-        raise ValueError(f"--n-best {args.n_best} needs a --beam of at least as many, not {translator.config.beam}")
+    language = str(read_about(folder).get("source_lang", "en"))
+    writer = Writer(load(folder, decode_config(args, base), args), args, language)
     with open_output(args.output) as out:
         if lines or args.input:
-            write(out, translator, lines, 1, args, progress=args.output is not None and sys.stderr.isatty())
+            writer.write(out, lines, 1, progress=args.output is not None and sys.stderr.isatty())
         elif sys.stdin is not None and sys.stdin.isatty():
-            prompt(out, translator, args)
+            prompt(out, writer)
+            return
         else:
             first_line = 1
             for chunk in read_stdin():
                 try:
-                    write(out, translator, chunk, first_line, args)
+                    writer.write(out, chunk, first_line)
                 except LineTooLong as error:  # the lines before it may have been waiting for their translation
-                    write(out, translator, chunk[: error.index], first_line, args)
+                    writer.write(out, chunk[: error.index], first_line)
                     raise
                 first_line += len(chunk)
+    writer.tell()
 
 
-def write(
-    out: TextIO,
-    translator: Translator,
-    lines: list[str],
-    first_line: int,
-    args: argparse.Namespace,
-    progress: bool = False,
-) -> None:
-    """Translate some lines and write what the options ask for."""
-    encoded = translator.encode(lines, first_line)
-    translated = translator.translate_ids(encoded, args.n_best, progress)
-    for number, (line, best) in enumerate(zip(lines, translated, strict=True), first_line):
-        if args.json:
-            print(to_json(line, best), file=out)
-        elif args.n_best == 1:
-            print(best[0].text, file=out)
+def load(folder: Path, config: DecodeConfig, args: argparse.Namespace) -> AnyTranslator:
+    """The backend that the options name."""
+    if args.backend == "ctranslate2":
+        return CTranslate2Translator.from_pretrained(folder, config, compute_type=args.compute_type)
+    return Translator.from_pretrained(folder, config, compute_type=args.compute_type)
+
+
+class Writer:
+    """Translates lines and writes what the options ask for."""
+
+    def __init__(self, translator: AnyTranslator, args: argparse.Namespace, language: str) -> None:
+        """`language` is the code of the source's. Raises ValueError for options out of range."""
+        self.translator = translator
+        self.args = args
+        self.sampling = sample_config(args)
+        self.prefixes = list(read_lines(args.prefix)) if args.prefix else None
+        self.too_long: list[int] = []  # numbers of lines that were cut and of which nothing has been said
+        beam = translator.config.beam
+        if not 1 <= args.n_best <= beam:
+            raise ValueError(f"--n-best {args.n_best} needs a --beam of at least as many, not {beam}")
+        # What belongs to the tokens of a whole sentence does not go with parts of it.
+        self.cuts = not (args.prefix or args.token_scores or args.attention)
+        self.cutter = Cutter(translator.tokenizer, translator.max_len, language, args.documents)
+
+    def write(self, out: TextIO, lines: list[str], first_line: int, progress: bool = False) -> None:
+        """Translate some lines. Raises LineTooLong where the options keep a line from being cut."""
+        if self.cuts:
+            cuts = self.cutter.cut(lines)
+            self.too_long += [number for number, cut in enumerate(cuts, first_line) if cut.too_long]
+            translated = translate_cut(cuts, lambda parts: self._translate(parts, first_line, progress))
         else:
-            for translation in best:
-                print(number, f"{translation.score:.4f}", translation.text, sep="\t", file=out)
-    out.flush()
+            translated = self._translate(lines, first_line, progress)
+        if self.args.json:
+            for about in self._objects(lines, translated):
+                print(json.dumps(about, ensure_ascii=False), file=out)
+        elif self.args.n_best == (self.args.samples or 1) == 1:
+            for best in translated:
+                print(best[0].text, file=out)
+        else:
+            for number, best in enumerate(translated, first_line):
+                for t in best:
+                    print(number, f"{t.score:.4f}", t.text, sep="\t", file=out)
+        out.flush()
 
+    def tell(self) -> None:
+        """Say, in one sentence on standard error, which lines were cut since it was said last."""
+        if self.too_long:
+            named = ", ".join(map(str, self.too_long[:10])) + ", …" * (len(self.too_long) > 10)
+            lines = f"line{'s' * (len(self.too_long) > 1)} {named}"
+            most = self.translator.max_len
+            print(f"note: {lines} translated in parts: the model takes at most {most} tokens", file=sys.stderr)
+        self.too_long = []
 
-def to_json(line: str, best: list[Translation]) -> str:
-    """One object: the line, and its translations with the score they are ranked by and their log-probability."""
-    translations = [{"text": t.text, "score": t.score, "log_prob": t.log_prob} for t in best]
-    return json.dumps({"source": line, "translations": translations}, ensure_ascii=False)
+    def _translate(self, lines: list[str], first_line: int, progress: bool) -> list[list[Translation]]:
+        encoded = self.translator.encode(lines, first_line)
+        if isinstance(self.translator, CTranslate2Translator):
+            return self.translator.translate_ids(encoded, self.args.n_best, progress)
+        prefixes = self.translator.encode_prefixes(self.prefixes)
+        if self.sampling:
+            return self.translator.sample_ids(encoded, self.sampling, progress, prefixes)
+        return self.translator.translate_ids(encoded, self.args.n_best, progress, prefixes)
+
+    def _objects(self, lines: list[str], translated: list[list[Translation]]) -> list[dict[str, Any]]:
+        """For each line its text, and its translations with the score they are ranked by and their log-probability."""
+        config, tokenizer = self.translator.config, self.translator.tokenizer
+        penalty = {"alpha": config.alpha, "length_penalty": config.penalty_formula}
+        items = [[{"text": t.text, "score": t.score, "log_prob": t.log_prob} for t in best] for best in translated]
+        objects = [{"source": line, **penalty, "translations": i} for line, i in zip(lines, items, strict=True)]
+        if isinstance(self.translator, CTranslate2Translator) or not (self.args.token_scores or self.args.attention):
+            return objects
+        scorer = Scorer(self.translator)
+        encoded = self.translator.encode(lines)
+        sources = [ids for ids, best in zip(encoded, translated, strict=True) for _ in best]
+        outputs = [t.tokens for best in translated for t in best]
+        flat: list[dict[str, Any]] = [item for best in items for item in best]
+        if self.args.token_scores:
+            for item, score in zip(flat, scorer.score_ids(sources, outputs), strict=True):
+                item["tokens"] = score.details(tokenizer)
+        if self.args.attention:
+            for about, ids in zip(objects, encoded, strict=True):
+                about["source_tokens"] = token_texts(tokenizer, ids)
+            for item, weights in zip(flat, scorer.cross_attention(sources, outputs), strict=True):
+                item["attention"] = weights[-1].mean(0).tolist()
+        return objects
 
 
 def read_stdin() -> Iterator[list[str]]:
@@ -139,7 +239,7 @@ def _decode(lines: list[bytes], before: int) -> Iterator[list[str]]:
         yield texts
 
 
-def prompt(out: TextIO, translator: Translator, args: argparse.Namespace) -> None:
+def prompt(out: TextIO, writer: Writer) -> None:
     """Translate line after line for a person, until Ctrl-D."""
     sys.stdin.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
     print("One sentence a line; Ctrl-D ends.", file=sys.stderr)
@@ -153,7 +253,8 @@ def prompt(out: TextIO, translator: Translator, args: argparse.Namespace) -> Non
             return
         number += 1
         try:
-            write(out, translator, [line], number, args)
+            writer.write(out, [line], number)
+            writer.tell()
         except ValueError as error:  # a line that is too long must not end the conversation
             print(f"error: {cli.sentence(error)}", file=sys.stderr)
 

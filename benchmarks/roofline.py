@@ -1,0 +1,73 @@
+"""What decoding cannot be faster than: its floating-point operations and bytes, and what the machine does of each."""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from transformer.config import ModelConfig
+
+BYTES = {"cpu": 4, "cuda": 2}  # of a number: float32, and bfloat16
+
+
+def measure_machine(device: str) -> dict[str, float]:
+    """GFLOP/s of matrix products and GB/s of a copy (bytes read and written), as PyTorch does them here, now.
+
+    The products are those of a step of base with a batch of 32 and a beam of 4 (128 rows, 512 to 2,048), and of great
+    square matrices on a GPU.
+    """
+    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    rows, inner, outer = (128, 512, 2048) if device == "cpu" else (8192, 8192, 8192)
+    x, w = torch.randn(rows, inner, device=device, dtype=dtype), torch.randn(outer, inner, device=device, dtype=dtype)
+    data = torch.randn(32 * 2**20, device=device)
+    target = torch.empty_like(data)
+    product = _seconds(lambda: torch.nn.functional.linear(x, w), device)
+    copy = _seconds(lambda: target.copy_(data), device)
+    return {
+        "matmul_gflop_per_second": round(2 * rows * inner * outer / product / 1e9, 1),
+        "copy_gb_per_second": round(2 * data.nbytes / copy / 1e9, 1),
+        "bytes_of_a_number": BYTES[device],
+    }
+
+
+def _seconds(call: Callable[[], Any], device: str, repeats: int = 20) -> float:
+    """Median of one call."""
+    times = []
+    for _ in range(repeats + 3):
+        started = time.perf_counter()
+        call()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[3:])
+
+
+def roofline(
+    config: ModelConfig, sources: list[list[int]], beam: int, tokens: int, limits: dict[str, float]
+) -> dict[str, float]:
+    """The limit for `tokens` of output from each source: encoding, and steps that each read all of the decoder's
+    weights and of the keys and values so far, and multiply them with a row for each hypothesis.
+
+    What no implementation needs is left out: norms, the softmax over the vocabulary, moving keys and values when
+    hypotheses change places.
+    """
+    d, ff, layers, size = config.d_model, config.d_ff, config.n_layers, limits["bytes_of_a_number"]
+    batch, longest = len(sources), max(map(len, sources))
+    rows = batch * beam
+    block = 4 * d * d + 2 * d * ff  # numbers in the matrices of one encoder block
+    step_weights = layers * (block + 2 * d * d) + config.vocab_size * d  # + cross-attention's W^Q and W^O
+    attended = tokens / 2 + longest  # keys of a hypothesis in a middling step
+    step_flop = rows * 2 * (step_weights + layers * 2 * d * attended)
+    cached = layers * 2 * d * (rows * tokens / 2 + batch * longest)
+    step_bytes = size * (step_weights + cached + rows * config.vocab_size)
+    encoder_flop = 2 * batch * longest * layers * (block + 2 * d * d + 2 * d * longest)
+    per_flop, per_byte = 1 / limits["matmul_gflop_per_second"] / 1e9, 1 / limits["copy_gb_per_second"] / 1e9
+    seconds = tokens * max(step_flop * per_flop, step_bytes * per_byte) + encoder_flop * per_flop
+    return {
+        "mflop_per_step": round(step_flop / 1e6, 1),
+        "mb_per_step": round(step_bytes / 1e6, 1),
+        "encoder_mflop": round(encoder_flop / 1e6, 1),
+        "tokens_per_second": round(batch * tokens / seconds, 1),
+    }
