@@ -25,6 +25,7 @@ from evaluate.batches import pad
 from evaluate.search import beam_search
 from transformer.config import ModelConfig
 from transformer.model import Transformer
+from transformer.packed import pack
 from transformer.pretrained import put_weights
 
 FORBIDDEN = (PAD_ID, UNK_ID, BOS_ID)
@@ -59,6 +60,7 @@ Decode = Callable[[], int]
 def ours(task: Task) -> Decode:
     """`evaluate.search.beam_search` with our model."""
     model = our_model(task).to(task.device, getattr(torch, task.dtype)).eval()
+    pack(model)
     src_BM = pad(task.sources).to(task.device)
     limits = [task.tokens or len(source) + MAX_EXTRA for source in task.sources]
     max_len_B = torch.tensor(limits, device=task.device)
@@ -72,8 +74,7 @@ def ours(task: Task) -> Decode:
             bos_id=BOS_ID,
             eos_id=EOS_ID,
             beam=task.beam,
-            alpha=1.0,
-            penalty="length",
+            alpha=0.6,
             forbidden_ids=FORBIDDEN,
             min_len=task.tokens or 1,
         )

@@ -11,9 +11,9 @@ The sources are as long as the sentences of --source, or of the built-in corpus.
 
 Every program has a process of its own (benchmarks/decoders.py) and waits while another decodes; they take turns in
 rounds, so that what else the machine does slows all alike. A token is one of the best output, EOS counted; the other
-hypotheses of the beam are not counted. Peak memory is what a process takes for its model and for decoding, its
-libraries not counted. Writes benchmarks/results/decoding.json. Needs
-`pip install 'paper-transformer[bench]'`.
+hypotheses of the beam are not counted. Each searches by its own rule of when to stop: ours until no live hypothesis
+can win, under GNMT's penalty with α 0.6. Peak memory is what a process takes for its model and for decoding, its
+libraries not counted. Writes benchmarks/results/decoding.json. Needs `pip install 'paper-transformer[bench]'`.
 """
 
 import argparse
@@ -47,7 +47,13 @@ from transformer.pretrained import find_folder, load_pretrained, weights
 
 SMALL = ModelConfig(vocab_size=4000, d_model=256, n_layers=3, n_heads=4, d_ff=1024)
 SPECIAL_PIECES = ["<pad>", "<unk>", "<s>", "</s>"]
-CPU = {"ours": "float32", "marian": "float32", "ctranslate2 float32": "float32", "ctranslate2 int8": "int8"}
+CPU = {
+    "ours": "float32",
+    "ours bfloat16": "bfloat16",
+    "marian": "float32",
+    "ctranslate2 float32": "float32",
+    "ctranslate2 int8": "int8",
+}
 GPU = {"ours": "bfloat16", "ours float16": "float16", "marian": "float16", "ctranslate2": "float16"}
 
 

@@ -25,6 +25,7 @@ from evaluate.ranks import check_world_size
 from evaluate.report import Report, evaluate_corpus, file_stems, translate_corpus
 from evaluate.translator import Translator, refuse_language_model
 from train.devices import set_threads
+from transformer.packed import pack
 from transformer.pretrained import find_folder, read_about
 
 Languages = tuple[str, str]
@@ -166,6 +167,7 @@ def evaluate_model(args: argparse.Namespace) -> None:
         for corpus in corpora:
             warn_of_other_languages(corpus, model_languages(folder))
     translator = Translator.from_pretrained(folder, config, accelerator.device, args.compute_type)
+    pack(translator.model)
     stems = file_stems([corpus.name for corpus in corpora])
     for corpus, stem, baseline in zip(corpora, stems, baselines, strict=True):
         assert corpus.sources is not None

@@ -118,4 +118,4 @@ def _extend(drawing: list[tuple[Row, int]], logits_NV: Tensor, config: SampleCon
 
 
 def _tensor(ids: Sequence[int] | Sequence[Sequence[int]], model: GPT) -> Tensor:
-    return torch.tensor(ids, device=model.output.weight.device)
+    return torch.tensor(ids, device=model.embedding.tokens.weight.device)

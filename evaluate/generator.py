@@ -57,7 +57,7 @@ class Generator:
     @property
     def device(self) -> torch.device:
         """Where the model is now."""
-        return self.model.output.weight.device
+        return self.model.embedding.tokens.weight.device
 
     def generate(
         self, prompts: Sequence[str | None], config: SampleConfig | None = None, note: Note = warnings.warn

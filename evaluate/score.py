@@ -18,6 +18,7 @@ from data_pipeline.files import read_lines
 from evaluate.config import DecodeConfig
 from evaluate.scorer import Score, Scorer
 from evaluate.translator import Translator
+from transformer.packed import pack
 
 
 def parse_args() -> argparse.Namespace:
@@ -46,6 +47,7 @@ def main() -> None:
         config = replace(config, batch_tokens=args.batch_tokens)
     sources, targets = read_pairs(args.source, args.target)
     translator = Translator.from_pretrained(args.model, config)
+    pack(translator.model)
     scores = Scorer(translator).score(sources, targets, progress=sys.stderr.isatty())
     for score in scores:
         about: dict[str, object] = {"log_prob": score.log_prob, "count": len(score.tokens)}

@@ -190,7 +190,9 @@ def test_the_built_in_corpus_is_also_judged_by_its_pronouns(tmp_path: Path) -> N
 
 def test_the_share_of_pronouns_is_printed_only_where_there_is_one() -> None:
     lines = ["ein Haus"] * 9
-    scored = evaluate_corpus(corpora.Corpus("x", None, [lines]), lines, Translating(3.0, 1, "cpu", DecodeConfig()))
+    scored = evaluate_corpus(
+        corpora.Corpus("x", None, [lines]), lines, Translating(3.0, 1, "cpu", "float32", DecodeConfig())
+    )
 
     def text(pronouns: tuple[int, int] | None) -> str:
         return replace(scored, pronouns=pronouns).text()

@@ -1,6 +1,7 @@
 """What decoding one token at a time must remember: keys and values, in memory taken once.
 
-Training passes no cache. A cache is an explicit object, so a model holds no state of its own.
+Training passes no cache, and what is in one has no gradient. A cache is an explicit object, so a model holds no state
+of its own.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ class KVCache:
         self.v_NHMK = torch.empty_like(self.k_NHMK)
         self.length = 0
 
+    @torch.no_grad()
     def append(self, k_NHLK: Tensor, v_NHLK: Tensor) -> tuple[Tensor, Tensor]:
         """Add L positions and return keys and values of all positions so far."""
         end = self.length + k_NHLK.size(2)
@@ -27,10 +29,15 @@ class KVCache:
         self.length = end
         return self.k_NHMK[:, :, :end], self.v_NHMK[:, :, :end]
 
-    def reorder(self, index_N: Tensor) -> None:
-        """Row i becomes the old row index_N[i]; only the positions in use are copied."""
-        self.k_NHMK = _take_rows(self.k_NHMK, index_N, self.length)
-        self.v_NHMK = _take_rows(self.v_NHMK, index_N, self.length)
+    def reorder(self, index_N: Tensor, room_NHMK: Tensor | None) -> Tensor:
+        """Row i becomes the old row index_N[i]; only the positions in use are copied.
+
+        They go to `room_NHMK` where that is large enough; returns the memory that became free, room for the next.
+        """
+        k_NHMK, v_NHMK = self.k_NHMK, self.v_NHMK
+        self.k_NHMK = _take_rows(k_NHMK, index_N, self.length, room_NHMK)
+        self.v_NHMK = _take_rows(v_NHMK, index_N, self.length, k_NHMK)
+        return v_NHMK
 
 
 @dataclass
@@ -59,12 +66,15 @@ class DecodingState:
     """One per block; None where there is no encoder."""
     memory_mask_BM: Tensor | None
     """True where the source has a token; rows as in the memories."""
+    room_NHMK: Tensor | None = None
+    """Memory that no cache uses, for the next one that is reordered: taking new memory costs more than the copy."""
 
     @property
     def length(self) -> int:
         """Tokens fed so far."""
         return self.caches[0].length
 
+    @torch.no_grad()
     def reorder(self, index_N: Tensor, same_sentences: bool = False) -> None:
         """Row i becomes the old row index_N[i]; rows may repeat, and there may be more or fewer than before.
 
@@ -79,7 +89,7 @@ class DecodingState:
                 if memory is not None:
                     memory.select(index_B)
         for cache in self.caches:
-            cache.reorder(index_N)
+            self.room_NHMK = cache.reorder(index_N, self.room_NHMK)
 
 
 def _one_per_sentence(sentence_N: Tensor) -> Tensor:
@@ -88,7 +98,9 @@ def _one_per_sentence(sentence_N: Tensor) -> Tensor:
     return sentence_B if len(run_B.unique()) == 1 else sentence_N
 
 
-def _take_rows(x_NHMK: Tensor, index_N: Tensor, length: int) -> Tensor:
-    taken = x_NHMK.new_empty(index_N.numel(), *x_NHMK.shape[1:])
-    taken[:, :, :length] = x_NHMK[:, :, :length].index_select(0, index_N)
-    return taken
+def _take_rows(x_NHMK: Tensor, index_N: Tensor, length: int, room_NHMK: Tensor | None) -> Tensor:
+    n = index_N.numel()
+    if room_NHMK is None or room_NHMK.size(0) < n:
+        room_NHMK = x_NHMK.new_empty(n, *x_NHMK.shape[1:])
+    torch.index_select(x_NHMK[:, :, :length], 0, index_N, out=room_NHMK[:n, :, :length])
+    return room_NHMK[:n]

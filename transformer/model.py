@@ -87,7 +87,7 @@ class GPT(nn.Module):
 
     def start(self, prompt_BL: Tensor, max_len: int) -> DecodingState:
         """Read all of the prompt but its last token, which is the first to be given to `step`."""
-        caches = _caches(self.config, self.decoder, self.output.weight, max_len, prompt_BL.size(0))
+        caches = _caches(self.config, self.decoder, self.embedding.tokens.weight, max_len, prompt_BL.size(0))
         state = DecodingState(caches=caches, memories=[None] * len(caches), memory_mask_BM=None)
         if prompt_BL.size(1) > 1:
             self.decoder(self.embedding(prompt_BL[:, :-1]), caches=caches)

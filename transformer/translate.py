@@ -31,6 +31,7 @@ from evaluate.options import (
 )
 from evaluate.scorer import Scorer, token_texts
 from evaluate.translator import LineTooLong, Translation, Translator
+from transformer.packed import pack
 from transformer.pretrained import find_folder, read_about
 
 AnyTranslator = Translator | CTranslate2Translator
@@ -125,7 +126,9 @@ def load(folder: Path, config: DecodeConfig, args: argparse.Namespace) -> AnyTra
     """The backend that the options name."""
     if args.backend == "ctranslate2":
         return CTranslate2Translator.from_pretrained(folder, config, compute_type=args.compute_type)
-    return Translator.from_pretrained(folder, config, compute_type=args.compute_type)
+    translator = Translator.from_pretrained(folder, config, compute_type=args.compute_type)
+    pack(translator.model)
+    return translator
 
 
 class Writer:
