@@ -88,3 +88,17 @@ def parity(results: dict[str, Any]) -> str:
                 f"| {differing['ours_scores_better']} | {differing['ctranslate2_scores_better']} |"
             )
     return "\n".join(rows)
+
+
+def products(results: dict[str, Any]) -> str:
+    """Packed and plain products, by type."""
+    result = results["products"]
+    rows = sorted({own["rows"] for own in result["products"]})
+    head = ["| type | matrix | " + " | ".join(f"{n} rows" if n > 1 else "1 row" for n in rows) + " |"]
+    head.append("|---|---|" + "---|" * len(rows))
+    cells = {(own["dtype"], own["in"], own["out"], own["rows"]): own for own in result["products"]}
+    for dtype, inner, outer in dict.fromkeys(key[:3] for key in cells):
+        own = [cells[dtype, inner, outer, n] for n in rows]
+        shown = " | ".join(f"{c['plain']:,.0f} to {c['packed']:,.0f} µs, {c['times_as_fast']:.1f}x" for c in own)
+        head.append(f"| {dtype} | {inner} x {outer:,} | {shown} |")
+    return "\n".join([*head, "", f"{result['threads']} threads."])

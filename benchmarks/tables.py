@@ -220,6 +220,7 @@ TABLES = {
     "limits": decoding_tables.limits,
     "operations": decoding_tables.operations,
     "parity": decoding_tables.parity,
+    "products": decoding_tables.products,
 }
 
 if __name__ == "__main__":
