@@ -34,6 +34,20 @@ class IdArray:
             raise IndexError(f"sentence {index} of {len(self)}")
         return self._ids[int(self._offsets[index]) : int(self._offsets[index + 1])]
 
+    def table(self, rows: npt.NDArray[np.integer], width: int, filler: int) -> npt.NDArray[np.int64]:
+        """The sentences of these rows, (rows, width), with `filler` behind each; a negative row is empty.
+
+        No sentence may be longer than `width`.
+        """
+        present = rows >= 0
+        first = np.where(present, self._offsets[rows], 0)  # of a negative row some number, which is not used
+        length = np.where(present, self._offsets[rows + 1] - first, 0)
+        assert length.max(initial=0) <= width
+        columns = np.arange(width)
+        inside = columns < length[:, None]
+        at = np.minimum(first[:, None] + columns, max(0, len(self._ids) - 1))
+        return np.where(inside, self._ids[at].astype(np.int64), filler)
+
     @property
     def flat(self) -> npt.NDArray[np.integer]:
         """The ids of all sentences, one after the other (read-only)."""

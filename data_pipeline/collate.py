@@ -31,17 +31,10 @@ def collate(ids: ParallelIds, part: Slice) -> Batch:
 
     A source ends in EOS. The decoder reads BOS and the target without its EOS, and predicts the target with it.
     """
-    n = len(part.rows)
-    src_BM = torch.full((n, part.src_len), PAD_ID)
-    tgt_BL = torch.full((n, part.tgt_len), PAD_ID)
-    labels_BL = torch.full((n, part.tgt_len), IGNORE)
+    src_BM = torch.from_numpy(ids.src.table(part.rows, part.src_len, PAD_ID))
+    labels_BL = torch.from_numpy(ids.tgt.table(part.rows, part.tgt_len, IGNORE))
+    src_BM[torch.from_numpy(part.rows == NULL_ROW), 0] = EOS_ID  # attention needs something to attend to
+    tgt_BL = torch.full_like(labels_BL, PAD_ID)
     tgt_BL[:, 0] = BOS_ID
-    for i, row in enumerate(part.rows.tolist()):
-        if row == NULL_ROW:
-            src_BM[i, 0] = EOS_ID  # attention needs something to attend to
-            continue
-        src, tgt = (torch.from_numpy(side[row].astype("int64")) for side in (ids.src, ids.tgt))
-        src_BM[i, : len(src)] = src
-        tgt_BL[i, 1 : len(tgt)] = tgt[:-1]
-        labels_BL[i, : len(tgt)] = tgt
+    tgt_BL[:, 1:] = labels_BL[:, :-1].where(labels_BL[:, 1:] != IGNORE, PAD_ID)
     return Batch((src_BM, src_BM != PAD_ID, tgt_BL), labels_BL)

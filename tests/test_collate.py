@@ -37,3 +37,20 @@ def test_a_null_row_has_a_source_to_attend_to_and_no_target(ids: ParallelIds) ->
     assert batch.inputs[1].any(dim=1).all()
     assert (batch.labels_BL[1] == IGNORE).all()
     assert batch.labels_BL.dtype == torch.int64
+
+
+def test_every_sentence_is_where_it_belongs_whatever_its_company(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    written = {side: [[*rng.integers(4, 90, rng.integers(0, 9)).tolist(), EOS_ID] for _ in range(50)] for side in "st"}
+    for side, sentences in written.items():
+        with IdWriter(tmp_path / side, vocab_size=100) as writer:
+            writer.append(sentences)
+    rows = np.append(rng.permutation(50), [NULL_ROW, NULL_ROW])
+    batch = collate(ParallelIds(IdArray(tmp_path / "s"), IdArray(tmp_path / "t")), Slice(rows, src_len=9, tgt_len=12))
+    src_BM, mask_BM, tgt_BL = batch.inputs
+    for i, row in enumerate(rows.tolist()):
+        src, tgt = ([EOS_ID], []) if row == NULL_ROW else (written["s"][row], written["t"][row])
+        assert src_BM[i].tolist() == src + [PAD_ID] * (9 - len(src))
+        assert mask_BM[i].tolist() == [True] * len(src) + [False] * (9 - len(src))
+        assert tgt_BL[i].tolist() == [BOS_ID, *tgt[:-1]] + [PAD_ID] * (12 - max(1, len(tgt)))
+        assert batch.labels_BL[i].tolist() == tgt + [IGNORE] * (12 - len(tgt))
