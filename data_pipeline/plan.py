@@ -16,14 +16,15 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-PLAN_VERSION = 1
+from data_pipeline.boxes import Box, Ints, derive_boxes
+
+PLAN_VERSION = 2
 """Raise it whenever the same lengths, seed and settings would give other updates."""
 NULL_ROW = -1
 """A row that fills a brick: it has no sentence, and no target counts."""
 ROW_MULTIPLE = 8
 """Rows of a brick are a multiple of this, so that 1, 2, 4 or 8 equal slices can be cut from it."""
 
-Ints = npt.NDArray[np.int64]
 AnyInts = npt.NDArray[np.integer]
 
 
@@ -45,19 +46,6 @@ class Update:
     bricks: tuple[Slice, ...]
     src_tokens: int
     tgt_tokens: int
-
-
-@dataclass(frozen=True)
-class Box:
-    """A shape, and the sentences that fit it better than any smaller one."""
-
-    src_len: int
-    tgt_len: int
-    members: Ints
-
-    def contains(self, other: "Box") -> bool:
-        """True where a sentence of the other box fits this one."""
-        return self.src_len >= other.src_len and self.tgt_len >= other.tgt_len
 
 
 class UpdatePlan(Protocol):
@@ -85,7 +73,7 @@ class Plan:
         src_lengths, tgt_lengths: tokens of every sentence pair, EOS included.
         tokens_per_update: about this many source and as many target tokens form an update, padding not counted.
         bricks: how many bricks share an update (part of the recipe, not of the hardware).
-        shapes: at most this many boxes, and one more that takes what is left of the others.
+        shapes: at most this many boxes; the last one takes what is left of the others.
         predicted: how many tokens of each target the loss counts; None is all of them.
 
     Raises ValueError where a sentence is too long for a brick.
@@ -250,40 +238,6 @@ def choose_cut(plan: UpdatePlan, world: int, micro_tokens: int | None) -> Cut:
     )
 
 
-def derive_boxes(src_lengths: Ints, tgt_lengths: Ints, shapes: int) -> list[Box]:
-    """At most `shapes` boxes that keep padding low, smallest first, and last one that contains them all.
-
-    The rectangle of all lengths is split, again and again, where a split saves the most padding.
-    """
-    base = int(tgt_lengths.max()) + 1
-    code, cell_of, count = np.unique(src_lengths * base + tgt_lengths, return_inverse=True, return_counts=True)
-    cells = Cells(code // base, code % base, count)  # far fewer than sentences
-    regions = [np.arange(len(code))]
-    splits = [_best_split(cells, regions[0])]
-    while len(regions) < shapes:
-        best = max(range(len(regions)), key=lambda i: splits[i][0])
-        saved, is_target, cut = splits[best]
-        if saved <= 0:
-            break
-        region = regions.pop(best)
-        splits.pop(best)
-        low = (cells.tgt if is_target else cells.src)[region] <= cut
-        for part in (region[low], region[~low]):
-            regions.append(part)
-            splits.append(_best_split(cells, part))
-    regions.sort(key=lambda r: (cells.src[r].max() + cells.tgt[r].max(), cells.src[r].max()))
-    region_of = np.zeros(len(code), np.uint16)
-    for i, region in enumerate(regions):
-        region_of[region] = i
-    by_region = np.argsort(region_of[cell_of], kind="stable")
-    members = np.split(by_region, np.cumsum([cells.count[region].sum() for region in regions])[:-1])
-    boxes = [
-        Box(int(cells.src[r].max()), int(cells.tgt[r].max()), rows) for r, rows in zip(regions, members, strict=True)
-    ]
-    everything = Box(int(src_lengths.max()), int(tgt_lengths.max()), np.empty(0, np.int64))
-    return boxes if boxes[-1].contains(everything) else [*boxes, everything]
-
-
 def evaluation_slices(src_lengths: AnyInts, tgt_lengths: AnyInts, tokens: int) -> list[Slice]:
     """Every sentence once, sorted by length, in batches of at most `tokens` positions a side, or one sentence."""
     order = np.lexsort((src_lengths, tgt_lengths))
@@ -325,32 +279,3 @@ def _rows(box: Box, positions: Ints | np.int64) -> Ints | np.int64:
 
 def _next_container(boxes: list[Box], i: int) -> int | None:
     return next((j for j in range(i + 1, len(boxes)) if boxes[j].contains(boxes[i])), None)
-
-
-@dataclass(frozen=True)
-class Cells:
-    """The pairs of lengths that occur, and how many sentences have each."""
-
-    src: Ints
-    tgt: Ints
-    count: Ints
-
-
-def _best_split(cells: Cells, region: Ints) -> tuple[int, bool, int]:
-    """(positions saved, split by target length?, longest length of the lower part) of a region's best split."""
-    sides, count = (cells.src[region], cells.tgt[region]), cells.count[region]
-    best = (0, False, 0)
-    for is_target in (False, True):
-        lengths, at = np.unique(sides[is_target], return_inverse=True)
-        n, widest = np.zeros((2, len(lengths)), np.int64)
-        np.add.at(n, at, count)  # sentences of each length
-        np.maximum.at(widest, at, sides[not is_target])  # their longest other side
-        n = n.cumsum()
-        lower = np.maximum.accumulate(widest)
-        upper = np.maximum.accumulate(widest[::-1])[::-1]
-        whole = n[-1] * (lengths[-1] + lower[-1])
-        parts = n[:-1] * (lengths[:-1] + lower[:-1]) + (n[-1] - n[:-1]) * (lengths[-1] + upper[1:])
-        if len(parts) and whole - parts.min() > best[0]:
-            cut = int(parts.argmin())
-            best = (int(whole - parts[cut]), is_target, int(lengths[cut]))
-    return best

@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from data_pipeline.boxes import derive_boxes
 from data_pipeline.plan import (
     NULL_ROW,
     PLAN_VERSION,
@@ -14,7 +15,6 @@ from data_pipeline.plan import (
     Plan,
     Slice,
     choose_cut,
-    derive_boxes,
     evaluation_slices,
     key,
     permutation,
@@ -92,12 +92,11 @@ def test_token_counts_are_those_of_the_sentences() -> None:
     assert update.src_tokens == lengths()[0][rows].sum()
 
 
-def test_padding_is_below_a_tenth_with_24_shapes() -> None:
+def test_padding_is_below_a_twelfth_with_24_shapes() -> None:
     plan = make(29_000)
-    assert len(plan.boxes) <= 25
     shapes = {(b.src_len, b.tgt_len) for k in range(plan.updates_per_epoch) for b in plan.update(k).bricks}
-    assert len(shapes) <= 25
-    assert plan.padding() < 0.10
+    assert len(shapes) <= len(plan.boxes) <= 24
+    assert plan.padding() < 1 / 12
 
 
 def test_more_shapes_mean_less_padding_and_one_shape_is_allowed() -> None:
@@ -110,6 +109,27 @@ def test_boxes_share_out_all_sentences_and_the_last_contains_every_box() -> None
     boxes = derive_boxes(*lengths(), 10)
     assert sorted(np.concatenate([box.members for box in boxes]).tolist()) == list(range(3000))
     assert all(boxes[-1].contains(box) for box in boxes)
+    for box in boxes:
+        assert (lengths()[0][box.members] <= box.src_len).all()
+        assert (lengths()[1][box.members] <= box.tgt_len).all()
+
+
+@pytest.mark.parametrize("shapes", [1, 2, 7, 24])
+def test_there_are_never_more_boxes_than_asked_for(shapes: int) -> None:
+    src, tgt = lengths()
+    src, tgt = np.append(src, [90, 3]), np.append(tgt, [3, 90])  # no sentence is the longest on both sides
+    boxes = derive_boxes(src, tgt, shapes)
+    assert len(boxes) <= shapes
+    assert (boxes[-1].src_len, boxes[-1].tgt_len) == (90, 90)
+
+
+def test_every_sentence_is_in_the_smallest_box_that_takes_it() -> None:
+    src, tgt = lengths()
+    boxes = derive_boxes(src, tgt, 12)
+    for box in boxes:
+        for row in box.members.tolist():
+            fitting = [b for b in boxes if b.src_len >= src[row] and b.tgt_len >= tgt[row]]
+            assert box.src_len + box.tgt_len == min(b.src_len + b.tgt_len for b in fitting)
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 4, 8, 16, 32])
@@ -171,7 +191,7 @@ def test_a_plan_that_gives_other_updates_has_another_version() -> None:
     updates = [plan.update(k) for k in range(2 * plan.updates_per_epoch)]
     shown = [(b.src_len, b.tgt_len, b.rows.tolist()) for update in updates for b in update.bricks]
     digest = hashlib.sha256("".join(map(repr, shown)).encode()).hexdigest()
-    assert (PLAN_VERSION, digest) == (1, "9ec8e63a8b98076e7a03a93f1ae7d67d8133fceb9932da0a447bc68bdb22ac0f")
+    assert (PLAN_VERSION, digest) == (2, "c0d0703dddd50a141903f67a9d7401a64b2027e557c8fac29afa4a908d24d237")
 
 
 def test_slices_are_named_by_brick_and_number_whatever_the_rank() -> None:
