@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from transformer.attention import MultiHeadAttention
 from transformer.cache import KVCache, Memory
 from transformer.config import ModelConfig
+from transformer.dropout import Dropout
 from transformer.layers import make_feed_forward, make_norm
 
 
@@ -16,7 +17,7 @@ class Residual(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.norm = make_norm(config)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.pre_norm = config.norm == "pre"
 
     def forward(self, x_BLD: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:

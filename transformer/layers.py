@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from transformer.config import ModelConfig
+from transformer.dropout import Dropout
 
 
 class FeedForward(nn.Module):
@@ -53,7 +54,7 @@ class Embedding(nn.Module):
         else:
             table = sinusoidal_positions(config.max_len, config.d_model)
             self.register_buffer("positions", table, persistent=False)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, tokens_BL: Tensor, start: int = 0) -> Tensor:
         """Ids (B, L) to (B, L, D); the first of them stands at position `start`.
