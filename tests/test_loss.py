@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from data_pipeline.collate import IGNORE
-from train.loss import smoothed_cross_entropy
+from train.loss import CHUNK, smoothed_cross_entropy
 from transformer.config import ModelConfig
 from transformer.model import Transformer
 
@@ -67,3 +67,36 @@ def test_accumulated_parts_give_the_gradient_of_the_whole(cuts: int) -> None:
             (smoothed_cross_entropy(logits, labels[rows], 0.1) / tokens).backward()
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
     torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("chunk", [1, 40, 1 << 19])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_loss_and_gradient_are_those_of_pytorchs_function(
+    chunk: int, smoothing: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CHUNK, "cpu", chunk)
+    torch.manual_seed(0)
+    logits = torch.randn(3, 7, 29, dtype=torch.float64, requires_grad=True)
+    labels = torch.randint(0, 29, (3, 7))
+    labels[:, 5:] = IGNORE
+    ours = smoothed_cross_entropy(logits, labels, smoothing)
+    theirs = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORE, reduction="sum", label_smoothing=smoothing
+    )
+    torch.testing.assert_close(ours, theirs, rtol=1e-13, atol=0)
+    gradients = [torch.autograd.grad(loss * 0.37, logits)[0] for loss in (ours, theirs)]
+    torch.testing.assert_close(*gradients, rtol=0, atol=1e-15)
+    with torch.no_grad():
+        torch.testing.assert_close(smoothed_cross_entropy(logits, labels, smoothing), theirs, rtol=1e-13, atol=0)
+
+
+def test_a_gradient_in_bfloat16_is_the_exact_one_rounded() -> None:
+    torch.manual_seed(0)
+    logits, labels = torch.randn(20, 300).bfloat16(), torch.randint(0, 300, (20,))
+    exact = logits.double().requires_grad_(True)
+    rough = logits.clone().requires_grad_(True)
+    smoothed_cross_entropy(exact[None], labels[None], 0.1).backward()
+    smoothed_cross_entropy(rough[None], labels[None], 0.1).backward()
+    assert exact.grad is not None
+    assert rough.grad is not None
+    torch.testing.assert_close(rough.grad.double(), exact.grad, rtol=2**-8, atol=1e-7)
