@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RUN = "runs/demo"
 SENTENCES = (
     "The pizza came out of the oven and it tasted good.",
-    "I know that the old woman did not buy the red car.",
+    "I know that the old woman bought the red car.",
     "Does your brother have to help the teacher on Monday?",
 )
 LAUNCH = ("accelerate", "launch", "--num_processes", "1", "--num_machines", "1")
