@@ -5,7 +5,7 @@ import os
 import platform
 import subprocess
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,17 @@ def describe_machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in names},
+        "versions": {name: installed for name in names if (installed := find_version(name))},
         "commit": commit or None,
     }
+
+
+def find_version(name: str) -> str | None:
+    """Of a package; None where it is not installed, as `datasets` where only prepared data is read."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def processor() -> str:

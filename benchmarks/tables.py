@@ -11,7 +11,7 @@ from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from benchmarks import decoding_tables, reliability_tables
+from benchmarks import data_tables, decoding_tables, reliability_tables, time_to_bleu_tables, training_tables
 from benchmarks.machine import RESULTS
 from configs import cli
 
@@ -23,6 +23,7 @@ DOCUMENTS = (
     "docs/doctor.md",
     "docs/decoding.md",
     "docs/export.md",
+    "docs/performance.md",
     "docs/exercises/arithmetic.md",
     "docs/exercises/finetuning.md",
     "docs/exercises/variations.md",
@@ -221,6 +222,16 @@ TABLES = {
     "operations": decoding_tables.operations,
     "parity": decoding_tables.parity,
     "products": decoding_tables.products,
+    "training": training_tables.training,
+    "training_split": training_tables.training_split,
+    "training_operations": training_tables.training_operations,
+    "loss": training_tables.loss,
+    "data": data_tables.data,
+    "padding": data_tables.padding,
+    "scaling": data_tables.scaling,
+    "scaling_model": data_tables.scaling_model,
+    "time_to_bleu": time_to_bleu_tables.time_to_bleu,
+    "same_curves": time_to_bleu_tables.same_curves,
 }
 
 if __name__ == "__main__":
