@@ -55,7 +55,7 @@ def can_pack(weight: Tensor) -> bool:
     """Whether this machine has oneDNN's product in the type and on the device of `weight`."""
     if weight.device.type != "cpu" or platform.machine() not in ("x86_64", "AMD64"):  # elsewhere not measured
         return False
-    if not torch.backends.mkldnn.is_available():
+    if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
         return False
     if weight.dtype == torch.bfloat16:
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
