@@ -21,7 +21,6 @@ import itertools
 import json
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, dataclass, replace
@@ -36,6 +35,7 @@ import torch
 from benchmarks.decoders import Task, ours
 from benchmarks.machine import describe_machine, write_result
 from benchmarks.roofline import measure_machine, roofline
+from benchmarks.workers import Worker
 from configs import cli
 from data_pipeline.files import read_lines
 from data_pipeline.grammar import generate
@@ -177,32 +177,6 @@ def read_sources(args: argparse.Namespace, model: Contestant) -> list[list[int]]
     return [[drawn.randrange(EOS_ID + 1, model.config.vocab_size) for _ in ids[1:]] + [EOS_ID] for ids in encoded]
 
 
-class Worker:
-    """A program in a process of its own."""
-
-    def __init__(self, task: Task) -> None:
-        command = [sys.executable, str(Path(__file__).with_name("decoders.py"))]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.ask(json.dumps(asdict(task)))
-
-    def ask(self, line: str) -> dict[str, Any]:
-        """Its answer to one order."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
-        if not answer:
-            raise ValueError(f"a program ended with {self.process.wait()}; what it said stands above")
-        return dict(json.loads(answer))
-
-    def close(self) -> None:
-        """End it."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
-
-
 def in_turn(tasks: dict[str, Task], rounds: int) -> dict[str, Any]:
     """Tokens per second of each program in every round, their median, how many times as fast as ours of the same
     round (median, lowest, highest), and the peak memory."""
@@ -210,7 +184,7 @@ def in_turn(tasks: dict[str, Task], rounds: int) -> dict[str, Any]:
     answers: dict[str, list[dict[str, Any]]] = {name: [] for name in tasks}
     try:
         for name, task in tasks.items():
-            workers[name] = Worker(task)
+            workers[name] = Worker("decoders.py", asdict(task))
         for _, (name, worker) in itertools.product(range(rounds), workers.items()):
             answers[name].append(worker.ask(""))
     finally:

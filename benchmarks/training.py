@@ -31,9 +31,7 @@ Writes benchmarks/results/training.json. Needs `pip install 'paper-transformer[b
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -50,6 +48,7 @@ from torch.nn import functional as F
 
 from benchmarks.learners import PARTS, Task, save_work
 from benchmarks.machine import describe_machine, write_result
+from benchmarks.workers import Worker
 from configs import cli
 from data_pipeline.arrays import IdWriter, ParallelIds
 from data_pipeline.collate import collate
@@ -234,35 +233,6 @@ def random_ids(lengths: tuple[Any, Any], vocab_size: int, folder: Path) -> Paral
     return ParallelIds.open(folder, "train")
 
 
-class Worker:
-    """A program in a process of its own."""
-
-    def __init__(self, task: Task) -> None:
-        command = [sys.executable, str(Path(__file__).with_name("learners.py"))]
-        hidden = {"CUDA_VISIBLE_DEVICES": ""} if task.device == "cpu" else {}
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | hidden
-        )
-        self.ready = self.ask(json.dumps(asdict(task)))
-
-    def ask(self, line: str) -> dict[str, Any]:
-        """Its answer to one order."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
-        if not answer:
-            raise ValueError(f"a program ended with {self.process.wait()}; what it said stands above")
-        return dict(json.loads(answer))
-
-    def close(self) -> None:
-        """End it."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
-
-
 def in_turn(tasks: dict[str, Task], args: argparse.Namespace, precision: Literal["no", "bf16"]) -> dict[str, Any]:
     """What every program answered in every round, the products' medians, and our parts and operations."""
     workers: dict[str, Worker] = {}
@@ -270,7 +240,7 @@ def in_turn(tasks: dict[str, Task], args: argparse.Namespace, precision: Literal
     products: list[dict[str, float]] = []
     try:
         for name, task in tasks.items():
-            workers[name] = Worker(task)
+            workers[name] = Worker("learners.py", asdict(task))
             answers[name].append(workers[name].ready)
         for _ in range(args.rounds):
             products.append(measure_products(args.device, precision))

@@ -322,6 +322,7 @@ def encode_lines(tokenizer: Tokenizer, max_len: int, lines: list[str], first_lin
 
 
 def check_strings(lines: list[str], first_line: int) -> None:
+    """Raises ValueError for what is not a list of strings; `first_line` is the number of the first one."""
     if isinstance(lines, str):
         raise ValueError("lines is one string: give a list of strings, one for each sentence")
     for number, line in enumerate(lines, first_line):
@@ -330,6 +331,7 @@ def check_strings(lines: list[str], first_line: int) -> None:
 
 
 def one_line(texts: list[str]) -> list[str]:
+    """The texts with a space in the place of each line break."""
     return [text.replace("\r", " ").replace("\n", " ") for text in texts]
 
 
