@@ -100,3 +100,14 @@ def test_a_gradient_in_bfloat16_is_the_exact_one_rounded() -> None:
     assert exact.grad is not None
     assert rough.grad is not None
     torch.testing.assert_close(rough.grad.double(), exact.grad, rtol=2**-8, atol=1e-7)
+
+
+def test_small_gradients_in_fp16_meet_the_loss_scale_before_they_are_rounded() -> None:
+    # Probabilities down to 4e-8: fp16 knows nothing between 0 and 6e-8, and times 2^14 they are ordinary numbers.
+    logits = torch.linspace(0, -10, 3000).half().view(1, 1, -1).requires_grad_(True)
+    exact = logits.detach().double().requires_grad_(True)
+    for one in (logits, exact):
+        (smoothed_cross_entropy(one, torch.zeros(1, 1, dtype=torch.long), 0.0) * 2.0**14).backward()
+    assert logits.grad is not None
+    assert exact.grad is not None
+    torch.testing.assert_close(logits.grad.double(), exact.grad, rtol=2**-10, atol=0)

@@ -39,7 +39,9 @@ class _WithGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits_NV: Tensor, labels_N: Tensor, smoothing: float) -> Tensor:
         dtype, vocab = _at_least_fp32(logits_NV), logits_NV.size(1)
-        gradient_NV = torch.empty_like(logits_NV)
+        # In fp16 small ones would be lost before they meet the loss scale, which comes with the backward pass.
+        kept = dtype if logits_NV.dtype == torch.float16 else logits_NV.dtype
+        gradient_NV = torch.empty_like(logits_NV, dtype=kept)
         total = torch.zeros((), dtype=dtype, device=logits_NV.device)
         rows = max(1, CHUNK.get(logits_NV.device.type, GPU_CHUNK) // vocab)
         for first in range(0, len(logits_NV), rows):
@@ -51,13 +53,13 @@ class _WithGradient(torch.autograd.Function):
             total -= (smoothed_C1 * counts_C1).sum()
             p_CV = logp_CV.exp_().scatter_add_(1, label_C1, torch.full_like(counts_C1, smoothing - 1))
             torch.addcmul(counts_C1 * (-smoothing / vocab), p_CV, counts_C1, out=gradient_NV[first : first + rows])
-        ctx.gradient_NV = gradient_NV
+        ctx.gradient_NV, ctx.dtype = gradient_NV, logits_NV.dtype
         return total
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         assert ctx.gradient_NV is not None, "a loss goes backward once"
-        gradient_NV: Tensor = ctx.gradient_NV.mul_(gradients[0])
+        gradient_NV: Tensor = ctx.gradient_NV.mul_(gradients[0]).to(ctx.dtype)
         ctx.gradient_NV = None
         return gradient_NV, None, None
 
