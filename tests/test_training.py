@@ -257,6 +257,15 @@ def test_other_training_text_under_the_same_names_is_refused(cache: Path, tmp_pa
     assert (tmp_path / "run/tokenizer.model").read_bytes() == tokenizer
 
 
+def test_a_run_of_another_plan_is_not_continued(corpus: Path, cache: Path, tmp_path: Path) -> None:
+    config = make_config(corpus, cache, "train.max_steps=1", "train.average_last=1")
+    run(config, tmp_path / "run")
+    file = tmp_path / "run/identity.json"
+    file.write_text(file.read_text().replace('"plan": ', '"plan": 90'))
+    with pytest.raises(ValueError, match=r"planned otherwise \(plan version 90\d, and \d now\)"):
+        run(config, tmp_path / "run")
+
+
 def test_a_run_without_a_checkpoint_may_be_started_again_with_other_settings(
     corpus: dict, cache: Path, tmp_path: Path
 ) -> None:

@@ -69,11 +69,16 @@ def check_settings(run_dir: Path, config: RunConfig, identity: dict[str, Any]) -
         before = json.loads((run_dir / "identity.json").read_text())
     except ValueError as error:
         raise ValueError(f"{run_dir / 'identity.json'} is damaged, put it back: {error}") from error
-    if before != identity:
-        names = [name for name in identity if before.get(name) != identity[name]]
+    if before.get("data") != identity["data"]:
         raise ValueError(
-            f"{run_dir} holds a run on other data (changed: {', '.join(names)}): the files that data.train or "
-            "data.valid name are not what they were; put them back, or name another run_dir"
+            f"{run_dir} holds a run on other data: the files that data.train or data.valid name are not what they "
+            "were; put them back, or name another run_dir"
+        )
+    if before != identity:
+        raise ValueError(
+            f"{run_dir} holds a run whose updates were planned otherwise (plan version {before.get('plan')}, and "
+            f"{identity['plan']} now): continue it with the version of this software that began it, or name another "
+            "run_dir"
         )
 
 
