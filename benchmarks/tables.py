@@ -232,6 +232,7 @@ TABLES = {
     "scaling_model": data_tables.scaling_model,
     "time_to_bleu": time_to_bleu_tables.time_to_bleu,
     "same_curves": time_to_bleu_tables.same_curves,
+    "recipes": time_to_bleu_tables.recipes,
 }
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """How long recipes take to a stated BLEU, and whether two runs learned the same.
 
     python benchmarks/time_to_bleu.py paper=runs/a better=runs/b,runs/c --bleu 20 25 30
-    python benchmarks/time_to_bleu.py --compare before=runs/a after=runs/b
+    python benchmarks/time_to_bleu.py --compare before=runs/a after=runs/b --compare before=runs/c after=runs/d
     python benchmarks/time_to_bleu.py --quick                 # a rehearsal in seconds; writes nothing
 
 The runs may be unfinished; several of one recipe, which may differ in their seeds only, are joined by commas. BLEU is
@@ -13,7 +13,7 @@ The time that a run was stopped counts in neither. Tokens are those of the targe
 been made on the machine that this is started on. Writes benchmarks/results/time_to_bleu.json and, with matplotlib,
 which is in `pip install 'paper-transformer[bench]'`, docs/time-to-bleu.png.
 
-`--compare` tells how far the training loss and the validation loss of two runs lie apart, update by update; set
+`--compare` tells how far the curves of two runs lie apart, update by update, of as many pairs of runs as are named; set
 train.log_every=1 to have them of every update. Writes benchmarks/results/same_curves.json.
 """
 
@@ -71,10 +71,13 @@ def main() -> None:
     if args.quick:
         return rehearse()
     if args.compare:
-        (a, run_a), (b, run_b) = (read_name(text) for text in args.compare)
-        if len(run_a) > 1 or len(run_b) > 1:
-            raise ValueError("--compare takes one run on each side, not several joined by commas")
-        return put("same_curves", {"machine": describe_machine(), **compare(a, run_a[0], b, run_b[0])}, args.out)
+        pairs = []
+        for pair in args.compare:
+            (a, run_a), (b, run_b) = (read_name(text) for text in pair)
+            if len(run_a) > 1 or len(run_b) > 1:
+                raise ValueError("--compare takes one run on each side, not several joined by commas")
+            pairs.append(compare(a, run_a[0], b, run_b[0]))
+        return put("same_curves", {"machine": describe_machine(), "pairs": pairs}, args.out)
     if not args.runs:
         raise ValueError("there is nothing to read: name a run as NAME=FOLDER, or two with --compare")
     result = {"machine": describe_machine(), **collect(dict(read_name(text) for text in args.runs), args.bleu)}
@@ -87,7 +90,9 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="*", metavar="NAME=RUN[,RUN...]", help="run folders of one recipe")
     parser.add_argument("--bleu", nargs="+", type=float, default=[20.0, 25.0, 30.0])
-    parser.add_argument("--compare", nargs=2, metavar="NAME=RUN", help="the curves of two runs, update by update")
+    parser.add_argument(
+        "--compare", nargs=2, action="append", metavar="NAME=RUN", help="the curves of two runs, update by update"
+    )
     parser.add_argument("--out", type=Path, help="folder for the result and the picture, in the place of the usual two")
     parser.add_argument("--quick", action="store_true", help="a rehearsal with tiny runs; writes nothing")
     return parser.parse_args()
@@ -238,6 +243,7 @@ def compare(a: str, run_a: Path, b: str, run_b: Path) -> dict[str, Any]:
     base = loader.flatten(RunConfig())
     result: dict[str, Any] = {
         "runs": [a, b],
+        "precision": one["train.precision"],
         "differs_from_base": {k: v for k, v in one.items() if v != base[k] and k not in PLACES},
         "differs_between_them": {k: [one[k], other[k]] for k in one if one[k] != other[k] and k not in PLACES},
         "curves": {},
@@ -314,7 +320,7 @@ def rehearse() -> None:
         result = collect({"two seeds": [folder / "a", folder / "b"], "other": [folder / "c"]}, [0.01, 0.5, 99.0])
         draw(result, folder / PICTURE)
         same = compare("a", folder / "a", "b", folder / "b")
-    print(json.dumps({"time_to_bleu": result, "same_curves": same}, indent=2))
+    print(json.dumps({"time_to_bleu": result, "same_curves": {"pairs": [same]}}, indent=2))
 
 
 if __name__ == "__main__":

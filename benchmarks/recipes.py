@@ -1,0 +1,296 @@
+"""Which changes of the recipe learn Multi30k in fewer updates: an ablation, judged on its validation set.
+
+    python benchmarks/recipes.py --data train.en train.de valid.en valid.de --only paper post pre --at-once 2
+    python benchmarks/recipes.py --data ... --only paper pre-larger --seeds 1 2 3
+    python benchmarks/recipes.py --quick          # a rehearsal on the built-in corpus in seconds; writes nothing
+
+Every recipe is `configs/multi30k.yaml` cut to `--updates`, with the changes that stand in `RECIPES`. Runs are kept in
+`--runs`: a finished one is read, not made again; one that was stopped begins anew. With --at-once 2 two of them learn
+side by side, one thread each, which fills a small machine best; their minutes then compare among themselves only.
+BLEU is sacreBLEU of greedy translations of the whole validation set. Writes benchmarks/results/recipes.json.
+
+The trainer has what its configuration can say. What was tried and did not earn its place there is in this file alone:
+weight means that follow the training, R-Drop, and a rate that stays level before it falls.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from benchmarks.machine import describe_machine, write_result
+from benchmarks.time_to_bleu import TINY, Clock, read_lines
+from configs import cli
+from data_pipeline.collate import IGNORE, Batch
+from train import loop, train, update, validation
+from train.config import TrainConfig
+from train.loss import smoothed_cross_entropy
+from train.update import Updater
+
+ROOT = Path(__file__).resolve().parent.parent
+LEVEL_SHARE = 0.7
+"""Of the updates, before the rate of `wsd` falls."""
+R_DROP = 5.0
+"""Alpha of R-Drop, its authors' for translation."""
+EMA = {"ema 0.98": 0.98, "ema 0.99": 0.99}
+"""Exponential means of the weights: one of about 50 updates, one of about 100."""
+MEAN_OF, MEAN_SHARE = 10, 0.28
+"""Checkpoints that are averaged, and the share of the training that they reach back: as configs/multi30k.yaml has."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What differs from configs/multi30k.yaml."""
+
+    overrides: tuple[str, ...] = ()
+    tried: str = ""
+    """One of `EXPERIMENTS`, for what the trainer does not have."""
+    updates: float = 1.0
+    """Share of `--updates`: R-Drop computes everything twice."""
+
+
+def cosine(peak: str) -> tuple[str, ...]:
+    """Half a cosine from `peak` to a hundredth of it, after a short warm-up."""
+    return "train.schedule=cosine", f"train.peak_lr={peak}", f"train.lowest_lr={float(peak) / 100:g}"
+
+
+PRE = "model.norm=pre"
+RECIPES = {
+    "paper": Recipe(tried="means"),
+    "post, cosine 2e-3": Recipe(cosine("2e-3")),
+    "pre, cosine 2e-3": Recipe((*cosine("2e-3"), PRE)),
+    "pre, cosine 4e-3": Recipe((*cosine("4e-3"), PRE)),
+    "pre, level 2e-3": Recipe((*cosine("2e-3"), PRE), tried="wsd"),
+    "pre, level 4e-3": Recipe((*cosine("4e-3"), PRE), tried="wsd"),
+    "pre, cosine 4e-3, means": Recipe((*cosine("4e-3"), PRE), tried="means"),
+    "pre, cosine 4e-3, R-Drop": Recipe((*cosine("4e-3"), PRE), tried="r-drop"),
+    "pre, cosine 4e-3, R-Drop, half the updates": Recipe((*cosine("4e-3"), PRE), tried="r-drop", updates=0.5),
+}
+
+
+def main() -> None:
+    """Read the command line, train, write."""
+    if "--worker" in sys.argv:
+        return work(sys.argv[sys.argv.index("--worker") + 1 :])
+    args = parse_args()
+    if args.quick:
+        return rehearse()
+    unknown = set(args.only) - RECIPES.keys()
+    if unknown:
+        raise ValueError(f"there is no recipe {sorted(unknown)[0]!r}; there are {', '.join(map(repr, RECIPES))}")
+    train_files, valid_files = args.data[:2], args.data[2:]
+    data = [f"data.train=[{','.join(train_files)}]", f"data.valid=[{','.join(valid_files)}]", "data.test=null"]
+    rows = ablate(args.only, args.seeds, args.updates, args.at_once, args.runs, data)
+    write_result("recipes", {"updates": args.updates, "at_once": args.at_once, "machine": describe_machine(), **rows})
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", nargs=4, metavar="FILE", help="sources and targets to train on, and to judge by")
+    parser.add_argument("--only", nargs="+", metavar="NAME", default=list(RECIPES))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1])
+    parser.add_argument("--updates", type=int, default=700)
+    parser.add_argument("--at-once", type=int, default=1, help="runs that learn side by side, one thread each")
+    parser.add_argument("--runs", type=Path, default=Path("runs/recipes"))
+    parser.add_argument("--quick", action="store_true", help="a rehearsal; writes nothing")
+    args = parser.parse_args()
+    if not args.quick and not args.data:
+        parser.error("--data is missing: Multi30k's train.en, train.de, val.en and val.de")
+    return args
+
+
+def ablate(
+    names: Sequence[str], seeds: Sequence[int], updates: int, at_once: int, runs: Path, data: Sequence[str]
+) -> dict[str, Any]:
+    """Every recipe at every seed; the first seed of all before the second of any."""
+
+    def one(seed: int, name: str) -> tuple[str, dict[str, Any]]:
+        recipe, folder = RECIPES[name], runs / f"{name.replace(', ', '_').replace(' ', '-')}-{seed}"
+        learn(recipe, folder, [*data, *settings(recipe, seed, updates, at_once), f"data.cache_dir={runs / 'cache'}"])
+        return name, {"seed": seed, **read(folder)}
+
+    jobs = [(seed, name) for seed in seeds for name in names]
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    with ThreadPoolExecutor(at_once) as pool:
+        for name, row in pool.map(lambda job: one(*job), jobs):
+            rows[name].append(row)
+            print(json.dumps({name: row}), flush=True)
+    changes = {name: {"changes": RECIPES[name].overrides, "tried": RECIPES[name].tried} for name in names}
+    return {"recipes": {name: {**changes[name], "runs": rows[name]} for name in names}}
+
+
+def settings(recipe: Recipe, seed: int, updates: int, at_once: int) -> list[str]:
+    """The command line of a run."""
+    steps = round(updates * recipe.updates)
+    short = [] if not recipe.overrides else [f"train.warmup_steps={max(1, steps * 2 // 7)}"]
+    threads = [] if at_once == 1 else ["train.threads=1"]
+    ends = [f"train.max_steps={steps}", f"train.valid_every={max(1, steps // 2)}", f"train.checkpoint_every={steps}"]
+    once = ["train.valid_bleu_sentences=1000000", "train.average_last=1", "train.keep_checkpoints=1"]
+    return [*ends, *once, "train.log_with=none", f"train.seed={seed}", *short, *threads, *recipe.overrides]
+
+
+def learn(recipe: Recipe, folder: Path, overrides: Sequence[str]) -> None:
+    """Train in a process of its own; a finished run stays as it is. Raises ValueError where it fails."""
+    if (folder / "model.safetensors").exists():
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    config = ["--config", str(ROOT / "configs" / "multi30k.yaml")] if not _tiny(overrides) else []
+    command = [sys.executable, __file__, "--worker", recipe.tried, *config, *overrides, f"run_dir={folder}"]
+    with (folder / "log").open("a") as log:
+        if subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False).returncode:
+            raise ValueError(f"a run failed: what it said stands in {folder / 'log'}")
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """How good it was at the end, and the minutes of its updates."""
+    last = [line for line in read_lines(folder / "metrics.jsonl") if "valid_bleu" in line][-1]
+    minutes = Clock(read_lines(folder / "timing.jsonl")).seconds(last["step"]) / 60
+    measures = {name: round(value, 4) for name, value in last.items() if name.endswith(("valid_loss", "valid_bleu"))}
+    return {"updates": last["step"], "minutes": round(minutes, 2), **measures}
+
+
+def work(arguments: list[str]) -> None:
+    """`train/train.py`, with what is tried in the place of the trainer's own."""
+    tried, sys.argv[1:] = arguments[0], arguments[1:]
+    with EXPERIMENTS[tried]():
+        train.main()
+
+
+@contextmanager
+def nothing() -> Iterator[None]:
+    """The trainer as it is."""
+    yield
+
+
+@contextmanager
+def level_then_down() -> Iterator[None]:
+    """Warm-up, level, and down in a straight line ("warmup-stable-decay")."""
+
+    def rate(step: int, settings: TrainConfig, _: int) -> float:
+        if step < settings.warmup_steps:
+            return settings.peak_lr * step / settings.warmup_steps
+        level = LEVEL_SHARE * settings.max_steps
+        left = min(1.0, (settings.max_steps - step) / (settings.max_steps - level))
+        return settings.lowest_lr + (settings.peak_lr - settings.lowest_lr) * left
+
+    with mock.patch.object(update, "learning_rate", rate):
+        yield
+
+
+class RDrop(Updater):
+    """Every batch twice under other dropout, and their distributions drawn together (Liang et al., 2021, Eq. 4)."""
+
+    def backward(self, batch: Batch, weight: float) -> Tensor:
+        """Half the sum of both cross-entropies, and alpha / 2 of half the divergences in both directions."""
+        logits_BLV = self._parallel(*(torch.cat([x, x]) for x in batch.inputs))
+        labels_BL = torch.cat([batch.labels_BL, batch.labels_BL])
+        loss = smoothed_cross_entropy(logits_BLV, labels_BL, self.config.train.label_smoothing) / 2
+        real = batch.labels_BL != IGNORE
+        exact = torch.promote_types(logits_BLV.dtype, torch.float32)
+        logp_NV, logq_NV = (part[real].log_softmax(-1, dtype=exact) for part in logits_BLV.chunk(2))
+        apart = sum(
+            F.kl_div(a, b, reduction="sum", log_target=True) for a, b in ((logp_NV, logq_NV), (logq_NV, logp_NV))
+        )
+        self.accelerator.backward((loss + R_DROP / 4 * apart) * weight)
+        return loss.detach()
+
+
+@contextmanager
+def r_drop() -> Iterator[None]:
+    """R-Drop in the place of the loss alone."""
+    with mock.patch.object(loop, "Updater", RDrop):
+        yield
+
+
+class Means(Updater):
+    """Keeps means of the weights; what is learned is the same."""
+
+    newest: "Means"
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.steps = 0
+        self.every = max(1, round(self.config.train.max_steps * MEAN_SHARE / MEAN_OF))
+        self.emas = {name: self._copy() for name in EMA}
+        self.kept: deque[list[Tensor]] = deque(maxlen=MEAN_OF)
+        Means.newest = self
+
+    def _step(self, rate: float, norm: Tensor) -> None:
+        super()._step(rate, norm)
+        self.steps += 1
+        for name, decay in EMA.items():
+            # Young means follow faster, or they would remember the random beginning.
+            decay = min(decay, self.steps / (self.steps + 10))
+            torch._foreach_lerp_(self.emas[name], list(self._weights()), 1 - decay)
+        if (self.config.train.max_steps - self.steps) % self.every == 0:
+            self.kept.append(self._copy())
+
+    def _weights(self) -> Iterator[Tensor]:
+        return (parameter.data for parameter in self.model.parameters())
+
+    def _copy(self) -> list[Tensor]:
+        return [weight.clone() for weight in self._weights()]
+
+    def means(self) -> dict[str, list[Tensor]]:
+        """By name; the mean of the last copies as averaged checkpoints are."""
+        mean = [torch.stack(copies).mean(0) for copies in zip(*self.kept, strict=True)]
+        return {**self.emas, f"mean of {MEAN_OF}": mean} if mean else self.emas
+
+    def put(self, weights: Sequence[Tensor]) -> None:
+        """Write weights into the model."""
+        for own, other in zip(self._weights(), weights, strict=True):
+            own.copy_(other)
+
+
+@contextmanager
+def means() -> Iterator[None]:
+    """Validations of the weights' means beside those of the weights."""
+
+    def validate(accelerator: Any, model: Any, *rest: Any) -> dict[str, float]:
+        values = validation.validate(accelerator, model, *rest)
+        updater = Means.newest
+        own = updater._copy()
+        for name, weights in updater.means().items():
+            updater.put(weights)
+            values |= {f"{name} {key}": value for key, value in validation.validate(accelerator, model, *rest).items()}
+        updater.put(own)
+        return values
+
+    with mock.patch.object(loop, "Updater", Means), mock.patch.object(loop, "validate", validate):
+        yield
+
+
+EXPERIMENTS = {"": nothing, "wsd": level_then_down, "r-drop": r_drop, "means": means}
+
+
+def _tiny(overrides: Sequence[str]) -> bool:
+    return "data.train=grammar" in overrides
+
+
+def rehearse() -> None:
+    """One tiny run of everything that is tried."""
+    names = ["paper", "pre, level 2e-3", "pre, cosine 4e-3, R-Drop"]
+    with tempfile.TemporaryDirectory(prefix="recipes-") as temporary:
+        print(json.dumps(ablate(names, [1], 20, 1, Path(temporary), TINY), indent=2))
+
+
+if __name__ == "__main__":
+    cli.run(main)
