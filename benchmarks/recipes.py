@@ -1,10 +1,11 @@
 """Which changes of the recipe learn Multi30k in fewer updates: an ablation, judged on its validation set.
 
-    python benchmarks/recipes.py --data train.en train.de valid.en valid.de --only paper post pre --at-once 2
-    python benchmarks/recipes.py --data ... --only paper pre-larger --seeds 1 2 3
+    python benchmarks/recipes.py --data train.en train.de valid.en valid.de --at-once 2
+    python benchmarks/recipes.py --data ... --promote "pre, cosine 2e-3" --seeds 1 2 3
     python benchmarks/recipes.py --quick          # a rehearsal on the built-in corpus in seconds; writes nothing
 
-Every recipe is `configs/multi30k.yaml` cut to `--updates`, with the changes that stand in `RECIPES`. Runs are kept in
+Every recipe is `configs/multi30k.yaml` cut to `--updates`, with the changes that stand in `RECIPES`, at the first of
+`--seeds`; those that `--promote` names at the others too. Runs are kept in
 `--runs`: a finished one is read, not made again; one that was stopped begins anew. With --at-once 2 two of them learn
 side by side, one thread each, which fills a small machine best; their minutes then compare among themselves only.
 BLEU is sacreBLEU of greedy translations of the whole validation set. Writes benchmarks/results/recipes.json.
@@ -48,10 +49,11 @@ LEVEL_SHARE = 0.7
 """Of the updates, before the rate of `wsd` falls."""
 R_DROP = 5.0
 """Alpha of R-Drop, its authors' for translation."""
-EMA = {"ema 0.98": 0.98, "ema 0.99": 0.99}
-"""Exponential means of the weights: one of about 50 updates, one of about 100."""
+EMA = 0.98
+"""Of the exponential mean of the weights, which so remembers about 50 updates."""
 MEAN_OF, MEAN_SHARE = 10, 0.28
 """Checkpoints that are averaged, and the share of the training that they reach back: as configs/multi30k.yaml has."""
+MEANS = (f"ema {EMA}", f"mean of {MEAN_OF}")
 
 
 @dataclass(frozen=True)
@@ -91,12 +93,14 @@ def main() -> None:
     args = parse_args()
     if args.quick:
         return rehearse()
-    unknown = set(args.only) - RECIPES.keys()
+    unknown = {*args.only, *args.promote} - RECIPES.keys()
     if unknown:
         raise ValueError(f"there is no recipe {sorted(unknown)[0]!r}; there are {', '.join(map(repr, RECIPES))}")
     train_files, valid_files = args.data[:2], args.data[2:]
     data = [f"data.train=[{','.join(train_files)}]", f"data.valid=[{','.join(valid_files)}]", "data.test=null"]
-    rows = ablate(args.only, args.seeds, args.updates, args.at_once, args.runs, data)
+    jobs = [(name, args.seeds[0]) for name in args.only]
+    jobs += [(name, seed) for seed in args.seeds[1:] for name in args.promote]
+    rows = ablate(jobs, args.updates, args.at_once, args.runs, data)
     write_result("recipes", {"updates": args.updates, "at_once": args.at_once, "machine": describe_machine(), **rows})
 
 
@@ -105,6 +109,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs=4, metavar="FILE", help="sources and targets to train on, and to judge by")
     parser.add_argument("--only", nargs="+", metavar="NAME", default=list(RECIPES))
+    parser.add_argument("--promote", nargs="+", metavar="NAME", default=[], help="to be learned with every seed")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1])
     parser.add_argument("--updates", type=int, default=700)
     parser.add_argument("--at-once", type=int, default=1, help="runs that learn side by side, one thread each")
@@ -117,23 +122,22 @@ def parse_args() -> argparse.Namespace:
 
 
 def ablate(
-    names: Sequence[str], seeds: Sequence[int], updates: int, at_once: int, runs: Path, data: Sequence[str]
+    jobs: Sequence[tuple[str, int]], updates: int, at_once: int, runs: Path, data: Sequence[str]
 ) -> dict[str, Any]:
-    """Every recipe at every seed; the first seed of all before the second of any."""
+    """Every recipe at its seed, in this order."""
 
-    def one(seed: int, name: str) -> tuple[str, dict[str, Any]]:
+    def one(name: str, seed: int) -> tuple[str, dict[str, Any]]:
         recipe, folder = RECIPES[name], runs / f"{name.replace(', ', '_').replace(' ', '-')}-{seed}"
         learn(recipe, folder, [*data, *settings(recipe, seed, updates, at_once), f"data.cache_dir={runs / 'cache'}"])
         return name, {"seed": seed, **read(folder)}
 
-    jobs = [(seed, name) for seed in seeds for name in names]
-    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    result: dict[str, Any] = {}
     with ThreadPoolExecutor(at_once) as pool:
         for name, row in pool.map(lambda job: one(*job), jobs):
-            rows[name].append(row)
+            about = {"changes": RECIPES[name].overrides, "tried": RECIPES[name].tried, "runs": []}
+            result.setdefault(name, about)["runs"].append(row)
             print(json.dumps({name: row}), flush=True)
-    changes = {name: {"changes": RECIPES[name].overrides, "tried": RECIPES[name].tried} for name in names}
-    return {"recipes": {name: {**changes[name], "runs": rows[name]} for name in names}}
+    return {"recipes": result}
 
 
 def settings(recipe: Recipe, seed: int, updates: int, at_once: int) -> list[str]:
@@ -163,7 +167,8 @@ def read(folder: Path) -> dict[str, Any]:
     """How good it was at the end, and the minutes of its updates."""
     last = [line for line in read_lines(folder / "metrics.jsonl") if "valid_bleu" in line][-1]
     minutes = Clock(read_lines(folder / "timing.jsonl")).seconds(last["step"]) / 60
-    measures = {name: round(value, 4) for name, value in last.items() if name.endswith(("valid_loss", "valid_bleu"))}
+    known = {f"{mean} {what}".strip() for mean in ("", *MEANS) for what in ("valid_loss", "valid_bleu")}
+    measures = {name: round(value, 4) for name, value in last.items() if name in known}
     return {"updates": last["step"], "minutes": round(minutes, 2), **measures}
 
 
@@ -229,17 +234,16 @@ class Means(Updater):
         super().__init__(*args)
         self.steps = 0
         self.every = max(1, round(self.config.train.max_steps * MEAN_SHARE / MEAN_OF))
-        self.emas = {name: self._copy() for name in EMA}
+        self.ema = self._copy()
         self.kept: deque[list[Tensor]] = deque(maxlen=MEAN_OF)
         Means.newest = self
 
     def _step(self, rate: float, norm: Tensor) -> None:
         super()._step(rate, norm)
         self.steps += 1
-        for name, decay in EMA.items():
-            # Young means follow faster, or they would remember the random beginning.
-            decay = min(decay, self.steps / (self.steps + 10))
-            torch._foreach_lerp_(self.emas[name], list(self._weights()), 1 - decay)
+        # A young mean follows faster, or it would remember the random beginning.
+        decay = min(EMA, self.steps / (self.steps + 10))
+        torch._foreach_lerp_(self.ema, list(self._weights()), 1 - decay)
         if (self.config.train.max_steps - self.steps) % self.every == 0:
             self.kept.append(self._copy())
 
@@ -252,7 +256,7 @@ class Means(Updater):
     def means(self) -> dict[str, list[Tensor]]:
         """By name; the mean of the last copies as averaged checkpoints are."""
         mean = [torch.stack(copies).mean(0) for copies in zip(*self.kept, strict=True)]
-        return {**self.emas, f"mean of {MEAN_OF}": mean} if mean else self.emas
+        return dict(zip(MEANS, (self.ema, mean), strict=True)) if mean else {MEANS[0]: self.ema}
 
     def put(self, weights: Sequence[Tensor]) -> None:
         """Write weights into the model."""
@@ -287,9 +291,9 @@ def _tiny(overrides: Sequence[str]) -> bool:
 
 def rehearse() -> None:
     """One tiny run of everything that is tried."""
-    names = ["paper", "pre, level 2e-3", "pre, cosine 4e-3, R-Drop"]
+    jobs = [("paper", 1), ("pre, level 2e-3", 1), ("pre, cosine 4e-3, R-Drop", 1)]
     with tempfile.TemporaryDirectory(prefix="recipes-") as temporary:
-        print(json.dumps(ablate(names, [1], 20, 1, Path(temporary), TINY), indent=2))
+        print(json.dumps(ablate(jobs, 20, 1, Path(temporary), TINY), indent=2))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,20 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks import recipes
-from benchmarks.recipes import EMA, EXPERIMENTS, MEAN_OF, R_DROP, RECIPES, TINY, Means, RDrop, Recipe, learn, settings
+from benchmarks.recipes import (
+    EMA,
+    EXPERIMENTS,
+    MEAN_OF,
+    MEANS,
+    R_DROP,
+    RECIPES,
+    TINY,
+    Means,
+    RDrop,
+    Recipe,
+    learn,
+    settings,
+)
 from benchmarks.time_to_bleu_tables import recipes as table
 from configs import loader
 from data_pipeline.collate import IGNORE, Batch
@@ -84,16 +97,15 @@ def test_means_follow_the_weights_and_leave_the_training_alone(make_updater: Mak
         torch.stack(copies).mean(0) for copies in zip(*seen[-MEAN_OF * updater.every :: updater.every], strict=True)
     ]
     assert updater.every == 1
-    for weight, expected in zip(means[f"mean of {MEAN_OF}"], last, strict=True):
+    for weight, expected in zip(means[MEANS[1]], last, strict=True):
         torch.testing.assert_close(weight, expected)
-    name, decay = next(iter(EMA.items()))
     expected = seen[0][0]
     for step, weights in enumerate(seen[1:], start=1):
-        share = min(decay, step / (step + 10))
+        share = min(EMA, step / (step + 10))
         expected = share * expected + (1 - share) * weights[0]
-    torch.testing.assert_close(means[name][0], expected)
+    torch.testing.assert_close(means[MEANS[0]][0], expected)
     own = [parameter.detach().clone() for parameter in updater.model.parameters()]
-    updater.put(means[name])
+    updater.put(means[MEANS[0]])
     updater.put(own)
     assert all(torch.equal(a, b) for a, b in zip(updater.model.parameters(), own, strict=True))
 
