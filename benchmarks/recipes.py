@@ -1,7 +1,7 @@
 """Which changes of the recipe learn Multi30k in fewer updates: an ablation, judged on its validation set.
 
     python benchmarks/recipes.py --data train.en train.de valid.en valid.de --at-once 2
-    python benchmarks/recipes.py --data ... --promote "pre, cosine 2e-3" --seeds 1 2 3
+    python benchmarks/recipes.py --data ... --promote "pre, level 2e-3" --seeds 1 2
     python benchmarks/recipes.py --quick          # a rehearsal on the built-in corpus in seconds; writes nothing
 
 Every recipe is `configs/multi30k.yaml` cut to `--updates`, with the changes that stand in `RECIPES`, at the first of
@@ -11,7 +11,7 @@ side by side, one thread each, which fills a small machine best; their minutes t
 BLEU is sacreBLEU of greedy translations of the whole validation set. Writes benchmarks/results/recipes.json.
 
 The trainer has what its configuration can say. What was tried and did not earn its place there is in this file alone:
-weight means that follow the training, R-Drop, and a rate that stays level before it falls.
+weight means that follow the training, and R-Drop.
 """
 
 import argparse
@@ -39,14 +39,11 @@ from benchmarks.machine import describe_machine, write_result
 from benchmarks.time_to_bleu import TINY, Clock, read_lines
 from configs import cli
 from data_pipeline.collate import IGNORE, Batch
-from train import loop, train, update, validation
-from train.config import TrainConfig
+from train import loop, train, validation
 from train.loss import smoothed_cross_entropy
 from train.update import Updater
 
 ROOT = Path(__file__).resolve().parent.parent
-LEVEL_SHARE = 0.7
-"""Of the updates, before the rate of `wsd` falls."""
 R_DROP = 5.0
 """Alpha of R-Drop, its authors' for translation."""
 EMA = 0.98
@@ -67,21 +64,25 @@ class Recipe:
     """Times `--updates`: R-Drop computes everything twice."""
 
 
-def cosine(peak: str) -> tuple[str, ...]:
-    """Half a cosine from `peak` to a hundredth of it, after a short warm-up."""
-    return "train.schedule=cosine", f"train.peak_lr={peak}", f"train.lowest_lr={float(peak) / 100:g}"
+def falling(schedule: str, peak: str) -> tuple[str, ...]:
+    """From `peak` to a hundredth of it, after a short warm-up."""
+    return f"train.schedule={schedule}", f"train.peak_lr={peak}", f"train.lowest_lr={float(peak) / 100:g}"
 
 
 PRE = "model.norm=pre"
 SMALL = ("train.tokens_per_update=1250", "train.bricks=2")
 RECIPES = {
     "paper": Recipe(tried="means"),
-    "post, cosine 2e-3": Recipe(cosine("2e-3")),
-    "pre, cosine 2e-3": Recipe((*cosine("2e-3"), PRE)),
-    "pre, cosine 4e-3": Recipe((*cosine("4e-3"), PRE)),
-    "pre, level 2e-3": Recipe((*cosine("2e-3"), PRE), tried="wsd"),
-    "pre, cosine 2e-3, R-Drop, half the updates": Recipe((*cosine("2e-3"), PRE), tried="r-drop", updates=0.5),
-    "pre, cosine 1.4e-3, twice as many updates of half the size": Recipe((*cosine("1.4e-3"), PRE, *SMALL), updates=2),
+    "post, cosine 2e-3": Recipe(falling("cosine", "2e-3")),
+    "pre, cosine 2e-3": Recipe((*falling("cosine", "2e-3"), PRE)),
+    "pre, cosine 4e-3": Recipe((*falling("cosine", "4e-3"), PRE)),
+    "pre, level 2e-3": Recipe((*falling("wsd", "2e-3"), PRE)),
+    "pre, cosine 2e-3, R-Drop, half the updates": Recipe(
+        (*falling("cosine", "2e-3"), PRE), tried="r-drop", updates=0.5
+    ),
+    "pre, cosine 1.4e-3, twice as many updates of half the size": Recipe(
+        (*falling("cosine", "1.4e-3"), PRE, *SMALL), updates=2
+    ),
 }
 
 
@@ -184,21 +185,6 @@ def nothing() -> Iterator[None]:
     yield
 
 
-@contextmanager
-def level_then_down() -> Iterator[None]:
-    """Warm-up, level, and down in a straight line ("warmup-stable-decay")."""
-
-    def rate(step: int, settings: TrainConfig, _: int) -> float:
-        if step < settings.warmup_steps:
-            return settings.peak_lr * step / settings.warmup_steps
-        level = LEVEL_SHARE * settings.max_steps
-        left = min(1.0, (settings.max_steps - step) / (settings.max_steps - level))
-        return settings.lowest_lr + (settings.peak_lr - settings.lowest_lr) * left
-
-    with mock.patch.object(update, "learning_rate", rate):
-        yield
-
-
 class RDrop(Updater):
     """Every batch twice under other dropout, and their distributions drawn together (Liang et al., 2021, Eq. 4)."""
 
@@ -281,7 +267,7 @@ def means() -> Iterator[None]:
         yield
 
 
-EXPERIMENTS = {"": nothing, "wsd": level_then_down, "r-drop": r_drop, "means": means}
+EXPERIMENTS = {"": nothing, "r-drop": r_drop, "means": means}
 
 
 def _tiny(overrides: Sequence[str]) -> bool:
@@ -290,7 +276,7 @@ def _tiny(overrides: Sequence[str]) -> bool:
 
 def rehearse() -> None:
     """One tiny run of everything that is tried."""
-    jobs = [("paper", 1), ("pre, level 2e-3", 1), ("pre, cosine 2e-3, R-Drop, half the updates", 1)]
+    jobs = [("paper", 1), ("pre, cosine 2e-3, R-Drop, half the updates", 1)]
     with tempfile.TemporaryDirectory(prefix="recipes-") as temporary:
         print(json.dumps(ablate(jobs, 20, 1, Path(temporary), TINY), indent=2))
 

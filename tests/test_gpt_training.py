@@ -21,7 +21,7 @@ from tests.test_devices import LAUNCH, TWO_RANKS, start
 from tests.test_training import run
 from train import loop
 from train.config import RunConfig
-from train.schedule import cosine, learning_rate
+from train.schedule import cosine, last_level_step, learning_rate, wsd
 from train.tasks import make_task
 from transformer.pretrained import load_pretrained
 
@@ -120,6 +120,20 @@ def test_a_continued_run_equals_an_uninterrupted_one(finished: Path, data: list[
 def test_more_updates_under_a_schedule_that_ends_earlier_need_a_word(finished: Path, data: list[str]) -> None:
     with pytest.raises(ValueError, match=r"train\.decay_steps was 12 and is 20"):
         run(make_config(data, "train.max_steps=20"), finished)
+
+
+def test_the_end_of_a_level_rate_may_be_moved_until_it_falls(data: list[str], tmp_path: Path) -> None:
+    """The run is then the one that was made for the later end from the start, to the bit."""
+    level = ["train.schedule=wsd", "train.decay_share=0.5", "train.checkpoint_every=2", "train.valid_every=100"]
+    run(make_config(data, *level, "train.max_steps=12"), tmp_path / "whole")
+    run(make_config(data, *level, "train.max_steps=4", "train.decay_steps=8"), tmp_path / "moved")
+    run(make_config(data, *level, "train.max_steps=12"), tmp_path / "moved")
+    logged = [[line["lr"] for line in lines(tmp_path / name) if "lr" in line] for name in ("whole", "moved")]
+    assert logged[0] == logged[1] == [wsd(step, 1e-2, 1e-3, 5, 12, 0.5) for step in range(1, 13)]
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "moved")]
+    assert weights[0] == weights[1]
+    with pytest.raises(ValueError, match=r"train\.decay_steps was 12 and is 40"):
+        run(make_config(data, *level, "train.max_steps=40"), tmp_path / "moved")
 
 
 def test_two_ranks_make_the_updates_of_one_whatever_the_cut(data: list[str], tmp_path: Path) -> None:
@@ -226,6 +240,21 @@ def test_a_translator_can_start_from_another_too(tmp_path: Path) -> None:
 def test_the_cosine_schedule_by_hand() -> None:
     rates = [cosine(step, peak=1.0, lowest=0.2, warmup_steps=10, decay_steps=110) for step in (1, 5, 10, 60, 110, 500)]
     assert rates == pytest.approx([0.1, 0.5, 1.0, 0.6, 0.2, 0.2])
+
+
+def test_the_level_schedule_by_hand() -> None:
+    rates = [
+        wsd(step, 1.0, 0.2, warmup_steps=10, decay_steps=100, decay_share=0.4) for step in (5, 10, 60, 80, 100, 500)
+    ]
+    assert rates == pytest.approx([0.5, 1.0, 1.0, 0.6, 0.2, 0.2])
+
+
+@pytest.mark.parametrize(("end", "share"), [(100, 0.4), (10, 0.3), (7, 0.5), (5, 1.0), (1, 0.01)])
+def test_a_level_rate_does_not_depend_on_the_end_until_it_falls(end: int, share: float) -> None:
+    """To the bit: a run may move its end there."""
+    level = last_level_step(end, share)
+    assert all(wsd(step, 0.3, 0.1, 1, end, share) == 0.3 for step in range(1, level + 1))
+    assert wsd(level + 1, 0.3, 0.1, 1, end, share) < 0.3
 
 
 def test_the_schedule_that_is_named_is_used(finished: Path, data: list[str]) -> None:

@@ -59,6 +59,7 @@ OTHER = {
     "train.adam_beta2=0.99": "optimizer",
     "train.adam_eps=1e-8": "optimizer",
     "train.schedule=cosine": "learning rate",
+    "train.schedule=wsd": "learning rate",
     "train.warmup_steps=100": "learning rate",
     "train.lr_scale=2": "learning rate",
     "train.tokens_per_update=4000": "tokens per update",

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from torch.nn import functional as F
 from benchmarks import recipes
 from benchmarks.recipes import (
     EMA,
-    EXPERIMENTS,
     MEAN_OF,
     MEANS,
     R_DROP,
@@ -28,7 +26,6 @@ from benchmarks.recipes import (
 from benchmarks.time_to_bleu_tables import recipes as table
 from configs import loader
 from data_pipeline.collate import IGNORE, Batch
-from train import update
 from train.config import RunConfig, TrainConfig
 from train.devices import make_accelerator, seed_dropout
 from train.optimizer import make_optimizer
@@ -108,14 +105,6 @@ def test_means_follow_the_weights_and_leave_the_training_alone(make_updater: Mak
     updater.put(means[MEANS[0]])
     updater.put(own)
     assert all(torch.equal(a, b) for a, b in zip(updater.model.parameters(), own, strict=True))
-
-
-def test_the_level_rate_rises_stays_and_falls() -> None:
-    config = replace(TrainConfig(), max_steps=100, warmup_steps=10, peak_lr=1.0, lowest_lr=0.1, schedule="cosine")
-    with EXPERIMENTS["wsd"]():
-        rates = [update.learning_rate(step, config, 512) for step in (5, 10, 70, 85, 100)]
-    assert rates == pytest.approx([0.5, 1.0, 1.0, 0.55, 0.1])
-    assert update.learning_rate(70, config, 512) < 0.6, "it is put back"
 
 
 def test_every_recipe_is_one_that_the_trainer_takes() -> None:

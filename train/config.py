@@ -33,18 +33,21 @@ class TrainConfig:
     memory runs out: the update stays the same, it is only cut smaller."""
     init_from: str | None = None
     """Model folder, or a name on the hub, whose weights training starts from (finetuning)."""
-    schedule: Literal["noam", "cosine"] = "noam"
-    """`noam`: Eq. 3. `cosine`: from `peak_lr` down to `lowest_lr`, as GPT-2's."""
+    schedule: Literal["noam", "cosine", "wsd"] = "noam"
+    """`noam`: Eq. 3. `cosine`: from `peak_lr` down to `lowest_lr`, as GPT-2's. `wsd`: warm-up, level at `peak_lr`, and
+    in a straight line down to `lowest_lr`; while it is level, the end may be moved."""
     warmup_steps: int = 4000
     """Updates over which the rate grows (Eq. 3)."""
     lr_scale: float = 1.0
     """Factor on Eq. 3; 1 is the paper's."""
     peak_lr: float = 1e-3
-    """Of the cosine schedule."""
+    """Of the cosine and the wsd schedule."""
     lowest_lr: float = 1e-4
-    """Of the cosine schedule, at its end."""
+    """Of the same, at their end."""
     decay_steps: int | None = None
-    """Updates until the cosine schedule's end; None is `max_steps`."""
+    """Updates until their end; None is `max_steps`."""
+    decay_share: float = 0.3
+    """Of the wsd schedule: the last part of `decay_steps`, over which the rate falls."""
     optimizer: Literal["adam", "adamw"] = "adam"
     """Section 5.3's Adam, or AdamW with `weight_decay`."""
     weight_decay: float = 0.1
@@ -99,7 +102,9 @@ class TrainConfig:
         for name in ("sample_tokens", "valid_bleu_sentences", "lowest_lr", "weight_decay"):
             if getattr(self, name) < 0:
                 raise ValueError(f"train.{name} is {getattr(self, name)}; it must be 0 or more")
-        if self.schedule == "cosine" and self.lowest_lr > self.peak_lr:
+        if not 0 < self.decay_share <= 1:
+            raise ValueError(f"train.decay_share is {self.decay_share}; it must be above 0 and at most 1")
+        if self.schedule != "noam" and self.lowest_lr > self.peak_lr:
             raise ValueError(f"train.lowest_lr {self.lowest_lr} is above train.peak_lr {self.peak_lr}")
         for name in ("adam_beta1", "adam_beta2", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:

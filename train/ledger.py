@@ -178,9 +178,11 @@ def _optimisation(config: RunConfig) -> list[Row]:
     names = {"adam": "Adam", "adamw": "AdamW"}
     warmup = f"warm-up {settings.warmup_steps:,}"
     rate = f"Eq. 3 times {settings.lr_scale:g}, {warmup}"
-    if settings.schedule == "cosine":
+    if settings.schedule != "noam":
         end = settings.decay_steps or settings.max_steps
-        rate = f"cosine, {settings.peak_lr:g} to {settings.lowest_lr:g} at {end:,}, {warmup}"
+        falling = f" over the last {settings.decay_share:.0%}" if settings.schedule == "wsd" else ""
+        name = {"wsd": "level"}.get(settings.schedule, settings.schedule)
+        rate = f"{name}, {settings.peak_lr:g} to {settings.lowest_lr:g} at {end:,}{falling}, {warmup}"
     as_printed = (settings.schedule, settings.lr_scale, settings.warmup_steps) == ("noam", 1.0, 4000)
     start = f"the weights of {settings.init_from}" if settings.init_from else "nothing learned before"
     clipping = "none" if settings.clip_norm is None else f"norm of {settings.clip_norm:g}"

@@ -16,6 +16,7 @@ from typing import IO, Any
 from configs import loader
 from data_pipeline.text_tokenizer import TextTokenizer
 from train.config import MAY_CHANGE, RunConfig
+from train.schedule import last_level_step
 
 PATIENCE = 60
 """Seconds that a second start waits for the first: after Ctrl-C a run is still saving."""
@@ -60,6 +61,8 @@ def check_settings(run_dir: Path, config: RunConfig, identity: dict[str, Any]) -
         for name in new
         if old[name] != new[name] and name not in MAY_CHANGE and not name.startswith("decode.")
     ]
+    if old["train.schedule"] == "wsd" and _still_level(run_dir, old, new):
+        changed = [difference for difference in changed if not difference.startswith("train.decay_steps ")]
     if changed:
         raise ValueError(
             f"{run_dir} holds a run with other settings: {'; '.join(changed)}; "
@@ -80,6 +83,16 @@ def check_settings(run_dir: Path, config: RunConfig, identity: dict[str, Any]) -
             f"{identity['plan']} now): continue it with the version of this software that began it, or name another "
             "run_dir"
         )
+
+
+def _still_level(run_dir: Path, *settings: dict[str, Any]) -> bool:
+    """Whether the rate of no update that was made, of those that any checkpoint knows, depends on where it ends."""
+    made = max(int(path.name.rpartition("-")[2]) for path in (run_dir / "checkpoints").glob("[!.]*-*"))
+    return all(
+        one["train.decay_steps"] is not None
+        and made <= last_level_step(one["train.decay_steps"], one["train.decay_share"])
+        for one in settings
+    )
 
 
 def write_settings(run_dir: Path, config: RunConfig, identity: dict[str, Any], tokenizer: TextTokenizer) -> None:

@@ -7,10 +7,11 @@ from train.config import TrainConfig
 
 def learning_rate(step: int, settings: TrainConfig, d_model: int) -> float:
     """The rate of update `step`, counted from 1, by the schedule that `settings` names."""
-    if settings.schedule == "cosine":
-        decay_steps = settings.decay_steps or settings.max_steps
-        return cosine(step, settings.peak_lr, settings.lowest_lr, settings.warmup_steps, decay_steps)
-    return noam(step, d_model, settings.warmup_steps, settings.lr_scale)
+    if settings.schedule == "noam":
+        return noam(step, d_model, settings.warmup_steps, settings.lr_scale)
+    decay_steps = settings.decay_steps or settings.max_steps
+    shape = (settings.peak_lr, settings.lowest_lr, settings.warmup_steps, decay_steps)
+    return cosine(step, *shape) if settings.schedule == "cosine" else wsd(step, *shape, settings.decay_share)
 
 
 def noam(step: int, d_model: int, warmup_steps: int, scale: float = 1.0) -> float:
@@ -29,3 +30,20 @@ def cosine(step: int, peak: float, lowest: float, warmup_steps: int, decay_steps
         return peak * step / warmup_steps
     done = min(1.0, (step - warmup_steps) / max(1, decay_steps - warmup_steps))
     return lowest + (peak - lowest) * (1 + math.cos(math.pi * done)) / 2
+
+
+def wsd(step: int, peak: float, lowest: float, warmup_steps: int, decay_steps: int, decay_share: float) -> float:
+    """Linear to `peak` over the warm-up, level, and over the last `decay_share` of `decay_steps` linear to `lowest`.
+
+    Departure from the paper: "warmup-stable-decay", Hu et al. (2024), with the straight line of Hägele et al. (2024).
+    """
+    assert step >= 1, "the first update is number 1"
+    if step < warmup_steps:
+        return peak * step / warmup_steps
+    left = (decay_steps - step) / (decay_share * decay_steps)
+    return lowest + (peak - lowest) * min(1.0, max(0.0, left))
+
+
+def last_level_step(decay_steps: int, decay_share: float) -> int:
+    """The last update before the rate of `wsd` falls: until then, it does not depend on where the end is."""
+    return decay_steps - math.ceil(decay_share * decay_steps)

@@ -215,6 +215,6 @@ def settle(config: RunConfig, vocab_size: int) -> RunConfig:
             "leave model.vocab_size out, it is taken from the vocabulary"
         )
     settings = config.train
-    if settings.schedule == "cosine" and settings.decay_steps is None:
+    if settings.schedule != "noam" and settings.decay_steps is None:
         settings = replace(settings, decay_steps=settings.max_steps)
     return replace(config, model=replace(config.model, vocab_size=vocab_size), train=settings)
