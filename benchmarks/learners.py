@@ -87,11 +87,14 @@ def save_work(work: list[Work], file: Path) -> None:
     torch.save(kept, file)
 
 
-def load_work(file: str) -> list[Work]:
-    """What `save_work` wrote. Updates come without their rows."""
+def load_work(file: str, device: str = "cpu") -> list[Work]:
+    """What `save_work` wrote, ready for `device` as the trainer has it. Updates come without their rows."""
     kept = torch.load(file, weights_only=True)
     return [
-        (Update(step, (), src, tgt), [(seed, Batch(tuple(inputs), labels_BL)) for seed, inputs, labels_BL in batches])
+        (
+            Update(step, (), src, tgt),
+            [(seed, Batch(tuple(x), y).ready_for(torch.device(device))) for seed, x, y in batches],
+        )
         for step, src, tgt, batches in kept
     ]
 
@@ -339,7 +342,7 @@ def main() -> None:
     torch.set_num_threads(task.threads)
     torch.manual_seed(SEED)
     importlib.import_module(LIBRARIES[task.program])
-    work, warm_up = load_work(task.updates), load_work(task.warm_up)
+    work, warm_up = (load_work(file, task.device) for file in (task.updates, task.warm_up))
     before = 0.0 if task.device == "cuda" else used_mb("cpu", "VmRSS")
     learn = PROGRAMS[task.program](task)
     for one in warm_up:

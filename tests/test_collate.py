@@ -39,6 +39,18 @@ def test_a_null_row_has_a_source_to_attend_to_and_no_target(ids: ParallelIds) ->
     assert batch.labels_BL.dtype == torch.int64
 
 
+def test_a_gpu_finds_batches_in_pinned_memory(ids: ParallelIds, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies from other memory wait for the device."""
+    batch = collate(ids, Slice(np.array([1, 0]), src_len=4, tgt_len=3))
+    assert batch.ready_for(torch.device("cpu")) is batch
+    pinned: list[torch.Tensor] = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: pinned.append(self) or self.clone())
+    ready = batch.ready_for(torch.device("cuda", 0))
+    assert len(pinned) == 4
+    for one, other in zip((*ready.inputs, ready.labels_BL), (*batch.inputs, batch.labels_BL), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_every_sentence_is_where_it_belongs_whatever_its_company(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     written = {side: [[*rng.integers(4, 90, rng.integers(0, 9)).tolist(), EOS_ID] for _ in range(50)] for side in "st"}

@@ -206,7 +206,7 @@ class Run:
     def _batches(self, step: int) -> Work:
         update = self.plan.update(step)
         parts = parts_of_rank(update, self.cut, self.accelerator.process_index, self.config.train.seed)
-        return update, [(part.seed, self.task.batch(part.slice)) for part in parts]
+        return update, [(part.seed, self.task.batch(part.slice).ready_for(self.accelerator.device)) for part in parts]
 
     def _validate(self, step: int) -> None:
         values = validate(self.accelerator, self.model, self.task, self.plan.positions(self.cut.slices))
