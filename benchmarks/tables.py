@@ -115,7 +115,7 @@ def language(results: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for name, result in results.items():
-        for run in result.get("runs", []):
+        for run in result["runs"] if isinstance(result.get("runs"), list) else []:
             rows.append(
                 f"| {name} | {run['seed']} | {run['valid_loss']:.4f} | {run['valid_ppl']:.3f} "
                 f"| {run['valid_bits_per_character']:.3f} | {result['updates']:,} updates, "

@@ -55,16 +55,17 @@ def same_curves(results: dict[str, Any]) -> str:
     """How far the curves of each pair of runs lie apart."""
     pairs = results["same_curves"]["pairs"]
     rows = [
-        "| precision | " + " and ".join(pairs[0]["runs"]) + " | updates compared | equal to the bit "
-        "| largest difference | of the value | at update |",
-        "|---|---|---|---|---|---|---|",
+        "| runs | precision | curve | updates compared | equal to the bit | largest difference | of the value "
+        "| at update |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for pair in pairs:
         precision = {"no": "fp32"}.get(pair["precision"], pair["precision"])
+        whose = " and ".join(pair["runs"])
         for name, curve in pair["curves"].items():
             rows.append(
-                f"| {precision} | {NAMES[name]} | {curve['compared']:,} | {curve['equal']:,} | {curve['largest']:.2g} "
-                f"| {curve['largest_of_the_value']:.2g} | {curve['at_update']:,} |"
+                f"| {whose} | {precision} | {NAMES[name]} | {curve['compared']:,} | {curve['equal']:,} "
+                f"| {curve['largest']:.2g} | {curve['largest_of_the_value']:.2g} | {curve['at_update']:,} |"
             )
     return "\n".join(rows)
 

@@ -108,7 +108,7 @@ def test_the_table_has_no_time_for_a_recipe_with_a_seed_that_is_not_there(tmp_pa
 def test_the_table_of_curves_has_a_row_for_each(tmp_path: Path) -> None:
     a, b = write_run(tmp_path / "a", [5.0]), write_run(tmp_path / "b", [6.0])
     table = same_curves({"same_curves": {"pairs": [compare("a", a, "b", b)]}})
-    assert "| fp32 | validation BLEU | 1 | 0 | 1 | 0.2 | 10 |" in table
+    assert "| a and b | fp32 | validation BLEU | 1 | 0 | 1 | 0.2 | 10 |" in table
 
 
 def test_the_picture_is_drawn(tmp_path: Path) -> None:
