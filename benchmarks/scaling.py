@@ -39,10 +39,11 @@ from transformer.model import build, count_parameters
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = (
-    *("data.train=grammar", "data.grammar_pairs=20000", "data.vocab_size=2000", "data.max_length=64"),
+    *("data.train=grammar", "data.valid=null", "data.test=null", "data.grammar_pairs=20000"),
+    *("data.vocab_size=2000", "data.max_length=64"),
     *("train.tokens_per_update=2500", "train.bricks=4", "train.shapes=24", "train.warmup_steps=1000"),
     *("train.threads=1", "train.precision=no", "train.log_with=none", "train.valid_bleu_sentences=0"),
-    *("train.valid_every=1000000", "train.checkpoint_every=1000000", "train.average_last=1", "data.test=null"),
+    *("train.valid_every=1000000", "train.checkpoint_every=1000000", "train.average_last=1"),
 )
 MODELS = {"demo": "demo.yaml", "multi30k": "multi30k.yaml"}
 """Configurations whose model is trained; the data and the updates are the same for all."""
