@@ -24,6 +24,7 @@ DOCUMENTS = (
     "docs/decoding.md",
     "docs/export.md",
     "docs/performance.md",
+    "docs/scaling.md",
     "docs/exercises/arithmetic.md",
     "docs/exercises/finetuning.md",
     "docs/exercises/variations.md",
