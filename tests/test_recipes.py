@@ -1,12 +1,13 @@
 """What the ablation of recipes adds to the trainer is what its authors describe."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from torch.nn import functional as F
 
 from benchmarks import recipes
@@ -34,6 +35,13 @@ from transformer.config import ModelConfig
 from transformer.model import build
 
 MakeUpdater = Callable[[type[Updater]], Updater]
+
+
+@pytest.fixture(autouse=True)
+def _fresh_accelerate() -> Iterator[None]:
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture
