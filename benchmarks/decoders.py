@@ -90,14 +90,12 @@ def our_model(task: Task) -> Transformer:
     return model
 
 
-def marian(task: Task) -> Decode:
-    """`MarianMTModel.generate` of transformers, with a model of the same shape and random weights: its positions are
-    sines and cosines side by side, so it cannot have ours."""
-    from transformers import MarianConfig, MarianMTModel
+def marian_config(config: ModelConfig, **others: Any) -> Any:
+    """The `MarianConfig` of the same shape; `others` goes on to it."""
+    from transformers import MarianConfig
 
-    config = ModelConfig(**task.config)
     sizes = {"layers": config.n_layers, "attention_heads": config.n_heads, "ffn_dim": config.d_ff}
-    theirs = MarianConfig(
+    return MarianConfig(
         vocab_size=config.vocab_size,
         d_model=config.d_model,
         activation_function=config.activation,
@@ -108,7 +106,16 @@ def marian(task: Task) -> Decode:
         decoder_start_token_id=BOS_ID,
         forced_eos_token_id=None,
         **{f"{side}_{name}": size for name, size in sizes.items() for side in ("encoder", "decoder")},
+        **others,
     )
+
+
+def marian(task: Task) -> Decode:
+    """`MarianMTModel.generate` of transformers, with a model of the same shape and random weights: its positions are
+    sines and cosines side by side, so it cannot have ours."""
+    from transformers import MarianMTModel
+
+    theirs = marian_config(ModelConfig(**task.config))
     model = MarianMTModel(theirs).to(task.device, getattr(torch, task.dtype)).eval()
     src_BM = pad(task.sources).to(task.device)
     mask_BM = (src_BM != PAD_ID).long()

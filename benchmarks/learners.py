@@ -27,10 +27,9 @@ from torch._dynamo.utils import counters
 from torch.nn import functional as F
 
 import train.update
-from benchmarks.decoders import synchronise, used_mb
+from benchmarks.decoders import marian_config, synchronise, used_mb
 from data_pipeline.collate import IGNORE, Batch
 from data_pipeline.plan import Update
-from data_pipeline.tokenizer import BOS_ID, EOS_ID, PAD_ID
 from train.config import RunConfig, TrainConfig
 from train.devices import make_accelerator
 from train.loop import Work
@@ -249,24 +248,9 @@ class PlainTransformer(nn.Module):
 
 def marian_logits(config: ModelConfig) -> tuple[nn.Module, Callable[..., Tensor]]:
     """`MarianMTModel` of the same shape, with dropout where the paper has it, and how it makes logits."""
-    from transformers import MarianConfig, MarianMTModel
+    from transformers import MarianMTModel
 
-    sizes = {"layers": config.n_layers, "attention_heads": config.n_heads, "ffn_dim": config.d_ff}
-    theirs = MarianConfig(
-        vocab_size=config.vocab_size,
-        d_model=config.d_model,
-        activation_function=config.activation,
-        max_position_embeddings=config.max_len,
-        scale_embedding=True,
-        dropout=config.dropout,
-        attention_dropout=0.0,
-        activation_dropout=0.0,
-        pad_token_id=PAD_ID,
-        eos_token_id=EOS_ID,
-        decoder_start_token_id=BOS_ID,
-        forced_eos_token_id=None,
-        **{f"{side}_{name}": size for name, size in sizes.items() for side in ("encoder", "decoder")},
-    )
+    theirs = marian_config(config, dropout=config.dropout, attention_dropout=0.0, activation_dropout=0.0)
     model = MarianMTModel(theirs)
 
     def logits(src_BM: Tensor, src_mask_BM: Tensor, tgt_BL: Tensor) -> Tensor:

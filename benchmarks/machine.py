@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -48,6 +49,6 @@ def processor() -> str:
 def write_result(name: str, result: dict[str, Any]) -> None:
     """Write `benchmarks/results/<name>.json`, and print it. Figures come from there, never from a keyboard."""
     RESULTS.mkdir(exist_ok=True)
-    text = json.dumps({"command": " ".join(["python", *sys.argv]), **result}, indent=2) + "\n"
+    text = json.dumps({"command": shlex.join(["python", *sys.argv]), **result}, indent=2) + "\n"
     (RESULTS / f"{name}.json").write_text(text)
     print(text, end="")

@@ -5,9 +5,9 @@
     python benchmarks/recipes.py --quick          # a rehearsal on the built-in corpus in seconds; writes nothing
 
 Every recipe is `configs/multi30k.yaml` cut to `--updates`, with the changes that stand in `RECIPES`, at the first of
-`--seeds`; those that `--promote` names at the others too. Runs are kept in
-`--runs`: a finished one is read, not made again; one that was stopped begins anew. With --at-once 2 two of them learn
-side by side, one thread each, which fills a small machine best; their minutes then compare among themselves only.
+`--seeds`; those that `--promote` names at the others too. Runs are kept in `--runs`, by their name, updates and seed: a
+finished one is read, not made again; one that was stopped begins anew. With --at-once 2 two of them learn side by side,
+one thread each, which fills a small machine best; their minutes then compare among themselves only.
 BLEU is sacreBLEU of greedy translations of the whole validation set. Writes benchmarks/results/recipes.json.
 
 The trainer has what its configuration can say. What was tried and did not earn its place there is in this file alone:
@@ -127,7 +127,7 @@ def ablate(
     """Every recipe at its seed, in this order."""
 
     def one(name: str, seed: int) -> tuple[str, dict[str, Any]]:
-        recipe, folder = RECIPES[name], runs / f"{name.replace(', ', '_').replace(' ', '-')}-{seed}"
+        recipe, folder = RECIPES[name], runs / f"{name.replace(', ', '_').replace(' ', '-')}-{updates}-{seed}"
         learn(recipe, folder, [*data, *settings(recipe, seed, updates, at_once), f"data.cache_dir={runs / 'cache'}"])
         return name, {"seed": seed, **read(folder)}
 

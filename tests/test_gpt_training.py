@@ -127,6 +127,7 @@ def test_the_end_of_a_level_rate_may_be_moved_until_it_falls(data: list[str], tm
     level = ["train.schedule=wsd", "train.decay_share=0.5", "train.checkpoint_every=2", "train.valid_every=100"]
     run(make_config(data, *level, "train.max_steps=12"), tmp_path / "whole")
     run(make_config(data, *level, "train.max_steps=4", "train.decay_steps=8"), tmp_path / "moved")
+    (tmp_path / "moved/checkpoints/regular-4 (copy)").mkdir()  # what a user keeps there is no checkpoint of ours
     run(make_config(data, *level, "train.max_steps=12"), tmp_path / "moved")
     logged = [[line["lr"] for line in lines(tmp_path / name) if "lr" in line] for name in ("whole", "moved")]
     assert logged[0] == logged[1] == [wsd(step, 1e-2, 1e-3, 5, 12, 0.5) for step in range(1, 13)]

@@ -12,7 +12,7 @@ import shutil
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from safetensors.torch import load_file
@@ -111,6 +111,10 @@ class Checkpoints:
                 "to begin anew"
             )
         return None
+
+    def last_step(self) -> int:
+        """The last update that any of them knows, whole or not; 0 where there is none."""
+        return max((_step(path) for kind in get_args(Kind) for path in self._all(kind)), default=0)
 
     def _all(self, kind: Kind) -> list[Path]:
         named = (path for path in self.folder.glob(f"{kind}-*") if re.fullmatch(rf"{kind}-\d+", path.name))

@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from configs import loader
 from data_pipeline.text_tokenizer import TextTokenizer
+from train.checkpoint import Checkpoints
 from train.config import MAY_CHANGE, RunConfig
 from train.schedule import last_level_step
 
@@ -56,13 +57,14 @@ def check_settings(run_dir: Path, config: RunConfig, identity: dict[str, Any]) -
         if not (run_dir / name).is_file() or not (run_dir / name).stat().st_size:
             raise ValueError(f"{run_dir / name} is missing or empty, so the run there cannot be continued: put it back")
     old, new = loader.flatten(loader.load(RunConfig, run_dir / "config.yaml")), loader.flatten(config)
+    free = {*MAY_CHANGE}
+    if old["train.schedule"] == new["train.schedule"] == "wsd" and _still_level(run_dir, old, new):
+        free.add("train.decay_steps")
     changed = [
         f"{name} was {old[name]} and is {new[name]}"
         for name in new
-        if old[name] != new[name] and name not in MAY_CHANGE and not name.startswith("decode.")
+        if old[name] != new[name] and name not in free and not name.startswith("decode.")
     ]
-    if old["train.schedule"] == "wsd" and _still_level(run_dir, old, new):
-        changed = [difference for difference in changed if not difference.startswith("train.decay_steps ")]
     if changed:
         raise ValueError(
             f"{run_dir} holds a run with other settings: {'; '.join(changed)}; "
@@ -87,12 +89,8 @@ def check_settings(run_dir: Path, config: RunConfig, identity: dict[str, Any]) -
 
 def _still_level(run_dir: Path, *settings: dict[str, Any]) -> bool:
     """Whether the rate of no update that was made, of those that any checkpoint knows, depends on where it ends."""
-    made = max(int(path.name.rpartition("-")[2]) for path in (run_dir / "checkpoints").glob("[!.]*-*"))
-    return all(
-        one["train.decay_steps"] is not None
-        and made <= last_level_step(one["train.decay_steps"], one["train.decay_share"])
-        for one in settings
-    )
+    made = Checkpoints(run_dir / "checkpoints").last_step()
+    return all(made <= last_level_step(one["train.decay_steps"], one["train.decay_share"]) for one in settings)
 
 
 def write_settings(run_dir: Path, config: RunConfig, identity: dict[str, Any], tokenizer: TextTokenizer) -> None:
