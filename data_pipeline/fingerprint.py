@@ -8,15 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from data_pipeline.arithmetic import ARITHMETIC_VERSION
 from data_pipeline.config import DataConfig
+from data_pipeline.grammar import GRAMMAR_VERSION
 from data_pipeline.spec import CorpusSpec, corpus_value, find_files, find_tokenizer, parse_specs
 
 FORMAT = 1  # raise it when the same configuration and the same text would give other ids or files
-
-GRAMMAR_FILES = ("grammar.py", "clauses.py", "drawing.py", "families.py", "lexicon.py", "lexicon.tsv")
-"""What the built-in corpus is made by."""
-ARITHMETIC_FILES = ("arithmetic.py",)
-"""What the built-in problems are made by."""
 
 # Fields that never change the ids; the corpora enter by what they hold.
 _ASIDE = ("train", "valid", "test", "cache_dir", "valid_pairs", "grammar_pairs", "kind", "tokenizer")
@@ -49,9 +46,9 @@ def fingerprint(config: DataConfig) -> str:
 
 def _identity(spec: CorpusSpec) -> list[Any]:
     if spec.kind == "grammar":
-        return ["grammar", spec.split, *(_content(Path(__file__).parent / name) for name in GRAMMAR_FILES)]
+        return ["grammar", spec.split, GRAMMAR_VERSION]
     if spec.kind == "arithmetic":
-        return [spec.path, spec.split, *(_content(Path(__file__).parent / name) for name in ARITHMETIC_FILES)]
+        return [spec.path, spec.split, ARITHMETIC_VERSION]
     if spec.kind == "file":
         return [_content(file) for file in find_files(spec.path)]
     if spec.kind == "text":

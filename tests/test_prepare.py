@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import pickle
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from data_pipeline import build, dataset
 from data_pipeline.arrays import IdArray, IdWriter
 from data_pipeline.config import DataConfig
 from data_pipeline.dataset import Prepared, prepare
-from data_pipeline.fingerprint import GRAMMAR_FILES, fingerprint
+from data_pipeline.fingerprint import fingerprint
 from data_pipeline.tokenizer import EOS_ID, Tokenizer, normalize
 from evaluate.corpora import from_config
 
@@ -350,18 +349,6 @@ def test_the_fingerprint_follows_the_content_of_files_and_folders(config: DataCo
     after = fingerprint(config), fingerprint(in_folder)
     assert before[0] != after[0]
     assert before[1] != after[1]
-
-
-def test_the_fingerprint_follows_every_module_that_makes_the_built_in_corpus() -> None:
-    found: set[str] = set()
-    todo = ["grammar"]
-    while todo:
-        name = todo.pop()
-        if name not in found:
-            found.add(name)
-            code = (ROOT / "data_pipeline" / f"{name}.py").read_text(encoding="utf-8")
-            todo += re.findall(r"(?:from|import) data_pipeline\.(\w+)", code)
-    assert {Path(name).stem for name in GRAMMAR_FILES} == found
 
 
 # The cache
