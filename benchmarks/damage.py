@@ -26,8 +26,8 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from benchmarks.launching import SETTINGS, Start, differences, run_to_end, start_command, write_corpus
 from benchmarks.machine import describe_machine, write_result
-from configs import cli
-from train.checkpoint import Checkpoints, find_damage
+from common.command import run_command
+from train.run.checkpoints import Checkpoints, find_damage
 
 FILES = ("model.safetensors", "optimizer.safetensors", "metrics.jsonl", "progress.json", "manifest.json")
 KILLED_AT = 20
@@ -326,4 +326,4 @@ def table(rows: list[Row], cases: list[Case]) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_command(main)

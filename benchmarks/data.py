@@ -34,21 +34,22 @@ import torch
 
 from benchmarks.machine import RESULTS, describe_machine, write_result
 from benchmarks.prepare import measure_start
-from configs import cli, loader
-from data_pipeline import build
-from data_pipeline.arrays import IdWriter, ParallelIds
+from common.command import run_command
+from common.settings import load_settings
+from data_pipeline import prepare_pairs as build
+from data_pipeline.batch_plan import AnyInts, Plan
 from data_pipeline.config import DataConfig
-from data_pipeline.dataset import Prepared, prepare
-from data_pipeline.filters import mark_duplicates
-from data_pipeline.plan import AnyInts, Plan
+from data_pipeline.prepared_data import Prepared, prepare
+from data_pipeline.sources.filters import mark_duplicates
+from data_pipeline.token_store import IdWriter, ParallelIds
 from train.config import RunConfig, TrainConfig
-from train.devices import make_accelerator
+from train.distributed import make_accelerator
 from train.loop import Run, ahead
 from train.tasks import make_task
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = {"load_many": "read", "_judge_train": "filter", "mark_duplicates": "duplicates", "_vocabulary": "vocabulary"}
-"""Functions of data_pipeline/build.py that make up a stage; `tokenise` is its encoder, with the writing of the ids."""
+"""Functions of data_pipeline/prepare_pairs.py that make up a stage; `tokenise` is its encoder and writes the ids."""
 SHAPES = (8, 16, 24, 48, 96)
 GPU_TOKENS = 1_000_000
 """Target tokens per second that one GPU learns from at best: half of the matrix products of one H100, on paper."""
@@ -68,7 +69,7 @@ class Corpus:
     def config(self, cache: Path) -> RunConfig:
         """Its recipe. Raises FileNotFoundError where configs/ has none of its name."""
         places = [f"data.cache_dir={cache}", "train.log_with=none", "train.threads=1"]
-        return loader.load(RunConfig, ROOT / "configs" / f"{self.name}.yaml", [*self.overrides, *places])
+        return load_settings(RunConfig, ROOT / "configs" / f"{self.name}.yaml", [*self.overrides, *places])
 
 
 def main() -> None:
@@ -263,10 +264,10 @@ def real_rows(bricks: Any) -> AnyInts:
 def make_run(config: RunConfig, prepared: Prepared, run_dir: Path) -> Run:
     """A run on these data that learns a model of Multi30k's shape."""
     say("loader")
-    model = loader.load(RunConfig, ROOT / "configs/multi30k.yaml").model
+    model = load_settings(RunConfig, ROOT / "configs/multi30k.yaml").model
     config = replace(config, model=model, train=replace(config.train, precision="bf16"))
     run_dir.mkdir()
-    with mock.patch("train.progress.Reporter.say"):
+    with mock.patch("train.run.progress.Reporter.say"):
         return Run(make_task(config, prepared), run_dir, make_accelerator(config.train, run_dir))
 
 
@@ -403,4 +404,4 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_command(main)

@@ -20,12 +20,12 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 import torch
 from torch import Tensor
 
-from data_pipeline.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID
-from evaluate.batches import pad
-from evaluate.search import beam_search
+from data_pipeline.tokenizers.sentence_piece import BOS_ID, EOS_ID, PAD_ID, UNK_ID
+from evaluate.decoding.search import beam_search
+from evaluate.length_batches import pad
 from transformer.config import ModelConfig
 from transformer.model import Transformer
-from transformer.packed import pack
+from transformer.prepacked import pack
 from transformer.pretrained import put_weights
 
 FORBIDDEN = (PAD_ID, UNK_ID, BOS_ID)
@@ -58,7 +58,7 @@ Decode = Callable[[], int]
 
 
 def ours(task: Task) -> Decode:
-    """`evaluate.search.beam_search` with our model."""
+    """`evaluate.decoding.search.beam_search` with our model."""
     model = our_model(task).to(task.device, getattr(torch, task.dtype)).eval()
     pack(model)
     src_BM = pad(task.sources).to(task.device)
@@ -139,7 +139,7 @@ def marian(task: Task) -> Decode:
 
 def ctranslate2(task: Task) -> Decode:
     """CTranslate2 with our weights."""
-    from transformer.ctranslate2_model import import_ctranslate2
+    from transformer.formats.ctranslate2 import import_ctranslate2
 
     translator = import_ctranslate2().Translator(
         task.weights, device=task.device, compute_type=task.dtype, intra_threads=task.threads

@@ -36,12 +36,12 @@ from benchmarks.decoders import Task, ours
 from benchmarks.machine import describe_machine, write_result
 from benchmarks.roofline import measure_machine, roofline
 from benchmarks.workers import Worker
-from configs import cli
-from data_pipeline.files import read_lines
-from data_pipeline.grammar import generate
-from data_pipeline.tokenizer import EOS_ID, Tokenizer
+from common.command import run_command
+from data_pipeline.builtin.grammar import generate
+from data_pipeline.sources.tables import read_lines
+from data_pipeline.tokenizers.sentence_piece import EOS_ID, Tokenizer
 from transformer.config import ModelConfig
-from transformer.ctranslate2_model import import_ctranslate2, make_spec, read_pieces
+from transformer.formats.ctranslate2 import import_ctranslate2, make_spec, read_pieces
 from transformer.model import Transformer, build
 from transformer.pretrained import find_folder, load_pretrained, weights
 
@@ -219,4 +219,4 @@ def profile_ours(task: Task) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_command(main)

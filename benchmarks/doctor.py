@@ -27,16 +27,17 @@ if not __package__:  # run as a file: put the repository root first, before any 
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from benchmarks.machine import describe_machine, write_result
-from configs import cli, loader
-from data_pipeline.files import open_binary
-from data_pipeline.tokenizer import train_tokenizer
-from train.checks.examine import pair_findings, vocabulary_findings
-from train.checks.findings import Finding
-from train.checks.forecast import check_weights_fit, needed
-from train.checks.learning import learning_findings
-from train.checks.model import check_labels, probe
-from train.checks.samples import small_batch
+from common.command import run_command
+from common.settings import load_settings
+from data_pipeline.sources.tables import open_binary
+from data_pipeline.tokenizers.sentence_piece import train_tokenizer
 from train.config import RunConfig
+from train.doctor.examine import pair_findings, vocabulary_findings
+from train.doctor.findings import Finding
+from train.doctor.forecast import check_weights_fit, needed
+from train.doctor.learning import learning_findings
+from train.doctor.model import check_labels, probe
+from train.doctor.samples import small_batch
 from train.loop import prepare_once
 from train.tasks import Task, make_task
 from transformer.block import TransformerBlock
@@ -130,7 +131,7 @@ class Place:
             for side, file in enumerate(files):
                 file.write_text("".join(pair[side] + "\n" for pair in pairs), encoding="utf-8")
             data.append(f"data.{role}=[{','.join(map(str, files))}]")
-        return loader.load(RunConfig, self.base, [*data, f"data.cache_dir={self.folder / 'cache'}", *overrides])
+        return load_settings(RunConfig, self.base, [*data, f"data.cache_dir={self.folder / 'cache'}", *overrides])
 
 
 def every_case(place: Place, corpus: Corpus) -> Iterator[Case]:
@@ -312,4 +313,4 @@ def stay() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_command(main)

@@ -38,8 +38,8 @@ from benchmarks.launching import (
     write_corpus,
 )
 from benchmarks.machine import describe_machine, write_result
-from configs import cli
-from train.checkpoint import find_damage
+from common.command import run_command
+from train.run.checkpoints import find_damage
 
 WORLDS = (1, 2, 3)
 KILLS_OF_A_RUN = 5
@@ -253,4 +253,4 @@ def table(outcomes: dict[int, Outcome]) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_command(main)

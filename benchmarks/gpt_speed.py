@@ -38,8 +38,9 @@ from torch import Tensor, nn
 
 from benchmarks.machine import describe_machine, write_result
 from benchmarks.plain_gpt import PlainGPT, PlainTraining, Shape
-from configs import cli, loader
-from data_pipeline.char_tokenizer import CharTokenizer
+from common.command import run_command
+from common.settings import load_settings
+from data_pipeline.tokenizers.characters import CharTokenizer
 from evaluate.config import SampleConfig
 from evaluate.generator import Generator
 from train.config import RunConfig
@@ -136,7 +137,7 @@ def recipe(setting: Setting, run_dir: Path) -> RunConfig:
         "train.log_with": "none",
     }
     overrides = [f"{name}={value}" for name, value in settings.items()]
-    return loader.load(RunConfig, ROOT / "configs" / "gpt_shakespeare_char.yaml", overrides)
+    return load_settings(RunConfig, ROOT / "configs" / "gpt_shakespeare_char.yaml", overrides)
 
 
 def our_model(setting: Setting) -> GPT:
@@ -282,4 +283,4 @@ def in_turn(contestants: Mapping[str, Callable[[], float]], rounds: int) -> dict
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_command(main)

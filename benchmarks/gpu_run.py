@@ -33,15 +33,16 @@ import torch
 from accelerate import Accelerator
 
 from benchmarks.machine import describe_machine
-from configs import cli, loader
-from data_pipeline.collate import Batch
-from data_pipeline.dataset import prepare
-from data_pipeline.plan import Update
-from data_pipeline.tokenizer import EOS_ID
+from common.command import run_command
+from common.settings import load_settings
+from data_pipeline.batch_plan import Update
+from data_pipeline.examples import Batch
+from data_pipeline.prepared_data import prepare
+from data_pipeline.tokenizers.sentence_piece import EOS_ID
 from train.config import RunConfig
-from train.devices import make_accelerator
+from train.distributed import make_accelerator
 from train.optimizer import make_optimizer
-from train.update import Updater
+from train.trainer import Updater
 from transformer.model import build, count_parameters
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,7 +74,7 @@ def main() -> None:
     parser.add_argument("--rehearse", action="store_true", help="tiny")
     args = parser.parse_args()
     if args.part == "prepare":
-        print(prepare(loader.load(RunConfig, None, [*TINY]).data, Path(args.cache), quiet=True).sizes())
+        print(prepare(load_settings(RunConfig, None, [*TINY]).data, Path(args.cache), quiet=True).sizes())
         return
     result = {"machine": describe_machine(), **(check(args.cache) if args.part == "check" else memory(args.rehearse))}
     text = json.dumps(result, indent=2) + "\n"
@@ -106,7 +107,7 @@ def check(cache: str) -> dict[str, Any]:
         for name in ("deterministic", "repeated") if on_gpu else ():
             ways[name] = way(name, "train.precision=bf16", "train.deterministic=true")
         ways["resumed"] = resumed
-        prepare(loader.load(RunConfig, None, [*TINY]).data, Path(cache), quiet=True)  # once, for all of them
+        prepare(load_settings(RunConfig, None, [*TINY]).data, Path(cache), quiet=True)  # once, for all of them
         with ThreadPoolExecutor(4 if on_gpu else 1) as pool:
             runs = dict(zip(ways, pool.map(lambda make: make(), ways.values()), strict=True))
         return judge(runs if on_gpu else runs | {"deterministic": runs["bf16"]})  # a processor always is
@@ -160,7 +161,7 @@ def memory(rehearse: bool) -> dict[str, Any]:
     result: dict[str, Any] = {"precision": "bf16", "tokens_of_a_sentence": LENGTH, "device_gib": device}
     for size in ("base", "big"):
         settings = [*(SMALL if rehearse else ()), "train.precision=bf16", "train.log_with=none"]
-        config = loader.load(RunConfig, ROOT / f"configs/{size}.yaml", settings)
+        config = load_settings(RunConfig, ROOT / f"configs/{size}.yaml", settings)
         result[size] = measure_memory(config, 1024 if rehearse else 2**21)
         print(size, json.dumps(result[size]), file=sys.stderr, flush=True)  # something is left where time runs out
     return result
@@ -223,4 +224,4 @@ def try_update(
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_command(main)

@@ -16,7 +16,8 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from benchmarks.machine import describe_machine, write_result
 from benchmarks.quality import read_lines, training_seconds
-from configs import cli, loader
+from common.command import run_command
+from common.settings import flatten_settings, load_settings
 from train.config import RunConfig
 
 PLACES = ("data.train", "data.valid", "data.test", "data.cache_dir", "run_dir", "train.seed", "train.threads")
@@ -33,7 +34,7 @@ def main() -> None:
 
 def collect(runs: list[Path]) -> dict[str, Any]:
     """The figures of the runs. Raises ValueError where their settings differ in more than the seed."""
-    every = [loader.flatten(loader.load(RunConfig, run / "config.yaml")) for run in runs]
+    every = [flatten_settings(load_settings(RunConfig, run / "config.yaml")) for run in runs]
     settings = [{name: value for name, value in one.items() if name not in PLACES} for one in every]
     for run, other in zip(runs[1:], settings[1:], strict=True):
         if other != settings[0]:
@@ -42,7 +43,7 @@ def collect(runs: list[Path]) -> dict[str, Any]:
     texts = {json.loads((run / "identity.json").read_text())["data"] for run in runs}
     if len(texts) > 1:
         raise ValueError(f"{', '.join(map(str, runs))} were trained on different texts")
-    defaults = loader.flatten(RunConfig())
+    defaults = flatten_settings(RunConfig())
     return {
         "machine": describe_machine(),
         "differs_from_base": {name: value for name, value in settings[0].items() if value != defaults[name]},
@@ -71,4 +72,4 @@ def last_validation(run: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_command(main)

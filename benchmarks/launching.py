@@ -20,7 +20,7 @@ from typing import Protocol
 import numpy as np
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
-from data_pipeline.grammar import Split, generate
+from data_pipeline.builtin.grammar import Split, generate
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = 37  # not a multiple of the spacing of checkpoints: the last one is of the kind `final`

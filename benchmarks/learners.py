@@ -26,15 +26,15 @@ from torch import Tensor, nn
 from torch._dynamo.utils import counters
 from torch.nn import functional as F
 
-import train.update
+import train.trainer
 from benchmarks.decoders import marian_config, synchronise, used_mb
-from data_pipeline.collate import IGNORE, Batch
-from data_pipeline.plan import Update
+from data_pipeline.batch_plan import Update
+from data_pipeline.examples import IGNORE, Batch
 from train.config import RunConfig, TrainConfig
-from train.devices import make_accelerator
+from train.distributed import make_accelerator
 from train.loop import Work
 from train.optimizer import make_optimizer
-from train.update import Updater
+from train.trainer import Updater
 from transformer.config import ModelConfig
 from transformer.layers import sinusoidal_positions
 from transformer.model import build
@@ -160,7 +160,7 @@ def parts(updater: Updater, around: Around) -> Iterator[None]:
 
     places: tuple[tuple[Any, str, str], ...] = (
         (updater.model, "forward", "forward"),
-        (train.update, "smoothed_cross_entropy", "loss"),
+        (train.trainer, "smoothed_cross_entropy", "loss"),
         (updater.accelerator, "backward", "backward"),
         (updater.optimizer, "step", "optimizer"),
     )
@@ -271,7 +271,7 @@ def plain_loop(task: Task) -> Learn:
         logits = model
     model.to(task.device).train()
     if task.device == "cpu" and task.precision == "bf16":
-        torch.backends.cuda.enable_flash_sdp(False)  # as train/devices.py does for ours: all are faster
+        torch.backends.cuda.enable_flash_sdp(False)  # as train/distributed.py does for ours: all are faster
     if task.compiled:
         logits = torch.compile(logits)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-5, betas=(0.9, 0.98), eps=1e-9, fused=True)

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.machine import describe_machine, write_result
-from configs import cli
-from data_pipeline.collate import IGNORE
+from common.command import run_command
+from data_pipeline.examples import IGNORE
 from train.loss import smoothed_cross_entropy
 
 SMOOTHING = 0.1
@@ -82,4 +82,4 @@ def measure(args: argparse.Namespace, vocab: int, dtype: torch.dtype) -> dict[st
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_command(main)

@@ -22,10 +22,10 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 import torch
 
 from benchmarks.machine import describe_machine, write_result
-from configs import cli
-from data_pipeline.files import read_lines
+from common.command import run_command
+from data_pipeline.sources.tables import read_lines
+from evaluate.backends.ctranslate2 import CTranslate2Translator
 from evaluate.config import DecodeConfig, LengthPenalty
-from evaluate.ctranslate2_backend import CTranslate2Translator
 from evaluate.translator import Translation, Translator
 from transformer.pretrained import find_folder
 
@@ -106,4 +106,4 @@ def is_tie(a: Translation, b: Translation) -> bool:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_command(main)

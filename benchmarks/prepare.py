@@ -21,10 +21,10 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from benchmarks.machine import describe_machine, write_result
-from configs import cli
+from common.command import run_command
+from data_pipeline.batch_plan import Plan
 from data_pipeline.config import DataConfig
-from data_pipeline.dataset import Prepared, prepare
-from data_pipeline.plan import Plan
+from data_pipeline.prepared_data import Prepared, prepare
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -117,4 +117,4 @@ def anonymous_gb() -> float:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_command(main)

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.machine import describe_machine, write_result
-from configs import cli
-from transformer.packed import PackedLinear, can_pack
+from common.command import run_command
+from transformer.prepacked import PackedLinear, can_pack
 
 SHAPES = ((256, 256), (256, 1024), (1024, 256), (512, 2048), (512, 37000))
 ROWS = (1, 4, 32, 128)
@@ -77,4 +77,4 @@ def _turn(linears: list[nn.Module], x: Tensor) -> float:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_command(main)

@@ -15,7 +15,8 @@ from typing import Any
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from benchmarks.machine import describe_machine, write_result
-from configs import cli, loader
+from common.command import run_command
+from common.settings import flatten_settings, load_settings
 from train.config import RunConfig
 
 
@@ -33,7 +34,7 @@ def collect(run: Path) -> dict[str, Any]:
     reports = sorted((run / "eval").glob("*.json"))
     if not reports:
         raise FileNotFoundError(f"{run / 'eval'} holds no report; run python evaluate/bleu.py --model {run} first")
-    settings, defaults = loader.flatten(loader.load(RunConfig, run / "config.yaml")), loader.flatten(RunConfig())
+    settings, defaults = flatten_settings(load_settings(RunConfig, run / "config.yaml")), flatten_settings(RunConfig())
     places = ("data.train", "data.valid", "data.test", "data.cache_dir", "run_dir")
     timing = read_lines(run / "timing.jsonl")
     return {
@@ -69,4 +70,4 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_command(main)

@@ -36,11 +36,12 @@ from accelerate import InitProcessGroupKwargs
 from safetensors.torch import load_file
 
 from benchmarks.machine import describe_machine, write_result
-from configs import cli, loader
-from data_pipeline.dataset import prepare
-from data_pipeline.plan import NULL_ROW, UpdatePlan, choose_cut
-from train.checkpoint import Checkpoints
+from common.command import run_command
+from common.settings import load_settings
+from data_pipeline.batch_plan import NULL_ROW, UpdatePlan, choose_cut
+from data_pipeline.prepared_data import prepare
 from train.config import RunConfig
+from train.run.checkpoints import Checkpoints
 from train.tasks import make_task
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,7 +59,7 @@ SHOWN = (1, 10, 50, 100, 200)
 LIMIT = 300
 """Seconds after which a command counts as hanging."""
 PATIENCE = 5
-"""Seconds that a rank waits for a silent one, where one is stopped; otherwise it is an hour (train/devices.py)."""
+"""Seconds that a rank waits for a silent one, where one is stopped; otherwise it is an hour (train/distributed.py)."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def main() -> None:
 
 def make_bench(folder: Path, quick: bool) -> Bench:
     """Prepare the corpus that all runs share."""
-    config = loader.load(RunConfig, None, [*SETTINGS, f"data.cache_dir={folder / 'cache'}"])
+    config = load_settings(RunConfig, None, [*SETTINGS, f"data.cache_dir={folder / 'cache'}"])
     plan = make_task(config, prepare(config.data, folder / "cache", quiet=True)).plan
     return Bench(folder, plan, *((6, 12, 60) if quick else (50, 200, 150)))
 
@@ -329,7 +330,7 @@ def train_with_timeout(seconds: int, arguments: list[str]) -> None:
     """`train/train.py` with another patience of the ranks for one another: nobody waits an hour for a measurement."""
     short = InitProcessGroupKwargs(timeout=timedelta(seconds=seconds))
     sys.argv = ["train/train.py", *arguments]
-    with mock.patch("train.devices.InitProcessGroupKwargs", return_value=short):
+    with mock.patch("train.distributed.InitProcessGroupKwargs", return_value=short):
         runpy.run_path(str(ROOT / "train/train.py"), run_name="__main__")
 
 
@@ -409,4 +410,4 @@ SECTIONS: dict[str, Callable[[Bench], Any]] = {
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends what it started, too
-    cli.run(main)
+    run_command(main)

@@ -37,11 +37,11 @@ from torch.nn import functional as F
 
 from benchmarks.machine import describe_machine, write_result
 from benchmarks.time_to_bleu import TINY, Clock, read_lines
-from configs import cli
-from data_pipeline.collate import IGNORE, Batch
+from common.command import run_command
+from data_pipeline.examples import IGNORE, Batch
 from train import loop, train, validation
 from train.loss import smoothed_cross_entropy
-from train.update import Updater
+from train.trainer import Updater
 
 ROOT = Path(__file__).resolve().parent.parent
 R_DROP = 5.0
@@ -282,4 +282,4 @@ def rehearse() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_command(main)

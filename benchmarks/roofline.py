@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from transformer.config import ModelConfig
-from transformer.packed import pack
+from transformer.prepacked import pack
 
 BYTES = {"cpu": 4, "cuda": 2}  # of a number: float32, and bfloat16
 

@@ -29,21 +29,26 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from benchmarks.machine import describe_machine, write_result
-from configs import cli, loader
-from data_pipeline.dataset import prepare
-from train import checkpoint
-from train.checkpoint import Checkpoints, Progress
+from common.command import run_command
+from common.settings import load_settings
+from data_pipeline.prepared_data import prepare
 from train.config import RunConfig
-from train.devices import StopRequest, make_accelerator, seed_dropout, set_threads
+from train.distributed import StopRequest, make_accelerator, seed_dropout, set_threads
 from train.loop import Run, Work
 from train.optimizer import make_optimizer
+from train.run import checkpoints as checkpoint
+from train.run.checkpoints import Checkpoints, Progress
 from train.schedule import learning_rate
 from train.tasks import make_task
 from transformer.model import build
 
 ROOT = Path(__file__).resolve().parent.parent
 SHAPES = {"demo": "demo.yaml", "multi30k": "multi30k.yaml", "base": "base.yaml"}
-PARTS = {"train.checkpoint.weights": "copy", "train.checkpoint._moments": "copy", "train.checkpoint._sha256": "hash"}
+PARTS = {
+    "train.run.checkpoints.weights": "copy",
+    "train.run.checkpoints._moments": "copy",
+    "train.run.checkpoints._sha256": "hash",
+}
 """Functions of a save whose time is taken; `write` is what save_tensors takes without its flush."""
 
 
@@ -104,7 +109,7 @@ def compare_updates(folder: Path, rounds: int, block: int) -> dict[str, Any]:
 def make_run(folder: Path) -> Run:
     """The demo's run, ready for its first update."""
     places = [f"data.cache_dir={folder / 'cache'}", f"run_dir={folder / 'run'}"]
-    config = loader.load(RunConfig, ROOT / "configs/demo.yaml", [*places, "train.log_with=none"])
+    config = load_settings(RunConfig, ROOT / "configs/demo.yaml", [*places, "train.log_with=none"])
     with contextlib.redirect_stdout(io.StringIO()):
         task = make_task(config, prepare(config.data, folder / "cache", torch.get_num_threads(), quiet=True))
         run_dir = folder / "run"
@@ -134,7 +139,7 @@ def wait(run: Run) -> None:
 
 def measure_saves(name: str, folder: Path, saves: int) -> dict[str, Any]:
     """Regular checkpoints of a model of this shape with Adam's moments, one after the other, the last two kept."""
-    config = loader.load(RunConfig, ROOT / "configs" / SHAPES[name], [f"model.vocab_size={vocabulary(name)}"])
+    config = load_settings(RunConfig, ROOT / "configs" / SHAPES[name], [f"model.vocab_size={vocabulary(name)}"])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = build(config.model).to(device)
     optimizer = make_optimizer(model, config.train)
@@ -166,7 +171,7 @@ def measure_saves(name: str, folder: Path, saves: int) -> dict[str, Any]:
 
 def vocabulary(name: str) -> int:
     """Pieces that the config asks for."""
-    return loader.load(RunConfig, ROOT / "configs" / SHAPES[name], []).data.vocab_size
+    return load_settings(RunConfig, ROOT / "configs" / SHAPES[name], []).data.vocab_size
 
 
 @contextmanager
@@ -184,7 +189,7 @@ def timed_parts() -> Iterator[dict[str, float]]:
         return call
 
     with ExitStack() as patches:
-        for name, part in (*PARTS.items(), ("train.checkpoint.save_tensors", "write")):
+        for name, part in (*PARTS.items(), ("train.run.checkpoints.save_tensors", "write")):
             original = vars(checkpoint)[name.rpartition(".")[2]]
             patches.enter_context(mock.patch(name, clocked(original, part)))
         patches.enter_context(mock.patch("os.fsync", clocked(os.fsync, "fsync")))
@@ -213,4 +218,4 @@ def estimate_update(config: RunConfig, model: torch.nn.Module, optimizer: torch.
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_command(main)

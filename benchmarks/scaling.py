@@ -30,9 +30,10 @@ from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks.machine import describe_machine, write_result
-from configs import cli, loader
-from data_pipeline.dataset import Prepared, prepare
-from data_pipeline.plan import ROW_MULTIPLE, Plan, Slice, choose_cut
+from common.command import run_command
+from common.settings import load_settings
+from data_pipeline.batch_plan import ROW_MULTIPLE, Plan, Slice, choose_cut
+from data_pipeline.prepared_data import Prepared, prepare
 from train.config import RunConfig
 from train.tasks import Task, make_task
 from transformer.model import build, count_parameters
@@ -111,7 +112,7 @@ def main() -> None:
 def read_config(folder: Path, model: str = "demo", overrides: Sequence[str] = ()) -> RunConfig:
     """What the commands are started with."""
     places = [f"data.cache_dir={folder / 'cache'}"]
-    return loader.load(RunConfig, ROOT / "configs" / MODELS[model], [*SETTINGS, *places, *overrides])
+    return load_settings(RunConfig, ROOT / "configs" / MODELS[model], [*SETTINGS, *places, *overrides])
 
 
 def compare(model: str, config: RunConfig, folder: Path, rounds: int, updates: int) -> dict[str, Any]:
@@ -334,4 +335,4 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_command(main)

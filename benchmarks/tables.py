@@ -13,7 +13,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from benchmarks import data_tables, decoding_tables, reliability_tables, time_to_bleu_tables, training_tables
 from benchmarks.machine import RESULTS
-from configs import cli
+from common.command import run_command
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = (
@@ -237,4 +237,4 @@ TABLES = {
 }
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_command(main)

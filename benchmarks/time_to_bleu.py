@@ -31,7 +31,8 @@ from typing import Any
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from benchmarks.machine import describe_machine, write_result
-from configs import cli, loader
+from common.command import run_command
+from common.settings import flatten_settings, load_settings
 from train.config import MAY_CHANGE, RunConfig
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -141,13 +142,13 @@ def recipe_of(name: str, runs: list[Path]) -> dict[str, Any]:
         other = [key for key in first if settings[key] != first[key] and key not in free]
         if other:
             raise ValueError(f"{runs[0]} and {run} are not two seeds of {name}: they differ in {', '.join(other)}")
-    base = loader.flatten(RunConfig())
+    base = flatten_settings(RunConfig())
     return {k: v for k, v in first.items() if v != base[k] and k not in (*PLACES, "train.seed")}
 
 
 def settings_of(run: Path) -> dict[str, Any]:
     """The whole config of a run, flat."""
-    return loader.flatten(loader.load(RunConfig, run / "config.yaml"))
+    return flatten_settings(load_settings(RunConfig, run / "config.yaml"))
 
 
 def read_curve(run: Path) -> list[Point]:
@@ -240,7 +241,7 @@ def compare(a: str, run_a: Path, b: str, run_b: Path) -> dict[str, Any]:
     Raises ValueError where no update of both is logged.
     """
     one, other = settings_of(run_a), settings_of(run_b)
-    base = loader.flatten(RunConfig())
+    base = flatten_settings(RunConfig())
     result: dict[str, Any] = {
         "runs": [a, b],
         "precision": one["train.precision"],
@@ -324,4 +325,4 @@ def rehearse() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_command(main)

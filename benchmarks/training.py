@@ -7,7 +7,7 @@
 Sizes: 256/3+3 with 4,000 pieces, base and, on a GPU, big; precision fp32 (`no`) and bf16 (autocast). Every program
 learns the same batches, those of the plan's updates from 200 on. Sentences are as long as those of --data, or of the
 built-in corpus, in pieces of a vocabulary of their own; ids are random. All models have random weights, the same shape,
-dropout where the paper has it, and label smoothing. Ours learns through train.update.Updater with all its checks, the
+dropout where the paper has it, and label smoothing. Ours learns through train.trainer.Updater with all its checks, the
 others in the plain loop: forward, F.cross_entropy, backward, fused Adam. In bf16 on a CPU our trainer does without
 fused attention, whose backward is slow there; it makes the others faster, too, so they have it as well. --compile adds
 programs under torch.compile, which first learn one batch of every shape of the plan's first 200 updates; graphs made
@@ -18,7 +18,7 @@ rounds, with the matrix products of the limit, so that what else the machine doe
 the source or the target, EOS counted, padding not. Batches are made before the clock starts, for all. Passes of their
 own, which the speeds do not see, tell the parts of our update, and (--profile) its operations; `data` is making its
 batches, which our loop does in a thread beside. FLOP are those of the products with weights, 6 for each weight a token
-meets (train/checks/flops.py); MFU is their rate over that of the best product. Peak memory is what a process takes
+meets (train/doctor/flops.py); MFU is their rate over that of the best product. Peak memory is what a process takes
 for model, optimizer and learning; on a processor its libraries and the batches are not counted, on a GPU it is what
 PyTorch has reserved.
 
@@ -49,16 +49,16 @@ from torch.nn import functional as F
 from benchmarks.learners import PARTS, Task, save_work
 from benchmarks.machine import describe_machine, write_result
 from benchmarks.workers import Worker
-from configs import cli
-from data_pipeline.arrays import IdWriter, ParallelIds
-from data_pipeline.collate import collate
+from common.command import run_command
+from data_pipeline.batch_plan import Plan, Slice, Update, choose_cut
 from data_pipeline.config import DataConfig
-from data_pipeline.dataset import Prepared, prepare
-from data_pipeline.plan import Plan, Slice, Update, choose_cut
-from data_pipeline.tokenizer import EOS_ID
-from train.checks.flops import update_flops
+from data_pipeline.examples import collate
+from data_pipeline.prepared_data import Prepared, prepare
+from data_pipeline.token_store import IdWriter, ParallelIds
+from data_pipeline.tokenizers.sentence_piece import EOS_ID
+from train.doctor.flops import update_flops
 from train.loop import Work
-from train.update import parts_of_rank
+from train.trainer import parts_of_rank
 from transformer.config import ModelConfig
 from transformer.model import build
 
@@ -361,4 +361,4 @@ def flame_boxes(stacks: dict[str, float], smallest: float = 0.002) -> list[tuple
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_command(main)

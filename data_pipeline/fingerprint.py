@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from data_pipeline.arithmetic import ARITHMETIC_VERSION
+from data_pipeline.builtin.arithmetic import ARITHMETIC_VERSION
+from data_pipeline.builtin.grammar import GRAMMAR_VERSION
 from data_pipeline.config import DataConfig
-from data_pipeline.grammar import GRAMMAR_VERSION
-from data_pipeline.spec import CorpusSpec, corpus_value, find_files, find_tokenizer, parse_specs
+from data_pipeline.sources.names import CorpusSpec, corpus_value, find_files, find_tokenizer, parse_specs
 
 FORMAT = 1  # raise it when the same configuration and the same text would give other ids or files
 

@@ -12,8 +12,9 @@ from pathlib import Path
 if not __package__:  # run as a file: put the repository root first, before any project import
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from configs import cli, loader
-from data_pipeline.dataset import prepare
+from common.command import run_command
+from common.settings import load_settings
+from data_pipeline.prepared_data import prepare
 from train.config import RunConfig
 
 
@@ -24,11 +25,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="for tokenising")
     parser.add_argument("overrides", nargs="*", metavar="data.field=value")
     args = parser.parse_intermixed_args()
-    config = loader.load(RunConfig, args.config, args.overrides).data
+    config = load_settings(RunConfig, args.config, args.overrides).data
     prepared = prepare(config, Path(config.cache_dir), args.threads, quiet=False)
     print(prepared.summary())
     print(f"{prepared.sizes()} in {prepared.folder}")
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_command(main)

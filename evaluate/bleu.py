@@ -15,17 +15,17 @@ if not __package__:  # run as a file: put the repository root first, before any 
 
 from accelerate import Accelerator
 
-from configs import cli
+from common.command import run_command
+from common.processes import check_world_size
 from data_pipeline.config import DataConfig
-from evaluate.comparison import Baseline, read_baseline
 from evaluate.config import DecodeConfig
-from evaluate.corpora import Corpus, from_config, from_files, from_test_set, read_file
+from evaluate.metrics.significance import Baseline, read_baseline
 from evaluate.options import add_compute_type, add_decode_options, decode_config, read_section
-from evaluate.ranks import check_world_size
-from evaluate.report import Report, evaluate_corpus, file_stems, translate_corpus
+from evaluate.report.report import Report, evaluate_corpus, file_stems, translate_corpus
+from evaluate.test_sets import Corpus, from_config, from_files, from_test_set, read_file
 from evaluate.translator import Translator, refuse_language_model
-from train.devices import set_threads
-from transformer.packed import pack
+from train.distributed import set_threads
+from transformer.prepacked import pack
 from transformer.pretrained import find_folder, read_about
 
 Languages = tuple[str, str]
@@ -189,4 +189,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_command(main)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from evaluate.config import SampleConfig
-from evaluate.sampling import sample
+from evaluate.decoding.sampling import sample
 from transformer.cache import DecodingState
 from transformer.model import GPT
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from data_pipeline.text_tokenizer import TextTokenizer, open_tokenizer
+from data_pipeline.tokenizers import TextTokenizer, open_tokenizer
 from evaluate.config import SampleConfig
 from evaluate.continuation import Row, batches, grow, kept_of, new_row
 from evaluate.eval_mode import eval_mode

@@ -13,12 +13,12 @@ from pathlib import Path
 if not __package__:  # run as a file: put the repository root first, before any project import
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from configs import cli
-from data_pipeline.files import read_lines
+from common.command import run_command
+from data_pipeline.sources.tables import read_lines
 from evaluate.config import DecodeConfig
 from evaluate.scorer import Score, Scorer
 from evaluate.translator import Translator
-from transformer.packed import pack
+from transformer.prepacked import pack
 
 
 def parse_args() -> argparse.Namespace:
@@ -82,4 +82,4 @@ def summary(scores: list[Score]) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_command(main)

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from data_pipeline.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, Tokenizer
-from evaluate.batches import Pair, batches, pad, places
+from data_pipeline.tokenizers.sentence_piece import BOS_ID, EOS_ID, PAD_ID, UNK_ID, Tokenizer
+from evaluate.decoding.search import log_probs
 from evaluate.eval_mode import eval_mode
-from evaluate.search import log_probs
+from evaluate.length_batches import Pair, batches, pad, places
 from evaluate.translator import LineTooLong, Translator
 from transformer.attention import MultiHeadAttention
 from transformer.model import Transformer

@@ -1,6 +1,6 @@
 """Tokens to text while they arrive."""
 
-from data_pipeline.text_tokenizer import TextTokenizer
+from data_pipeline.tokenizers import TextTokenizer
 
 REPLACEMENT = "\ufffd"  # what bytes that are no character decode to
 MOST_HELD = 3  # a character has at most four bytes, so three may be waiting for the last one

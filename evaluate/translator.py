@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from data_pipeline.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, Tokenizer
-from evaluate.batches import Pair, batches, pad, places
+from data_pipeline.tokenizers.sentence_piece import BOS_ID, EOS_ID, PAD_ID, UNK_ID, Tokenizer
 from evaluate.config import DecodeConfig, SampleConfig
+from evaluate.decoding.sampling import random_numbers, sample_outputs
+from evaluate.decoding.search import Constraints, Hypothesis, beam_search, length_penalty
 from evaluate.eval_mode import eval_mode
-from evaluate.sampling import random_numbers, sample_outputs
-from evaluate.search import Constraints, Hypothesis, beam_search, length_penalty
+from evaluate.length_batches import Pair, batches, pad, places
 from transformer.cache import DecodingState
 from transformer.model import Transformer
 from transformer.pretrained import find_folder, load_pretrained, read_about
@@ -76,7 +76,7 @@ class Translator:
 
         In bfloat16 and float16 the model takes half of the memory and its scores are rounded to fewer digits;
         probabilities are summed in fp32 all the same. On a CPU, where nothing but translating is wanted,
-        `transformer.packed.pack(translator.model)` makes it faster, as the commands do.
+        `transformer.prepacked.pack(translator.model)` makes it faster, as the commands do.
 
         Raises FileNotFoundError or ValueError when there is no such translation model, or the device cannot compute
         in that type.

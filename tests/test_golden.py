@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from accelerate.state import AcceleratorState
 
-from configs import loader
-from data_pipeline.arithmetic import ARITHMETIC_VERSION, addition, calculator
-from data_pipeline.arrays import IdWriter, TextIds
-from data_pipeline.blocks import Documents, Recipe, Stream
-from data_pipeline.grammar import GRAMMAR_VERSION, generate
-from data_pipeline.plan import Cut, Plan, UpdatePlan
+from common.settings import load_settings
+from data_pipeline.batch_plan import Cut, Plan, UpdatePlan
+from data_pipeline.block_plan import Documents, Recipe, Stream
+from data_pipeline.builtin.arithmetic import ARITHMETIC_VERSION, addition, calculator
+from data_pipeline.builtin.grammar import GRAMMAR_VERSION, generate
+from data_pipeline.token_store import IdWriter, TextIds
 from train.config import RunConfig
 from train.loop import train
-from train.update import parts_of_rank
+from train.trainer import parts_of_rank
 
 SEED = 1
 UPDATES = {
@@ -94,7 +94,7 @@ def test_losses_equal_recorded_losses(corpus: dict[str, list[str]], tmp_path: Pa
         "train.max_steps=30", "train.log_every=1", "train.precision=float64", "train.micro_tokens=512",
         "train.valid_bleu_sentences=0", "train.average_last=1", "train.log_with=none", "train.threads=1",
     ]  # fmt: skip
-    config = loader.load(RunConfig, None, [*data, f"data.cache_dir={tmp_path / 'cache'}", *settings])
+    config = load_settings(RunConfig, None, [*data, f"data.cache_dir={tmp_path / 'cache'}", *settings])
     train(config, tmp_path / "run")
     lines = (tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     losses = [values["loss"] for values in map(json.loads, lines) if "loss" in values]

@@ -46,7 +46,7 @@ LONG_COMMANDS = {
     "evaluate/bleu.py",
     "evaluate/score.py",
     "train/replay.py",
-    "transformer/convert_gpt2.py",
+    "transformer/convert.py",
     "transformer/generate.py",
     "transformer/translate.py",
 }

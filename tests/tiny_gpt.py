@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from data_pipeline.char_tokenizer import CharTokenizer
+from data_pipeline.tokenizers.characters import CharTokenizer
 from transformer.config import ModelConfig
 from transformer.model import GPT
 from transformer.pretrained import save_pretrained

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from data_pipeline.tokenizer import train_tokenizer
+from data_pipeline.tokenizers.sentence_piece import train_tokenizer
 from transformer.config import ModelConfig
 from transformer.model import Transformer
 from transformer.pretrained import save_pretrained

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from evaluate.config import LengthPenalty
-from evaluate.search import Hypothesis, length_penalty
+from evaluate.decoding.search import Hypothesis, length_penalty
 
 BOS, EOS = 0, 1
 

@@ -7,10 +7,11 @@ from pathlib import Path
 if not __package__:  # run as a file: put the repository root first, before any project import
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from configs import cli, loader
+from common.command import run_command
+from common.settings import load_settings
 from train.config import RunConfig
-from train.model_folder import write_model_folder
-from train.run_folder import PATIENCE, exclusive
+from train.run.folder import PATIENCE, exclusive
+from train.run.model_folder import write_model_folder
 
 
 def main() -> None:
@@ -26,11 +27,11 @@ def main() -> None:
         raise ValueError(f"--last is {args.last}; it must be at least 1")
     if not (args.run / "config.yaml").is_file():
         raise FileNotFoundError(f"{args.run} is not the folder of a run: it has no config.yaml")
-    last = args.last or loader.load(RunConfig, args.run / "config.yaml").train.average_last
+    last = args.last or load_settings(RunConfig, args.run / "config.yaml").train.average_last
     with exclusive(args.run / ".lock", PATIENCE):
         origin = write_model_folder(args.run, last, args.best, args.out)
     print(f"{args.out or args.run} holds {origin}")
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_command(main)

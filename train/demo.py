@@ -12,7 +12,7 @@ from pathlib import Path
 if not __package__:  # run as a file: put the repository root first, before any project import
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from configs import cli
+from common.command import run_command
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN = "runs/demo"
@@ -77,4 +77,4 @@ def resolve(command: tuple[str, ...]) -> list[str]:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_command(main)

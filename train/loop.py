@@ -14,14 +14,13 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from configs import loader
-from data_pipeline.collate import Batch
-from data_pipeline.dataset import Prepared, PreparedText, open_prepared, prepare
+from common.settings import flatten_settings
+from data_pipeline.batch_plan import ROW_MULTIPLE, Update, choose_cut
+from data_pipeline.examples import Batch
 from data_pipeline.fingerprint import fingerprint
-from data_pipeline.plan import ROW_MULTIPLE, Update, choose_cut
-from train.checkpoint import METRICS, Checkpoints, Kind, Progress, restore
+from data_pipeline.prepared_data import Prepared, PreparedText, open_prepared, prepare
 from train.config import RunConfig
-from train.devices import (
+from train.distributed import (
     Reason,
     StopRequest,
     check_equal_ranks,
@@ -29,15 +28,16 @@ from train.devices import (
     make_accelerator,
     set_threads,
 )
-from train.finetune import start_from
-from train.incident import INCIDENTS, dump
-from train.ledger import LEDGER_FILE, make_ledger
-from train.model_folder import write_model_folder
+from train.initial_weights import start_from
 from train.optimizer import make_optimizer
-from train.progress import Reporter
-from train.run_folder import PATIENCE, Journal, check_settings, exclusive, write_settings, write_whole
+from train.run.checkpoints import METRICS, Checkpoints, Kind, Progress, restore
+from train.run.failed_update import INCIDENTS, dump
+from train.run.folder import PATIENCE, Journal, check_settings, exclusive, write_settings, write_whole
+from train.run.model_folder import write_model_folder
+from train.run.paper_comparison import LEDGER_FILE, make_ledger
+from train.run.progress import Reporter
 from train.tasks import Task, make_task
-from train.update import Outcome, Updater, parts_of_rank
+from train.trainer import Outcome, Updater, parts_of_rank
 from train.validation import validate
 from transformer.model import build, count_parameters
 
@@ -235,7 +235,7 @@ class Run:
 
 def facts(task: Task) -> dict[str, str]:
     """What must be the same on all hosts; paths may differ."""
-    settings = {k: v for k, v in loader.flatten(task.config).items() if k.startswith(("model.", "train."))}
+    settings = {k: v for k, v in flatten_settings(task.config).items() if k.startswith(("model.", "train."))}
     settings.pop("train.threads")
     prepared = task.prepared
     return {

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from data_pipeline.collate import IGNORE
+from data_pipeline.examples import IGNORE
 
 CHUNK = {"cpu": 1 << 19}
 """Logits that are in fp32 at once: on a processor as many as its caches hold."""

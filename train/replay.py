@@ -20,15 +20,16 @@ from torch import Tensor, nn
 if not __package__:  # run as a file: put the repository root first, before any project import
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from configs import cli, loader
-from train.checkpoint import Checkpoints, restore
+from common.command import run_command
+from common.settings import load_settings
 from train.config import RunConfig
-from train.devices import make_accelerator, new_sum, seed_dropout, set_threads
-from train.incident import REPORT, check_identity, module_norms, parts_of, sentences
+from train.distributed import make_accelerator, new_sum, seed_dropout, set_threads
 from train.loop import prepare_once
 from train.optimizer import make_optimizer
+from train.run.checkpoints import Checkpoints, restore
+from train.run.failed_update import REPORT, check_identity, module_norms, parts_of, sentences
 from train.tasks import make_task
-from train.update import Part, Updater
+from train.trainer import Part, Updater
 from transformer.model import build
 
 SHOWN = 5
@@ -77,7 +78,7 @@ def read_report(folder: Path) -> dict[str, Any]:
 
 def replay(folder: Path) -> Replayed:
     """Compute the update of an incident. Raises ValueError where its data or its checkpoint are not what they were."""
-    report, config = read_report(folder), loader.load(RunConfig, folder / "config.yaml")
+    report, config = read_report(folder), load_settings(RunConfig, folder / "config.yaml")
     set_threads(config.train.threads)
     task = make_task(config, prepare_once(config))
     check_identity(report, task)
@@ -161,4 +162,4 @@ def _where(now: Replayed) -> list[str]:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_command(main)

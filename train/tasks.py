@@ -14,13 +14,13 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import nn
 
-from data_pipeline.arrays import TextIds
-from data_pipeline.blocks import BLOCKS_VERSION, Documents, Recipe, Rows, Stream
-from data_pipeline.collate import Batch, collate
-from data_pipeline.dataset import Prepared, PreparedText
-from data_pipeline.plan import PLAN_VERSION, Plan, Slice, UpdatePlan, evaluation_slices
-from data_pipeline.text_tokenizer import TextTokenizer, open_tokenizer
-from data_pipeline.tokenizer import Tokenizer
+from data_pipeline.batch_plan import PLAN_VERSION, Plan, Slice, UpdatePlan, evaluation_slices
+from data_pipeline.block_plan import BLOCKS_VERSION, Documents, Recipe, Rows, Stream
+from data_pipeline.examples import Batch, collate
+from data_pipeline.prepared_data import Prepared, PreparedText
+from data_pipeline.token_store import TextIds
+from data_pipeline.tokenizers import TextTokenizer, open_tokenizer
+from data_pipeline.tokenizers.sentence_piece import Tokenizer
 from evaluate.config import DecodeConfig, SampleConfig
 from evaluate.generator import Generator
 from evaluate.translator import Translator

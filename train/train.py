@@ -10,7 +10,8 @@ from pathlib import Path
 if not __package__:  # run as a file: put the repository root first, before any project import
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from configs import cli, loader
+from common.command import run_command
+from common.settings import load_settings
 from train.config import RunConfig
 from train.loop import train
 
@@ -21,7 +22,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, help="YAML that lists what differs from the paper's base")
     parser.add_argument("overrides", nargs="*", metavar="section.field=value", help="change single settings")
     args = parser.parse_intermixed_args()
-    config = loader.load(RunConfig, args.config, args.overrides)
+    config = load_settings(RunConfig, args.config, args.overrides)
     name = args.config.stem if args.config else "base"
     stopped_by = train(config, Path(config.run_dir or f"runs/{name}"))
     if stopped_by is not None:
@@ -29,4 +30,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_command(main)

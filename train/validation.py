@@ -6,7 +6,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from train.devices import new_sum, sum_over_ranks
+from train.distributed import new_sum, sum_over_ranks
 from train.loss import smoothed_cross_entropy
 from train.tasks import Task
 

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from configs import cli
-from transformer.ctranslate2_model import COMPUTE_TYPES, PENALTY_NOTE, export_ctranslate2
+from common.command import run_command
+from transformer.formats.ctranslate2 import COMPUTE_TYPES, PENALTY_NOTE, export_ctranslate2
 
 
 def parse_args() -> argparse.Namespace:
@@ -34,4 +34,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_command(main)

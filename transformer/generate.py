@@ -10,10 +10,10 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-from configs import cli
+from common.command import run_command
 from evaluate.config import SampleConfig
 from evaluate.generator import Generator
-from transformer.packed import pack
+from transformer.prepacked import pack
 
 BETWEEN = "---"  # a line between one text and the next
 
@@ -97,4 +97,4 @@ def read_prompt(file: Path) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_command(main)

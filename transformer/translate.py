@@ -16,11 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from configs import cli
-from data_pipeline.files import read_lines
+from common.command import run_command, sentence
+from data_pipeline.sources.tables import read_lines
+from evaluate.backends.ctranslate2 import CTranslate2Translator
 from evaluate.config import DecodeConfig
-from evaluate.ctranslate2_backend import CTranslate2Translator
-from evaluate.documents import Cutter, translate_cut
 from evaluate.options import (
     add_compute_type,
     add_decode_options,
@@ -30,8 +29,9 @@ from evaluate.options import (
     sample_config,
 )
 from evaluate.scorer import Scorer, token_texts
+from evaluate.segmentation.lines import Cutter, translate_cut
 from evaluate.translator import LineTooLong, Translation, Translator
-from transformer.packed import pack
+from transformer.prepacked import pack
 from transformer.pretrained import find_folder, read_about
 
 AnyTranslator = Translator | CTranslate2Translator
@@ -259,7 +259,7 @@ def prompt(out: TextIO, writer: Writer) -> None:
             writer.write(out, [line], number)
             writer.tell()
         except ValueError as error:  # a line that is too long must not end the conversation
-            print(f"error: {cli.sentence(error)}", file=sys.stderr)
+            print(f"error: {sentence(error)}", file=sys.stderr)
 
 
 @contextmanager
@@ -287,4 +287,4 @@ def open_output(path: Path | None) -> Iterator[TextIO]:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_command(main)

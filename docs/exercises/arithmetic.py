@@ -19,9 +19,10 @@ if not __package__:  # run as a file: put the repository root first, before any 
 
 from benchmarks.machine import describe_machine, write_result
 from benchmarks.quality import read_lines, training_seconds
-from configs import cli, loader
-from data_pipeline.arithmetic import Document, addition, answer, calculator, describe, final_answer
-from data_pipeline.spec import parse_specs
+from common.command import run_command
+from common.settings import flatten_settings, load_settings
+from data_pipeline.builtin.arithmetic import Document, addition, answer, calculator, describe, final_answer
+from data_pipeline.sources.names import parse_specs
 from evaluate.config import SampleConfig
 from evaluate.generator import Generator
 from train.config import RunConfig
@@ -52,7 +53,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.problems < 1 or args.failures < 0:
         parser.error("--problems must be at least 1 and --failures at least 0")
-    config = loader.load(RunConfig, args.run / "config.yaml")
+    config = load_settings(RunConfig, args.run / "config.yaml")
     attempts = solve(Generator.from_pretrained(args.run), problems(config, args.problems))
     wrong = [attempt for attempt in attempts if not attempt.right]
     for attempt in wrong[: args.failures]:
@@ -93,7 +94,7 @@ def solve(generator: Generator, documents: list[Document]) -> list[Attempt]:
 
 def report(run: Path, config: RunConfig, attempts: list[Attempt], shown: list[Attempt]) -> dict[str, Any]:
     """What stands in the result: the recipe, the time, and right answers by operation and length."""
-    settings, defaults = loader.flatten(config), loader.flatten(RunConfig())
+    settings, defaults = flatten_settings(config), flatten_settings(RunConfig())
     places = ("data.cache_dir", "run_dir")
     classes: dict[tuple[str, str], list[bool]] = defaultdict(list)
     for attempt in attempts:
@@ -114,4 +115,4 @@ def report(run: Path, config: RunConfig, attempts: list[Attempt], shown: list[At
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_command(main)

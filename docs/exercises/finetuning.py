@@ -13,9 +13,9 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)
 
 from benchmarks.machine import describe_machine, write_result
-from configs import cli
+from common.command import run_command
 from data_pipeline.config import DataConfig
-from data_pipeline.dataset import prepare
+from data_pipeline.prepared_data import prepare
 from docs.exercises.runs import Outcome, summary, train
 
 CONFIG = "gpt_shakespeare_char"
@@ -70,4 +70,4 @@ def shared_alphabet(large: Path, small: Path, folder: Path) -> Path:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_command(main)

@@ -19,7 +19,7 @@ if not __package__:  # run as a file: put the repository root first, before any 
 import torch
 from torch import Tensor, nn
 
-from configs import cli
+from common.command import run_command
 from transformer.attention import MultiHeadAttention
 from transformer.config import ModelConfig
 
@@ -180,4 +180,4 @@ def line(name: str, value: str) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_command(main)

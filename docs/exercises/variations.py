@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)
 
 from benchmarks.machine import describe_machine, write_result
-from configs import cli
+from common.command import run_command
 from docs.exercises.runs import summary, train
 
 SWIGLU = ("model.activation=swiglu", "model.d_ff=344")  # three matrices of two thirds: as many parameters as two
@@ -69,4 +69,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_command(main)

@@ -1,0 +1,536 @@
+"""From a corpus to ids on the disk: the same every time, complete or not there, and nothing leaks."""
+
+import errno
+import json
+import multiprocessing
+import os
+import pickle
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data_pipeline import prepare_pairs as build
+from data_pipeline import prepared_data as dataset
+from data_pipeline.config import DataConfig
+from data_pipeline.fingerprint import fingerprint
+from data_pipeline.prepared_data import Prepared, prepare
+from data_pipeline.token_store import IdArray, IdWriter
+from data_pipeline.tokenizers.sentence_piece import EOS_ID, Tokenizer, normalize
+from evaluate.test_sets import from_config
+
+ROOT = Path(__file__).resolve().parents[2]
+ENGLISH = ["the", "old", "man", "sees", "a", "small", "house", "near", "our", "river", "while", "two"]
+GERMAN = ["der", "alte", "Mann", "sieht", "ein", "kleines", "Haus", "an", "unserem", "Fluß", "während", "zwei"]
+
+
+def pairs(count: int, seed: int = 0) -> list[tuple[str, str]]:
+    """Pairs of sentences that all differ."""
+    rng = random.Random(seed)
+    made: dict[tuple[str, str], None] = {}
+    while len(made) < count:
+        words = [rng.randrange(len(ENGLISH)) for _ in range(rng.randint(4, 9))]
+        made[" ".join(ENGLISH[word] for word in words), " ".join(GERMAN[word] for word in words)] = None
+    return list(made)
+
+
+def corpus(folder: Path, name: str, rows: list[tuple[str, str]]) -> list[str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for side, language in enumerate(("en", "de")):
+        file = folder / f"{name}.{language}"
+        file.write_bytes("".join(row[side] + "\n" for row in rows).encode())
+        files.append(str(file))
+    return files
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> DataConfig:
+    return DataConfig(
+        train=corpus(tmp_path / "text", "train", pairs(300)),
+        valid=corpus(tmp_path / "text", "valid", pairs(20, seed=1)),
+        vocab_size=310,
+    )
+
+
+def run(config: DataConfig, folder: Path) -> Prepared:
+    return prepare(config, folder / "cache", threads=1, quiet=True)
+
+
+def texts(prepared: Prepared, part: str) -> list[tuple[str, str]]:
+    tokenizer = Tokenizer(prepared.tokenizer_file)
+    ids = {"train": prepared.train, "valid": prepared.valid}[part]
+    sides = ([side[row].tolist() for row in range(len(side))] for side in (ids.src, ids.tgt))
+    return list(zip(*map(tokenizer.decode, sides), strict=True))
+
+
+# What is written
+
+
+def test_the_ids_are_the_corpus_in_its_order(config: DataConfig, tmp_path: Path) -> None:
+    prepared = run(config, tmp_path)
+    assert texts(prepared, "train") == pairs(300)
+    assert texts(prepared, "valid") == pairs(20, seed=1)
+
+
+def test_the_ids_are_what_the_tokenizer_gives_when_translating(config: DataConfig, tmp_path: Path) -> None:
+    prepared = run(config, tmp_path)
+    expected = Tokenizer(prepared.tokenizer_file).encode([pairs(300)[7][0]])[0]
+    assert prepared.train.src[7].tolist() == expected
+    assert expected[-1] == EOS_ID
+
+
+def test_the_validation_text_is_raw_and_row_by_row_the_validation_ids(config: DataConfig, tmp_path: Path) -> None:
+    rows = [("  e\u0301 raw…  ", "u\u0308\u2028x"), ("w" * 50_000, "zu lang"), ("", "leer"), ("a", "a"), ("a", "a")]
+    prepared = run(replace(config, valid=corpus(tmp_path, "v", rows)), tmp_path)
+    raw = list(zip(*prepared.valid_text(), strict=True))
+    assert raw == [row for row in rows if row[1] != "zu lang"], "only the length filter applies"
+    assert texts(prepared, "valid") == [(normalize(en), normalize(de)) for en, de in raw]
+    assert prepared.report["valid"]["too long"] == 1
+
+
+def test_lengths_count_eos_and_the_arrays_are_small_and_mapped(config: DataConfig, tmp_path: Path) -> None:
+    prepared = run(config, tmp_path)
+    side = prepared.train.src
+    assert side.lengths.dtype == np.int32
+    assert side.lengths.tolist() == [len(side[row]) for row in range(len(side))]
+    assert side[0].dtype == np.uint16
+    assert isinstance(side[0].base, np.memmap) or isinstance(side[0], np.memmap)
+
+
+def test_the_report_counts_every_reason(config: DataConfig, tmp_path: Path) -> None:
+    bad = [
+        ("", "x"),
+        ("Berlin", "Berlin"),
+        pairs(300)[0],
+        ("y" * 9000, "x"),
+        ("der " * 100, "die"),
+        ("der " * 300, "x"),
+    ]
+    prepared = run(replace(config, train=corpus(tmp_path, "t", pairs(300) + bad)), tmp_path)
+    assert prepared.report["train"] == {
+        "read": 306,
+        "a side is empty": 1,
+        "target is the source": 1,
+        "occurred before": 1,
+        "held out": 0,
+        "too long": 2,
+        "length ratio": 1,
+        "kept": 300,
+    }
+    assert texts(prepared, "train") == pairs(300)
+
+
+def test_with_every_filter_off_every_pair_is_kept(config: DataConfig, tmp_path: Path) -> None:
+    rows = [("", "x"), ("Berlin", "Berlin"), pairs(300)[0], ("x " * 50_000, "x")]
+    off = replace(
+        config,
+        train=corpus(tmp_path, "t", pairs(300) + rows),
+        max_length=None,
+        max_ratio=None,
+        drop_empty=False,
+        drop_copies=False,
+        drop_duplicates=False,
+    )
+    prepared = run(off, tmp_path)
+    assert len(prepared.train) == 304
+    assert prepared.train.src.lengths[-1] > 50_000
+
+
+def test_two_makings_agree_to_the_byte(config: DataConfig, tmp_path: Path) -> None:
+    folders = [prepare(config, tmp_path / name, threads, quiet=True).folder for name, threads in [("a", 1), ("b", 3)]]
+    files = [{file.name: file.read_bytes() for file in folder.iterdir()} for folder in folders]
+    assert files[0] == files[1]
+
+
+def test_a_quiet_making_prints_nothing_and_a_loud_one_its_progress_alone(
+    config: DataConfig, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    prepare(config, tmp_path / "a", 1, quiet=True)
+    assert capfd.readouterr() == ("", "")
+    prepare(replace(config, valid=None), tmp_path / "b", 1, quiet=False)
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert "tokenising" in printed.err
+
+
+def test_the_summary_says_what_was_dropped_and_held_out_whether_made_or_found(
+    config: DataConfig, tmp_path: Path
+) -> None:
+    held = "15 training pairs are held out"
+    for _ in ("made", "found"):
+        assert held in run(replace(config, valid=None), tmp_path).summary().splitlines()[-1]
+    named = run(config, tmp_path).summary()
+    assert "length ratio" in named
+    assert "are held out" not in named
+
+
+# Held-out pairs and leaks
+
+
+def test_held_out_pairs_are_a_twentieth_at_most_and_never_in_training(config: DataConfig, tmp_path: Path) -> None:
+    doubled = replace(config, valid=None, train=corpus(tmp_path, "t", pairs(300) * 2))
+    for number, drop_duplicates in enumerate((True, False)):
+        prepared = run(replace(doubled, drop_duplicates=drop_duplicates), tmp_path / str(number))
+        train, valid = set(texts(prepared, "train")), set(texts(prepared, "valid"))
+        assert not train & valid
+        assert train | valid == set(pairs(300))
+        assert len(prepared.valid) == (15 if drop_duplicates else 30)
+    assert len(run(replace(doubled, valid_pairs=4), tmp_path).valid) == 4
+
+
+def folder_set(folder: Path, splits: dict[str, list[tuple[str, str]]]) -> str:
+    """A data set of these splits."""
+    folder.mkdir()
+    for split, rows in splits.items():
+        lines = "".join(json.dumps({"en": en, "de": de}) + "\n" for en, de in rows)
+        (folder / f"{split}.jsonl").write_text(lines)
+    return str(folder)
+
+
+def test_pairs_are_held_out_of_a_data_set_that_has_no_validation_split(config: DataConfig, tmp_path: Path) -> None:
+    without = folder_set(tmp_path / "without", {"train": pairs(300)})
+    prepared = run(replace(config, train=without, valid=None), tmp_path)
+    assert (len(prepared.train), len(prepared.valid)) == (285, 15)
+    assert not set(texts(prepared, "train")) & set(texts(prepared, "valid"))
+    assert "data.train has no validation split" in prepared.summary()
+    with pytest.raises(ValueError, match="no split 'validation' but 'train'"):
+        run(replace(config, valid=without), tmp_path)
+
+
+def test_a_data_set_that_has_a_validation_split_brings_it(config: DataConfig, tmp_path: Path) -> None:
+    both = folder_set(tmp_path / "both", {"train": pairs(300), "validation": pairs(20, seed=1)})
+    prepared = run(replace(config, train=both, valid=None), tmp_path)
+    assert texts(prepared, "train") == pairs(300)
+    assert texts(prepared, "valid") == pairs(20, seed=1)
+
+
+def test_a_data_set_without_a_test_split_has_no_test_corpus_unless_it_is_named(tmp_path: Path) -> None:
+    without = folder_set(tmp_path / "without", {"train": pairs(20)})
+    whole = folder_set(tmp_path / "whole", {"train": pairs(20), "test": pairs(7, seed=1)})
+    assert from_config(DataConfig(train=without)) == []
+    assert [len(corpus.sources) for corpus in from_config(DataConfig(train=[[without], [whole]]))] == [7]
+    (named,) = from_config(DataConfig(test=f"{whole}::test"))
+    assert (named.name, named.sources) == (f"{whole}::test", [en for en, _ in pairs(7, seed=1)])
+    with pytest.raises(ValueError, match="no split 'test' but 'train'"):
+        from_config(DataConfig(test=without))
+
+
+def test_the_seed_decides_what_is_held_out(config: DataConfig, tmp_path: Path) -> None:
+    held = [
+        run(replace(config, valid=None, seed=seed), tmp_path / str(number)).valid_text()
+        for number, seed in enumerate((1, 1, 2))
+    ]
+    assert held[0] == held[1] != held[2]
+
+
+def test_the_vocabulary_knows_the_training_pairs_alone(config: DataConfig, tmp_path: Path) -> None:
+    marked = [(f"{en} zqxzqx", f"{de} zqxzqx") for en, de in pairs(200, seed=5)]
+    seen = run(replace(config, train=corpus(tmp_path, "t", marked)), tmp_path / "a")
+    unseen = run(replace(config, valid=corpus(tmp_path, "v", marked)), tmp_path / "b")
+    lengths = [len(Tokenizer(prepared.tokenizer_file).encode(["zqxzqx"])[0]) for prepared in (seen, unseen)]
+    assert lengths[0] < 5
+    assert lengths[1] > 6, "spelled in bytes"
+
+
+def test_the_vocabulary_does_not_know_what_was_held_out(config: DataConfig, tmp_path: Path) -> None:
+    # Every pair has a letter of its own, so the held-out letters can be looked for.
+    rows = [(f"{en} {chr(0x4E00 + row)}", de) for row, (en, de) in enumerate(pairs(60))]
+    prepared = run(replace(config, train=corpus(tmp_path, "t", rows), valid=None, vocab_size=350), tmp_path)
+    tokenizer = Tokenizer(prepared.tokenizer_file)
+    letters = [source[-1] for source in prepared.valid_text()[0]]
+    others = [source[-1] for source, _ in texts(prepared, "train")]
+    assert (len(letters), len(others)) == (3, 57)
+    assert sum(len(ids) < 5 for ids in tokenizer.encode(others)) > 50, "nearly all of these it knows"
+    assert all(len(ids) == 5 for ids in tokenizer.encode(letters)), "a space, three bytes and EOS"
+
+
+def test_only_a_sample_of_a_large_corpus_is_learned_from(
+    config: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learned: list[str] = []
+    train_tokenizer = build.train_tokenizer
+
+    def spy(lines: Iterator[str], *rest: Any) -> Tokenizer:
+        learned.extend(lines)
+        return train_tokenizer(iter(learned), *rest)
+
+    monkeypatch.setattr(build, "train_tokenizer", spy)
+    run(replace(config, tokenizer_sentences=200, vocab_size=300), tmp_path)
+    assert len(learned) == 200
+    assert {en for en, _ in pairs(300)} > {text for text in learned if text.split()[0] in ENGLISH}
+
+
+# Bad input
+
+
+def test_a_corpus_emptied_by_the_filters_is_refused_with_the_counts(config: DataConfig, tmp_path: Path) -> None:
+    for number, rows in enumerate([[("", "x"), ("y", "")], [("same", "same")], [("x" * 9000, "y")], [(" ", "")]]):
+        bad = replace(config, train=corpus(tmp_path, "t", rows))
+        for valid in (bad.valid, None):
+            with pytest.raises(ValueError, match=rf"no training pair is left .*read: {len(rows)}, .*: {len(rows)}\)"):
+                run(replace(bad, valid=valid), tmp_path / str(number))
+    with pytest.raises(ValueError, match=r"no validation pair is left .*too long: 1"):
+        run(replace(config, valid=corpus(tmp_path, "v", [("x" * 9000, "y")])), tmp_path)
+
+
+def test_a_corpus_too_small_to_hold_pairs_out_is_refused(config: DataConfig, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"19 usable pairs .* set data\.valid"):
+        run(replace(config, train=corpus(tmp_path, "t", pairs(19)), valid=None), tmp_path)
+
+
+def test_a_vocabulary_too_large_for_the_corpus_is_refused(config: DataConfig, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"vocab_size is 37000, .* at most"):
+        run(replace(config, vocab_size=37000), tmp_path)
+
+
+# The fingerprint
+
+
+def test_the_fingerprint_follows_everything_that_changes_the_ids(config: DataConfig, tmp_path: Path) -> None:
+    other = corpus(tmp_path, "other", pairs(300, seed=9))
+    changes: list[dict[str, Any]] = [
+        {"train": other},
+        {"train": [config.train, other]},
+        {"train": config.train[::-1]},
+        {"train": "grammar"},
+        {"train": "wmt/wmt14:de-en"},
+        {"train": "wmt/wmt14:de-en", "valid": None},
+        {"train": "wmt/wmt14:de-en", "valid": None, "valid_pairs": 7},  # the hub is not asked whether it has a split
+        {"valid": None},
+        {"valid": other},
+        {"vocab_size": 311},
+        {"vocab_type": "unigram"},
+        {"max_length": 255},
+        {"max_length": None},
+        {"max_ratio": None},
+        {"drop_copies": False},
+        {"drop_duplicates": False},
+        {"drop_empty": False},
+        {"seed": 2},
+        {"tokenizer_sentences": 100},
+        {"valid": None, "valid_pairs": 7},
+        {"train": "grammar", "grammar_pairs": 7},
+    ]
+    prints = [fingerprint(replace(config, **change)) for change in [{}, *changes]]
+    assert len(set(prints)) == len(prints)
+
+
+def test_the_fingerprint_leaves_out_what_does_not_change_the_ids(config: DataConfig, tmp_path: Path) -> None:
+    moved = corpus(tmp_path / "elsewhere", "renamed", pairs(300))
+    os.utime(moved[0], (1, 1))
+    changes: list[dict[str, Any]] = [
+        {"test": "no/matter:what"},
+        {"cache_dir": "elsewhere"},
+        {"train": moved},
+        {"valid_pairs": 7},
+        {"grammar_pairs": 7},
+    ]
+    assert {fingerprint(replace(config, **change)) for change in [{}, *changes]} == {fingerprint(config)}
+
+
+def test_the_fingerprint_follows_the_content_of_files_and_folders(config: DataConfig, tmp_path: Path) -> None:
+    (tmp_path / "set" / "de-en").mkdir(parents=True)
+    file = tmp_path / "set" / "de-en" / "train.parquet"
+    file.write_bytes(b"one")
+    stat = file.stat()
+    in_folder = replace(config, train=f"{tmp_path / 'set'}:de-en")
+    before = fingerprint(config), fingerprint(in_folder)
+    file.write_bytes(b"two")
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    corpus(tmp_path / "text", "train", pairs(299))
+    after = fingerprint(config), fingerprint(in_folder)
+    assert before[0] != after[0]
+    assert before[1] != after[1]
+
+
+# The cache
+
+
+def test_a_second_call_opens_what_the_first_wrote_without_importing_datasets(
+    config: DataConfig, tmp_path: Path
+) -> None:
+    first = run(config, tmp_path)
+    script = (
+        "import sys, time\nfrom pathlib import Path\n"
+        "from data_pipeline.config import DataConfig\nfrom data_pipeline.prepared_data import prepare\n"
+        f"start = time.perf_counter()\nfound = prepare({config!r}, Path({str(tmp_path / 'cache')!r}), 1, False)\n"
+        "assert time.perf_counter() - start < 1\n"
+        "slow = [name for name in ('datasets', 'pyarrow', 'torch') if name in sys.modules]\n"
+        "print(found.fingerprint, len(found.train), slow)\n"
+    )
+    output = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert output.stdout.split("\n")[0] == f"{first.fingerprint} {len(first.train)} []"
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
+@pytest.mark.parametrize("place", ["tokenizer", "ids", "publish"])
+def test_an_interrupted_making_leaves_nothing_and_the_next_one_succeeds(
+    config: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException, place: str
+) -> None:
+    def fail(*_: Any) -> None:
+        raise failure
+
+    target: tuple[Any, str] = {
+        "tokenizer": (build, "train_tokenizer"),
+        "ids": (IdWriter, "append"),
+        "publish": (dataset, "_publish"),
+    }[place]
+    with monkeypatch.context() as patch:
+        patch.setattr(*target, fail)
+        with pytest.raises(type(failure)) as error:
+            run(config, tmp_path)
+    if isinstance(error.value, OSError):
+        assert (error.value.errno, error.value.filename) == (errno.ENOSPC, str(tmp_path / "cache"))
+    assert list((tmp_path / "cache").iterdir()) == []
+    assert len(run(config, tmp_path).train) == 300
+
+
+def test_a_killed_making_is_not_taken_for_a_result_and_is_cleared_away_a_day_later(
+    config: DataConfig, tmp_path: Path
+) -> None:
+    script = (
+        "import time\nfrom pathlib import Path\nfrom data_pipeline import build, dataset\n"
+        "from data_pipeline.config import DataConfig\n"
+        "build.IdWriter.append = lambda *_: (print('now', flush=True), time.sleep(60))\n"
+        f"dataset.prepare({config!r}, Path({str(tmp_path / 'cache')!r}), 1, True)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGKILL)
+    (left,) = (tmp_path / "cache").iterdir()
+    assert left.name.startswith(".")
+    assert len(run(config, tmp_path).train) == 300
+    assert left.exists(), "it might be at work"
+    os.utime(left, (time.time() - 2 * dataset.STALE,) * 2)
+    run(replace(config, seed=5), tmp_path)
+    assert not left.exists()
+
+
+def _prepare_at_once(config: DataConfig, folder: Path, barrier: Any, queue: Any) -> None:
+    barrier.wait()
+    queue.put(len(run(config, folder).train))
+
+
+def test_two_processes_that_prepare_at_once_both_succeed(config: DataConfig, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    barrier, queue = context.Barrier(2), context.Queue()
+    processes = [context.Process(target=_prepare_at_once, args=(config, tmp_path, barrier, queue)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    assert [queue.get(timeout=60) for _ in processes] == [300, 300]
+    for process in processes:
+        process.join()
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [fingerprint(config)]
+
+
+def test_the_slower_of_two_processes_uses_what_the_quicker_wrote(
+    config: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really_build = dataset.build
+
+    def overtaken(*arguments: Any) -> None:
+        really_build(*arguments)
+        with monkeypatch.context() as patch:
+            patch.setattr(dataset, "build", really_build)
+            run(config, tmp_path)
+
+    monkeypatch.setattr(dataset, "build", overtaken)
+    assert len(run(config, tmp_path).train) == 300
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [fingerprint(config)]
+
+
+# The command
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "data_pipeline.prepare", *arguments]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_the_command_prepares_and_says_where(config: DataConfig, tmp_path: Path) -> None:
+    assert isinstance(config.train, list)
+    cache = tmp_path / "cache"
+    done = command(
+        f"data.train=[{','.join(config.train)}]", "data.valid=null", "data.vocab_size=310", f"data.cache_dir={cache}"
+    )
+    (folder,) = cache.iterdir()
+    assert done.returncode == 0
+    *summary, last = done.stdout.splitlines()
+    assert "\n".join(summary) == Prepared.open(folder).summary()
+    assert last == f"285 training and 15 validation pairs in {folder}"
+
+
+def test_the_command_reports_bad_input_in_one_sentence() -> None:
+    failed = command("data.train=[/no/such/a.en,/no/such/a.de]")
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("error: there is no file /no/such/a.en")
+    assert failed.stderr.count("\n") == 1
+
+
+# The arrays
+
+
+def test_arrays_hold_what_was_appended_in_any_number_of_pieces(tmp_path: Path) -> None:
+    rows = [[5, 3], [3], [7, 8, 9, 3]]
+    for name, pieces in [("a", [rows]), ("b", [[row] for row in rows]), ("c", [rows[:1], [], rows[1:]])]:
+        with IdWriter(tmp_path / name, vocab_size=10) as out:
+            for piece in pieces:
+                out.append(piece)
+        array = IdArray(tmp_path / name)
+        assert [array[row].tolist() for row in range(len(array))] == rows
+        assert array.lengths.tolist() == [2, 1, 4]
+
+
+def test_large_vocabularies_get_wider_ids(tmp_path: Path) -> None:
+    for size, dtype in [(2**16, np.uint16), (2**16 + 1, np.int32)]:
+        with IdWriter(tmp_path / "x", size) as out:
+            out.append([[size - 1, 3]])
+        array = IdArray(tmp_path / "x")
+        assert array[0].dtype == dtype
+        assert array[0][0] == size - 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that is always full")
+@pytest.mark.parametrize("file", ["x.ids.npy", "x.offsets.npy"])
+def test_a_full_disk_is_said_to_be_full(tmp_path: Path, file: str) -> None:
+    (tmp_path / file).symlink_to("/dev/full")
+
+    def write() -> None:
+        with IdWriter(tmp_path / "x", 10) as out:
+            out.append([[3]] * 100_000)
+
+    with pytest.raises(OSError, match="No space left") as error:
+        write()
+    assert error.value.errno == errno.ENOSPC
+
+
+def test_an_array_without_sentences_opens(tmp_path: Path) -> None:
+    with IdWriter(tmp_path / "x", 10):
+        pass
+    assert len(IdArray(tmp_path / "x")) == 0
+
+
+def test_a_row_outside_the_array_is_an_index_error(tmp_path: Path) -> None:
+    with IdWriter(tmp_path / "x", 10) as out:
+        out.append([[3]])
+    for row in (1, -1):
+        with pytest.raises(IndexError):
+            IdArray(tmp_path / "x")[row]
+
+
+def test_a_pickled_array_carries_its_path_and_not_its_content(tmp_path: Path) -> None:
+    with IdWriter(tmp_path / "x", 10) as out:
+        out.append([[5] * 100_000])
+    pickled = pickle.dumps(IdArray(tmp_path / "x"))
+    assert len(pickled) < 1000
+    assert len(pickle.loads(pickled)[0]) == 100_000

@@ -1,0 +1,238 @@
+"""From running text to ids on the disk: nothing lost, nothing leaked, the same every time."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from data_pipeline.config import DataConfig
+from data_pipeline.fingerprint import fingerprint
+from data_pipeline.prepared_data import PreparedText, prepare
+from data_pipeline.tokenizers import open_tokenizer
+
+LINES = [f"Line {i}: the quick brown fox jumps, {i * i} times!" for i in range(300)]
+TEXT = "\n".join(LINES) + "\n"
+
+
+def write(folder: Path, name: str, content: str) -> str:
+    file = folder / name
+    file.write_bytes(gzip.compress(content.encode()) if name.endswith(".gz") else content.encode())
+    return str(file)
+
+
+def config(train: object, **settings: object) -> DataConfig:
+    return DataConfig(**({"kind": "text", "train": train, "vocab_type": "characters"} | settings))  # type: ignore[arg-type]
+
+
+def run(data: DataConfig, folder: Path) -> PreparedText:
+    prepared = prepare(data, folder / "cache", quiet=True)
+    assert isinstance(prepared, PreparedText)
+    return prepared
+
+
+def decode(prepared: PreparedText, part: str) -> str:
+    ids = {"train": prepared.train, "valid": prepared.valid}[part].ids
+    return open_tokenizer(prepared.tokenizer_file).decode_text(ids.flat.tolist())
+
+
+def given_and_predicted(prepared: PreparedText, row: int) -> tuple[str, str]:
+    tokenizer, data = open_tokenizer(prepared.tokenizer_file), prepared.train
+    ids, mask = data.ids[row].tolist(), data.predicted[row].tolist()  # type: ignore[index]
+    split = mask.index(1)
+    assert set(mask[split:]) == {1}
+    return tokenizer.decode_text(ids[:split]), tokenizer.decode_text(ids[split:])
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz", "poem"])
+def test_a_file_comes_back_character_by_character_and_its_end_is_held_out(tmp_path: Path, name: str) -> None:
+    prepared = run(config(write(tmp_path, name, TEXT)), tmp_path)
+    mark = int(len(TEXT) * 0.9)
+    assert decode(prepared, "train") == TEXT[:mark]
+    assert decode(prepared, "valid") == TEXT[mark:]
+    assert "the end of data.train is held out" in prepared.summary()
+
+
+@pytest.mark.parametrize("vocab_type", ["bpe", "unigram"])
+def test_sentencepiece_loses_nothing_of_running_text(tmp_path: Path, vocab_type: str) -> None:
+    text = "  two spaces\n\n\tand a tab \n" + TEXT
+    prepared = run(config(write(tmp_path, "a.txt", text), vocab_type=vocab_type, vocab_size=350), tmp_path)
+    assert decode(prepared, "train") + decode(prepared, "valid") == text
+    tokenizer = open_tokenizer(prepared.tokenizer_file)
+    assert prepared.valid.ids.flat[-1] == tokenizer.end_id, "a document ends with the token for it"
+
+
+def test_named_validation_text_is_used_and_nothing_held_out(tmp_path: Path) -> None:
+    prepared = run(config(write(tmp_path, "a.txt", TEXT), valid=write(tmp_path, "b.txt", "Line 7: fox?\n")), tmp_path)
+    assert decode(prepared, "train") == TEXT
+    assert decode(prepared, "valid") == "Line 7: fox?\n"
+    assert "held out" not in prepared.summary()
+
+
+def test_several_files_and_globs_follow_one_another(tmp_path: Path) -> None:
+    for name in "abc":
+        write(tmp_path, f"{name}.txt", f"{name}{name}\n")
+    valid = write(tmp_path, "v.text", "a\n")
+    assert decode(run(config(str(tmp_path / "*.txt"), valid=valid), tmp_path), "train") == "aa\nbb\ncc\n"
+    listed = config([str(tmp_path / "c.txt"), str(tmp_path / "a.txt")], valid=valid)
+    assert decode(run(listed, tmp_path), "train") == "cc\naa\n"
+
+
+def test_a_large_file_is_read_in_pieces_and_stays_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("data_pipeline.sources.running_text.PIECE", 100)
+    for layout in ("stream", "documents"):
+        data = config([write(tmp_path, "a.txt", TEXT)] * 2, valid=write(tmp_path, "b.txt", TEXT), layout=layout)
+        prepared = run(data, tmp_path)
+        assert decode(prepared, "train") == TEXT + TEXT
+        assert prepared.report["train"]["documents"] == 2
+        assert (len(prepared.train.ids) == 2) == (layout == "documents")
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "tsv", "parquet", "folder"])
+def test_rows_of_a_table_or_data_set_are_documents(tmp_path: Path, kind: str) -> None:
+    rows = [f"document {i}, which says {i * 7}" for i in range(40)]
+    if kind == "jsonl":
+        name = write(tmp_path, "a.jsonl", "".join(json.dumps({"id": i, "text": r}) + "\n" for i, r in enumerate(rows)))
+    elif kind in ("csv", "tsv"):
+        mark = "," if kind == "csv" else "\t"
+        lines = [f'{i}{mark}"{r}"' if kind == "csv" else f"{i}{mark}{r}" for i, r in enumerate(rows)]
+        name = write(tmp_path, f"a.{kind}", "\n".join([f"id{mark}text", *lines]) + "\n")
+    else:
+        from datasets import Dataset
+
+        (tmp_path / "set/data").mkdir(parents=True)
+        file = tmp_path / ("a.parquet" if kind == "parquet" else "set/data/train-00000-of-00001.parquet")
+        Dataset.from_dict({"text": rows, "id": list(range(40))}).to_parquet(str(file))
+        name = str(file if kind == "parquet" else tmp_path / "set")
+    prepared = run(config(name, layout="documents"), tmp_path)
+    assert len(prepared.train.ids) == 36
+    assert len(prepared.valid.ids) == 4
+    assert decode(prepared, "train") == "".join(row + "\n" for row in rows[:36])
+
+
+def test_a_given_column_is_read_and_not_predicted(tmp_path: Path) -> None:
+    rows = [{"question": f"What is {i}? ", "text": f"A number, {i}."} for i in range(30)]
+    name = write(tmp_path, "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    prepared = run(config(name, given_column="question", layout="documents"), tmp_path)
+    assert given_and_predicted(prepared, 3) == ("What is 3? ", "A number, 3.\n")
+    answers = sum(len(row["text"]) for row in rows[:27])
+    assert prepared.report["train"]["characters"] == answers
+
+
+@pytest.mark.parametrize("name", ["addition", "calculator"])
+def test_the_built_in_arithmetic_gives_the_question_and_predicts_the_rest(tmp_path: Path, name: str) -> None:
+    prepared = run(config(name, layout="documents", problems=50), tmp_path)
+    assert len(prepared.train.ids) == 50
+    given, predicted = given_and_predicted(prepared, 0)
+    assert given.endswith("=")
+    assert predicted.endswith("\n")
+    valid = set(decode(prepared, "valid").split("\n"))
+    assert not valid & set(decode(prepared, "train").split("\n")[:-1])
+
+
+@pytest.mark.parametrize("vocab_type", ["characters", "bpe", "unigram"])
+def test_an_answer_goes_on_in_the_line_of_its_question(tmp_path: Path, vocab_type: str) -> None:
+    rows = [{"question": f"{i} plus un", "text": f"happy{i} dog\nand more"} for i in range(30)]
+    name = write(tmp_path, "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    settings = {"given_column": "question", "layout": "documents", "vocab_type": vocab_type, "vocab_size": 285}
+    prepared = run(config(name, **settings), tmp_path)
+    tokenizer = open_tokenizer(prepared.tokenizer_file)
+    ids, mask = prepared.train.ids[3].tolist(), prepared.train.predicted[3].tolist()  # type: ignore[index]
+    assert tokenizer.decode_text(ids).rstrip("\n") == "3 plus unhappy3 dog\nand more"
+    assert ids[: mask.index(1)] == tokenizer.encode_text("3 plus un"), "as a prompt is encoded"
+
+
+def test_a_question_is_given_where_only_the_validation_text_has_any(tmp_path: Path) -> None:
+    prepared = run(config(write(tmp_path, "a.txt", "0123456789+=\n"), valid="addition:valid"), tmp_path)
+    assert prepared.valid.predicted is not None
+    assert prepared.report["valid"]["characters"] == prepared.valid.predicted.flat.sum()
+
+
+def test_a_folder_of_text_files_is_as_many_documents(tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        write(tmp_path, name, f"{name}\n\n  two\n" * 5)
+    prepared = run(config(str(tmp_path), valid=write(tmp_path, "v.md", "a\n")), tmp_path / "work")
+    (tmp_path / "v.md").unlink()
+    prepared = run(config(str(tmp_path), valid="addition:valid"), tmp_path / "work")
+    assert prepared.report["train"]["documents"] == 2
+    assert decode(prepared, "train") == "a.txt\n\n  two\n" * 5 + "b.txt\n\n  two\n" * 5
+
+
+def test_a_named_training_split_of_problems_is_validated_on_the_other_one(tmp_path: Path) -> None:
+    prepared = run(config("addition:train", layout="documents", problems=3000, digits=2), tmp_path)
+    train, valid = (set(decode(prepared, part).split("\n")[:-1]) for part in ("train", "valid"))
+    assert len(valid) > 100
+    assert not train & valid
+
+
+def test_an_unknown_character_is_named_with_its_part_and_its_surroundings(tmp_path: Path) -> None:
+    first = run(config(write(tmp_path, "a.txt", TEXT)), tmp_path)
+    data = config(write(tmp_path, "b.txt", "the brown\n" * 50 + "the bröwn fox\n"), tokenizer=str(first.folder))
+    with pytest.raises(ValueError, match=r"data\.valid: the text has 'ö' \(U\+00F6\) \(in 'he brown\\nthe bröwn fox"):
+        run(data, tmp_path)
+
+
+def test_a_vocabulary_of_another_model_is_used_as_it_is(tmp_path: Path) -> None:
+    first = run(config(write(tmp_path, "a.txt", TEXT)), tmp_path)
+    other = config(write(tmp_path, "b.txt", "fox fox fox\n" * 9), tokenizer=str(first.folder))
+    second = run(other, tmp_path)
+    assert second.tokenizer_file.read_bytes() == first.tokenizer_file.read_bytes()
+    assert decode(second, "train") + decode(second, "valid") == "fox fox fox\n" * 9
+
+
+def test_what_decides_the_ids_decides_the_fingerprint(tmp_path: Path) -> None:
+    name = write(tmp_path, "a.txt", TEXT)
+    base = config(name)
+    assert fingerprint(base) == fingerprint(config(write(tmp_path, "copy.txt", TEXT), cache_dir="elsewhere"))
+    changes = ({"valid_part": 0.2}, {"vocab_type": "bpe"}, {"layout": "documents"}, {"valid": name})
+    assert len({fingerprint(base), *(fingerprint(config(name, **change)) for change in changes)}) == 5
+    assert fingerprint(DataConfig(train="grammar")) == fingerprint(DataConfig(train="grammar", valid_part=0.5))
+
+
+@pytest.mark.parametrize(
+    ("content", "settings", "message"),
+    [
+        ("", {}, "too short to hold 10% of it out"),
+        ("x", {}, "too short to hold 10% of it out"),
+        (TEXT, {"vocab_type": "bpe", "vocab_size": 100_000}, "gives at most"),
+        (TEXT, {"tokenizer": "nowhere"}, "data.tokenizer: there is no file nowhere"),
+        (TEXT, {"layout": "documents"}, "too short to hold 10% of it out"),
+    ],
+)
+def test_text_that_cannot_be_used_is_one_sentence(
+    tmp_path: Path, content: str, settings: dict[str, object], message: str
+) -> None:
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        run(config(write(tmp_path, "a.txt", content), **settings), tmp_path)
+
+
+def test_a_wrong_byte_is_named_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"good\nb\xe4d\n")
+    with pytest.raises(ValueError, match=r"a\.txt, line 2: byte 0xe4 is not UTF-8"):
+        run(config(str(tmp_path / "a.txt")), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        ("missing.txt", "there is no file missing.txt"),
+        ("no/such/place/x", "there is no file or folder"),
+        ("grammar", "holds pairs of sentences"),
+        ("addition:unseen", "has the splits train, valid, test"),
+        ([["a.en", "a.de"]], "running text is a name or a list of names"),
+    ],
+)
+def test_a_name_that_is_no_text_is_one_sentence(tmp_path: Path, train: object, message: str) -> None:
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        run(config(train), tmp_path)
+
+
+def test_a_table_without_the_column_says_which_it_has(tmp_path: Path) -> None:
+    name = write(tmp_path, "a.jsonl", '{"body": "x"}\n' * 30)
+    with pytest.raises(ValueError, match=r"no 'text' among 'body': set data\.text_column"):
+        run(config(name), tmp_path)
+
+
+def test_pairs_and_text_do_not_share_vocabularies_by_accident() -> None:
+    with pytest.raises(ValueError, match=r"is for data\.kind=text"):
+        DataConfig(vocab_type="characters")

@@ -1,0 +1,203 @@
+"""The vocabulary: text survives it, its special ids are fixed, and it learns from nothing but what it is given."""
+
+import errno
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sentencepiece
+
+from data_pipeline.tokenizers.sentence_piece import (
+    BOS_ID,
+    EOS_ID,
+    PAD_ID,
+    UNK_ID,
+    Tokenizer,
+    normalize,
+    train_tokenizer,
+)
+
+WORDS = [
+    "the",
+    "old",
+    "house",
+    "stands",
+    "on",
+    "a",
+    "hill",
+    "das",
+    "alte",
+    "Haus",
+    "steht",
+    "am",
+    "Hügel",
+    "Fluß",
+    "Nacht",
+    "garden",
+    "kalt",
+]
+
+
+def sentences(count: int, seed: int = 0) -> list[str]:
+    rng = random.Random(seed)
+    return [" ".join(rng.choices(WORDS, k=rng.randint(2, 9))) for _ in range(count)]
+
+
+@pytest.fixture(scope="module", params=["bpe", "unigram"])
+def tokenizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    file = tmp_path_factory.mktemp("tokenizer") / "t.model"
+    return train_tokenizer(iter(sentences(300)), file, 295, request.param)
+
+
+ODD = [
+    "",
+    "a",
+    "Das alte Haus.",
+    "two  spaces and   three",
+    "tab\there",
+    "… ½ ﬁ № ²",
+    "😀 👩‍👩‍👧 🇩🇪",
+    "„Anführung“ ‚einfach‘ «guillemets»",
+    "e\u0301 and A\u030a",
+    "日本語のテキスト и русский",
+    "no\u00a0break \u2028line \x85next \u200b\ufeffinvisible",
+    "carriage\rreturn and \x00 \x1b controls",
+    "<s> </s> <unk> <pad> <0x41>",
+    "▁ and ▂▁▁ and\u2581\ue000\ue001",
+    "⁇ \ufffd ?",
+    "  \u3000 outer white space \t ",
+]
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_a_text_comes_back_as_it_went_in_up_to_normalisation(tokenizer: Tokenizer, text: str) -> None:
+    assert tokenizer.decode(tokenizer.encode([text])) == [normalize(text)]
+
+
+def test_random_unicode_comes_back_as_it_went_in(tokenizer: Tokenizer) -> None:
+    rng = random.Random(7)
+    alphabets = [(0x20, 0x7F), (0xA0, 0x250), (0x2500, 0x25A0), (0xE000, 0xE010), (0x1F300, 0x1F600)]
+    texts = ["".join(chr(rng.randrange(*rng.choice(alphabets))) for _ in range(12)) for _ in range(300)]
+    assert tokenizer.decode(tokenizer.encode(texts)) == [normalize(text) for text in texts]
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_no_text_needs_an_unknown_piece(tokenizer: Tokenizer, text: str) -> None:
+    assert UNK_ID not in tokenizer.encode([text])[0]
+
+
+def test_every_encoding_ends_in_one_eos_and_has_no_other_special_id(tokenizer: Tokenizer) -> None:
+    for ids in tokenizer.encode(ODD):
+        assert ids[-1] == EOS_ID
+        assert not {PAD_ID, UNK_ID, BOS_ID, EOS_ID} & set(ids[:-1])
+
+
+def test_the_special_ids_are_0_to_3(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    tokenizer.save(tmp_path)
+    model = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "tokenizer.model"))
+    assert (model.pad_id(), model.unk_id(), model.bos_id(), model.eos_id()) == (0, 1, 2, 3)
+    assert (PAD_ID, UNK_ID, BOS_ID, EOS_ID) == (0, 1, 2, 3)
+
+
+def test_decoding_leaves_padding_begin_and_end_out(tokenizer: Tokenizer) -> None:
+    ids = tokenizer.encode(["the old house"])[0]
+    assert tokenizer.decode([[BOS_ID, *ids, PAD_ID, PAD_ID]]) == ["the old house"]
+
+
+def test_bytes_that_are_no_utf8_decode_to_the_replacement_character(tokenizer: Tokenizer) -> None:
+    first_byte_of_two = tokenizer.encode(["ÿ"])[0][-3]
+    assert "\ufffd" in tokenizer.decode([[first_byte_of_two, EOS_ID]])[0]
+
+
+def test_half_a_surrogate_pair_becomes_the_replacement_character(tokenizer: Tokenizer) -> None:
+    assert tokenizer.decode(tokenizer.encode(["a \ud83d b"])) == ["a \ufffd b"]
+
+
+def test_normalisation_composes_and_strips_and_does_nothing_else() -> None:
+    assert normalize("\u3000 e\u0301 … ½\t\u00a0x \n") == "é … ½\t\u00a0x"
+    assert normalize(normalize("e\u0301")) == normalize("e\u0301")
+
+
+def test_several_threads_encode_as_one(tokenizer: Tokenizer) -> None:
+    texts = sentences(200, seed=3)
+    assert tokenizer.encode(texts, threads=4) == tokenizer.encode(texts)
+
+
+def test_saving_copies_the_file_to_the_byte(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    (tmp_path / "first").mkdir()
+    (tmp_path / "second").mkdir()
+    tokenizer.save(tmp_path / "first")
+    Tokenizer(tmp_path / "first" / "tokenizer.model").save(tmp_path / "second")
+    first, second = (tmp_path / name / "tokenizer.model" for name in ("first", "second"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_the_same_text_gives_the_same_vocabulary_to_the_byte(tmp_path: Path, kind: str) -> None:
+    for name in ("a", "b"):
+        train_tokenizer(iter(sentences(200)), tmp_path / name, 290, kind)  # type: ignore[arg-type]
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_a_vocabulary_too_large_for_the_text_is_refused_with_the_largest_that_works(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(ValueError, match=r"vocab_size is 5000, .* at most \d+ pieces") as error:
+        train_tokenizer(iter(sentences(50)), tmp_path / "t", 5000, kind)  # type: ignore[arg-type]
+    largest = int(str(error.value).split("at most ")[1].split()[0])
+    assert train_tokenizer(iter(sentences(50)), tmp_path / "t", largest, kind).vocab_size == largest  # type: ignore[arg-type]
+
+
+def test_a_vocabulary_too_small_for_the_bytes_is_refused_with_the_smallest_that_works(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"vocab_size is 100, .* set it to 2.. or more"):
+        train_tokenizer(iter(sentences(50)), tmp_path / "t", 100)
+
+
+@pytest.mark.parametrize("texts", [[], ["", "  "]])
+def test_no_text_is_refused(tmp_path: Path, texts: list[str]) -> None:
+    with pytest.raises(ValueError, match="no text to learn a vocabulary from"):
+        train_tokenizer(iter(texts), tmp_path / "t", 300)
+
+
+def test_a_huge_line_is_learned_from_only_as_far_as_the_cap(tmp_path: Path) -> None:
+    line = "word " * 50_000
+    tokenizer = train_tokenizer(iter([*sentences(100), line + "qqqqzz " * 9]), tmp_path / "t", 300)
+    assert len(tokenizer.encode([line])[0]) > 50_000
+    assert len(tokenizer.encode(["qqqqzz"])[0]) > 6, "its end was not seen, so it falls into bytes"
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt(), OSError(errno.ENOSPC, "full"), ValueError("bad line 7")])
+@pytest.mark.parametrize("before", [0, 500])
+def test_what_reading_the_text_raises_is_what_learning_raises(
+    tmp_path: Path, failure: BaseException, before: int
+) -> None:
+    def texts() -> Iterator[str]:
+        yield from sentences(before)
+        raise failure
+
+    with pytest.raises(type(failure)) as error:
+        train_tokenizer(texts(), tmp_path / "t", 290)
+    assert error.value is failure
+    assert not (tmp_path / "t").exists()
+
+
+def test_learning_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    train_tokenizer(iter(sentences(50)), tmp_path / "t", 290)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_missing_file_and_a_file_of_another_kind_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.model"):
+        Tokenizer(tmp_path / "nowhere.model")
+    (tmp_path / "text.model").write_text("hello")
+    with pytest.raises(ValueError, match=r"text\.model is not a SentencePiece model"):
+        Tokenizer(tmp_path / "text.model")
+
+
+def test_a_model_with_other_special_ids_is_refused(tmp_path: Path) -> None:
+    with (tmp_path / "other.model").open("wb") as out:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(sentences(100)), model_writer=out, vocab_size=40, minloglevel=2
+        )
+    with pytest.raises(ValueError, match=r"other\.model was not made by this project"):
+        Tokenizer(tmp_path / "other.model")

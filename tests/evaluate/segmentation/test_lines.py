@@ -1,0 +1,181 @@
+"""Sentences of a text, parts of a sentence that is too long, and text of all kinds that people have."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evaluate.config import DecodeConfig
+from evaluate.segmentation.lines import Cut, Cutter, translate_cut
+from evaluate.segmentation.sentences import split_sentences
+from evaluate.translator import Translation, Translator
+from tests.tiny_model import make_folder
+
+few = settings(max_examples=60, deadline=None, derandomize=True)
+
+
+@pytest.fixture(scope="module")
+def translator(tmp_path_factory: pytest.TempPathFactory) -> Translator:
+    folder: Path = make_folder(tmp_path_factory.mktemp("model"))
+    return Translator.from_pretrained(folder, DecodeConfig(beam=2, max_extra=2), "cpu")
+
+
+def cutter(translator: Translator, documents: bool = False, limit: int = 40) -> Cutter:
+    return Cutter(translator.tokenizer, limit, documents=documents)
+
+
+# Sentences are divided by a bar here.
+ENGLISH = [
+    'Dr. Smith paid $3.50 for it. |He left at 5 p.m. on Monday. |Mr. J. K. Rowling said "Stop it." |Then she went.',
+    "Is it? |Yes! |No... maybe. |See fig. 3 and e.g. this one.  |Two spaces here.",
+    "The U.S. Army came. |It was the U.S. |It was.",
+    'He asked, "Why?" and left. |(It was late.) |Then he slept.',
+    "No. 5 is alive. |No. |He left in 1990. |Then 3 came. |Smith et al. (2020) say so.",
+    "1. First item. |2. Second item.",
+    "“Stop!” he cried. |Version 2.0.1 is out. |Visit example.com now!!",
+    "lower case. next one.",
+]
+GERMAN = [
+    "Am 3. Oktober 1990 war es so weit. |Dr. Müller kam z. B. um 5 Uhr. |Er sagte: „Halt!“ |Dann ging er.",
+    "Das kostet ca. 3.500 Euro bzw. mehr. |Der 1. FC Köln gewann. |Ludwig XIV. Bourbon war König.",
+    "Es war 1990. |Danach kam er. |Das ist z.B. gut. |Siehe S. 5 und Nr. 7.",
+    '"Was?", fragte er. |»Nichts.« |Sie ging.',
+    "„Halt!“ rief er. |Am 24. Dezember kam Hr. Meier. |Ende …",
+]
+
+
+@pytest.mark.parametrize("text", ENGLISH)
+def test_english_sentences_end_where_a_reader_ends_them(text: str) -> None:
+    assert "|".join(split_sentences(text.replace("|", ""), "en")) == text
+
+
+@pytest.mark.parametrize("text", GERMAN)
+def test_german_sentences_end_where_a_reader_ends_them(text: str) -> None:
+    assert "|".join(split_sentences(text.replace("|", ""), "de")) == text
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [("zh", "你好。|再见！|好。"), ("ar", "مرحبا. |كيف حالك؟ |جيد."), ("he", "שלום. |מה שלומך? |טוב.")],
+)
+def test_sentences_of_other_scripts_end_at_their_own_marks(language: str, text: str) -> None:
+    assert "|".join(split_sentences(text.replace("|", ""), language)) == text
+
+
+any_text = st.text(st.sampled_from('aB1 .!?…,"”)„(。！\t\u00a0\u2028\x85\x00\x1c\u0301\u200d👩🏽א؟é\r-'), max_size=120)
+
+
+@few
+@given(any_text, st.sampled_from(["en", "de"]))
+def test_sentences_put_together_are_the_text(text: str, language: str) -> None:
+    assert "".join(split_sentences(text, language)) == text
+
+
+@pytest.mark.parametrize("text", ["!" * 50_000, '."' * 30_000, "a. " * 20_000, "3. Mai " * 10_000, ". " * 20_000])
+def test_a_text_of_marks_does_not_take_long(text: str) -> None:
+    assert "".join(split_sentences(text, "de")) == text
+
+
+@few
+@given(line=any_text | st.text(max_size=80), documents=st.booleans(), limit=st.integers(12, 40))
+def test_parts_fit_and_nothing_is_lost(translator: Translator, line: str, documents: bool, limit: int) -> None:
+    (cut,) = cutter(translator, documents, limit).cut([line])
+    assert len(cut.gaps) == len(cut.parts) + 1
+    whole = cut.gaps[0] + "".join(part + gap for part, gap in zip(cut.parts, cut.gaps[1:], strict=True))
+    one_line = line.replace("\r", " ").replace("\n", " ")
+    assert whole == (one_line if documents else one_line.strip())
+    assert all(len(translator.tokenizer.encode([part])[0]) <= limit for part in cut.parts)
+    assert all(part == part.strip() for part in cut.parts)
+
+
+@pytest.mark.parametrize(
+    ("line", "parts"),
+    [
+        ("a b c d e; f g h i, j k l m", ["a b c d e;", "f g h i, j k l m"]),
+        ("a b c d e, f g h i j k l m", ["a b c d e,", "f g h i j k l m"]),
+        ("a b c d e f g h i j k l m n", ["a b c d e f g", "h i j k l m n"]),
+        ("x" * 40, ["x" * 20, "x" * 20]),
+    ],
+)
+def test_a_sentence_is_cut_at_punctuation_or_else_at_a_space_or_else_anywhere(
+    translator: Translator, line: str, parts: list[str]
+) -> None:
+    (cut,) = cutter(translator, limit=22).cut([line])
+    assert list(cut.parts) == parts
+    assert cut.too_long
+
+
+def test_a_line_that_is_too_long_is_cut_into_its_sentences_first(translator: Translator) -> None:
+    (cut,) = cutter(translator, limit=22).cut([" a b. A b c d e f, g h i j.  A b c d e f g h i j k l m n "])
+    assert cut.parts == ("a b.", "A b c d e f, g h i j.", "A b c d e f g", "h i j k l m n")
+    assert cut.gaps == ("", " ", "  ", " ", "")
+    assert cut.too_long
+
+
+def test_a_line_that_fits_is_left_as_it_is(translator: Translator) -> None:
+    (cut,) = cutter(translator).cut(["One. Two."])
+    assert cut == Cut(("One. Two.",), ("", ""), too_long=False)
+
+
+def test_a_limit_below_one_character_is_refused(translator: Translator) -> None:
+    with pytest.raises(ValueError, match="alone has more"):
+        cutter(translator, limit=2).cut(["語語"])
+
+
+def test_the_parts_of_all_lines_are_translated_at_once_and_joined(translator: Translator) -> None:
+    asked: list[list[str]] = []
+
+    def upper(parts: list[str]) -> list[list[Translation]]:
+        asked.append(parts)
+        return [[Translation(part.upper(), -1.0, -2.0, (7, 3))] for part in parts]
+
+    lines = ["  One here.  Two here. ", "", "\tThree."]
+    cuts = cutter(translator, documents=True).cut(lines)
+    joined = translate_cut(cuts, upper)
+    assert asked == [["One here.", "Two here.", "", "Three."]]
+    assert [best[0].text for best in joined] == ["  ONE HERE.  TWO HERE. ", "", "\tTHREE."]
+    assert joined[0][0] == Translation("  ONE HERE.  TWO HERE. ", -2.0, -4.0, (7, 3, 7, 3))
+
+
+def test_the_n_th_best_of_a_line_has_the_n_th_best_of_its_parts() -> None:
+    cut = Cut(("a", "b"), ("", " ", ""), too_long=False)
+    best = [
+        [Translation("A", -1.0, -1.0, (1,)), Translation("AA", -2.0, -2.0, (2,))],
+        [Translation("B", -3.0, -3.0, (3,))],
+    ]
+    assert [t.text for t in cut.join(best)] == ["A B", "AA B"]
+    assert [t.score for t in cut.join(best)] == [-4.0, -5.0]
+
+
+def test_sentences_that_had_no_space_between_them_get_one_where_the_target_language_has_them() -> None:
+    def text(words: list[str]) -> str:
+        cut = Cut(("你好。", "再见。"), ("", "", ""), too_long=False)
+        return cut.join([[Translation(word, 0.0, 0.0, ())] for word in words])[0].text
+
+    assert text(["Hello.", "Bye."]) == "Hello. Bye."
+    assert text(["你好。", "再见。"]) == "你好。再见。"
+
+
+STRANGE = [
+    "👩‍👩‍👧🏽 family 🇩🇪",
+    "tab\there\tand\u00a0there",
+    "\x00\x01\x1b[31m\x7f\x85 control",
+    "مرحبا بالعالم \u202eabc\u202c שלום",
+    "e\u0301 a\u0308 \u1e9b\u0323",
+    "half \ud800 a pair",
+    "\u2028\u2029\u200b\ufeff",
+    "line\rbreak\nbreak",
+    "▁ \ufffd <s> </s> <pad> ⁇",
+    "語" * 100,
+    "a\u0301" * 100,
+    "💥" * 100,
+]
+
+
+@pytest.mark.parametrize("documents", [False, True])
+def test_text_of_every_kind_passes(translator: Translator, documents: bool) -> None:
+    cuts = cutter(translator, documents, translator.max_len).cut(STRANGE)
+    texts = [best[0].text for best in translate_cut(cuts, translator.translate)]
+    assert len(texts) == len(STRANGE)
+    assert not any("\n" in text or "\r" in text for text in texts)

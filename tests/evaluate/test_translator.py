@@ -1,0 +1,343 @@
+"""Lines in, lines out: order, count, batches, limits."""
+
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from data_pipeline.tokenizers.sentence_piece import EOS_ID
+from evaluate.config import DecodeConfig, SampleConfig
+from evaluate.decoding.search import gnmt_length_penalty
+from evaluate.length_batches import Pair
+from evaluate.scorer import Scorer
+from evaluate.translator import EMPTY, Translation, Translator
+from tests.tiny_model import TEXT, make_folder
+
+CONFIG = DecodeConfig(beam=3, max_extra=6)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_folder(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def translator(folder: Path) -> Translator:
+    """In float64, where the company of other sentences changes no choice."""
+    translator = Translator.from_pretrained(folder, CONFIG, "cpu")
+    translator.model.double()
+    return translator
+
+
+def test_order_and_count_are_kept_and_empty_lines_stay_empty(translator: Translator) -> None:
+    lines = ["", TEXT[0], "  ", TEXT[1], "\t\u00a0", "Haus", ""]
+    outputs = translator(lines)
+    assert [bool(text) for text in outputs] == [False, True, False, True, False, True, False]
+    assert outputs[1::2] == [translator([line])[0] for line in lines[1::2]]
+    assert translator.translate([""]) == [[EMPTY]]
+    assert translator([]) == []
+
+
+def test_a_sentence_alone_is_the_sentence_in_a_batch(translator: Translator) -> None:
+    together = translator.translate(TEXT, n_best=3)
+    for line, found in zip(TEXT, together, strict=True):
+        alone = translator.translate([line], n_best=3)[0]
+        assert [t.tokens for t in found] == [t.tokens for t in alone]
+        assert [t.score for t in found] == pytest.approx([t.score for t in alone], abs=1e-12)
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 100, 300])
+def test_the_size_of_batches_changes_nothing(translator: Translator, batch_tokens: int) -> None:
+    expected = translator.translate(TEXT, n_best=3)
+    translator.config = replace(CONFIG, batch_tokens=batch_tokens)
+    for found, best in zip(translator.translate(TEXT, n_best=3), expected, strict=True):
+        assert [t.tokens for t in found] == [t.tokens for t in best]
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 100, 300])
+def test_in_float32_a_line_that_the_size_of_batches_changes_is_a_tie(folder: Path, batch_tokens: int) -> None:
+    translator = Translator.from_pretrained(folder, CONFIG, "cpu")
+    expected = translator.translate(TEXT)
+    translator.config = replace(CONFIG, batch_tokens=batch_tokens)
+    for (found,), (best,) in zip(translator.translate(TEXT), expected, strict=True):
+        assert found.tokens == best.tokens or found.score == pytest.approx(best.score, abs=1e-5)
+
+
+def test_the_order_of_lines_changes_nothing(folder: Path) -> None:
+    translator = Translator.from_pretrained(folder, replace(CONFIG, batch_tokens=150), "cpu")  # float32
+    lines = [*TEXT, *TEXT[:2], "", "Haus"]
+    order = random.Random(1).sample(range(len(lines)), len(lines))
+    given, shuffled = translator.translate(lines), translator.translate([lines[i] for i in order])
+    assert shuffled == [given[i] for i in order]
+
+
+def test_batches_hold_at_most_the_positions_asked_for(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = []
+    start = translator.model.start
+
+    def spy(src_BM: torch.Tensor, src_mask_BM: torch.Tensor, max_len: int) -> object:
+        shapes.append(tuple(src_BM.shape))
+        return start(src_BM, src_mask_BM, max_len)
+
+    monkeypatch.setattr(translator.model, "start", spy)
+    translator.config = replace(CONFIG, batch_tokens=400)
+    translator([*TEXT, *(f"{line} x" for line in TEXT), "Haus", ""])
+    assert sum(rows for rows, _ in shapes) == 2 * len(TEXT) + 1
+    assert max(rows for rows, _ in shapes) > 1
+    for rows, length in shapes:
+        output = min(length + CONFIG.max_extra, 40)
+        assert rows * CONFIG.beam * (length + output) <= 400 or rows == 1
+    assert [length for _, length in shapes] == sorted((length for _, length in shapes), reverse=True)
+
+
+def test_short_lines_with_long_outputs_are_not_all_one_batch(
+    translator: Translator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = []
+
+    def search(batch: list[Pair], n_best: int) -> list[list[Translation]]:
+        batches.append(len(batch))
+        return [[EMPTY]] * len(batch)
+
+    monkeypatch.setattr(translator, "_search", search)
+    translator.config = replace(CONFIG, max_extra=30, batch_tokens=1000)
+    translator.translate_ids([[token, EOS_ID] for token in range(100, 200)])
+    most = 1000 // (CONFIG.beam * (2 + 2 + 30))
+    assert batches == [most] * (100 // most) + [100 % most] * (100 % most > 0)
+
+
+def test_equal_lines_are_translated_once(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounding could tell two copies in different batches apart."""
+    seen: list[Pair] = []
+    search = translator._search
+
+    def spy(batch: list[Pair], n_best: int) -> list[list[Translation]]:
+        seen.extend(batch)
+        return search(batch, n_best)
+
+    monkeypatch.setattr(translator, "_search", spy)
+    outputs = translator([TEXT[0], TEXT[1], TEXT[0], f" {TEXT[0]}"])
+    assert len(seen) == 2
+    assert outputs[0] == outputs[2] == outputs[3]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("The cat.", "lines is one string: give a list"),
+        (["a", None], "line 2 is None and not a string"),
+        ([b"a"], "line 1 is b'a' and not a string"),
+    ],
+)
+def test_what_is_not_a_list_of_strings_is_refused(translator: Translator, lines: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        translator(lines)  # type: ignore[arg-type]
+
+
+def test_score_is_the_models_own_probability_by_forced_decoding(translator: Translator) -> None:
+    src_BM = torch.tensor(translator.encode([TEXT[0]]))
+    for translation in translator.translate([TEXT[0]], n_best=3)[0]:
+        tokens = torch.tensor([[2, *translation.tokens]])
+        with torch.inference_mode():
+            logp_LV = translator.model(src_BM, torch.ones_like(src_BM, dtype=torch.bool), tokens)[0].log_softmax(-1)
+        log_prob = sum(logp_LV[i, token].item() for i, token in enumerate(translation.tokens))
+        penalty = gnmt_length_penalty(float(len(translation.tokens)), CONFIG.alpha)
+        assert translation.log_prob == pytest.approx(log_prob, abs=1e-9)
+        assert translation.score == pytest.approx(log_prob / penalty, abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["gnmt", "length", "none"])
+def test_the_score_is_the_log_prob_by_the_penalty_that_is_asked_for(translator: Translator, kind: str) -> None:
+    translator.config = replace(CONFIG, length_penalty=kind, alpha=1.0)  # type: ignore[arg-type]
+    for t in translator.translate(TEXT[:1], n_best=3)[0]:
+        divisor = {"gnmt": (5 + len(t.tokens)) / 6, "length": len(t.tokens), "none": 1}[kind]
+        assert t.score == pytest.approx(t.log_prob / divisor, abs=1e-12)
+
+
+def test_a_prefix_begins_the_translation_and_the_model_scores_it(translator: Translator) -> None:
+    free = translator.translate(TEXT[:2], n_best=3)
+    prefixes = translator.tokenizer.decode([list(best[1].tokens[:3]) for best in free])  # some other beginning
+    given = translator.encode_prefixes([*prefixes, ""])
+    assert given is not None
+    found = translator.translate([*TEXT[:2], TEXT[2]], n_best=3, prefixes=[*prefixes, ""])
+    for best, ids in zip(found, given, strict=True):
+        assert all(list(t.tokens[: len(ids)]) == ids for t in best)
+        assert all(len(t.tokens) > len(ids) for t in best)
+    assert found[2][0].tokens == translator.translate([TEXT[2]])[0][0].tokens
+
+
+def test_the_company_of_other_prefixes_changes_nothing(translator: Translator) -> None:
+    prefixes = ["Die", "", "Ein altes Buch", "Der Hund kauft", "x"]
+    together = translator.translate(TEXT, prefixes=prefixes)
+    for line, prefix, (best,) in zip(TEXT, prefixes, together, strict=True):
+        assert translator.translate([line], prefixes=[prefix])[0][0].tokens == best.tokens
+
+
+def test_what_the_search_found_is_found_again_behind_its_own_beginning(translator: Translator) -> None:
+    sources = translator.encode(TEXT)
+    free = translator.translate_ids(sources)
+    again = translator.translate_ids(sources, prefixes=[list(best.tokens[:4]) for (best,) in free])
+    for (best,), (forced,) in zip(free, again, strict=True):
+        assert forced.score >= best.score - 1e-9  # the beam is no longer spent on other beginnings
+
+
+@pytest.mark.parametrize(
+    ("prefixes", "message"),
+    [(["a"], "2 lines and 1 prefixes"), (["", "x " * 60], r"prefix 2 has \d+ tokens and an output at most 40")],
+)
+def test_prefixes_that_cannot_be_met_are_refused(translator: Translator, prefixes: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        translator.translate(["a", "b"], prefixes=prefixes)
+
+
+def test_an_output_is_as_long_as_it_must_be(translator: Translator) -> None:
+    with torch.no_grad():  # make EOS likely
+        translator.model.output.weight[EOS_ID] += 0.5 * translator.model.output.weight[4:].std()
+    for low, high in ((1, 4), (9, 12), (40, None)):
+        translator.config = replace(CONFIG, max_extra=0, min_length=low, max_length=high)
+        for best in (*translator.translate(["a", *TEXT]), *translator.sample(["a", *TEXT])):
+            assert all(low <= len(t.tokens) <= (high or 40) for t in best)
+
+
+def test_an_output_that_the_model_cannot_give_is_refused(translator: Translator) -> None:
+    translator.config = replace(CONFIG, min_length=41)
+    with pytest.raises(ValueError, match=r"decode\.min_length is 41 and the model gives at most 40"):
+        translator(["a"])
+
+
+def test_samples_depend_on_line_and_seed_alone(translator: Translator) -> None:
+    config = SampleConfig(num_samples=3, top_k=20)
+    lines = [*TEXT, TEXT[0], ""]
+    together = translator.sample(lines, config)
+    assert together[0] == together[5]
+    assert together[6] == [EMPTY]
+    for line, drawn in zip(TEXT, together, strict=False):
+        assert [t.tokens for t in translator.sample([line], config)[0]] == [t.tokens for t in drawn]
+        assert len({t.tokens for t in drawn}) == 3
+    other = translator.sample(TEXT, replace(config, seed=2))
+    assert all(a[0].tokens != b[0].tokens for a, b in zip(together, other, strict=False))
+
+
+def test_a_sample_at_temperature_zero_is_greedy_search(translator: Translator) -> None:
+    drawn = translator.sample(TEXT, SampleConfig(temperature=0, num_samples=2))
+    translator.config = replace(CONFIG, beam=1)
+    for (best,), samples in zip(translator.translate(TEXT), drawn, strict=True):
+        for sample in samples:
+            assert sample.tokens == best.tokens
+            assert sample.score == pytest.approx(best.score, abs=1e-9)
+
+
+def test_a_sample_begins_with_its_prefix(translator: Translator) -> None:
+    for (drawn,) in translator.sample(TEXT, prefixes=["Die Katze"] * len(TEXT)):
+        assert drawn.text.startswith("Die Katze")
+
+
+def test_no_output_is_longer_than_source_and_extra_or_than_the_model_takes(translator: Translator) -> None:
+    for extra in (0, 4, 500):
+        translator.config = replace(CONFIG, max_extra=extra)
+        sources = translator.encode(TEXT)
+        for ids, (best,) in zip(sources, translator.translate(TEXT), strict=True):
+            assert len(best.tokens) <= min(len(ids) + extra, translator.model.config.max_len)
+
+
+def test_a_line_that_is_too_long_is_named_before_any_work(
+    translator: Translator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(translator, "_search", None)
+    longest = len(translator.encode(["x"])[0])
+    with pytest.raises(ValueError, match=r"line 3 has \d+ tokens and the model takes at most 40: split it"):
+        translator(["a", "", "x " * 60])
+    assert len(translator.encode(["x" * (40 - longest + 1)])[0]) == 40  # the limit itself is fine
+
+
+def test_a_line_break_inside_a_line_is_a_space(translator: Translator) -> None:
+    assert translator(["The cat\nsees\r\nit."]) == translator(["The cat sees  it."])
+
+
+def test_no_output_holds_a_line_break_though_byte_pieces_can_spell_one(
+    translator: Translator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(translator.tokenizer, "decode", lambda ids: ["a\nb\r\nc"] * len(ids))
+    assert translator(["Haus"]) == ["a b  c"]
+
+
+def test_a_model_in_training_is_used_without_dropout_and_left_in_training(translator: Translator) -> None:
+    expected = translator(TEXT)
+    translator.model.train()
+    assert translator(TEXT) == expected
+    assert translator.model.training
+    assert all(parameter.requires_grad and not parameter.is_inference() for parameter in translator.model.parameters())
+
+
+def test_finished_outputs_end_in_eos_and_n_best_are_distinct_and_sorted(translator: Translator) -> None:
+    with torch.no_grad():  # make EOS likely
+        translator.model.output.weight[EOS_ID] += 0.5 * translator.model.output.weight[4:].std()
+    for best in translator.translate(TEXT, n_best=3):
+        assert len({t.tokens for t in best}) == len(best)
+        assert [t.score for t in best] == sorted((t.score for t in best), reverse=True)
+        assert len({t.tokens[-1] == EOS_ID for t in best}) == 1
+
+
+def test_more_best_than_the_beam_are_refused(translator: Translator) -> None:
+    with pytest.raises(ValueError, match="beam of at least 4, not 3"):
+        translator.translate(["a"], n_best=4)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"beam": 0},
+        {"alpha": -0.1},
+        {"alpha": float("nan")},
+        {"max_extra": -1},
+        {"batch_tokens": 0},
+        {"min_length": 0},
+        {"max_length": 4, "min_length": 5},
+        {"length_penalty": "wu"},
+    ],
+)
+def test_settings_out_of_range_are_named(settings: dict[str, Any]) -> None:
+    name = next(iter(settings))
+    with pytest.raises(ValueError, match=rf"decode\.{name} is .*must be"):
+        replace(DecodeConfig(), **settings)
+
+
+def test_in_bfloat16_the_scores_are_those_of_float32_to_its_three_digits(folder: Path) -> None:
+    exact = Translator.from_pretrained(folder, CONFIG, "cpu")
+    rough = Translator.from_pretrained(folder, CONFIG, "cpu", compute_type="bfloat16")
+    assert {p.dtype for p in rough.model.parameters()} == {torch.bfloat16}
+    assert (exact.compute_type, rough.compute_type) == ("float32", "bfloat16")
+    sources = exact.encode(TEXT)
+    outputs = [best[0].tokens for best in rough.translate_ids(sources)]
+    forced = Scorer(exact).score_ids(sources, outputs)
+    for found, score in zip(rough.translate_ids(sources), forced, strict=True):
+        assert found[0].log_prob == pytest.approx(score.log_prob, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("compute_type", "message"),
+    [
+        ("float16", "float16 on a GPU only: take bfloat16 or float32"),
+        ("int8", "int8' is none of PyTorch's here .* --backend ctranslate2 has others"),
+    ],
+)
+def test_a_type_that_the_device_cannot_compute_in_is_named(folder: Path, compute_type: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Translator.from_pretrained(folder, CONFIG, "cpu", compute_type=compute_type)
+
+
+def test_a_missing_folder_is_an_error_for_the_user(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no model folder"):
+        Translator.from_pretrained(tmp_path / "none")
+
+
+def test_the_tokenizer_of_another_model_is_refused(folder: Path, tmp_path: Path) -> None:
+    from data_pipeline.tokenizers.sentence_piece import train_tokenizer
+
+    other = make_folder(tmp_path / "other")
+    train_tokenizer(iter(TEXT), other / "tokenizer.model", vocab_size=310)
+    with pytest.raises(ValueError, match="310 pieces and the model 320"):
+        Translator.from_pretrained(other)

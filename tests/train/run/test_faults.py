@@ -1,0 +1,94 @@
+"""What is killed or damaged ends as if nothing had happened: the campaigns of benchmarks/, shortened."""
+
+import multiprocessing
+import os
+import random
+import runpy
+import sys
+import time
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from benchmarks.damage import DAMAGES, FILES, verdict
+from benchmarks.faults import campaign
+from benchmarks.launching import ROOT, Ranks, environments, write_corpus
+from train.run.checkpoints import Checkpoints, Progress
+
+FORKS = multiprocessing.get_context("forkserver")  # PyTorch is imported once, not at each of the many starts
+FORKS.set_forkserver_preload(["train.train", "tests.train.run.test_faults", "torch._dynamo", "torch.utils.tensorboard"])
+
+
+class Forked:
+    """A rank, as `Ranks` asks it."""
+
+    def __init__(self, process: BaseProcess) -> None:
+        self.process = process
+
+    def poll(self) -> int | None:
+        return self.process.exitcode
+
+
+def start_forked(settings: tuple[str, ...], folder: Path, ranks: int) -> Ranks:
+    """`benchmarks.launching.start_command` without waiting for imports."""
+    since, started, group = time.time_ns(), [], 0
+    for rank, environment in enumerate(environments(ranks)):
+        for stream in ("out", "err"):
+            (folder / f"rank{rank}.{stream}").write_text("")
+        process = FORKS.Process(target=enter, args=(settings, folder, rank, environment, group))
+        process.start()
+        assert process.pid is not None
+        group = group or process.pid
+        while os.getpgid(process.pid) != group:
+            time.sleep(0.001)
+        started.append(Forked(process))
+    return Ranks(list(started), group, folder, since)
+
+
+def enter(settings: tuple[str, ...], folder: Path, rank: int, environment: dict[str, str], group: int) -> None:
+    """Become `python train/train.py <settings>`."""
+    for number, stream in ((1, "out"), (2, "err")):
+        os.dup2(os.open(folder / f"rank{rank}.{stream}", os.O_WRONLY | os.O_APPEND), number)
+    os.setpgid(0, group)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = [str(ROOT / "train/train.py"), *settings]
+    runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+@pytest.mark.parametrize(("ranks", "kills"), [(1, 3), (2, 2)])
+def test_a_run_that_is_killed_ends_as_if_it_had_not_been(ranks: int, kills: int, tmp_path: Path) -> None:
+    write_corpus(tmp_path)
+    outcome = campaign(tmp_path, ranks, kills, seed=3, start=start_forked)
+    assert outcome.differences == []
+    assert outcome.kills == kills
+    assert outcome.inside_a_save > 0, outcome.phases
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with those of updates 3 and 6."""
+    folder, model = tmp_path_factory.mktemp("run") / "checkpoints", nn.Linear(4, 4)
+    optimizer = torch.optim.Adam(model.parameters())
+    for step in (3, 6):
+        model(torch.ones(2, 4)).sum().backward()
+        optimizer.step()
+        Checkpoints(folder).save("regular", model, optimizer, Progress(step), f'{{"step": {step}}}\n', keep=3)
+    return folder
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("file", FILES)
+def test_damage_is_found_named_and_passed_over(file: str, damage: str, checkpoints: Path) -> None:
+    before, newest = checkpoints / "regular-00000003", checkpoints / "regular-00000006"
+    apply, drawn = DAMAGES[damage]
+    draw, content = random.Random(f"{file} {damage}"), (newest / file).read_bytes()
+    for _ in range(50 if drawn else 1):
+        apply(newest / file, before / file, draw)
+        problem = verdict(checkpoints, newest, file, before)
+        (newest / file).write_bytes(content)
+        assert not problem

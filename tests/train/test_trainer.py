@@ -1,0 +1,142 @@
+"""One update: read once by the host, the same whatever is asked beside it; memory that runs out at once."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from data_pipeline.batch_plan import Cut
+from tests.train.test_training import make_config, run
+from train import distributed as devices
+from train import loop
+from train import trainer as update
+from train.config import RunConfig, TrainConfig
+from train.trainer import Outcome, Updater
+
+SHORT = ("train.max_steps=2", "train.valid_every=100", "train.checkpoint_every=100", "train.average_last=1")
+
+
+@pytest.fixture
+def config(corpus: dict[str, list[str]], tmp_path: Path) -> RunConfig:
+    return make_config(corpus, tmp_path / "cache", *SHORT)
+
+
+class Reads(TorchDispatchMode):
+    """Counts what waits for the device: each value of a tensor that Python asks for."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_host_reads_the_device_once_an_update(
+    corpus: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config(corpus, tmp_path / "cache", *SHORT, "train.micro_tokens=400", "train.clip_norm=0.1")
+    reads, sums, learned = Reads(), [], []
+    original, sum_over_ranks = Updater.learn, update.sum_over_ranks
+
+    def counted(*arguments: Any) -> Outcome:
+        with reads:
+            learned.append(original(*arguments))
+        return learned[-1]
+
+    def one_read(*arguments: Any) -> list[float]:
+        sums.append(len(learned))
+        return sum_over_ranks(*arguments)
+
+    monkeypatch.setattr(Updater, "learn", counted)
+    monkeypatch.setattr(update, "sum_over_ranks", one_read)
+    run(config, tmp_path / "run")
+    assert sums == [0, 1], "one sum, which is read, in each of the two updates, whatever its slices"
+    assert reads.count == 0, "and nothing else"
+
+
+@pytest.mark.parametrize(
+    ("slices", "cure"), [(1, r"set train\.micro_tokens to \d+"), (loop.ROW_MULTIPLE, r"raise train\.bricks")]
+)
+def test_a_largest_batch_that_does_not_fit_ends_the_run_at_once_with_the_setting_to_change(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slices: int, cure: str
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Updater, "backward", full)
+    monkeypatch.setattr(loop, "choose_cut", lambda plan, world, micro_tokens: Cut(slices, world))
+    with pytest.raises(ValueError, match=rf"the largest batch, \d+ rows of \d+ and \d+ tokens, does not fit .*{cure}"):
+        run(config, tmp_path / "run")
+    assert not (tmp_path / "run/checkpoints").exists()
+
+
+def test_the_largest_slice_is_tried_before_the_first_update(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes, backward = [], Updater.backward
+
+    def measured(self: Updater, batch: Any, weight: float) -> torch.Tensor:
+        sizes.append(batch.labels_BL.numel() + batch.inputs[0].numel())
+        return backward(self, batch, weight)
+
+    monkeypatch.setattr(Updater, "backward", measured)
+    run(config, tmp_path / "run")
+    assert sizes[0] == max(sizes)
+
+
+@pytest.mark.parametrize("kind", ["FSDP", "DEEPSPEED", "MEGATRON_LM"])
+def test_what_accelerate_offers_and_the_trainer_does_not_is_one_sentence(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def configured(**_: Any) -> Accelerator:
+        accelerator = Accelerator(cpu=True)
+        accelerator.state.distributed_type = kind
+        return accelerator
+
+    monkeypatch.setattr(devices, "Accelerator", configured)
+    with pytest.raises(ValueError, match=rf"configured for {kind}, which this trainer does not support; choose plain"):
+        devices.make_accelerator(TrainConfig(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        ("ACCELERATE_USE_FSDP", "true", "configured for FSDP, which this trainer does not support"),
+        ("ACCELERATE_USE_DEEPSPEED", "true", "configured for DEEPSPEED, which this trainer does not support"),
+        ("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR", "set train.compile"),
+    ],
+)
+def test_what_a_launcher_asks_for_by_a_variable_is_refused_too(
+    variable: str, value: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ValueError, match=sentence):
+        devices.make_accelerator(TrainConfig(log_with="none"), tmp_path)
+
+
+def test_a_number_of_slices_in_accelerates_configuration_changes_nothing(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = run(config, tmp_path / "free")
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    assert run(config, tmp_path / "configured") == lines
+
+
+@pytest.mark.parametrize(
+    ("others", "sentence"),
+    [
+        ((8, {"settings": "a", "data": "b"}), r"checkpoints of different updates \(4, 8\): the run folder must be one"),
+        ((4, {"settings": "a", "data": "c"}), "the ranks differ in data: give every host the same command and files"),
+    ],
+)
+def test_ranks_that_would_not_train_the_same_are_refused(
+    others: tuple[int, dict[str, str]], sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "gather_object", lambda own: [*own, others])
+    with pytest.raises(ValueError, match=sentence):
+        devices.check_equal_ranks(4, {"settings": "a", "data": "b"})
+    monkeypatch.setattr(devices, "gather_object", lambda own: own * 2)
+    devices.check_equal_ranks(4, {"settings": "a", "data": "b"})

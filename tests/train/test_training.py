@@ -1,0 +1,418 @@
+"""The loop, on a small corpus: it learns, continues exactly, refuses what would spoil a run, ends cleanly."""
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from safetensors.torch import load_file
+
+from common.settings import load_settings
+from data_pipeline.batch_plan import Update
+from evaluate.translator import Translator
+from tests.conftest import make_pairs, write_parallel
+from train import loop
+from train.config import RunConfig
+from train.run import checkpoints as checkpoint
+from train.run.checkpoints import Checkpoints
+from train.run.folder import exclusive
+from train.run.model_folder import write_model_folder
+from train.trainer import Outcome, Updater
+from transformer.model import Transformer
+
+SETTINGS = [
+    "model.d_model=32", "model.n_layers=1", "model.n_heads=2", "model.d_ff=64", "data.vocab_size=340",
+    "data.max_length=64", "train.tokens_per_update=2048", "train.bricks=2", "train.warmup_steps=30",
+    "train.max_steps=12", "train.log_every=1", "train.valid_every=4", "train.valid_bleu_sentences=5",
+    "train.checkpoint_every=4", "train.keep_checkpoints=2", "train.average_last=2", "train.log_with=none",
+    "train.threads=1",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _fresh_accelerate() -> Iterator[None]:
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def config(corpus: dict[str, list[str]], cache: Path) -> RunConfig:
+    return make_config(corpus, cache)
+
+
+def make_config(corpus: dict[str, list[str]], cache: Path, *overrides: str) -> RunConfig:
+    data = [f"data.{role}=[{','.join(files)}]" for role, files in corpus.items()]
+    return load_settings(RunConfig, None, [*data, f"data.cache_dir={cache}", *SETTINGS, *overrides])
+
+
+def run(config: RunConfig, folder: Path) -> list[dict]:
+    AcceleratorState._reset_state(reset_partial_state=True)
+    loop.train(config, folder)
+    return metrics(folder)
+
+
+def metrics(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def finished(corpus: dict[str, list[str]], cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 12 updates, undisturbed."""
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    AcceleratorState._reset_state(reset_partial_state=True)
+    loop.train(make_config(corpus, cache), folder)
+    return folder
+
+
+def test_a_run_leaves_a_model_folder_that_translates(finished: Path) -> None:
+    files = {"config.json", "model.safetensors", "tokenizer.model", "README.md", "config.yaml", "metrics.jsonl"}
+    assert files <= {path.name for path in finished.iterdir()}
+    translations = Translator.from_pretrained(finished)(["one two.", "", "three."])
+    assert len(translations) == 3
+    assert translations[1] == ""
+
+
+def test_the_loss_falls_and_every_update_is_logged_once(finished: Path) -> None:
+    losses = [line["loss"] for line in metrics(finished) if "loss" in line]
+    assert len(losses) == 12
+    assert losses[-1] < losses[0] - 0.3
+    assert [line["step"] for line in metrics(finished) if "valid_loss" in line] == [4, 8, 12]
+
+
+def test_an_update_is_adam_with_the_rate_of_eq_3(corpus: dict, cache: Path, tmp_path: Path) -> None:
+    """The first update of Adam moves each weight by the rate times the sign of its gradient (bias correction)."""
+    config = make_config(corpus, cache, "train.max_steps=1", "train.average_last=1")
+    lines = run(config, tmp_path / "one")
+    rate = 32**-0.5 * 30**-1.5
+    assert lines[0]["lr"] == pytest.approx(rate)
+    torch.manual_seed(config.train.seed)
+    before = dict(Transformer(replace(config.model, vocab_size=340)).named_parameters())
+    after = load_file(tmp_path / "one/model.safetensors")
+    moved = torch.cat(
+        [(after[name] - before[name].detach()).abs().flatten() for name in after if "key.bias" not in name]
+    )
+    assert moved.max().item() == pytest.approx(rate, rel=1e-3)
+    assert moved[moved > 0].median().item() == pytest.approx(rate, rel=1e-3)
+    moments = load_file(tmp_path / "one/checkpoints/final-00000001/optimizer.safetensors")
+    name = next(key.removesuffix("_sq") for key in moments if key.endswith("exp_avg_sq"))
+    gradient = moments[name] / (1 - 0.9)
+    torch.testing.assert_close(moments[f"{name}_sq"], gradient**2 * (1 - 0.98), rtol=1e-3, atol=1e-12)
+
+
+def test_the_model_folder_holds_the_mean_of_the_last_checkpoints(finished: Path) -> None:
+    parts = [load_file(path / "model.safetensors") for path in Checkpoints(finished / "checkpoints").to_average()]
+    assert len(parts) == 2
+    folder = Translator.from_pretrained(finished).model.state_dict()
+    for name, tensor in parts[0].items():
+        torch.testing.assert_close(folder[name], (tensor + parts[1][name]) / 2)
+    assert "mean of the weights after updates 8, 12" in (finished / "README.md").read_text()
+
+
+def test_the_model_can_be_made_again_from_other_checkpoints(finished: Path, tmp_path: Path) -> None:
+    write_model_folder(finished, last=1, out=tmp_path / "last")
+    write_model_folder(finished, last=1, best=True, out=tmp_path / "best")
+    last = load_file(finished / "checkpoints/regular-00000012/model.safetensors")
+    loaded = Translator.from_pretrained(tmp_path / "last").model.state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in last.items())
+    assert Translator.from_pretrained(tmp_path / "best")(["one."]) is not None
+
+
+def test_the_same_run_twice_is_the_same_to_the_bit(finished: Path, config: RunConfig, tmp_path: Path) -> None:
+    run(config, tmp_path / "again")
+    assert (tmp_path / "again/metrics.jsonl").read_bytes() == (finished / "metrics.jsonl").read_bytes()
+    assert (tmp_path / "again/model.safetensors").read_bytes() == (finished / "model.safetensors").read_bytes()
+
+
+def test_a_continued_run_equals_an_uninterrupted_one(finished: Path, corpus: dict, cache: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "continued"
+    run(make_config(corpus, cache, "train.max_steps=4"), folder)
+    with (folder / "metrics.jsonl").open("a") as file:  # a run that was killed after it had logged more
+        file.write('{"step": 5, "loss": 1.0}\n{"step": 6, "lo')
+    run(make_config(corpus, cache), folder)
+    assert (folder / "metrics.jsonl").read_bytes() == (finished / "metrics.jsonl").read_bytes()
+    for file in ("model.safetensors", "optimizer.safetensors"):
+        last = "checkpoints/regular-00000012"
+        assert (folder / last / file).read_bytes() == (finished / last / file).read_bytes()
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_continued(
+    finished: Path, config: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(finished, folder)
+    weights = folder / "checkpoints/regular-00000012/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    run(config, folder)
+    assert "regular-00000012, for its model.safetensors is not what was written" in capsys.readouterr().err
+    assert (folder / "metrics.jsonl").read_bytes() == (finished / "metrics.jsonl").read_bytes()
+
+
+def test_a_run_none_of_whose_checkpoints_is_whole_is_refused(finished: Path, config: RunConfig, tmp_path: Path) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(finished, folder)
+    for path in (folder / "checkpoints").glob("regular-*"):
+        (path / "optimizer.safetensors").unlink()
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(
+        ValueError, match=r"no checkpoint .* is whole \(regular-00000012, for its optimizer.safetensors is missing; reg"
+    ):
+        run(config, folder)
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_continued_run_makes_good_what_is_damaged_beside_its_checkpoints(
+    finished: Path, corpus: dict, cache: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "half"
+    run(make_config(corpus, cache, "train.max_steps=8"), folder)
+    (folder / "metrics.jsonl").write_text('{"step": 1, "lo')
+    (folder / "tokenizer.model").write_bytes(b"")
+    run(make_config(corpus, cache), folder)
+    for name in ("metrics.jsonl", "tokenizer.model", "model.safetensors"):
+        assert (folder / name).read_bytes() == (finished / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "identity.json"])
+def test_a_run_folder_whose_settings_are_lost_is_refused(
+    finished: Path, config: RunConfig, tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / "lost"
+    shutil.copytree(finished, folder)
+    (folder / name).write_text("")
+    with pytest.raises(ValueError, match=f"{name} is missing or empty"):
+        run(config, folder)
+
+
+def test_the_files_of_a_checkpoint_have_the_rights_of_any_other_file(finished: Path) -> None:
+    assert len({path.stat().st_mode for path in (finished / "checkpoints").glob("*/*")}) == 1
+
+
+def test_a_finished_run_started_again_changes_nothing(finished: Path, config: RunConfig) -> None:
+    before = (finished / "metrics.jsonl").read_bytes(), (finished / "model.safetensors").read_bytes()
+    run(config, finished)
+    assert ((finished / "metrics.jsonl").read_bytes(), (finished / "model.safetensors").read_bytes()) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_after_the_update_and_the_same_command_continues(
+    finished: Path, config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    folder, learn = tmp_path / "interrupted", Updater.learn
+
+    def interrupt(self: Updater, update: Update, *rest: Any) -> Outcome:
+        if update.step == 5:
+            os.kill(os.getpid(), number)
+        return learn(self, update, *rest)
+
+    monkeypatch.setattr(Updater, "learn", interrupt)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert loop.train(config, folder) == number
+    assert [p.name for p in sorted((folder / "checkpoints").iterdir())] == [
+        "best-00000004", "interrupted-00000006", "regular-00000004",
+    ]  # fmt: skip
+    assert not (folder / "model.safetensors").exists()
+    monkeypatch.setattr(Updater, "learn", learn)
+    run(config, folder)
+    assert (folder / "metrics.jsonl").read_bytes() == (finished / "metrics.jsonl").read_bytes()
+    assert (folder / "model.safetensors").read_bytes() == (finished / "model.safetensors").read_bytes()
+    assert not list((folder / "checkpoints").glob("interrupted-*"))
+
+
+def test_a_run_that_ended_between_two_checkpoints_goes_on_as_if_it_had_not(
+    finished: Path, corpus: dict, cache: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "between"
+    run(make_config(corpus, cache, "train.max_steps=6"), folder)
+    assert [p.name for p in Checkpoints(folder / "checkpoints").to_average()] == ["regular-00000004", "final-00000006"]
+    run(make_config(corpus, cache), folder)
+    assert (folder / "model.safetensors").read_bytes() == (finished / "model.safetensors").read_bytes()
+    assert not list((folder / "checkpoints").glob("final-*"))
+
+
+def test_other_training_text_under_the_same_names_is_refused(cache: Path, tmp_path: Path) -> None:
+    corpus = {
+        "train": write_parallel(tmp_path, "t", make_pairs(200)),
+        "valid": write_parallel(tmp_path, "v", make_pairs(9)),
+    }
+    config = make_config(corpus, cache, "train.max_steps=1", "data.test=null", "train.average_last=1")
+    run(config, tmp_path / "run")
+    tokenizer = (tmp_path / "run/tokenizer.model").read_bytes()
+    write_parallel(tmp_path, "t", make_pairs(210))
+    with pytest.raises(ValueError, match="holds a run on other data"):
+        run(config, tmp_path / "run")
+    assert (tmp_path / "run/tokenizer.model").read_bytes() == tokenizer
+
+
+def test_a_run_of_another_plan_is_not_continued(corpus: Path, cache: Path, tmp_path: Path) -> None:
+    config = make_config(corpus, cache, "train.max_steps=1", "train.average_last=1")
+    run(config, tmp_path / "run")
+    file = tmp_path / "run/identity.json"
+    file.write_text(file.read_text().replace('"plan": ', '"plan": 90'))
+    with pytest.raises(ValueError, match=r"planned otherwise \(plan version 90\d, and \d now\)"):
+        run(config, tmp_path / "run")
+
+
+def test_a_run_without_a_checkpoint_may_be_started_again_with_other_settings(
+    corpus: dict, cache: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="micro_tokens 1 is too small"):
+        run(make_config(corpus, cache, "train.micro_tokens=1"), tmp_path / "new")
+    run(make_config(corpus, cache, "train.max_steps=1", "train.average_last=1"), tmp_path / "new")
+
+
+def test_a_run_folder_may_be_moved(finished: Path, corpus: dict, cache: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(finished, moved)
+    run(make_config(corpus, cache, f"run_dir={moved}/"), moved)
+
+
+def test_tensorboard_shows_each_step_once_after_a_restart(corpus: dict, cache: Path, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder, tracked = tmp_path / "tracked", ("train.log_with=tensorboard", "train.average_last=1")
+    run(make_config(corpus, cache, *tracked, "train.max_steps=3"), folder)
+    shutil.rmtree(folder / "checkpoints")  # as if it had been killed before the first of them
+    run(make_config(corpus, cache, *tracked, "train.max_steps=3"), folder)
+    run(make_config(corpus, cache, *tracked, "train.max_steps=5"), folder)
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("loss")] == [1, 2, 3, 4, 5]
+
+
+def test_gradients_are_clipped_and_their_norm_is_logged(
+    finished: Path, corpus: dict, cache: Path, tmp_path: Path
+) -> None:
+    lines = run(make_config(corpus, cache, "train.clip_norm=1e-6", "train.max_steps=4"), tmp_path / "clipped")
+    free = metrics(finished)
+    assert lines[0]["gradient_norm"] == pytest.approx(free[0]["gradient_norm"])
+    assert lines[0]["loss"] == free[0]["loss"]
+    assert lines[3]["loss"] != free[3]["loss"]
+
+
+def test_a_gradient_that_is_not_finite_never_reaches_the_weights(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    norm = Updater.gradient_norm
+
+    def poison(self: Updater) -> torch.Tensor:
+        next(iter(self.model.parameters())).grad[0, 0] = float("inf")  # type: ignore[index]
+        return norm(self)
+
+    monkeypatch.setattr(Updater, "gradient_norm", poison)
+    with pytest.raises(ValueError, match=r"in a row were not finite .update 3: loss .*, gradient norm inf."):
+        run(config, tmp_path / "inf")
+    assert not (tmp_path / "inf/checkpoints").exists()
+
+
+def test_a_full_disk_leaves_the_older_checkpoints_whole(
+    finished: Path, corpus: dict, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "full"
+    shutil.copytree(finished, folder)
+
+    def full(path: Path, tensors: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(checkpoint, "save_tensors", full)
+    longer = make_config(corpus, cache, "train.max_steps=16")
+    with pytest.raises(OSError, match="No space left"):
+        run(longer, folder)
+    monkeypatch.undo()
+    assert all(checkpoint.find_damage(path) is None for path in Checkpoints(folder / "checkpoints").to_average())
+    run(longer, folder)
+    assert metrics(folder)[-1]["step"] == 16
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("train.precision=fp16", "fp16 needs a CUDA GPU"),
+        ("train.log_with=trackio", "needs a package that is missing: pip install trackio"),
+        ("model.architecture=gpt", "a gpt takes text, a transformer takes pairs"),
+        ("model.vocab_size=77", "leave model.vocab_size out"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(
+    corpus: dict, cache: Path, tmp_path: Path, setting: str, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        run(make_config(corpus, cache, setting), tmp_path / "refused")
+
+
+def test_other_settings_in_the_same_folder_are_refused_and_listed(finished: Path, corpus: dict, cache: Path) -> None:
+    other = make_config(corpus, cache, "model.dropout=0.2", "train.seed=7")
+    with pytest.raises(ValueError, match=r"model\.dropout was 0\.1 and is 0\.2; train\.seed was 1 and is 7"):
+        run(other, finished)
+
+
+def test_more_steps_and_other_logging_are_accepted(finished: Path, corpus: dict, cache: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "longer"
+    shutil.copytree(finished, folder)
+    lines = run(make_config(corpus, cache, "train.max_steps=14", "train.log_every=7"), folder)
+    assert [line["step"] for line in lines if "loss" in line] == [*range(1, 13), 14]
+
+
+def test_two_processes_never_write_one_run_folder(
+    finished: Path, config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "PATIENCE", 0.5)
+    with (
+        exclusive(finished / ".lock", patience=0),
+        pytest.raises(ValueError, match="another process is working in"),
+    ):
+        run(config, finished)
+
+
+def test_dropout_and_order_come_from_the_seed(finished: Path, corpus: dict, cache: Path, tmp_path: Path) -> None:
+    lines = run(make_config(corpus, cache, "train.seed=2", "train.max_steps=2"), tmp_path / "other")
+    assert lines[0]["loss"] != metrics(finished)[0]["loss"]
+
+
+@pytest.mark.parametrize("precision", ["bf16", "float64"])
+def test_other_precisions_learn_the_same(
+    finished: Path, corpus: dict, cache: Path, tmp_path: Path, precision: str
+) -> None:
+    config = make_config(corpus, cache, f"train.precision={precision}", "train.max_steps=4")
+    lines = run(config, tmp_path / precision)
+    assert lines[3]["loss"] == pytest.approx(metrics(finished)[3]["loss"], rel=0.02)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_before_it_reaches_the_weights(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backward = Updater.backward
+    monkeypatch.setattr(Updater, "backward", lambda *a, **k: backward(*a, **k) * float("nan"))
+    with pytest.raises(
+        ValueError,
+        match=r"update 3: loss nan.*, and the weights are left as they were after update 0: .* lower train\.lr_scale",
+    ):
+        run(config, tmp_path / "nan")
+
+
+def test_a_world_size_that_accelerate_does_not_see_is_refused(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="WORLD_SIZE is 2, but accelerate sees 1 process"):
+        run(config, tmp_path / "alone")
+
+
+def test_a_model_too_short_for_the_data_is_refused(corpus: dict, cache: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"the longest training sentence has \d+ tokens, and model.max_len is 8"):
+        run(make_config(corpus, cache, "model.max_len=8"), tmp_path / "short")

@@ -1,0 +1,228 @@
+"""A model exported to CTranslate2 gives the same probabilities, the same greedy output and the same n-best."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from data_pipeline.tokenizers.sentence_piece import BOS_ID, EOS_ID, PAD_ID, UNK_ID, Tokenizer, train_tokenizer
+from evaluate.config import DecodeConfig, LengthPenalty
+from evaluate.length_batches import pad
+from evaluate.translator import LineTooLong, Translator
+from tests.tiny_model import TEXT
+from transformer.config import ModelConfig
+from transformer.formats import ctranslate2 as ctranslate2_model
+from transformer.formats.ctranslate2 import export_ctranslate2, import_ctranslate2, read_pieces, refuse_unsupported
+from transformer.model import GPT, Transformer
+from transformer.pretrained import load_pretrained, save_pretrained
+
+ctranslate2 = pytest.importorskip("ctranslate2")
+
+from evaluate.backends.ctranslate2 import CTranslate2Translator, check_compute_type, find_export  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[3]
+TINY = ModelConfig(vocab_size=320, d_model=16, n_layers=2, n_heads=4, d_ff=32, max_len=40)
+VARIATIONS = {
+    "the paper's": TINY,
+    "pre-norm": replace(TINY, norm="pre"),
+    "learned positions": replace(TINY, positions="learned"),
+    "rotary positions, fewer keys": replace(TINY, positions="rotary", n_kv_heads=2),
+    "one head of keys": replace(TINY, n_kv_heads=1, norm="pre", norm_kind="rms"),
+    "wide heads": replace(TINY, d_head=6, positions="rotary"),
+    "gelu, target tied": replace(TINY, activation="gelu", tying="output"),
+    "gelu_tanh, untied": replace(TINY, activation="gelu_tanh", tying="none"),
+    "swiglu, rms": replace(TINY, activation="swiglu", norm_kind="rms"),
+    "not scaled": replace(TINY, scale_embedding=False),
+}
+
+
+def make_folder(folder: Path, config: ModelConfig, updates: int = 0) -> Path:
+    """A model with random weights and biases, then trained: it then knows when to end."""
+    folder.mkdir()
+    tokenizer = train_tokenizer(iter(TEXT), folder / "tokenizer.model", vocab_size=config.vocab_size)
+    torch.manual_seed(1)
+    model = Transformer(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    src, tgt = pad(tokenizer.encode(TEXT)), pad([[BOS_ID, *ids] for ids in tokenizer.encode(TEXT[::-1])])
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(updates):
+        logits_BLV = model(src, src != PAD_ID, tgt[:, :-1])
+        cross_entropy(logits_BLV.flatten(0, 1), tgt[:, 1:].flatten(), ignore_index=PAD_ID).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    save_pretrained(folder, model, folder / "tokenizer.model", "A test.", languages=("en", "de"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_folder(tmp_path_factory.mktemp("export") / "model", TINY, updates=200)
+
+
+@pytest.fixture(scope="module")
+def exported(folder: Path) -> Path:
+    return export_ctranslate2(folder, folder.with_name("exported"))
+
+
+def both(folder: Path, exported: Path, config: DecodeConfig) -> tuple[Translator, CTranslate2Translator]:
+    theirs = CTranslate2Translator(exported, config, max_len=TINY.max_len, threads=1, patience=8)
+    return Translator.from_pretrained(folder, config, device="cpu"), theirs
+
+
+@pytest.mark.parametrize("name", VARIATIONS)
+def test_forced_decoding_gives_the_same_log_probability_of_every_token(name: str, tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "model", VARIATIONS[name])
+    model, _ = load_pretrained(folder)
+    tokenizer, pieces = Tokenizer(folder / "tokenizer.model"), read_pieces(folder / "tokenizer.model", 320)
+    sources, targets = tokenizer.encode(TEXT[:3]), tokenizer.encode(TEXT[2:])
+    translator = ctranslate2.Translator(str(export_ctranslate2(folder, tmp_path / "out")), intra_threads=1)
+    scored = translator.score_batch(*([[pieces[i] for i in ids[:-1]] for ids in side] for side in (sources, targets)))
+    for source, target, score in zip(sources, targets, scored, strict=True):
+        src, tgt = torch.tensor([source]), torch.tensor([[BOS_ID, *target]])
+        logp_1LV = model(src, src != PAD_ID, tgt[:, :-1]).log_softmax(-1)
+        own_L = logp_1LV.gather(-1, tgt[:, 1:, None])[0, :, 0]
+        torch.testing.assert_close(torch.tensor(score.log_probs), own_L, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", VARIATIONS)
+def test_step_by_step_it_finds_the_same_tokens(name: str, tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "model", VARIATIONS[name])
+    config = DecodeConfig(beam=1, max_extra=6)
+    ours, theirs = both(folder, export_ctranslate2(folder, tmp_path / "out"), config)
+    assert [t[0].tokens for t in ours.translate(TEXT)] == [t[0].tokens for t in theirs.translate(TEXT)]
+
+
+@pytest.mark.parametrize("penalty", get_args(LengthPenalty))
+def test_the_best_of_a_beam_are_the_same_with_the_same_scores(
+    folder: Path, exported: Path, penalty: LengthPenalty
+) -> None:
+    ours, theirs = both(folder, exported, DecodeConfig(beam=4, length_penalty=penalty, max_extra=8))
+    for own, other in zip(ours.translate(TEXT, n_best=2), theirs.translate(TEXT, n_best=2), strict=True):
+        assert [t.tokens for t in own] == [t.tokens for t in other]
+        assert [t.text for t in own] == [t.text for t in other]
+        for a, b in zip(own, other, strict=True):
+            assert (a.score, a.log_prob) == pytest.approx((b.score, b.log_prob), abs=1e-4)
+
+
+@pytest.mark.parametrize("returned", [True, False])
+def test_its_penalty_counts_the_end_of_the_sentence(exported: Path, returned: bool) -> None:
+    """As our `length` does; a version that did not would make the sentence that the export prints wrong."""
+    pieces = read_pieces(exported / "tokenizer.model", 320)
+    source = [pieces[i] for i in Tokenizer(exported / "tokenizer.model").encode(TEXT[:1])[0][:-1]]
+    translator = ctranslate2.Translator(str(exported), intra_threads=1)
+    [found] = translator.translate_batch(
+        [source], length_penalty=1.0, max_decoding_length=39, return_scores=True, return_end_token=returned
+    )
+    words = [piece for piece in found.hypotheses[0] if piece != "</s>"]
+    [score] = translator.score_batch([source], [words])
+    assert found.scores[0] == pytest.approx(sum(score.log_probs) / (len(words) + 1), abs=1e-5)
+
+
+def test_a_forbidden_token_is_never_in_the_output(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "model", replace(TINY, tying="none"))
+    model, _ = load_pretrained(folder)
+    with torch.no_grad():  # the likeliest token everywhere
+        model.output.weight.copy_(model.get_parameter("decoder.blocks.1.feed_forward_residual.norm.bias") * 0.01)
+        model.output.weight[UNK_ID] *= 1000
+    save_pretrained(folder, model, folder / "tokenizer.model", "A test.")
+    _, theirs = both(folder, export_ctranslate2(folder, tmp_path / "out"), DecodeConfig(beam=2, max_extra=3))
+    found = {token for best in theirs.translate(TEXT) for t in best for token in t.tokens}
+    assert found
+    assert not found & {PAD_ID, UNK_ID, BOS_ID}
+
+
+def test_no_output_is_longer_than_its_own_source_allows(folder: Path, exported: Path) -> None:
+    _, theirs = both(folder, exported, DecodeConfig(beam=3, max_extra=0))
+    lines = ["The cat.", "The cat sees the small house and a dog."]
+    for ids, best in zip(theirs.encode(lines), theirs.translate(lines), strict=True):
+        assert 0 < len(best[0].tokens) <= len(ids)
+
+
+def test_empty_lines_stay_empty_and_order_is_kept(folder: Path, exported: Path) -> None:
+    ours, theirs = both(folder, exported, DecodeConfig(beam=1, max_extra=5))
+    lines = ["", *TEXT, "  ", TEXT[0]]
+    assert theirs(lines) == ours(lines)
+
+
+def test_a_line_too_long_is_refused_as_ever(folder: Path, exported: Path) -> None:
+    _, theirs = both(folder, exported, DecodeConfig())
+    with pytest.raises(LineTooLong, match=r"line 2 has .* tokens and the model takes at most 40"):
+        theirs.translate(["a", "word " * 50])
+
+
+def test_the_cache_is_used_again_for_the_same_weights_only(folder: Path, tmp_path: Path) -> None:
+    first = find_export(folder, "float32", tmp_path)
+    written = (first / "model.bin").stat().st_mtime_ns
+    assert find_export(folder, "float32", tmp_path) == first
+    assert (first / "model.bin").stat().st_mtime_ns == written
+    other = make_folder(tmp_path / "other", replace(TINY, norm="pre"))
+    assert find_export(other, "float32", tmp_path) != first
+    assert find_export(folder, "int8", tmp_path) != first
+
+
+def test_the_export_is_a_folder_that_needs_nothing_else(exported: Path, folder: Path) -> None:
+    names: set[str] = {"README.md", "config.json", "model.bin", "shared_vocabulary.json", "tokenizer.model"}
+    assert {file.name for file in exported.iterdir()} == names
+    assert (exported / "tokenizer.model").read_bytes() == (folder / "tokenizer.model").read_bytes()
+    settings = json.loads((exported / "config.json").read_text())
+    assert (settings["add_source_eos"], settings["decoder_start_token"]) == (True, "<s>")
+    assert read_pieces(exported / "tokenizer.model", 320)[EOS_ID] == "</s>"
+
+
+def test_a_failure_leaves_nothing_behind(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctranslate2_model.shutil, "copyfile", lambda *_: (_ for _ in ()).throw(OSError("disk")))
+    with pytest.raises(OSError, match="disk"):
+        export_ctranslate2(folder, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_exists_is_not_overwritten(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileExistsError, match="exists already"):
+        export_ctranslate2(folder, tmp_path)
+
+
+def test_a_language_model_is_refused(tmp_path: Path, folder: Path) -> None:
+    config = replace(TINY, architecture="gpt")
+    save_pretrained(tmp_path / "gpt", GPT(config), folder / "tokenizer.model", "A test.")
+    with pytest.raises(ValueError, match="only translators"):
+        export_ctranslate2(tmp_path / "gpt", tmp_path / "out")
+
+
+def test_a_field_that_the_export_does_not_know_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctranslate2_model, "EXPORTED", ctranslate2_model.EXPORTED - {"norm_kind"})
+    refuse_unsupported(TINY)
+    with pytest.raises(ValueError, match=r"model\.norm_kind is rms"):
+        refuse_unsupported(replace(TINY, norm_kind="rms"))
+
+
+def test_every_field_of_the_model_is_exported_or_refused_by_a_decision() -> None:
+    assert set(ModelConfig.__dataclass_fields__) >= ctranslate2_model.EXPORTED
+
+
+def test_a_compute_type_that_the_machine_lacks_is_named_with_those_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctranslate2, "get_supported_compute_types", lambda device: {"float32", "int8"})
+    with pytest.raises(ValueError, match="this machine's cpu cannot compute in float16: take one of float32, int8"):
+        check_compute_type("float16", "cpu")
+
+
+def test_a_missing_package_is_one_sentence_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ctranslate2", None)
+    with pytest.raises(ValueError, match=r"pip install 'paper-transformer\[export\]'"):
+        import_ctranslate2()
+
+
+def test_the_command_line_exports_and_says_where_the_penalty_differs(folder: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "transformer.export", "--to", "ctranslate2", "--model", str(folder)]
+    done = subprocess.run([*command, "--output", str(tmp_path / "out")], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "n^length_penalty" in done.stdout
+    again = subprocess.run([*command, "--output", str(tmp_path / "out")], cwd=ROOT, capture_output=True, text=True)
+    assert (again.returncode, again.stderr.startswith("error: ")) == (2, True)

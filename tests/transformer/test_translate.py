@@ -1,0 +1,309 @@
+"""python -m transformer.translate, end to end on a tiny model with random weights."""
+
+import gzip
+import json
+import lzma
+import os
+import pty
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from evaluate.config import DecodeConfig, SampleConfig
+from evaluate.options import read_section
+from evaluate.translator import Translator
+from tests.tiny_model import TEXT, make_folder
+from transformer import translate
+from transformer.prepacked import pack
+
+ROOT = Path(__file__).resolve().parents[2]
+OPTIONS = ["--beam", "2", "--max-extra", "4"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_folder(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def translator(folder: Path) -> Translator:
+    translator = Translator.from_pretrained(folder, DecodeConfig(beam=2, max_extra=4), "cpu")
+    pack(translator.model)  # as the command does: scores are compared to the last digit
+    return translator
+
+
+def command(folder: Path, *args: str) -> list[str]:
+    return [sys.executable, "-m", "transformer.translate", "--model", str(folder), *OPTIONS, *args]
+
+
+def run_process(
+    folder: Path, *args: str, stdin: bytes = b"", lang: str = "C.UTF-8"
+) -> subprocess.CompletedProcess[bytes]:
+    env = {**os.environ, "LC_ALL": lang, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command(folder, *args), input=stdin, capture_output=True, cwd=ROOT, env=env, timeout=120)
+
+
+def run_here(
+    folder: Path, *args: str, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> bytes:
+    """The same without a new process: faster."""
+    monkeypatch.setattr(sys, "argv", ["translate", "--model", str(folder), *OPTIONS, *args])
+    with open(1, "w", closefd=False) as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        translate.main()
+    return capfdbinary.readouterr().out
+
+
+def test_sentences_on_the_command_line(folder, translator, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+    out = run_here(folder, TEXT[0], "", TEXT[1], monkeypatch=monkeypatch, capfdbinary=capfdbinary)
+    assert out.decode() == "".join(f"{line}\n" for line in translator([TEXT[0], "", TEXT[1]]))
+
+
+def test_standard_input_keeps_every_line_and_is_utf8_in_any_locale(folder: Path, translator: Translator) -> None:
+    lines = [TEXT[0], "", "Größe\u2028„zwei“", "  ", TEXT[1]]  # U+2028 ends no line
+    done = run_process(folder, stdin="\r\n".join(lines).encode(), lang="C")  # nor is the last one ended
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode().split("\n") == [*translator(lines), ""]
+
+
+def test_standard_input_is_translated_as_it_arrives(folder: Path) -> None:
+    with subprocess.Popen(
+        command(folder), stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, bufsize=0
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"one\n")
+        assert process.stdout.readline().endswith(b"\n")  # before the input has ended
+        process.stdin.write(b"two")
+        process.stdin.close()
+        assert len(process.stdout.read().splitlines()) == 1
+
+
+def test_a_wrong_byte_is_reported_with_its_line_after_the_lines_before_it(folder: Path, translator: Translator) -> None:
+    done = run_process(folder, stdin=b"one\ntwo\nthr\xffee\nfour\n")
+    assert done.returncode == 2
+    assert done.stdout.decode().split("\n") == [*translator(["one", "two"]), ""]
+    assert done.stderr.decode().splitlines()[-1] == (
+        "error: standard input, line 3: byte 0xff is not UTF-8: convert it"
+    )
+
+
+def test_a_reader_that_leaves_is_no_error(folder: Path) -> None:
+    with subprocess.Popen(
+        command(folder, TEXT[0]), stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
+def test_a_line_that_is_too_long_is_translated_in_parts_and_said_to_be(  # type: ignore[no-untyped-def]
+    folder, translator, tmp_path, monkeypatch, capfdbinary
+) -> None:
+    target = tmp_path / "out.txt"
+    args = ["--output", str(target), "one", "x " * 20 + "y " * 20]
+    monkeypatch.setattr(sys, "argv", ["translate", "--model", str(folder), *OPTIONS, *args])
+    translate.main()
+    one, x, y = translator(["one", " ".join("x" * 10), " ".join("y" * 10)])
+    assert target.read_text() == f"{one}\n{x} {x} {y} {y}\n"
+    out, err = capfdbinary.readouterr()
+    assert out == b""
+    assert err.decode() == "note: line 2 translated in parts: the model takes at most 40 tokens\n"
+
+
+def test_where_a_line_cannot_be_cut_those_before_it_are_translated(folder: Path, translator: Translator) -> None:
+    done = run_process(folder, "--json", "--token-scores", stdin=b"one\ntwo\n" + b"x " * 60 + b"\nfour\n")
+    assert done.returncode == 2
+    assert [json.loads(line)["source"] for line in done.stdout.decode().splitlines()] == ["one", "two"]
+    assert done.stderr.decode().splitlines()[-1].startswith("error: line 3 has")
+
+
+def test_documents_keep_their_paragraphs_and_the_spaces_between_sentences(  # type: ignore[no-untyped-def]
+    folder, translator, monkeypatch, capfdbinary
+) -> None:
+    lines = ["  The cat sees it.  Dr. Dog buys a book.", "", "One sentence"]
+    out = run_here(folder, "--documents", *lines, monkeypatch=monkeypatch, capfdbinary=capfdbinary)
+    cat, dog, one = translator(["The cat sees it.", "Dr. Dog buys a book.", "One sentence"])
+    assert out.decode() == f"  {cat}  {dog}\n\n{one}\n"
+
+
+def test_prefixes_begin_the_translations(folder, tmp_path, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "prefixes").write_text("Der\n\n")
+    args = ["--prefix", str(tmp_path / "prefixes"), *TEXT[:2]]
+    out = run_here(folder, *args, monkeypatch=monkeypatch, capfdbinary=capfdbinary).decode().splitlines()
+    assert out[0].startswith("Der")
+    assert len(out) == 2
+
+
+def test_samples_are_those_of_their_seed(folder, translator, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+    args = ["--samples", "2", "--seed", "3", "--top-k", "9", TEXT[0], ""]
+    out = run_here(folder, *args, monkeypatch=monkeypatch, capfdbinary=capfdbinary)
+    expected = translator.sample([TEXT[0], ""], SampleConfig(num_samples=2, seed=3, top_k=9))
+    rows = [line.split("\t", 2) for line in out.decode().removesuffix("\n").split("\n")]
+    assert rows == [[str(i), f"{t.score:.4f}", t.text] for i, best in enumerate(expected, 1) for t in best]
+
+
+def test_token_scores_add_up_and_attention_has_a_row_for_each_token(  # type: ignore[no-untyped-def]
+    folder, monkeypatch, capfdbinary
+) -> None:
+    args = ["--json", "--token-scores", "--attention", "--n-best", "2", TEXT[0], ""]
+    out = run_here(folder, *args, monkeypatch=monkeypatch, capfdbinary=capfdbinary)
+    first, empty = (json.loads(line) for line in out.decode().splitlines())
+    assert "".join(first["source_tokens"]) == f" {TEXT[0]}"
+    for t in first["translations"]:
+        assert sum(token["log_prob"] for token in t["tokens"]) == pytest.approx(t["log_prob"], abs=1e-4)
+        assert len(t["attention"]) == len(t["tokens"])
+        assert all(sum(row) == pytest.approx(1, abs=1e-5) for row in t["attention"])
+        assert {len(row) for row in t["attention"]} == {len(first["source_tokens"])}
+    assert empty["translations"] == [{"text": "", "score": 0.0, "log_prob": 0.0, "tokens": [], "attention": []}]
+
+
+def test_the_length_penalty_is_named_beside_alpha(folder, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+    for kind, formula in (("gnmt", "((5 + n) / 6)^alpha"), ("length", "n^alpha"), ("none", "1")):
+        args = ["--json", "--length-penalty", kind, "Haus"]
+        about = json.loads(run_here(folder, *args, monkeypatch=monkeypatch, capfdbinary=capfdbinary))
+        assert (about["alpha"], about["length_penalty"]) == (0.6, formula)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--token-scores", "x"], "need --json"),
+        (["--prefix", "p"], "needs sentences or --input"),
+        (["--documents", "--attention", "--json", "x"], "without --documents"),
+        (["--samples", "2", "--n-best", "2", "x"], "either --samples or --n-best"),
+        (["--length-penalty", "wu", "x"], "invalid choice: 'wu'"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(folder, args, message, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(SystemExit, match="2"):
+        run_here(folder, *args, monkeypatch=monkeypatch, capfdbinary=capfdbinary)
+    assert message in capfdbinary.readouterr().err.decode()
+
+
+def test_a_closed_standard_input_is_an_empty_one(folder, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(sys, "stdin", None)  # as Python starts with `<&-`
+    assert run_here(folder, monkeypatch=monkeypatch, capfdbinary=capfdbinary) == b""
+
+
+@pytest.mark.parametrize("ending", ["", ".gz", ".xz"])
+def test_file_to_file(folder, translator, tmp_path, ending, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+    lines = [*TEXT, "", "Haus"]
+    pack = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress}[ending]
+    unpack = {"": bytes, ".gz": gzip.decompress, ".xz": lzma.decompress}[ending]
+    source, target = tmp_path / f"in.txt{ending}", tmp_path / f"out.txt{ending}"
+    text = "\n".join(lines) + "\n"
+    source.write_bytes(pack(text.encode()))
+    out = run_here(
+        folder, "--input", str(source), "--output", str(target), monkeypatch=monkeypatch, capfdbinary=capfdbinary
+    )
+    written = unpack(target.read_bytes())
+    assert out == b""
+    assert written.decode().split("\n") == [*translator(lines), ""]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([source.name, target.name])
+
+
+def test_a_failure_leaves_the_old_output_and_no_other_file(folder, tmp_path, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "in.txt").write_text("fine\n" + "x " * 100 + "\n")
+    (tmp_path / "out.txt").write_text("old\n")
+    args = ["--json", "--token-scores", "--input", str(tmp_path / "in.txt"), "--output", str(tmp_path / "out.txt")]
+    with pytest.raises(ValueError, match=r"line 2 has \d+ tokens"):
+        run_here(folder, *args, monkeypatch=monkeypatch, capfdbinary=capfdbinary)
+    assert (tmp_path / "out.txt").read_text() == "old\n"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_an_output_that_is_a_device_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    with translate.open_output(tmp_path / "pipe") as out:
+        out.write("text\n")
+    assert os.read(reader, 100) == b"text\n"
+    os.close(reader)
+
+
+def test_n_best_gives_line_number_score_and_text(folder, translator, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+    out = run_here(folder, "--n-best", "2", TEXT[0], "", monkeypatch=monkeypatch, capfdbinary=capfdbinary)
+    expected = translator.translate([TEXT[0], ""], n_best=2)
+    rows = [line.split("\t", 2) for line in out.decode().removesuffix("\n").split("\n")]
+    assert rows == [[str(i), f"{t.score:.4f}", t.text] for i, best in enumerate(expected, 1) for t in best]
+
+
+def test_json_gives_one_object_a_line_with_scores(folder, translator, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+    lines = [TEXT[3], "", "Größe"]
+    out = run_here(folder, "--json", "--n-best", "2", *lines, monkeypatch=monkeypatch, capfdbinary=capfdbinary)
+    objects = [json.loads(line) for line in out.decode().removesuffix("\n").split("\n")]
+    assert [o["source"] for o in objects] == lines
+    for found, best in zip(objects, translator.translate(lines, n_best=2), strict=True):
+        assert found["translations"] == [{"text": t.text, "score": t.score, "log_prob": t.log_prob} for t in best]
+
+
+def test_settings_of_the_run_are_the_defaults(folder, tmp_path, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+    run = make_folder(tmp_path / "run")
+    # Settings of training that this version does not know are none of its business.
+    (run / "config.yaml").write_text("train: {of_another_version: 1}\ndecode: {alpha: 0.0, max_extra: 3}\nnew: 2\n")
+    monkeypatch.setattr(sys, "argv", ["translate", "--model", str(run), "--beam", "2", "--json", "Haus"])
+    with open(1, "w", closefd=False) as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        translate.main()
+    best = json.loads(capfdbinary.readouterr().out)["translations"][0]
+    assert best["score"] == best["log_prob"]  # alpha 0
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--n-best", "3", "x"], "--n-best 3 needs a --beam of at least as many, not 2"),
+        (["--alpha", "-1", "x"], "decode.alpha is -1.0"),
+        (["--seed", "2", "x"], "--seed is for sampling: give --samples too"),
+        (["--samples", "0", "x"], "num_samples is 0"),
+        (["--min-length", "50", "x"], "the model gives at most 40 tokens"),
+        (["--input", "nowhere.txt"], "No such file"),
+        (["--output", "nowhere/out.txt", "x"], "there is no folder"),
+    ],
+)
+def test_mistakes_are_explained(folder, args, message, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises((ValueError, OSError), match=message):
+        run_here(folder, *args, monkeypatch=monkeypatch, capfdbinary=capfdbinary)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("decode: {beem: 2}", r"config\.yaml at decode\.beem: Key 'beem' not in 'DecodeConfig'"),
+        ("decode: {beam: x}", r"config\.yaml at decode\.beam: Value 'x'"),
+        ("decode: [2]", r"config\.yaml at decode: \[2\] is no section"),
+        ("decode: {", r"config\.yaml at decode: "),
+    ],
+)
+def test_settings_that_cannot_be_read_are_one_sentence(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(ValueError, match=message) as caught:
+        read_section(DecodeConfig, tmp_path, "decode")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_person_at_a_prompt_survives_a_bad_line_and_ends_with_ctrl_d(folder: Path, translator: Translator) -> None:
+    person, terminal = pty.openpty()
+    with subprocess.Popen(
+        command(folder, "--json", "--token-scores"),
+        stdin=terminal,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+    ) as process:
+        os.close(terminal)
+        os.write(person, b"Haus\n" + b"x " * 60 + b"\nBuch\n")
+        time.sleep(0.1)
+        os.write(person, b"\x04")
+        out, err = process.communicate(timeout=120)
+    os.close(person)
+    assert process.returncode == 0
+    texts = [json.loads(line)["translations"][0]["text"] for line in out.decode().splitlines()]
+    assert texts == translator(["Haus", "Buch"])
+    assert err.decode().count("> ") == 4
+    assert "error: line 2 has" in err.decode()

@@ -1,0 +1,162 @@
+"""A GPT-2 of the library `transformers` becomes a model folder of this project, and the other way round.
+
+python -m transformer.convert import gpt2 models/gpt2
+python -m transformer.convert export models/gpt2 models/gpt2-transformers
+"""
+
+import argparse
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from common.command import run_command
+from data_pipeline.tokenizers import open_tokenizer
+from data_pipeline.tokenizers.byte_pair import BytePairTokenizer
+from transformer.config import ModelConfig
+from transformer.formats.gpt2 import read_gpt2, write_gpt2
+from transformer.model import GPT, count_parameters
+from transformer.pretrained import download, find_folder, load_pretrained, save_pretrained
+
+SOURCE_FILES = ["config.json", "vocab.json", "merges.txt", "tokenizer.json", "model.safetensors", "model-*.safetensors"]
+GPT2_VOCAB_SIZE = 50257
+
+
+def main() -> None:
+    """Read the command line and write the folder."""
+    parser = argparse.ArgumentParser(
+        prog="python -m transformer.convert",
+        description="Turn a GPT-2 of transformers into a model folder of this project, or back.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    ours = commands.add_parser("import", help="a GPT-2 of transformers becomes a model folder")
+    ours.add_argument("source", help="folder, or a name on the Hugging Face hub, such as gpt2 or gpt2-xl")
+    theirs = commands.add_parser("export", help="a model folder becomes a GPT-2 of transformers")
+    theirs.add_argument("source", help="model folder, or a name on the Hugging Face hub")
+    for command in (ours, theirs):
+        command.add_argument("to", type=Path, help="folder to write, which must not hold anything yet")
+    args = parser.parse_args()
+    if args.to.exists() and not (args.to.is_dir() and next(args.to.iterdir(), None) is None):
+        raise ValueError(f"{args.to} is there already and is not an empty folder; name another one to write")
+    convert = import_gpt2 if args.command == "import" else export_gpt2
+    model = convert(args.source, args.to)
+    print(f"{args.to} holds the {count_parameters(model):,} parameters of {args.source}")
+
+
+def import_gpt2(source: str, to: Path) -> GPT:
+    """Write the model folder of a GPT-2; returns the model."""
+    folder = find_gpt2(source)
+    model = read_gpt2(folder)
+    with TemporaryDirectory() as work:
+        file = write_tokenizer(folder, model.config.vocab_size, Path(work))
+        save_pretrained(to, model, file, model_card(source, model.config, count_parameters(model)))
+    return model
+
+
+def export_gpt2(source: str, to: Path) -> GPT:
+    """Write what `GPT2LMHeadModel` and `AutoTokenizer` of the library read; returns the model."""
+    folder = find_folder(source)
+    model, _ = load_pretrained(folder)
+    if not isinstance(model, GPT):
+        raise ValueError(f"{folder} holds a translation model, which is no GPT-2")
+    tokenizer = open_tokenizer(folder / "tokenizer.model")
+    if not isinstance(tokenizer, BytePairTokenizer):
+        raise ValueError(
+            f"{folder} has a vocabulary other than byte pairs, and a GPT-2 of transformers has no other; "
+            "transformer.formats.gpt2.to_gpt2 converts the model alone"
+        )
+    write_gpt2(to, model, tokenizer.end_id)
+    vocab, merges = tokenizer.vocab_and_merges()
+    write_vocabulary(to, vocab, merges)
+    return model
+
+
+def find_gpt2(source: str) -> Path:
+    """The folder itself, or a download of the hub's where no such folder exists here."""
+    if Path(source).is_dir():
+        return Path(source)
+    if source.count("/") > 1 or source.startswith((".", "/", "~")):
+        raise FileNotFoundError(f"there is no folder {source}")
+    return download(source, SOURCE_FILES)
+
+
+def write_tokenizer(folder: Path, vocab_size: int, work: Path) -> Path:
+    """Write a GPT-2 folder's vocabulary as our `tokenizer.model` into the folder `work`; returns the file.
+
+    Raises FileNotFoundError where the folder has none and the size is not that of GPT-2's own, ValueError where it
+    is of another kind or size.
+    """
+    file = work / "tokenizer.model"
+    if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+        tokenizer = BytePairTokenizer.from_gpt2_files(folder / "vocab.json", folder / "merges.txt", file)
+    elif (folder / "tokenizer.json").is_file():
+        write_vocabulary(work, *read_tokenizer_json(folder / "tokenizer.json"))
+        try:
+            tokenizer = BytePairTokenizer.from_gpt2_files(work / "vocab.json", work / "merges.txt", file)
+        except ValueError as error:  # names the two files, which the user never saw
+            reason = str(error).replace(f"{work}/", "its ")
+            raise ValueError(f"the vocabulary in {folder / 'tokenizer.json'} cannot be used: {reason}") from error
+    elif vocab_size == GPT2_VOCAB_SIZE:
+        tokenizer = BytePairTokenizer.gpt2(file)
+    else:
+        raise FileNotFoundError(
+            f"{folder} has no vocabulary, and a model folder needs one: put vocab.json and merges.txt, or "
+            "tokenizer.json, beside the weights"
+        )
+    if tokenizer.vocab_size != vocab_size:
+        raise ValueError(
+            f"{folder}: the vocabulary has {tokenizer.vocab_size} tokens and the model {vocab_size}; "
+            "they do not belong together"
+        )
+    return file
+
+
+def read_tokenizer_json(path: Path) -> tuple[dict[str, int], list[str]]:
+    """The vocabulary and the merges in the one file of the library's newer versions, as `vocab.json` and `merges.txt`
+    hold them. Raises ValueError where the tokenizer is not of GPT-2's kind."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        alike = content["pre_tokenizer"]["type"] == "ByteLevel" and content["normalizer"] is None
+        alike = alike and not content["pre_tokenizer"]["add_prefix_space"]
+        added = {token["content"]: token["id"] for token in content["added_tokens"]}
+        merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in content["model"]["merges"]]
+        vocab = content["model"]["vocab"] | added
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} does not describe a byte-pair vocabulary, or is damaged") from error
+    if not alike:
+        raise ValueError(f"{path} does not divide text as GPT-2 does, into byte pairs of the text as it is")
+    return vocab, merges
+
+
+def write_vocabulary(folder: Path, vocab: dict[str, int], merges: list[str]) -> None:
+    """Write GPT-2's two files."""
+    (folder / "vocab.json").write_text(json.dumps(vocab, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8")
+
+
+def model_card(source: str, config: ModelConfig, parameters: int) -> str:
+    """The `README.md` of a converted model."""
+    return "\n".join(
+        [
+            "---",
+            "library_name: paper-transformer",
+            "pipeline_tag: text-generation",
+            "---",
+            f"# GPT-2, {parameters:,} parameters",
+            "",
+            f"Converted from `{source}`, a GPT-2 (Radford et al., 2019) of the library transformers: "
+            f"{config.n_layers} layers, d_model {config.d_model}, {config.n_heads} heads, d_ff {config.d_ff}, "
+            f"context of {config.max_len:,} tokens, vocabulary of {config.vocab_size:,}. "
+            "The weights and their license are those of the source.",
+            "",
+            "```python",
+            "from evaluate.generator import Generator",
+            "",
+            'print(Generator.from_pretrained("<this folder>").generate(["Once upon a time"])[0][0])',
+            "```",
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    run_command(main)
