@@ -35,6 +35,7 @@ import torch
 from benchmarks.machine import RESULTS, describe_machine, write_result
 from benchmarks.prepare import measure_start
 from common.command import run_command
+from common.errors import InputError
 from common.settings import load_settings
 from data_pipeline import prepare_pairs as build
 from data_pipeline.batch_plan import AnyInts, Plan
@@ -130,12 +131,12 @@ def corpora(given: list[list[str]] | None, pairs: int, vocab_size: int) -> list[
     found = []
     for words in given:
         if len(words) not in (2, 3):
-            raise ValueError(f"--data {' '.join(words)} is not [CONFIG] SOURCE TARGET")
+            raise InputError(f"--data {' '.join(words)} is not [CONFIG] SOURCE TARGET")
         *name, source, target = words
         texts = (f"data.train=[{Path(source).resolve()},{Path(target).resolve()}]", "data.valid=null", "data.test=null")
         found.append(Corpus(name[0], texts) if name else Corpus("base", (*texts, f"data.vocab_size={vocab_size}")))
     if len({corpus.name for corpus in found}) < len(found):
-        raise ValueError("two --data have the same CONFIG: measure them one after the other")
+        raise InputError("two --data have the same CONFIG: measure them one after the other")
     return found
 
 

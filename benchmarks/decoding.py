@@ -37,6 +37,7 @@ from benchmarks.machine import describe_machine, write_result
 from benchmarks.roofline import measure_machine, roofline
 from benchmarks.workers import Worker
 from common.command import run_command
+from common.errors import InputError
 from data_pipeline.builtin.grammar import generate
 from data_pipeline.sources.tables import read_lines
 from data_pipeline.tokenizers.sentence_piece import EOS_ID, Tokenizer
@@ -170,7 +171,7 @@ def read_sources(args: argparse.Namespace, model: Contestant) -> list[list[int]]
     else:
         encoded = [[EOS_ID] * (len(line.split()) * 4 // 3 + 1) for line in lines[: max(args.batches)]]
     if len(encoded) < max(args.batches):
-        raise ValueError(f"there are {len(encoded)} sentences, fewer than a batch of {max(args.batches)}")
+        raise InputError(f"there are {len(encoded)} sentences, fewer than a batch of {max(args.batches)}")
     if model.trained:
         return encoded
     drawn = random.Random(2)

@@ -39,6 +39,7 @@ from benchmarks.launching import (
 )
 from benchmarks.machine import describe_machine, write_result
 from common.command import run_command
+from common.errors import InputError
 from train.run.checkpoints import find_damage
 
 WORLDS = (1, 2, 3)
@@ -111,7 +112,7 @@ def campaign(folder: Path, ranks: int, kills: int, seed: int, start: Start = sta
     kinds = cycle(KINDS)
     while outcome.kills < kills:
         if outcome.missed > kills:
-            raise ValueError(f"{outcome.missed} kills came too late with {ranks} ranks, this machine is too uneven")
+            raise InputError(f"{outcome.missed} kills came too late with {ranks} ranks, this machine is too uneven")
         some = list(islice(kinds, min(KILLS_OF_A_RUN, kills - outcome.kills)))
         case = folder / f"{ranks}-killed-{outcome.runs}"
         disturbed_run(case, ranks, draw_kills(some, timeline, draw), outcome, start)
@@ -132,7 +133,7 @@ def disturbed_run(folder: Path, ranks: int, kills: list[Kill], outcome: Outcome,
         finally:
             started.kill()
         if not hit and started.wait():
-            raise ValueError(f"a start in {folder.name} failed by itself and said: {started.said()}")
+            raise InputError(f"a start in {folder.name} failed by itself and said: {started.said()}")
         phase = phase_of(started) if hit else None
         outcome.missed += phase is None
         outcome.phases.update([phase] if phase else [])

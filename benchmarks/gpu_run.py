@@ -34,6 +34,7 @@ from accelerate import Accelerator
 
 from benchmarks.machine import describe_machine
 from common.command import run_command
+from common.errors import InputError
 from common.settings import load_settings
 from data_pipeline.batch_plan import Update
 from data_pipeline.examples import Batch
@@ -119,7 +120,7 @@ def run_training(run: Path, settings: list[str]) -> Path:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT, env=os.environ)
     if done.returncode:
         said = " ".join(done.stderr[-600:].split())
-        raise ValueError(f"training {run.name} ended with status {done.returncode}: {said}")
+        raise InputError(f"training {run.name} ended with status {done.returncode}: {said}")
     return run
 
 

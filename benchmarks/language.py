@@ -17,6 +17,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 from benchmarks.machine import describe_machine, write_result
 from benchmarks.quality import read_lines, training_seconds
 from common.command import run_command
+from common.errors import InputError
 from common.settings import flatten_settings, load_settings
 from train.config import RunConfig
 
@@ -39,10 +40,10 @@ def collect(runs: list[Path]) -> dict[str, Any]:
     for run, other in zip(runs[1:], settings[1:], strict=True):
         if other != settings[0]:
             names = sorted(name for name in other if other[name] != settings[0][name])
-            raise ValueError(f"{run} and {runs[0]} differ in more than the seed: {', '.join(names)}")
+            raise InputError(f"{run} and {runs[0]} differ in more than the seed: {', '.join(names)}")
     texts = {json.loads((run / "identity.json").read_text())["data"] for run in runs}
     if len(texts) > 1:
-        raise ValueError(f"{', '.join(map(str, runs))} were trained on different texts")
+        raise InputError(f"{', '.join(map(str, runs))} were trained on different texts")
     defaults = flatten_settings(RunConfig())
     return {
         "machine": describe_machine(),

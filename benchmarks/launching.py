@@ -20,6 +20,7 @@ from typing import Protocol
 import numpy as np
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
+from common.errors import InputError
 from data_pipeline.builtin.grammar import Split, generate
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -88,7 +89,7 @@ class Ranks:
             if any(ended) or time.monotonic() > until:
                 self.kill()
             if time.monotonic() > until:
-                raise ValueError(f"a start has not ended after {PATIENCE} seconds; its output is in {self.folder}")
+                raise InputError(f"a start has not ended after {PATIENCE} seconds; its output is in {self.folder}")
             time.sleep(0.005)
         return next((status for status in ended if status), 0)
 
@@ -145,7 +146,7 @@ def run_to_end(start: Start, folder: Path, ranks: int = 1, settings: tuple[str, 
         started.kill()
     if status:
         last = (started.said().splitlines() or ["nothing"])[-1]
-        raise ValueError(f"a start in {folder.name} ended with status {status} and said: {last}")
+        raise InputError(f"a start in {folder.name} ended with status {status} and said: {last}")
     return started
 
 

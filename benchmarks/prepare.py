@@ -22,6 +22,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from benchmarks.machine import describe_machine, write_result
 from common.command import run_command
+from common.errors import InputError
 from data_pipeline.batch_plan import Plan
 from data_pipeline.config import DataConfig
 from data_pipeline.prepared_data import Prepared, prepare
@@ -106,7 +107,7 @@ def measure_start(config: DataConfig, cache: str) -> float:
                 seconds = time.perf_counter() - started
                 process.kill()
                 return round(seconds, 2)
-    raise ValueError("the training command ended before its first update; run it by hand to see why")
+    raise InputError("the training command ended before its first update; run it by hand to see why")
 
 
 def anonymous_gb() -> float:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from benchmarks.machine import describe_machine, write_result
 from common.command import run_command
+from common.errors import InputError
 from transformer.prepacked import PackedLinear, can_pack
 
 SHAPES = ((256, 256), (256, 1024), (1024, 256), (512, 2048), (512, 37000))
@@ -36,7 +37,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     if not can_pack(torch.zeros(1)):
-        raise ValueError("this machine's PyTorch has no oneDNN product for x86 processors")
+        raise InputError("this machine's PyTorch has no oneDNN product for x86 processors")
     products = [
         measure(shape, rows, dtype, args.seconds)
         for dtype, shape, rows in itertools.product((torch.float32, torch.bfloat16), SHAPES, ROWS)

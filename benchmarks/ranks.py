@@ -37,6 +37,7 @@ from safetensors.torch import load_file
 
 from benchmarks.machine import describe_machine, write_result
 from common.command import run_command
+from common.errors import InputError
 from common.settings import load_settings
 from data_pipeline.batch_plan import NULL_ROW, UpdatePlan, choose_cut
 from data_pipeline.prepared_data import prepare
@@ -87,9 +88,9 @@ class Bench:
         done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=LIMIT)
         if done.returncode:
             said = " ".join(done.stderr[-600:].split())
-            raise ValueError(f"the run {name} ended with status {done.returncode}: {said}")
+            raise InputError(f"the run {name} ended with status {done.returncode}: {said}")
         if f"{world} x cpu" not in done.stdout:
-            raise ValueError(f"the run {name} did not start {world} ranks")
+            raise InputError(f"the run {name} did not start {world} ranks")
         return self.folder / name
 
 
@@ -134,7 +135,7 @@ def same_sentences(bench: Bench) -> list[dict[str, Any]]:
                 update = bench.plan.update(step)
                 shares = [cut.slices_of(update, rank) for rank in range(world)]
                 if len({len(share) for share in shares}) > 1:
-                    raise ValueError(f"ranks of {world} have different numbers of slices in update {step}")
+                    raise InputError(f"ranks of {world} have different numbers of slices in update {step}")
                 counts |= {len(share) for share in shares}
                 rows = np.concatenate([part.rows for share in shares for _, _, part in share])
                 wanted = np.concatenate([brick.rows for brick in update.bricks])
@@ -227,7 +228,7 @@ def restart(bench: Bench) -> dict[str, Any]:
         beyond = round(time.monotonic() - since, 2)
         status = process.wait(LIMIT)
     if status:
-        raise ValueError(f"the restarted run ended with status {status}: {blame(errors.read_text(), bench.folder)}")
+        raise InputError(f"the restarted run ended with status {status}: {blame(errors.read_text(), bench.folder)}")
     newest = Checkpoints(run / "checkpoints").newest()
     assert newest is not None
     files = [run / "metrics.jsonl", run / "model.safetensors"]
@@ -312,7 +313,7 @@ def wait_for(run: Path, updates: int, process: subprocess.Popen[bytes]) -> dict[
     """Wait until so many updates are done; returns the processes of the ranks. Raises ValueError if it ends first."""
     while len(losses(run)) < updates:
         if process.poll() is not None:
-            raise ValueError(f"the run in {run.name} ended before it was disturbed")
+            raise InputError(f"the run in {run.name} ended before it was disturbed")
         time.sleep(0.02)
     ranks = {}
     for child in psutil.Process(process.pid).children(recursive=True):
@@ -346,7 +347,7 @@ def difference(run: Path, reference: Path) -> dict[str, Any]:
     """How far apart two runs are: the largest difference of the loss until some updates, and of the last weights."""
     ours, theirs = losses(run), losses(reference)
     if ours.keys() != theirs.keys():
-        raise ValueError(f"{run.name} logged {len(ours)} updates and {reference.name} {len(theirs)}")
+        raise InputError(f"{run.name} logged {len(ours)} updates and {reference.name} {len(theirs)}")
     gaps = {step: abs(ours[step] - theirs[step]) for step in ours}
     shown = [step for step in SHOWN if step <= max(gaps)]
     ours_W, theirs_W = last_weights(run), last_weights(reference)
@@ -362,7 +363,7 @@ def last_weights(run: Path) -> torch.Tensor:
     """All weights of the newest checkpoint, in one vector."""
     newest = Checkpoints(run / "checkpoints").newest()
     if newest is None:
-        raise ValueError(f"the run {run.name} has no checkpoint")
+        raise InputError(f"the run {run.name} has no checkpoint")
     tensors = load_file(str(newest / "model.safetensors"))
     return torch.cat([tensors[name].double().flatten() for name in sorted(tensors)])
 

@@ -38,6 +38,7 @@ from torch.nn import functional as F
 from benchmarks.machine import describe_machine, write_result
 from benchmarks.time_to_bleu import TINY, Clock, read_lines
 from common.command import run_command
+from common.errors import InputError
 from data_pipeline.examples import IGNORE, Batch
 from train import loop, train, validation
 from train.loss import smoothed_cross_entropy
@@ -95,7 +96,7 @@ def main() -> None:
         return rehearse()
     unknown = {*args.only, *args.promote} - RECIPES.keys()
     if unknown:
-        raise ValueError(f"there is no recipe {sorted(unknown)[0]!r}; there are {', '.join(map(repr, RECIPES))}")
+        raise InputError(f"there is no recipe {sorted(unknown)[0]!r}; there are {', '.join(map(repr, RECIPES))}")
     train_files, valid_files = args.data[:2], args.data[2:]
     data = [f"data.train=[{','.join(train_files)}]", f"data.valid=[{','.join(valid_files)}]", "data.test=null"]
     jobs = [(name, args.seeds[0]) for name in args.only]
@@ -160,7 +161,7 @@ def learn(recipe: Recipe, folder: Path, overrides: Sequence[str]) -> None:
     command = [sys.executable, __file__, "--worker", recipe.tried, *config, *overrides, f"run_dir={folder}"]
     with (folder / "log").open("a") as log:
         if subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False).returncode:
-            raise ValueError(f"a run failed: what it said stands in {folder / 'log'}")
+            raise InputError(f"a run failed: what it said stands in {folder / 'log'}")
 
 
 def read(folder: Path) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks.machine import describe_machine, write_result
 from common.command import run_command
+from common.errors import InputError
 from common.settings import load_settings
 from data_pipeline.batch_plan import ROW_MULTIPLE, Plan, Slice, choose_cut
 from data_pipeline.prepared_data import Prepared, prepare
@@ -149,7 +150,7 @@ def time_updates(model: str, way: str, run_dir: Path, updates: int) -> float:
     entry = ["train/train.py"] if way != "2 ranks, no sum" else ["benchmarks/scaling.py", "--worker", "train"]
     said = launch(ranks, [*entry, "--config", f"configs/{MODELS[model]}", *settings])
     if f"{ranks} x cpu" not in said:
-        raise ValueError(f"the training command did not start {ranks} rank(s)")
+        raise InputError(f"the training command did not start {ranks} rank(s)")
     lines = [json.loads(line) for line in (run_dir / "timing.jsonl").read_text().splitlines()]
     return statistics.mean([line["seconds_per_update"] for line in lines if "seconds_per_update" in line][1:])
 
@@ -171,7 +172,7 @@ def launch(ranks: int, command: list[str]) -> str:
     around = kept | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*start, *command], cwd=ROOT, env=around, capture_output=True, text=True, timeout=LIMIT)
     if done.returncode:
-        raise ValueError(f"a command of {ranks} rank(s) ended with status {done.returncode}: {done.stderr[-600:]}")
+        raise InputError(f"a command of {ranks} rank(s) ended with status {done.returncode}: {done.stderr[-600:]}")
     return done.stdout
 
 

@@ -14,6 +14,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 from benchmarks import data_tables, decoding_tables, reliability_tables, time_to_bleu_tables, training_tables
 from benchmarks.machine import RESULTS
 from common.command import run_command
+from common.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = (
@@ -45,7 +46,7 @@ def fill(text: str, results: dict[str, Any]) -> str:
     def table(match: re.Match[str]) -> str:
         kind, _, name = match[1].partition(" ")
         if kind not in TABLES:
-            raise ValueError(f"there is no table {kind!r}; there are {', '.join(TABLES)}")
+            raise InputError(f"there is no table {kind!r}; there are {', '.join(TABLES)}")
         made = TABLES[kind]({k: v for k, v in results.items() if not name or k == name})
         return f"<!-- table {match[1]} -->\n{made}\n<!-- end -->"
 

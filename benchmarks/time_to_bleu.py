@@ -32,6 +32,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from benchmarks.machine import describe_machine, write_result
 from common.command import run_command
+from common.errors import InputError
 from common.settings import flatten_settings, load_settings
 from train.config import MAY_CHANGE, RunConfig
 
@@ -76,11 +77,11 @@ def main() -> None:
         for pair in args.compare:
             (a, run_a), (b, run_b) = (read_name(text) for text in pair)
             if len(run_a) > 1 or len(run_b) > 1:
-                raise ValueError("--compare takes one run on each side, not several joined by commas")
+                raise InputError("--compare takes one run on each side, not several joined by commas")
             pairs.append(compare(a, run_a[0], b, run_b[0]))
         return put("same_curves", {"machine": describe_machine(), "pairs": pairs}, args.out)
     if not args.runs:
-        raise ValueError("there is nothing to read: name a run as NAME=FOLDER, or two with --compare")
+        raise InputError("there is nothing to read: name a run as NAME=FOLDER, or two with --compare")
     result = {"machine": describe_machine(), **collect(dict(read_name(text) for text in args.runs), args.bleu)}
     put("time_to_bleu", result, args.out)
     draw(result, (args.out or ROOT / "docs") / PICTURE)
@@ -103,7 +104,7 @@ def read_name(text: str) -> tuple[str, list[Path]]:
     """`NAME=run1,run2`. Raises ValueError where it is not, and FileNotFoundError for a folder that is no run."""
     name, equals, folders = text.partition("=")
     if not equals or not name or not folders:
-        raise ValueError(f"{text!r} does not name a run: write NAME=FOLDER, or NAME=FOLDER,FOLDER for several seeds")
+        raise InputError(f"{text!r} does not name a run: write NAME=FOLDER, or NAME=FOLDER,FOLDER for several seeds")
     runs = [Path(folder) for folder in folders.split(",")]
     for run in runs:
         for file in ("config.yaml", "metrics.jsonl", "timing.jsonl"):
@@ -141,7 +142,7 @@ def recipe_of(name: str, runs: list[Path]) -> dict[str, Any]:
         free = (*PLACES, *MAY_CHANGE, "train.seed")
         other = [key for key in first if settings[key] != first[key] and key not in free]
         if other:
-            raise ValueError(f"{runs[0]} and {run} are not two seeds of {name}: they differ in {', '.join(other)}")
+            raise InputError(f"{runs[0]} and {run} are not two seeds of {name}: they differ in {', '.join(other)}")
     base = flatten_settings(RunConfig())
     return {k: v for k, v in first.items() if v != base[k] and k not in (*PLACES, "train.seed")}
 
@@ -155,7 +156,7 @@ def read_curve(run: Path) -> list[Point]:
     """Every validation of a run with BLEU. Raises ValueError where there is none."""
     validations = [line for line in read_lines(run / "metrics.jsonl") if "valid_bleu" in line]
     if not validations:
-        raise ValueError(f"{run} has no validation with BLEU yet: wait for train.valid_every updates")
+        raise InputError(f"{run} has no validation with BLEU yet: wait for train.valid_every updates")
     clock = Clock(read_lines(run / "timing.jsonl"))
     return [
         Point(
@@ -182,7 +183,7 @@ class Clock:
         self.timing = timing
         self.blocks = [line for line in timing if "seconds_per_update" in line]
         if not self.blocks:
-            raise ValueError("timing.jsonl has no speed yet: wait for train.log_every updates")
+            raise InputError("timing.jsonl has no speed yet: wait for train.log_every updates")
         self.starts = find_starts(self.blocks)
 
     def seconds(self, step: int) -> float:
@@ -256,7 +257,7 @@ def compare(a: str, run_a: Path, b: str, run_b: Path) -> dict[str, Any]:
         if steps:
             result["curves"][name] = apart(steps, first, second)
     if not result["curves"]:
-        raise ValueError(f"no update is logged by both {run_a} and {run_b}: give them the same train.log_every")
+        raise InputError(f"no update is logged by both {run_a} and {run_b}: give them the same train.log_every")
     return result
 
 

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from common.errors import InputError
+
 
 class Worker:
     """A Python file beside this one that answers each line of JSON it is given with another one."""
@@ -27,7 +29,7 @@ class Worker:
         self.process.stdin.flush()
         answer = self.process.stdout.readline()
         if not answer:
-            raise ValueError(f"a program ended with {self.process.wait()}; what it said stands above")
+            raise InputError(f"a program ended with {self.process.wait()}; what it said stands above")
         return dict(json.loads(answer))
 
     def close(self) -> None:

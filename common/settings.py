@@ -10,6 +10,8 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from common.errors import InputError
+
 Schema = TypeVar("Schema")
 
 
@@ -25,7 +27,7 @@ def load_settings(schema: type[Schema], path: str | Path | None = None, override
     for override in overrides or []:
         key, equals, _ = override.partition("=")
         if not equals or not key:
-            raise ValueError(f"{override!r} is not an override; write section.field=value, without spaces")
+            raise InputError(f"{override!r} is not an override; write section.field=value, without spaces")
         config = _merge(config, _parse(override), override)
     return cast(Schema, OmegaConf.to_object(config))
 
@@ -54,9 +56,9 @@ def _read(path: Path) -> Any:
     try:
         content = OmegaConf.load(path)
     except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
-        raise ValueError(f"config {path} is not valid YAML: {' '.join(str(error).split())}") from error
+        raise InputError(f"config {path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not OmegaConf.is_dict(content):
-        raise ValueError(f"config {path} must hold sections such as `model:`, not a list or a single value")
+        raise InputError(f"config {path} must hold sections such as `model:`, not a list or a single value")
     return content
 
 
@@ -64,7 +66,7 @@ def _parse(override: str) -> Any:
     try:
         return OmegaConf.from_dotlist([override])
     except (yaml.YAMLError, OmegaConfBaseException) as error:
-        raise ValueError(f"{override!r} cannot be read: {' '.join(str(error).split())}") from error
+        raise InputError(f"{override!r} cannot be read: {' '.join(str(error).split())}") from error
 
 
 def _merge(config: Any, change: Any, where: str) -> Any:
@@ -74,7 +76,7 @@ def _merge(config: Any, change: Any, where: str) -> Any:
         key = getattr(error, "full_key", None)
         reason = str(error).split("\n", 1)[0].rstrip(".")
         at = f" at {key}" if key and str(key) not in where else ""
-        raise ValueError(f"{where}{at}: {reason}") from error
+        raise InputError(f"{where}{at}: {reason}") from error
 
 
 def _words(config: Any, change: Any) -> Any:

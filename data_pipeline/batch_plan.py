@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from common.errors import InputError
 from data_pipeline.buckets import Box, Ints, derive_boxes
 
 PLAN_VERSION = 2
@@ -155,7 +156,7 @@ class Plan:
         if longest.max() > limit:
             row = int(longest.argmax())
             shorten = f"lower data.max_length to {limit}, " if limit > 1 else ""  # a word and EOS are two tokens
-            raise ValueError(
+            raise InputError(
                 f"training pair or document {row} (counted from 0, after filtering) has {longest[row]} tokens, but "
                 f"with {self.brick_positions} positions to a brick (train.tokens_per_update / train.bricks, and "
                 f"padding) it may have {limit}: {shorten}raise train.tokens_per_update or lower train.bricks"
@@ -228,11 +229,11 @@ def choose_cut(plan: UpdatePlan, world: int, micro_tokens: int | None) -> Cut:
         if fits and slices * plan.bricks_per_update >= world:
             return Cut(slices, world)
     if plan.bricks_per_update * ROW_MULTIPLE < world:
-        raise ValueError(
+        raise InputError(
             f"an update of {plan.bricks_per_update} bricks gives work to at most "
             f"{plan.bricks_per_update * ROW_MULTIPLE} devices, not {world}: raise train.bricks or use fewer devices"
         )
-    raise ValueError(
+    raise InputError(
         f"train.micro_tokens {micro_tokens} is too small for this data: "
         f"an eighth of a brick has up to {plan.positions(ROW_MULTIPLE)} tokens; raise it to that"
     )

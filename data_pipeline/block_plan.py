@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from common.errors import InputError
 from data_pipeline.batch_plan import (
     NULL_ROW,
     Ints,
@@ -106,7 +107,7 @@ class BlockPlan:
     def __init__(self, text: TextIds, block: int, recipe: Recipe) -> None:
         tokens = len(text.ids.flat)
         if tokens <= block:
-            raise ValueError(
+            raise InputError(
                 f"the training text has {tokens} tokens, and a block needs {block + 1}: add text, or lower "
                 "model.max_len or train.block"
             )
@@ -172,7 +173,7 @@ class Documents:
         self.text, self.start_id = text, start_id
         self.lengths = text.ids.lengths
         if (longest := int(self.lengths.max())) > block:
-            raise ValueError(
+            raise InputError(
                 f"a document has {longest} tokens, and a row {block} (train.block, model.max_len): raise both, or "
                 "let documents be cut with data.layout=stream"
             )

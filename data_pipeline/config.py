@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from common.errors import InputError
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -123,14 +125,14 @@ class DataConfig:
         for name, least in (lowest | {"max_length": 2, "max_ratio": 1}).items():
             value = getattr(self, name)
             if value is not None and value < least:
-                raise ValueError(f"data.{name} is {value}; it must be at least {least}")
+                raise InputError(f"data.{name} is {value}; it must be at least {least}")
         if not 0 < self.valid_part < 1:
-            raise ValueError(f"data.valid_part is {self.valid_part}; it must be above 0 and below 1")
+            raise InputError(f"data.valid_part is {self.valid_part}; it must be above 0 and below 1")
         if self.kind == "pairs" and self.vocab_type not in ("bpe", "unigram"):
-            raise ValueError(f"data.vocab_type={self.vocab_type} is for data.kind=text; pairs take bpe or unigram")
+            raise InputError(f"data.vocab_type={self.vocab_type} is for data.kind=text; pairs take bpe or unigram")
         for name in ("source_lang", "target_lang"):
             if getattr(self, name) in ("True", "False"):
-                raise ValueError(
+                raise InputError(
                     f"data.{name} is {getattr(self, name)}, which is how YAML reads no, on and the like: "
                     f'put the name in quotes, as in {name}: "no"'
                 )

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from common.errors import InputError
 from data_pipeline.config import DataConfig
 from data_pipeline.sources.corpus import BATCH, NoSuchSplit, iterate, load_many
 from data_pipeline.sources.filters import (
@@ -114,7 +115,7 @@ def _hold_out(flags: Flags, hashes: Hashes, config: DataConfig) -> npt.NDArray[n
     kept = np.flatnonzero(flags == Verdict.KEPT)
     wanted = min(config.valid_pairs, len(kept) // 20)
     if wanted == 0:
-        raise ValueError(
+        raise InputError(
             f"{len(kept)} usable pairs in data.train are too few to hold one in twenty out "
             f"for validation: set data.valid"
         )
@@ -192,4 +193,4 @@ def _select(dataset: "Dataset", rows: npt.NDArray[np.bool_]) -> Iterator[Texts]:
 def _refuse_nothing(flags: Flags, what: str) -> None:
     if not (flags == Verdict.KEPT).any():
         reasons = ", ".join(f"{label}: {number:,}" for label, number in count(flags).items() if number)
-        raise ValueError(f"no {what} pair is left after the filters ({reasons})")
+        raise InputError(f"no {what} pair is left after the filters ({reasons})")

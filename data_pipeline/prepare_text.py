@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from common.errors import InputError
 from data_pipeline.config import DataConfig
 from data_pipeline.sources.corpus import NoSuchSplit
 from data_pipeline.sources.names import corpus_value, find_tokenizer
@@ -48,7 +49,7 @@ def build_text(config: DataConfig, result: Path, work: Path, threads: int, quiet
     }
     for name, sizes in report.items():
         if not sizes["characters"]:
-            raise ValueError(f"there is no text to predict in data.{name}")
+            raise InputError(f"there is no text to predict in data.{name}")
     (result / "report.json").write_text(json.dumps(report | {"held_out": held_out}, indent=1) + "\n")
 
 
@@ -65,7 +66,7 @@ def _open(config: DataConfig, work: Path) -> tuple[Source, Source, bool]:
     total = sum(_measure(piece, config) for piece in source())
     mark = int(total * (1 - config.valid_part))
     if not 0 < mark < total:
-        raise ValueError(f"data.train is too short to hold {config.valid_part:.0%} of it out for validation")
+        raise InputError(f"data.train is too short to hold {config.valid_part:.0%} of it out for validation")
     return (
         lambda: (piece for is_held_out, piece in _divide(source(), mark, config) if not is_held_out),
         lambda: (piece for is_held_out, piece in _divide(source(), mark, config) if is_held_out),
@@ -134,7 +135,7 @@ def _write(
                 if len(rows) == AT_ONCE:
                     bar.update(_flush(rows, masks, out, mask_out))
         except ValueError as error:
-            raise ValueError(f"data.{stem.name}: {error}") from error
+            raise InputError(f"data.{stem.name}: {error}") from error
         bar.update(_flush(rows, masks, out, mask_out))
     return sizes
 

@@ -16,6 +16,7 @@ if not __package__:  # run as a file: put the repository root first, before any 
 from accelerate import Accelerator
 
 from common.command import run_command
+from common.errors import InputError
 from common.processes import check_world_size
 from data_pipeline.config import DataConfig
 from evaluate.config import DecodeConfig
@@ -66,9 +67,9 @@ def find_corpora(args: argparse.Namespace, folder: Path) -> list[Corpus]:
     data = read_section(DataConfig, folder, "data")
     corpora = from_config(data) if data is not None else []
     if not corpora:
-        raise ValueError(f"{folder} has no config.yaml with data.test: give --source and --reference, or --test-set")
+        raise InputError(f"{folder} has no config.yaml with data.test: give --source and --reference, or --test-set")
     if args.baseline and len(corpora) > 1:
-        raise ValueError(
+        raise InputError(
             f"--baseline compares on one test set and {folder / 'config.yaml'} has {len(corpora)}: "
             "name one with --source and --reference, or --test-set"
         )
@@ -87,7 +88,7 @@ def one_corpus(args: argparse.Namespace, languages: Languages | None) -> Corpus:
     pair = given or languages
     if pair is None:
         unknown = "--hypotheses" if args.model is None else f"the model {args.model}"
-        raise ValueError(f"{unknown} does not say the languages of {args.test_set}: give --langpair, such as en-de")
+        raise InputError(f"{unknown} does not say the languages of {args.test_set}: give --langpair, such as en-de")
     return from_test_set(args.test_set, "-".join(pair))
 
 
@@ -95,7 +96,7 @@ def parse_langpair(text: str) -> Languages:
     """`en-de` as two languages. Raises ValueError for anything else."""
     first, _, second = text.partition("-")
     if not (first and second):
-        raise ValueError(f"--langpair is {text!r}: give two languages, such as en-de")
+        raise InputError(f"--langpair is {text!r}: give two languages, such as en-de")
     return first, second
 
 
@@ -139,7 +140,7 @@ def score_text(args: argparse.Namespace) -> None:
     lines = len(corpus.references[0])
     if len(hypotheses) != lines:
         reference = args.reference or corpus.name
-        raise ValueError(
+        raise InputError(
             f"{args.hypotheses} has {len(hypotheses)} lines and {reference} has {lines}: "
             "each translation needs its reference on the same line"
         )

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from common.errors import InputError
+
 LengthPenalty = Literal["gnmt", "length", "none"]
 FORMULAS: dict[str, str] = {"gnmt": "((5 + n) / 6)^alpha", "length": "n^alpha", "none": "1"}
 
@@ -34,19 +36,19 @@ class DecodeConfig:
     def __post_init__(self) -> None:
         for name in ("beam", "batch_tokens", "min_length"):
             if getattr(self, name) < 1:
-                raise ValueError(f"decode.{name} is {getattr(self, name)}; it must be at least 1")
+                raise InputError(f"decode.{name} is {getattr(self, name)}; it must be at least 1")
         if self.max_length is not None and self.max_length < self.min_length:
-            raise ValueError(
+            raise InputError(
                 f"decode.max_length is {self.max_length}; it must be at least decode.min_length, {self.min_length}"
             )
         if self.length_penalty not in FORMULAS:
-            raise ValueError(
+            raise InputError(
                 f"decode.length_penalty is {self.length_penalty!r}; it must be one of {', '.join(FORMULAS)}"
             )
         if not 0 <= self.alpha < float("inf"):
-            raise ValueError(f"decode.alpha is {self.alpha}; it must be 0 or more")
+            raise InputError(f"decode.alpha is {self.alpha}; it must be 0 or more")
         if self.max_extra < 0:
-            raise ValueError(f"decode.max_extra is {self.max_extra}; it must be 0 or more")
+            raise InputError(f"decode.max_extra is {self.max_extra}; it must be 0 or more")
 
     @property
     def penalty_formula(self) -> str:
@@ -75,13 +77,13 @@ class SampleConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):
-            raise ValueError(f"temperature is {self.temperature}; it must be 0 (greedy) or more")
+            raise InputError(f"temperature is {self.temperature}; it must be 0 (greedy) or more")
         if self.top_k is not None and self.top_k < 1:
-            raise ValueError(f"top_k is {self.top_k}; it must be at least 1: leave it out to keep all tokens")
+            raise InputError(f"top_k is {self.top_k}; it must be at least 1: leave it out to keep all tokens")
         if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise ValueError(
+            raise InputError(
                 f"top_p is {self.top_p}; it must be above 0 and at most 1: leave it out to keep all tokens"
             )
         for name in ("num_samples", "max_tokens"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+                raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")

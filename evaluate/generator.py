@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from common.errors import InputError
 from data_pipeline.tokenizers import TextTokenizer, open_tokenizer
 from evaluate.config import SampleConfig
 from evaluate.continuation import Row, batches, grow, kept_of, new_row
@@ -45,11 +46,11 @@ class Generator:
         folder = find_folder(folder)
         model, _ = load_pretrained(folder, device or ("cuda" if torch.cuda.is_available() else "cpu"))
         if not isinstance(model, GPT):
-            raise ValueError(f"{folder} holds a translation model; use transformer.translate")
+            raise InputError(f"{folder} holds a translation model; use transformer.translate")
         tokenizer = open_tokenizer(folder / "tokenizer.model")
         tokens, rows = tokenizer.vocab_size, model.config.vocab_size
         if tokens != rows:
-            raise ValueError(
+            raise InputError(
                 f"{folder}: the tokenizer has {tokens} tokens and the model {rows}; they do not belong together"
             )
         return cls(model, tokenizer, starts_documents=bool(read_about(folder).get("starts_documents")))
@@ -75,7 +76,7 @@ class Generator:
         """
         config = config or SampleConfig()
         if isinstance(prompts, str):
-            raise ValueError("prompts is one string: give a list of strings, one for each text")
+            raise InputError("prompts is one string: give a list of strings, one for each text")
         starts = [self._encode(prompt, number) for number, prompt in enumerate(prompts, 1)]
         n = config.num_samples
         rows = [new_row(ids, config.seed, number) for ids in starts for number in range(n)]
@@ -115,12 +116,12 @@ class Generator:
             return [self.tokenizer.document_start]
         ids = self.tokenizer.encode_text(prompt)
         if not ids:
-            raise ValueError(f"prompt {number} is empty: leave it out to start from the beginning of a document")
+            raise InputError(f"prompt {number} is empty: leave it out to start from the beginning of a document")
         if self.starts_documents:
             ids = [self.tokenizer.document_start, *ids]
         limit = self.model.config.max_len
         if len(ids) > limit:
-            raise ValueError(f"prompt {number} has {len(ids)} tokens and the model takes at most {limit}: shorten it")
+            raise InputError(f"prompt {number} has {len(ids)} tokens and the model takes at most {limit}: shorten it")
         return ids
 
     def _text(self, prompt: str | None, row: Row) -> str:

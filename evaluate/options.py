@@ -9,6 +9,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from common.errors import InputError
 from evaluate.config import FORMULAS, DecodeConfig, LengthPenalty, SampleConfig
 
 Schema = TypeVar("Schema")
@@ -59,11 +60,11 @@ def read_section(schema: type[Schema], folder: Path, section: str) -> Schema | N
         content = OmegaConf.to_container(OmegaConf.load(file))
         saved = (content.get(section) if isinstance(content, dict) else None) or {}
         if not isinstance(saved, dict):
-            raise ValueError(f"{file} at {section}: {saved} is no section with settings")
+            raise InputError(f"{file} at {section}: {saved} is no section with settings")
         return cast(Schema, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), saved)))
     except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
         key = f"{section}.{getattr(error, 'full_key', None) or ''}".rstrip(".")
-        raise ValueError(f"{file} at {key}: {str(error).splitlines()[0].rstrip('.')}") from error
+        raise InputError(f"{file} at {key}: {str(error).splitlines()[0].rstrip('.')}") from error
 
 
 def decode_config(args: argparse.Namespace, base: DecodeConfig) -> DecodeConfig:
@@ -91,6 +92,6 @@ def sample_config(args: argparse.Namespace) -> SampleConfig | None:
     given = {name: value for name, value in given.items() if value is not None}
     if args.samples is None:
         if given:
-            raise ValueError(f"--{next(iter(given)).replace('_', '-')} is for sampling: give --samples too")
+            raise InputError(f"--{next(iter(given)).replace('_', '-')} is for sampling: give --samples too")
         return None
     return SampleConfig(num_samples=args.samples, **given)

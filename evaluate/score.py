@@ -14,6 +14,7 @@ if not __package__:  # run as a file: put the repository root first, before any 
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from common.command import run_command
+from common.errors import InputError
 from data_pipeline.sources.tables import read_lines
 from evaluate.config import DecodeConfig
 from evaluate.scorer import Score, Scorer
@@ -62,12 +63,12 @@ def read_pairs(source: Path, target: Path) -> tuple[list[str], list[str]]:
     """The lines of both files. Raises ValueError where there are none, or not as many in the one as in the other."""
     sources, targets = list(read_lines(source)), list(read_lines(target))
     if len(sources) != len(targets):
-        raise ValueError(
+        raise InputError(
             f"{source} has {len(sources)} lines and {target} has {len(targets)}: "
             "each source line needs its translation on the same line"
         )
     if not sources:
-        raise ValueError(f"{source} is empty: there is nothing to score")
+        raise InputError(f"{source} is empty: there is nothing to score")
     return sources, targets
 
 

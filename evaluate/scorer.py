@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from common.errors import InputError
 from data_pipeline.tokenizers.sentence_piece import BOS_ID, EOS_ID, PAD_ID, UNK_ID, Tokenizer
 from evaluate.decoding.search import log_probs
 from evaluate.eval_mode import eval_mode
@@ -66,7 +67,7 @@ class Scorer:
         ValueError, for a line longer than the model takes.
         """
         if len(sources) != len(targets):
-            raise ValueError(f"there are {len(sources)} sources and {len(targets)} targets: each source needs its own")
+            raise InputError(f"there are {len(sources)} sources and {len(targets)} targets: each source needs its own")
         source_ids, target_ids = self._encode("source", sources), self._encode("target", targets)
         ended = [ids or [EOS_ID] * bool(source) for source, ids in zip(source_ids, target_ids, strict=True)]
         return self.score_ids(source_ids, ended, progress)
@@ -129,7 +130,7 @@ class Scorer:
         rows = logp_BLV.gather(-1, token_BL1).squeeze(-1).tolist()
         scores = [Score(pair.target, tuple(row[: len(pair.target)])) for pair, row in zip(batch, rows, strict=True)]
         if not all(math.isfinite(score.log_prob) for score in scores):
-            raise ValueError("the model's scores are NaN or infinite: training diverged or weights are damaged")
+            raise InputError("the model's scores are NaN or infinite: training diverged or weights are damaged")
         return scores
 
     @torch.inference_mode()
@@ -162,7 +163,7 @@ def _check(pair: Pair, number: int, model: Transformer) -> None:
         if len(ids) > limit:
             raise LineTooLong(f"{side} {number} has {len(ids)} tokens and the model takes at most {limit}", number - 1)
     if pair.target and not pair.source:
-        raise ValueError(f"line {number} has a target but its source is empty: remove the pair")
+        raise InputError(f"line {number} has a target but its source is empty: remove the pair")
 
 
 @contextmanager

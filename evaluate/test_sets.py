@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.errors import InputError
 from data_pipeline.config import DataConfig
 from data_pipeline.sources.corpus import NoSuchSplit, read_pairs
 from data_pipeline.sources.names import corpus_value, parse_specs
@@ -28,7 +29,7 @@ class Corpus:
 
     def __post_init__(self) -> None:
         if not self.references[0]:
-            raise ValueError(f"{self.name} has no line to translate")
+            raise InputError(f"{self.name} has no line to translate")
         assert self.sources is None or len(self.sources) == len(self.references[0])
         assert all(len(reference) == len(self.references[0]) for reference in self.references)
 
@@ -42,7 +43,7 @@ def from_files(source: Path | None, reference: Path, languages: tuple[str, str] 
     references = read_file(reference)
     sources = None if source is None else read_file(source)
     if sources is not None and len(sources) != len(references):
-        raise ValueError(
+        raise InputError(
             f"{source} has {len(sources)} lines and {reference} has {len(references)}: "
             "each source line needs its reference on the same line"
         )
@@ -70,12 +71,12 @@ def from_test_set(name: str, langpair: str) -> Corpus:
 
     try:
         if name not in utils.DATASETS:
-            raise ValueError(f"sacreBLEU has no test set {name!r}; `sacrebleu --list` names those it has")
+            raise InputError(f"sacreBLEU has no test set {name!r}; `sacrebleu --list` names those it has")
         if langpair not in utils.get_langpairs_for_testset(name):
-            raise ValueError(f"sacreBLEU's {name} has no language pair {langpair!r}; name another with --langpair")
+            raise InputError(f"sacreBLEU's {name} has no language pair {langpair!r}; name another with --langpair")
         source, references = utils.get_source_file(name, langpair), utils.get_reference_files(name, langpair)
     except (OSError, SystemExit) as error:  # sacreBLEU exits where a download is damaged
-        raise ValueError(
+        raise InputError(
             f"the test set {name} ({langpair}) cannot be downloaded ({error}): connect to the network once, "
             "or give local files with --source and --reference"
         ) from error

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from common.errors import InputError
 from data_pipeline.tokenizers.sentence_piece import BOS_ID, EOS_ID, PAD_ID, UNK_ID, Tokenizer
 from evaluate.config import DecodeConfig, SampleConfig
 from evaluate.decoding.sampling import random_numbers, sample_outputs
@@ -90,7 +91,7 @@ class Translator:
         tokenizer = Tokenizer(folder / "tokenizer.model")
         pieces, rows = tokenizer.vocab_size, model.config.vocab_size
         if pieces != rows:
-            raise ValueError(
+            raise InputError(
                 f"{folder}: the tokenizer has {pieces} pieces and the model {rows}; they do not belong together"
             )
         return cls(model.to(dtype), tokenizer, config)
@@ -169,7 +170,7 @@ class Translator:
     ) -> list[list[Translation]]:
         """As `translate`, for lines that `encode` has encoded."""
         if not 1 <= n_best <= self.config.beam:
-            raise ValueError(f"{n_best} best translations need a beam of at least {n_best}, not {self.config.beam}")
+            raise InputError(f"{n_best} best translations need a beam of at least {n_best}, not {self.config.beam}")
         pairs = self._pairs(sources, prefixes)
         return self._decode(pairs, lambda batch: self._search(batch, n_best), self.config.beam, progress)
 
@@ -189,16 +190,16 @@ class Translator:
         """Each source with its prefix. Raises ValueError for a length that no output can have."""
         limit = self._limit
         if self.config.min_length > limit:
-            raise ValueError(
+            raise InputError(
                 f"decode.min_length is {self.config.min_length} and the model gives at most {limit} tokens"
             )
         if prefixes is None:
             return [Pair(tuple(ids)) for ids in sources]
         if len(prefixes) != len(sources):
-            raise ValueError(f"there are {len(sources)} lines and {len(prefixes)} prefixes: each line needs its own")
+            raise InputError(f"there are {len(sources)} lines and {len(prefixes)} prefixes: each line needs its own")
         for number, prefix in enumerate(prefixes, 1):
             if len(prefix) >= limit:
-                raise ValueError(
+                raise InputError(
                     f"prefix {number} has {len(prefix)} tokens and an output at most {limit}: nothing could follow it"
                 )
         return [Pair(tuple(ids), tuple(prefix)) for ids, prefix in zip(sources, prefixes, strict=True)]
@@ -287,12 +288,12 @@ def find_dtype(compute_type: str, device: torch.device) -> torch.dtype:
     """PyTorch's type of that name. Raises ValueError where this backend or this device does not compute in it."""
     dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if compute_type not in dtypes:
-        raise ValueError(
+        raise InputError(
             f"compute type {compute_type!r} is none of PyTorch's here ({', '.join(dtypes)}); "
             "transformer.translate --backend ctranslate2 has others"
         )
     if compute_type == "float16" and device.type == "cpu":
-        raise ValueError("PyTorch computes in float16 on a GPU only: take bfloat16 or float32")
+        raise InputError("PyTorch computes in float16 on a GPU only: take bfloat16 or float32")
     return dtypes[compute_type]
 
 
@@ -300,7 +301,7 @@ def refuse_language_model(folder: Path) -> None:
     """Raises ValueError where the model folder does not hold a translator."""
     model = read_about(folder).get("model")
     if isinstance(model, dict) and model.get("architecture") == "gpt":
-        raise ValueError(f"{folder} holds a language model (GPT), which cannot translate; use transformer.generate")
+        raise InputError(f"{folder} holds a language model (GPT), which cannot translate; use transformer.generate")
 
 
 def encode_lines(tokenizer: Tokenizer, max_len: int, lines: list[str], first_line: int = 1) -> list[list[int]]:
@@ -324,10 +325,10 @@ def encode_lines(tokenizer: Tokenizer, max_len: int, lines: list[str], first_lin
 def check_strings(lines: list[str], first_line: int) -> None:
     """Raises ValueError for what is not a list of strings; `first_line` is the number of the first one."""
     if isinstance(lines, str):
-        raise ValueError("lines is one string: give a list of strings, one for each sentence")
+        raise InputError("lines is one string: give a list of strings, one for each sentence")
     for number, line in enumerate(lines, first_line):
         if not isinstance(line, str):
-            raise ValueError(f"line {number} is {line!r:.40} and not a string")
+            raise InputError(f"line {number} is {line!r:.40} and not a string")
 
 
 def one_line(texts: list[str]) -> list[str]:

@@ -8,6 +8,7 @@ if not __package__:  # run as a file: put the repository root first, before any 
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from common.command import run_command
+from common.errors import InputError
 from common.settings import load_settings
 from train.config import RunConfig
 from train.run.folder import PATIENCE, exclusive
@@ -24,7 +25,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the model folder here instead of into the run folder")
     args = parser.parse_args()
     if args.last is not None and args.last < 1:
-        raise ValueError(f"--last is {args.last}; it must be at least 1")
+        raise InputError(f"--last is {args.last}; it must be at least 1")
     if not (args.run / "config.yaml").is_file():
         raise FileNotFoundError(f"{args.run} is not the folder of a run: it has no config.yaml")
     last = args.last or load_settings(RunConfig, args.run / "config.yaml").train.average_last

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from common.errors import InputError
 from data_pipeline.config import DataConfig
 from evaluate.config import DecodeConfig
 from transformer.config import ModelConfig
@@ -98,19 +99,19 @@ class TrainConfig:
         for name in (*positive, "peak_lr", *every, *optional):
             value = getattr(self, name)
             if value is not None and not value > 0:
-                raise ValueError(f"train.{name} is {value}; it must be above 0")
+                raise InputError(f"train.{name} is {value}; it must be above 0")
         for name in ("sample_tokens", "valid_bleu_sentences", "lowest_lr", "weight_decay"):
             if getattr(self, name) < 0:
-                raise ValueError(f"train.{name} is {getattr(self, name)}; it must be 0 or more")
+                raise InputError(f"train.{name} is {getattr(self, name)}; it must be 0 or more")
         if not 0 < self.decay_share <= 1:
-            raise ValueError(f"train.decay_share is {self.decay_share}; it must be above 0 and at most 1")
+            raise InputError(f"train.decay_share is {self.decay_share}; it must be above 0 and at most 1")
         if self.schedule != "noam" and self.lowest_lr > self.peak_lr:
-            raise ValueError(f"train.lowest_lr {self.lowest_lr} is above train.peak_lr {self.peak_lr}")
+            raise InputError(f"train.lowest_lr {self.lowest_lr} is above train.peak_lr {self.peak_lr}")
         for name in ("adam_beta1", "adam_beta2", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"train.{name} is {getattr(self, name)}; it must be at least 0 and below 1")
+                raise InputError(f"train.{name} is {getattr(self, name)}; it must be at least 0 and below 1")
         if self.average_last > self.keep_checkpoints:
-            raise ValueError(
+            raise InputError(
                 f"train.average_last {self.average_last} needs as many checkpoints, "
                 f"and train.keep_checkpoints keeps {self.keep_checkpoints}"
             )
@@ -151,7 +152,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         if (self.model.architecture == "gpt") != (self.data.kind == "text"):
-            raise ValueError(
+            raise InputError(
                 f"model.architecture={self.model.architecture} cannot be trained on data.kind={self.data.kind}: "
                 "a gpt takes text, a transformer takes pairs"
             )

@@ -13,6 +13,7 @@ if not __package__:  # run as a file: put the repository root first, before any 
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from common.command import run_command
+from common.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN = "runs/demo"
@@ -64,7 +65,7 @@ def main() -> None:
         print(f"\n{title}\n$ {shlex.join(command)}\n", flush=True)
         done = subprocess.run(resolve(command), cwd=ROOT)
         if done.returncode:
-            raise ValueError(f"the command above ended with status {done.returncode}; `make demo` starts there again")
+            raise InputError(f"the command above ended with status {done.returncode}; `make demo` starts there again")
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
     print(f"\nDone in {minutes} min {seconds} s.\n{NEXT}", end="")
 

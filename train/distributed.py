@@ -17,6 +17,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGr
 from accelerate.utils import GradientAccumulationPlugin, gather_object
 from torch import Tensor, distributed
 
+from common.errors import InputError
 from common.processes import check_world_size
 from train.config import TrainConfig
 
@@ -54,9 +55,9 @@ def make_accelerator(config: TrainConfig, run_dir: Path) -> Accelerator:
     )
     check_world_size(accelerator)
     if accelerator.distributed_type not in ("NO", "MULTI_GPU", "MULTI_CPU"):
-        raise ValueError(unsupported(accelerator.distributed_type))
+        raise InputError(unsupported(accelerator.distributed_type))
     if config.precision == "fp16" and accelerator.device.type != "cuda":
-        raise ValueError(f"train.precision=fp16 needs a CUDA GPU, not {accelerator.device.type}; take bf16 or no")
+        raise InputError(f"train.precision=fp16 needs a CUDA GPU, not {accelerator.device.type}; take bf16 or no")
     if accelerator.device.type == "cpu" and config.precision == "bf16":
         # In bf16 PyTorch's fused attention for CPUs goes backward slowly: an update of a model with d_model 256
         # and sentences of 18 tokens takes 1.17 times as long as with the plain products.
@@ -68,9 +69,9 @@ def refuse_plugins() -> None:
     """Raises ValueError for what the launcher asks of accelerate by variables, some of which fail late or silently."""
     for plugin in ("FSDP", "DEEPSPEED", "MEGATRON_LM", "PARALLELISM_CONFIG"):
         if os.environ.get(f"ACCELERATE_USE_{plugin}", "false").lower() in ("1", "true", "yes", "on"):
-            raise ValueError(unsupported(plugin))
+            raise InputError(unsupported(plugin))
     if os.environ.get("ACCELERATE_DYNAMO_BACKEND", "NO").upper() != "NO":
-        raise ValueError("accelerate is configured to compile the model (dynamo): choose `no`, and set train.compile")
+        raise InputError("accelerate is configured to compile the model (dynamo): choose `no`, and set train.compile")
 
 
 def unsupported(kind: str) -> str:
@@ -104,7 +105,7 @@ def join_after_a_restart(timeout: timedelta) -> None:
 def check_tracker(name: str) -> None:
     """Raises ValueError where the tracker's package is missing; accelerate would log nothing and say nothing."""
     if name in ("wandb", "trackio") and importlib.util.find_spec(name) is None:
-        raise ValueError(f"train.log_with={name} needs a package that is missing: pip install {name}")
+        raise InputError(f"train.log_with={name} needs a package that is missing: pip install {name}")
 
 
 def seed_dropout(seed: int, device: torch.device) -> None:
@@ -132,13 +133,13 @@ def check_equal_ranks(step: int, facts: dict[str, str]) -> None:
     """Raises ValueError where the ranks would continue from different updates, or differ in one of `facts`."""
     ranks: list[tuple[int, dict[str, str]]] = gather_object([(step, facts)])
     if len({step for step, _ in ranks}) > 1:
-        raise ValueError(
+        raise InputError(
             f"the ranks found checkpoints of different updates ({', '.join(str(step) for step, _ in ranks)}): "
             "the run folder must be one that all hosts share"
         )
     differing = [name for name in facts if len({theirs[name] for _, theirs in ranks}) > 1]
     if differing:
-        raise ValueError(f"the ranks differ in {', '.join(differing)}: give every host the same command and files")
+        raise InputError(f"the ranks differ in {', '.join(differing)}: give every host the same command and files")
 
 
 Reason = Literal["signal", "time"]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
+from common.errors import InputError
 from transformer.config import ModelConfig
 from transformer.pretrained import find_folder, load_pretrained, put_weights, weights
 
@@ -19,7 +20,7 @@ def start_from(name: str, model: nn.Module, config: ModelConfig, tokenizer_file:
     """
     folder = find_folder(name)
     if (folder / "tokenizer.model").read_bytes() != tokenizer_file.read_bytes():
-        raise ValueError(
+        raise InputError(
             f"train.init_from={name} has another vocabulary than this run: set data.tokenizer={name} to use its own"
         )
     source, theirs = load_pretrained(folder)
@@ -30,7 +31,7 @@ def start_from(name: str, model: nn.Module, config: ModelConfig, tokenizer_file:
         if value != wanted[field] and field not in FREE
     ]
     if differing:
-        raise ValueError(
+        raise InputError(
             f"train.init_from={name} is a model of another shape, whose settings this run must take: "
             f"{'; '.join(differing)}"
         )

@@ -14,6 +14,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
+from common.errors import InputError
 from common.settings import flatten_settings
 from data_pipeline.batch_plan import ROW_MULTIPLE, Update, choose_cut
 from data_pipeline.examples import Batch
@@ -101,7 +102,7 @@ def claim(run_dir: Path, accelerator: Accelerator) -> Iterator[None]:
                 problem = [str(error)]
         broadcast_object_list(problem)
         if problem[0] is not None:
-            raise ValueError(problem[0])
+            raise InputError(problem[0])
         yield
 
 
@@ -146,7 +147,7 @@ class Run:
             cure = f"set train.micro_tokens to {half}" if self.cut.slices < ROW_MULTIPLE else "raise train.bricks"
             if len(part.rows) == 1:
                 cure = "lower train.block or model.max_len, or take a smaller model"
-            raise ValueError(
+            raise InputError(
                 f"the largest batch, {len(part.rows)} rows of {part.src_len} and {part.tgt_len} tokens, does not "
                 f"fit the device's memory: {cure}"
             ) from error
@@ -196,7 +197,7 @@ class Run:
     def _refuse_to_go_on(self, outcome: Outcome) -> None:
         row = self.progress.bad_updates
         if row >= self.config.train.max_bad_updates:
-            raise ValueError(
+            raise InputError(
                 f"{row} update(s) in a row were not finite (update {self.progress.step}: loss {outcome.loss}, gradient "
                 f"norm {outcome.gradient_norm}), and the weights are left as they were after update "
                 f"{self.progress.step - row}: look into {self.run_dir / INCIDENTS}, then start in another run_dir with "

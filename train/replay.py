@@ -21,6 +21,7 @@ if not __package__:  # run as a file: put the repository root first, before any 
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from common.command import run_command
+from common.errors import InputError
 from common.settings import load_settings
 from train.config import RunConfig
 from train.distributed import make_accelerator, new_sum, seed_dropout, set_threads
@@ -85,12 +86,12 @@ def replay(folder: Path) -> Replayed:
     config = replace(task.config, train=replace(task.config.train, log_with="none", compile=False))
     accelerator = make_accelerator(config.train, folder)
     if accelerator.num_processes > 1:
-        raise ValueError("a replay is made by one process: start it with python, not with accelerate launch")
+        raise InputError("a replay is made by one process: start it with python, not with accelerate launch")
     dtype = torch.float64 if config.train.precision == "float64" else torch.float32
     model = build(config.model).to(accelerator.device, dtype)
     optimizer = make_optimizer(model, config.train)
     if (checkpoint := Checkpoints(folder).newest()) is None:
-        raise ValueError(f"{folder} has no whole checkpoint, so the update cannot be made again")
+        raise InputError(f"{folder} has no whole checkpoint, so the update cannot be made again")
     progress = restore(checkpoint, model, optimizer)
     updater = Updater(model, optimizer, accelerator, config)
     updater.restore_scaler(progress.scaler)

@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import nn
 
+from common.errors import InputError
 from data_pipeline.batch_plan import PLAN_VERSION, Plan, Slice, UpdatePlan, evaluation_slices
 from data_pipeline.block_plan import BLOCKS_VERSION, Documents, Recipe, Rows, Stream
 from data_pipeline.examples import Batch, collate
@@ -91,7 +92,7 @@ class Translation:
         for name, ids in (("training", prepared.train), ("validation", prepared.valid)):
             longest = max(int(side.lengths.max()) for side in (ids.src, ids.tgt))
             if longest > config.model.max_len:
-                raise ValueError(
+                raise InputError(
                     f"the longest {name} sentence has {longest} tokens, and model.max_len is {config.model.max_len}; "
                     "lower data.max_length or raise model.max_len"
                 )
@@ -152,12 +153,12 @@ class LanguageModelling:
         self.config = settle(config, self.tokenizer.vocab_size)
         block = config.train.block or config.model.max_len
         if block > config.model.max_len:
-            raise ValueError(f"train.block is {block}, longer than model.max_len {config.model.max_len}")
+            raise InputError(f"train.block is {block}, longer than model.max_len {config.model.max_len}")
         self.plan_version = [PLAN_VERSION, BLOCKS_VERSION] if config.data.layout == "documents" else BLOCKS_VERSION
         self._train, self._valid = self._rows(prepared.train, block), self._rows(prepared.valid, block)
         self.validation_tokens = self._valid.predicted_tokens
         if not self.validation_tokens:
-            raise ValueError(
+            raise InputError(
                 "the validation text has no token to predict: name a longer data.valid or raise data.valid_part"
             )
 
@@ -210,7 +211,7 @@ def settle(config: RunConfig, vocab_size: int) -> RunConfig:
     a run that goes on to more updates must keep. Raises ValueError where another vocabulary size was asked for.
     """
     if config.model.vocab_size not in (ModelConfig().vocab_size, vocab_size):
-        raise ValueError(
+        raise InputError(
             f"model.vocab_size is {config.model.vocab_size}, but the vocabulary has {vocab_size} pieces; "
             "leave model.vocab_size out, it is taken from the vocabulary"
         )

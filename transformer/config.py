@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from common.errors import InputError
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -51,28 +53,28 @@ class ModelConfig:
     def __post_init__(self) -> None:
         for name in ("vocab_size", "d_model", "n_layers", "n_heads", "d_ff", "max_len"):
             if getattr(self, name) < 1:
-                raise ValueError(f"model.{name} is {getattr(self, name)}; it must be at least 1")
+                raise InputError(f"model.{name} is {getattr(self, name)}; it must be at least 1")
         if not 0 <= self.dropout < 1:
-            raise ValueError(f"model.dropout is {self.dropout}; it must be at least 0 and below 1")
+            raise InputError(f"model.dropout is {self.dropout}; it must be at least 0 and below 1")
         if self.d_head is None and self.d_model % self.n_heads:
-            raise ValueError(
+            raise InputError(
                 f"model.d_model {self.d_model} cannot be shared equally by model.n_heads {self.n_heads}; "
                 "change one of them, or state model.d_head"
             )
         if self.d_head is not None and self.d_head < 1:
-            raise ValueError(f"model.d_head is {self.d_head}; it must be at least 1")
+            raise InputError(f"model.d_head is {self.d_head}; it must be at least 1")
         if self.n_kv_heads is not None and (self.n_kv_heads < 1 or self.n_heads % self.n_kv_heads):
-            raise ValueError(
+            raise InputError(
                 f"model.n_kv_heads {self.n_kv_heads} does not divide model.n_heads {self.n_heads}; "
                 "each head of keys and values serves equally many query heads"
             )
         if self.positions == "rotary" and self.head_size % 2:
-            raise ValueError(
+            raise InputError(
                 f"a head of {self.head_size} numbers (model.d_head, or model.d_model / model.n_heads) is odd; "
                 "rotary positions turn pairs of numbers, so take an even one"
             )
         if self.positions == "sinusoidal" and self.d_model % 2:
-            raise ValueError(
+            raise InputError(
                 f"model.d_model {self.d_model} is odd; sinusoidal positions are pairs of sine and cosine, "
                 "so take an even one"
             )

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from common.command import run_command
+from common.errors import InputError
 from data_pipeline.tokenizers import open_tokenizer
 from data_pipeline.tokenizers.byte_pair import BytePairTokenizer
 from transformer.config import ModelConfig
@@ -36,7 +37,7 @@ def main() -> None:
         command.add_argument("to", type=Path, help="folder to write, which must not hold anything yet")
     args = parser.parse_args()
     if args.to.exists() and not (args.to.is_dir() and next(args.to.iterdir(), None) is None):
-        raise ValueError(f"{args.to} is there already and is not an empty folder; name another one to write")
+        raise InputError(f"{args.to} is there already and is not an empty folder; name another one to write")
     convert = import_gpt2 if args.command == "import" else export_gpt2
     model = convert(args.source, args.to)
     print(f"{args.to} holds the {count_parameters(model):,} parameters of {args.source}")
@@ -57,10 +58,10 @@ def export_gpt2(source: str, to: Path) -> GPT:
     folder = find_folder(source)
     model, _ = load_pretrained(folder)
     if not isinstance(model, GPT):
-        raise ValueError(f"{folder} holds a translation model, which is no GPT-2")
+        raise InputError(f"{folder} holds a translation model, which is no GPT-2")
     tokenizer = open_tokenizer(folder / "tokenizer.model")
     if not isinstance(tokenizer, BytePairTokenizer):
-        raise ValueError(
+        raise InputError(
             f"{folder} has a vocabulary other than byte pairs, and a GPT-2 of transformers has no other; "
             "transformer.formats.gpt2.to_gpt2 converts the model alone"
         )
@@ -94,7 +95,7 @@ def write_tokenizer(folder: Path, vocab_size: int, work: Path) -> Path:
             tokenizer = BytePairTokenizer.from_gpt2_files(work / "vocab.json", work / "merges.txt", file)
         except ValueError as error:  # names the two files, which the user never saw
             reason = str(error).replace(f"{work}/", "its ")
-            raise ValueError(f"the vocabulary in {folder / 'tokenizer.json'} cannot be used: {reason}") from error
+            raise InputError(f"the vocabulary in {folder / 'tokenizer.json'} cannot be used: {reason}") from error
     elif vocab_size == GPT2_VOCAB_SIZE:
         tokenizer = BytePairTokenizer.gpt2(file)
     else:
@@ -103,7 +104,7 @@ def write_tokenizer(folder: Path, vocab_size: int, work: Path) -> Path:
             "tokenizer.json, beside the weights"
         )
     if tokenizer.vocab_size != vocab_size:
-        raise ValueError(
+        raise InputError(
             f"{folder}: the vocabulary has {tokenizer.vocab_size} tokens and the model {vocab_size}; "
             "they do not belong together"
         )
@@ -121,9 +122,9 @@ def read_tokenizer_json(path: Path) -> tuple[dict[str, int], list[str]]:
         merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in content["model"]["merges"]]
         vocab = content["model"]["vocab"] | added
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} does not describe a byte-pair vocabulary, or is damaged") from error
+        raise InputError(f"{path} does not describe a byte-pair vocabulary, or is damaged") from error
     if not alike:
-        raise ValueError(f"{path} does not divide text as GPT-2 does, into byte pairs of the text as it is")
+        raise InputError(f"{path} does not divide text as GPT-2 does, into byte pairs of the text as it is")
     return vocab, merges
 
 

@@ -11,6 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from common.command import run_command
+from common.errors import InputError
 from evaluate.config import SampleConfig
 from evaluate.generator import Generator
 from transformer.prepacked import pack
@@ -88,11 +89,11 @@ def read_prompt(file: Path) -> str:
         text = data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise ValueError(
+        raise InputError(
             f"{file}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8: convert the file or repair the line"
         ) from error
     if not text:
-        raise ValueError(f"{file} is empty: leave it out to start from the beginning of a document")
+        raise InputError(f"{file} is empty: leave it out to start from the beginning of a document")
     return text
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from common.errors import InputError
 from transformer.config import ModelConfig
 from transformer.dropout import Dropout
 
@@ -63,7 +64,7 @@ class Embedding(nn.Module):
         """
         end = start + tokens_BL.size(1)
         if end > self.max_len:
-            raise ValueError(f"a sequence of {end} tokens is longer than model.max_len {self.max_len}")
+            raise InputError(f"a sequence of {end} tokens is longer than model.max_len {self.max_len}")
         x_BLD = self.tokens(tokens_BL) * self.scale
         if self.positions is not None:
             x_BLD = x_BLD + self.positions[start:end]

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from common.errors import InputError
+
 ROWS = 16
 """For how many rows the blocks are chosen. Decoding has 1 to some hundreds; measured, this choice is good for all."""
 
@@ -32,10 +34,10 @@ class PackedLinear(nn.Module):
         return product
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "PackedLinear":
-        raise ValueError("a packed model stays where it is and as it is: load it again for another device or type")
+        raise InputError("a packed model stays where it is and as it is: load it again for another device or type")
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        raise ValueError("a packed model cannot be saved: its weights are those of the folder that it was loaded from")
+        raise InputError("a packed model cannot be saved: its weights are those of the folder that it was loaded from")
 
 
 def pack(model: nn.Module) -> None:

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from common.errors import InputError
 from transformer.config import ModelConfig
 from transformer.model import GPT, Transformer, build
 
@@ -71,9 +72,9 @@ def load_pretrained(folder: str | Path, device: str | torch.device = "cpu") -> t
         model = build(config)
         put_weights(model, tensors)
     except (SafetensorError, ValueError) as error:
-        raise ValueError(f"{file} is damaged or belongs to another config.json: {error}") from error
+        raise InputError(f"{file} is damaged or belongs to another config.json: {error}") from error
     except (RuntimeError, TypeError, OverflowError) as error:  # PyTorch's own, for sizes beyond all memory
-        raise ValueError(f"no model of the sizes in {folder / 'config.json'} can be made: {_short(error)}") from error
+        raise InputError(f"no model of the sizes in {folder / 'config.json'} can be made: {_short(error)}") from error
     return model.to(device).eval(), config
 
 
@@ -103,10 +104,10 @@ def put_weights(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Give the model other weights. Raises ValueError where names or shapes are not the model's."""
     parameters = dict(model.named_parameters())
     if odd := sorted(parameters.keys() ^ tensors.keys()):
-        raise ValueError(f"it has other tensors than the model, such as {odd[0]}")
+        raise InputError(f"it has other tensors than the model, such as {odd[0]}")
     for name, parameter in parameters.items():
         if parameter.shape != tensors[name].shape:
-            raise ValueError(f"{name} is {list(tensors[name].shape)} and should be {list(parameter.shape)}")
+            raise InputError(f"{name} is {list(tensors[name].shape)} and should be {list(parameter.shape)}")
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(tensors[name])
@@ -167,10 +168,10 @@ def read_about(folder: Path) -> dict[str, Any]:
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
+        raise InputError(f"{path} is not valid JSON: {error}") from error
     version = about.get("format_version") if isinstance(about, dict) else None
     if version != FORMAT_VERSION:
-        raise ValueError(
+        raise InputError(
             f"{path} has format_version {version}, and this program reads {FORMAT_VERSION}; "
             "use the version of paper-transformer that wrote it, or train again"
         )
@@ -194,17 +195,17 @@ def _model_config(saved: Any, folder: Path) -> ModelConfig:
     known = {field.name for field in fields(ModelConfig)}
     odd = sorted((set(saved) - known) | (set(SIZES) - set(saved))) if isinstance(saved, dict) else ["model"]
     if odd:
-        raise ValueError(f"{folder / 'config.json'} does not describe a model of this version: {', '.join(odd)}")
+        raise InputError(f"{folder / 'config.json'} does not describe a model of this version: {', '.join(odd)}")
     for name, kind in get_type_hints(ModelConfig).items():
         if name in saved and not _is_a(saved[name], kind):
             expected = " or ".join(map(repr, get_args(kind))) if get_origin(kind) is Literal else _name(kind)
-            raise ValueError(
+            raise InputError(
                 f"{folder / 'config.json'}: model.{name} is {json.dumps(saved[name])}; it must be {expected}"
             )
     try:
         return ModelConfig(**saved)
     except ValueError as error:
-        raise ValueError(f"{folder / 'config.json'}: {error}") from error
+        raise InputError(f"{folder / 'config.json'}: {error}") from error
 
 
 def _check_sizes(config: ModelConfig, tensors: dict[str, Tensor]) -> None:
@@ -212,9 +213,9 @@ def _check_sizes(config: ModelConfig, tensors: dict[str, Tensor]) -> None:
     found = {size for tensor in tensors.values() for size in tensor.shape}
     inner, kv_inner = config.n_heads * config.head_size, config.kv_heads * config.head_size
     if missing := {config.vocab_size, config.d_model, config.d_ff, inner, kv_inner} - found:
-        raise ValueError(f"none of its tensors has the size {min(missing)}")
+        raise InputError(f"none of its tensors has the size {min(missing)}")
     if config.n_layers > len(tensors):
-        raise ValueError(f"its {len(tensors)} tensors are too few for {config.n_layers} layers")
+        raise InputError(f"its {len(tensors)} tensors are too few for {config.n_layers} layers")
 
 
 def _is_a(value: Any, kind: Any) -> bool:

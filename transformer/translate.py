@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from common.command import run_command, sentence
+from common.errors import InputError
 from data_pipeline.sources.tables import read_lines
 from evaluate.backends.ctranslate2 import CTranslate2Translator
 from evaluate.config import DecodeConfig
@@ -143,7 +144,7 @@ class Writer:
         self.too_long: list[int] = []  # numbers of lines that were cut and of which nothing has been said
         beam = translator.config.beam
         if not 1 <= args.n_best <= beam:
-            raise ValueError(f"--n-best {args.n_best} needs a --beam of at least as many, not {beam}")
+            raise InputError(f"--n-best {args.n_best} needs a --beam of at least as many, not {beam}")
         # What belongs to the tokens of a whole sentence does not go with parts of it.
         self.cuts = not (args.prefix or args.token_scores or args.attention)
         self.cutter = Cutter(translator.tokenizer, translator.max_len, language, args.documents)
@@ -236,7 +237,7 @@ def _decode(lines: list[bytes], before: int) -> Iterator[list[str]]:
             if texts:
                 yield texts
             wrong = line[error.start]
-            raise ValueError(f"standard input, line {number}: byte 0x{wrong:02x} is not UTF-8: convert it") from error
+            raise InputError(f"standard input, line {number}: byte 0x{wrong:02x} is not UTF-8: convert it") from error
         texts.append(text.removeprefix("\ufeff") if number == 1 else text)
     if texts:
         yield texts

@@ -28,6 +28,8 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from common.errors import InputError
+
 Split = Literal["train", "valid", "test"]
 Document = tuple[tuple[str, bool], ...]
 """Text, and whether a model is to learn to write it."""
@@ -56,7 +58,7 @@ def addition(split: Split, n: int, seed: int, digits: int = 3) -> Iterator[Docum
     """
     _check("addition", split, n, seed)
     if not 1 <= digits <= 9:
-        raise ValueError(f"The built-in addition was asked for numbers of {digits} digits; it has those of 1 to 9.")
+        raise InputError(f"The built-in addition was asked for numbers of {digits} digits; it has those of 1 to 9.")
 
     def draw(random: Callable[[int], _Ints]) -> tuple[_Ints, _Ints, _Ints]:
         return np.zeros(_AT_ONCE, np.int64), random(10**digits), random(10**digits)
@@ -97,9 +99,9 @@ def parse(question: str) -> tuple[str, str, str]:
     """
     match = re.fullmatch(r"([0-9]+)([+\-*/])([0-9]+)=", question)
     if not match:
-        raise ValueError(f"{question!r} is no question; one looks like 57*68=, with one of + - * / and nothing else.")
+        raise InputError(f"{question!r} is no question; one looks like 57*68=, with one of + - * / and nothing else.")
     if match[2] == "/" and not int(match[3]):
-        raise ValueError(f"{question!r} divides by zero.")
+        raise InputError(f"{question!r} divides by zero.")
     return match[2], match[1], match[3]
 
 
@@ -132,9 +134,9 @@ def describe(question: str) -> tuple[str, str]:
 
 def _check(name: str, split: str, n: int, seed: int) -> None:
     if split not in get_args(Split):
-        raise ValueError(f"The built-in {name} has no split {split!r}; choose one of {', '.join(get_args(Split))}.")
+        raise InputError(f"The built-in {name} has no split {split!r}; choose one of {', '.join(get_args(Split))}.")
     if n < 0 or seed < 0:
-        raise ValueError(f"The built-in {name} was asked for n={n} problems with seed={seed}; neither can be negative.")
+        raise InputError(f"The built-in {name} was asked for n={n} problems with seed={seed}; neither can be negative.")
 
 
 def _problems(

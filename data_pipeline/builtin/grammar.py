@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Literal, get_args
 
+from common.errors import InputError
 from data_pipeline.builtin.clauses import (
     DETERMINERS,
     IT,
@@ -88,9 +89,9 @@ def generate(split: Split, n: int, seed: int, start: int = 0) -> Iterator[tuple[
     Raises ValueError for an unknown split or a negative number.
     """
     if split not in get_args(Split):
-        raise ValueError(f"The built-in grammar has no split {split!r}; choose one of {', '.join(get_args(Split))}.")
+        raise InputError(f"The built-in grammar has no split {split!r}; choose one of {', '.join(get_args(Split))}.")
     if n < 0 or start < 0:
-        raise ValueError(f"The built-in grammar was asked for n={n} pairs from start={start}; neither can be negative.")
+        raise InputError(f"The built-in grammar was asked for n={n} pairs from start={start}; neither can be negative.")
     return _train(seed, start, n) if split == "train" else _distinct(split, seed, start, n)
 
 
@@ -159,7 +160,7 @@ def pronoun_agreement(sources: list[str], hypotheses: list[str]) -> tuple[int, i
     Raises ValueError if the lists differ in length.
     """
     if len(sources) != len(hypotheses):
-        raise ValueError(f"There are {len(sources)} sources but {len(hypotheses)} hypotheses; give one for each.")
+        raise InputError(f"There are {len(sources)} sources but {len(hypotheses)} hypotheses; give one for each.")
     right = total = 0
     for source, hypothesis in zip(sources, hypotheses, strict=True):
         expected = _expected(source)

@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.errors import InputError
 from data_pipeline.config import DataConfig
 from data_pipeline.sources.names import COMPRESSED, CorpusSpec, Role, find_files, parse_specs, table_format
 from data_pipeline.sources.tables import DAMAGED, Pair, column_names, open_binary, read_parallel, read_table
@@ -62,7 +63,7 @@ def load_many(value: Any, config: DataConfig, role: Role, work: Path, threads: i
     parts = [load(spec, config, role, work, threads) for spec in parse_specs(value)]
     dataset = concatenate_datasets(parts)
     if len(dataset) == 0:
-        raise ValueError(f"the corpus data.{role}={value} is empty")
+        raise InputError(f"the corpus data.{role}={value} is empty")
     return dataset
 
 
@@ -136,7 +137,7 @@ def _parquet_files(spec: CorpusSpec, work: Path) -> list[str]:
             if parquet.read_metadata(plain).num_rows:
                 files.append(str(plain))
         except (ArrowInvalid, OSError) as error:
-            raise ValueError(f"{file} cannot be read: {_first_line(error)}") from error
+            raise InputError(f"{file} cannot be read: {_first_line(error)}") from error
     return files
 
 
@@ -146,7 +147,7 @@ def _unpack(file: Path, work: Path) -> Path:
             with open_binary(file) as packed:
                 shutil.copyfileobj(packed, out)
         except DAMAGED as error:
-            raise ValueError(f"{file} is damaged ({error})") from error
+            raise InputError(f"{file} is damaged ({error})") from error
     return Path(out.name)
 
 
@@ -179,7 +180,7 @@ def _refuse_file_format(name: str) -> None:
     from datasets import packaged_modules
 
     if name in (module.name for module in pkgutil.iter_modules(packaged_modules.__path__)):
-        raise ValueError(
+        raise InputError(
             f"{name} is no folder here, and as a data set it would be every file of that format in the current "
             f"folder: name the files, such as x.csv or [x.en, x.de]"
         )
@@ -216,9 +217,9 @@ def _load_dataset(
             f"(grammar; addition for text) in data.train, data.valid and data.test"
         ) from error
     except DatasetGenerationError as error:
-        raise ValueError(f"{spec} cannot be read: {_first_line(error.__cause__ or error)}") from error
+        raise InputError(f"{spec} cannot be read: {_first_line(error.__cause__ or error)}") from error
     except (ValueError, RuntimeError) as error:
-        raise ValueError(f"{spec} cannot be loaded: {_first_line(error)}") from error
+        raise InputError(f"{spec} cannot be loaded: {_first_line(error)}") from error
 
 
 @contextmanager
@@ -259,8 +260,8 @@ def check_text_columns(dataset: "Dataset", columns: Sequence[str], name: str, cu
     """Raises ValueError where a column is missing, with its cure, or holds something else than text."""
     for column in columns:
         if column not in dataset.column_names:
-            raise ValueError(
+            raise InputError(
                 f"{name} has no column {column!r} but {', '.join(map(repr, dataset.column_names))}: {cure}"
             )
         if getattr(dataset.features[column], "dtype", "") not in ("string", "large_string"):
-            raise ValueError(f"column {column!r} of {name} holds {dataset.features[column]} and not text")
+            raise InputError(f"column {column!r} of {name} holds {dataset.features[column]} and not text")

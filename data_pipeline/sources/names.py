@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from common.errors import InputError
 from data_pipeline.config import DataConfig
 
 Role = Literal["train", "valid", "test"]
@@ -60,21 +61,21 @@ def parse_specs(value: Any, kind: Kind = "pairs") -> list[CorpusSpec]:
     if kind == "text":
         names = [value] if isinstance(value, str) else value
         if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) for name in names):
-            raise ValueError(f"running text is a name or a list of names, not {value!r}")
+            raise InputError(f"running text is a name or a list of names, not {value!r}")
         return [_parse_text(name) for name in names]
     if isinstance(value, str):
         return [_parse_name(value)]
     if not isinstance(value, list | tuple) or not value:
-        raise ValueError(f"a corpus is a name or a list of names, not {value!r}")
+        raise InputError(f"a corpus is a name or a list of names, not {value!r}")
     if any(isinstance(item, list | tuple) for item in value):
         return [spec for item in value for spec in parse_specs(item)]
     if not all(isinstance(item, str) for item in value):
-        raise ValueError(f"the corpus {value!r} holds something that is neither a name nor a list of names")
+        raise InputError(f"the corpus {value!r} holds something that is neither a name nor a list of names")
     if len(value) == 1:
         return [_parse_name(value[0])]
     if len(value) == 2:
         return [_parse_parallel(value[0], value[1])]
-    raise ValueError(
+    raise InputError(
         f"a list of {len(value)} names is no corpus: two names are a source and a target file; "
         f"write several corpora as [[a.en, a.de], [b.tsv]]"
     )
@@ -124,12 +125,12 @@ def _parse_name(name: str) -> CorpusSpec:
     head, *rest = name.split(":")
     if head == "grammar":
         if len(rest) > 1 or (rest and rest[0] not in GRAMMAR_SPLITS):
-            raise ValueError(f"the built-in corpus has the splits {', '.join(GRAMMAR_SPLITS)}, not {name!r}")
+            raise InputError(f"the built-in corpus has the splits {', '.join(GRAMMAR_SPLITS)}, not {name!r}")
         return CorpusSpec("grammar", split=rest[0] if rest else None)
     if table_format(name):
         return CorpusSpec("table", name)
     if Path(name).expanduser().is_file():
-        raise ValueError(
+        raise InputError(
             f"{name} is one file and no table ({', '.join(TABLES)}): "
             f"parallel text is written as two files, [source, target]"
         )
@@ -140,10 +141,10 @@ def _parse_text(name: str) -> CorpusSpec:
     head, *rest = name.split(":")
     if head in ARITHMETIC:
         if len(rest) > 1 or (rest and rest[0] not in ARITHMETIC_SPLITS):
-            raise ValueError(f"the built-in {head} has the splits {', '.join(ARITHMETIC_SPLITS)}, not {name!r}")
+            raise InputError(f"the built-in {head} has the splits {', '.join(ARITHMETIC_SPLITS)}, not {name!r}")
         return CorpusSpec("arithmetic", head, split=rest[0] if rest else None)
     if head == "grammar":
-        raise ValueError("the built-in corpus grammar holds pairs of sentences: set data.kind=pairs, or name a text")
+        raise InputError("the built-in corpus grammar holds pairs of sentences: set data.kind=pairs, or name a text")
     if table_format(name):
         return CorpusSpec("table", name)
     path = Path(name).expanduser()
@@ -164,7 +165,7 @@ def _text_files(folder: Path) -> list[Path]:
 def _parse_set(name: str) -> CorpusSpec:
     head, *rest = name.split(":")
     if len(rest) > 2 or not head:
-        raise ValueError(f"{name!r} is no corpus: a data set is written name, name:config or name:config:split")
+        raise InputError(f"{name!r} is no corpus: a data set is written name, name:config or name:config:split")
     folder = Path(head).expanduser()
     if not folder.is_dir() and (head.startswith((".", "/", "~")) or head.count("/") > 1 or glob.has_magic(head)):
         raise FileNotFoundError(f"there is no file or folder {head} (looked in {Path.cwd()})")
@@ -175,7 +176,7 @@ def _parse_set(name: str) -> CorpusSpec:
 def _parse_parallel(source: str, target: str) -> CorpusSpec:
     for name in (source, target):
         if table_format(name) or name.split(":")[0] == "grammar" or Path(name.split(":")[0]).expanduser().is_dir():
-            raise ValueError(
+            raise InputError(
                 f"[{source}, {target}] would be a source and a target file, and {name} is neither: "
                 f"write two corpora as [[{source}], [{target}]]"
             )

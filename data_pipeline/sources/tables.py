@@ -14,6 +14,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import IO, Any
 
+from common.errors import InputError
 from data_pipeline.config import DataConfig
 from data_pipeline.sources.names import table_format
 
@@ -25,7 +26,7 @@ DAMAGED = (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error)  # what readi
 def read_parallel(source_files: list[Path], target_files: list[Path]) -> Iterator[Pair]:
     """Line i of the one with line i of the other, file by file. Raises ValueError where the counts differ."""
     if len(source_files) != len(target_files):
-        raise ValueError(
+        raise InputError(
             f"{len(source_files)} source files ({source_files[0]}, …) do not pair with "
             f"{len(target_files)} target files ({target_files[0]}, …)"
         )
@@ -59,12 +60,12 @@ def read_text(file: Path) -> Iterator[str]:
                 text = line.decode("utf-8")
                 yield text.removeprefix("\ufeff") if number == 1 else text
     except UnicodeDecodeError as error:
-        raise ValueError(
+        raise InputError(
             f"{file}, line {number}: byte 0x{error.object[error.start]:02x} is not UTF-8: "
             f"convert the file or repair the line"
         ) from error
     except DAMAGED as error:
-        raise ValueError(f"{file} is damaged after line {number} ({error})") from error
+        raise InputError(f"{file} is damaged after line {number} ({error})") from error
 
 
 def columns_cure(config: DataConfig) -> str:
@@ -94,7 +95,7 @@ def _zip_lines(source_file: Path, target_file: Path) -> Iterator[Pair]:
         if source is None or target is None:
             more = count + 1 + sum(1 for _ in (targets if source is None else sources))
             counts = (count, more) if source is None else (more, count)
-            raise ValueError(
+            raise InputError(
                 f"{source_file} has {counts[0]} lines and {target_file} has {counts[1]}: "
                 f"parallel text needs the same number"
             )
@@ -109,7 +110,7 @@ def _read_tsv(file: Path, config: DataConfig) -> Iterator[Pair]:
         if number == 1 and (named or set(column_names(config)) <= set(cells)):
             source_at, target_at = _find_columns(cells, config, file)
         elif len(cells) <= max(source_at, target_at):
-            raise ValueError(
+            raise InputError(
                 f"{file}, line {number}: {len(cells)} column{'s' * (len(cells) != 1)} where at least "
                 f"{max(source_at, target_at) + 1}, divided by tabs, are needed"
             )
@@ -127,11 +128,11 @@ def _read_csv(file: Path, config: DataConfig) -> Iterator[Pair]:
         source_at, target_at = _find_columns(header, config, file)
         for row in rows:
             if row and len(row) != len(header):
-                raise ValueError(f"{file}, line {rows.line_num}: {len(row)} columns under a header of {len(header)}")
+                raise InputError(f"{file}, line {rows.line_num}: {len(row)} columns under a header of {len(header)}")
             if row:
                 yield row[source_at], row[target_at]
     except csv.Error as error:
-        raise ValueError(f"{file}, line {rows.line_num}: {error}") from error
+        raise InputError(f"{file}, line {rows.line_num}: {error}") from error
 
 
 def _read_json_lines(file: Path, config: DataConfig) -> Iterator[Pair]:
@@ -141,12 +142,12 @@ def _read_json_lines(file: Path, config: DataConfig) -> Iterator[Pair]:
         try:
             row = json.loads(line)
             if not isinstance(row, dict):
-                raise ValueError("no JSON object")
+                raise InputError("no JSON object")
             pair = _pair_of(row, config)
             if "\\ud" in line.lower():
                 "".join(pair).encode()  # raises for half a surrogate pair, which Arrow cannot hold
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"{file}, line {number}: {error}") from error
+            raise InputError(f"{file}, line {number}: {error}") from error
         yield pair
 
 
@@ -157,9 +158,9 @@ def _pair_of(row: dict[str, Any], config: DataConfig) -> Pair:
     for name in names:
         if name not in row:
             found = ", ".join(map(repr, row)) or "nothing"
-            raise ValueError(f"no {name!r} among {found}: {columns_cure(config)}")
+            raise InputError(f"no {name!r} among {found}: {columns_cure(config)}")
         if not isinstance(row[name], str | None):
-            raise ValueError(f"{name!r} is {type(row[name]).__name__} and not text")
+            raise InputError(f"{name!r} is {type(row[name]).__name__} and not text")
     return row[names[0]] or "", row[names[1]] or ""
 
 
@@ -167,7 +168,7 @@ def _find_columns(header: list[str], config: DataConfig, file: Path) -> tuple[in
     names = column_names(config)
     for name in names:
         if name not in header:
-            raise ValueError(
+            raise InputError(
                 f"{file} has no column {name!r} but {', '.join(map(repr, header))}: {columns_cure(config)}"
             )
     return header.index(names[0]), header.index(names[1])

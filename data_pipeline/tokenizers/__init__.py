@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Protocol
 
+from common.errors import InputError
 from data_pipeline.tokenizers import byte_pair
 from data_pipeline.tokenizers import characters as char_tokenizer
 from data_pipeline.tokenizers.byte_pair import BytePairTokenizer
@@ -53,7 +54,7 @@ def open_tokenizer(file: Path | str) -> TextTokenizer:
             return Tokenizer(file)
         case other:
             found = f"its type is {other!r}" if other else "its content is something else"
-            raise ValueError(
+            raise InputError(
                 f"{file} is no tokenizer this project can read: {found}, where it knows SentencePiece models and JSON "
                 f"of the types {char_tokenizer.TYPE!r} and {byte_pair.TYPE!r}"
             )

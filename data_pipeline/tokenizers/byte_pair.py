@@ -12,6 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from common.errors import InputError
+
 TYPE = "byte-pairs"
 END = "<|endoftext|>"
 
@@ -70,7 +72,7 @@ class BytePairTokenizer:
         names = [*BYTE_NAMES.values(), *(first + second for first, second in merges)]
         if set(names) | {END} != set(vocab):
             odd = sorted((set(names) | {END}) ^ set(vocab))
-            raise ValueError(
+            raise InputError(
                 f"{vocab_json} and {merges_txt} do not belong together: {len(odd)} tokens, such as {odd[0]!r}, are in "
                 f"one of them only (256 bytes, every merge and {END} must be in the vocabulary, and nothing else)"
             )
@@ -81,7 +83,7 @@ class BytePairTokenizer:
         except ValueError:
             same = False
         if not same:
-            raise ValueError(f"the tokens of {vocab_json} are not numbered in the order of the merges in {merges_txt}")
+            raise InputError(f"the tokens of {vocab_json} are not numbered in the order of the merges in {merges_txt}")
         _write(out_file, ranks, {END: vocab[END]})
         return cls(out_file)
 
@@ -107,7 +109,7 @@ class BytePairTokenizer:
         except BaseException as error:  # how a failure in Rust arrives; its class cannot be imported
             if type(error).__name__ != "PanicException":
                 raise
-            raise ValueError(
+            raise InputError(
                 f"tiktoken cannot divide a text of {len(text)} characters: does it have a run of a million blanks? "
                 f"Shorten the run"
             ) from error
@@ -134,7 +136,7 @@ def merges_of(ranks: Ranks) -> list[tuple[str, str]]:
             continue
         parts = _merge(token, ranks)
         if len(parts) != 2:
-            raise ValueError(f"the token {_name(token)!r} is not a merge of two tokens before it")
+            raise InputError(f"the token {_name(token)!r} is not a merge of two tokens before it")
         merges.append((_name(parts[0]), _name(parts[1])))
     return merges
 
@@ -167,7 +169,7 @@ def _read(data: bytes, file: Path | str) -> tuple[str, Ranks, dict[str, int]]:
         if content["type"] != TYPE or not complete:
             raise ValueError
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
+        raise InputError(
             f"{file} is no vocabulary of byte pairs, or it is damaged: write it again from GPT-2's vocabulary"
         ) from error
     return pattern, ranks, special
@@ -176,7 +178,7 @@ def _read(data: bytes, file: Path | str) -> tuple[str, Ranks, dict[str, int]]:
 def _write(file: Path | str, ranks: Ranks, special: dict[str, int]) -> None:
     """Raises ValueError where the ids leave a gap: each must be the id of one token."""
     if sorted([*ranks.values(), *special.values()]) != list(range(len(ranks) + len(special))):
-        raise ValueError(f"the ids of the vocabulary must be 0 … {len(ranks) + len(special) - 1}, each once")
+        raise InputError(f"the ids of the vocabulary must be 0 … {len(ranks) + len(special) - 1}, each once")
     tokens = [base64.b64encode(token).decode() for token in sorted(ranks, key=ranks.__getitem__)]
     content = {"type": TYPE, "pattern": GPT2_PATTERN, "ranks": tokens, "special": special}
     Path(file).write_text(json.dumps(content) + "\n", encoding="utf-8")
@@ -186,9 +188,9 @@ def _read_vocab(file: Path | str) -> dict[str, int]:
     try:
         vocab = json.loads(Path(file).read_bytes())
     except ValueError as error:
-        raise ValueError(f"{file} is not JSON: it should be GPT-2's vocab.json") from error
+        raise InputError(f"{file} is not JSON: it should be GPT-2's vocab.json") from error
     if not isinstance(vocab, dict) or not all(isinstance(token, int) for token in vocab.values()):
-        raise ValueError(f"{file} should be GPT-2's vocab.json: one JSON object that gives each token its id")
+        raise InputError(f"{file} should be GPT-2's vocab.json: one JSON object that gives each token its id")
     return vocab
 
 
@@ -199,7 +201,7 @@ def _read_merges(file: Path | str) -> list[tuple[str, str]]:
             continue
         first, space, second = line.partition(" ")
         if not (first and space and second) or " " in second:
-            raise ValueError(f"{file}, line {number}: {line!r} should be the two tokens of a merge, divided by a space")
+            raise InputError(f"{file}, line {number}: {line!r} should be the two tokens of a merge, divided by a space")
         merges.append((first, second))
     return merges
 
@@ -208,5 +210,5 @@ def _tiktoken() -> ModuleType:
     try:
         import tiktoken
     except ImportError as error:
-        raise ValueError('GPT-2\'s byte pairs need tiktoken: pip install "paper-transformer[gpt2]"') from error
+        raise InputError('GPT-2\'s byte pairs need tiktoken: pip install "paper-transformer[gpt2]"') from error
     return tiktoken

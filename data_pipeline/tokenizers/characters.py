@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from common.errors import InputError
+
 TYPE = "characters"
 
 CODE_POINTS = 0x110000  # Unicode has no more
@@ -41,10 +43,10 @@ class CharTokenizer:
         for text in texts:
             found.update(text)
         if not found:
-            raise ValueError("there is no text to learn characters from: every training text is empty")
+            raise InputError("there is no text to learn characters from: every training text is empty")
         characters = "".join(sorted(found | {"\n"}))
         if broken := [c for c in characters if "\ud800" <= c <= "\udfff"]:
-            raise ValueError(f"the training text has {_name(broken[0])}, half of a surrogate pair: repair its encoding")
+            raise InputError(f"the training text has {_name(broken[0])}, half of a surrogate pair: repair its encoding")
         content = json.dumps({"type": TYPE, "characters": characters}, ensure_ascii=False)
         Path(out_file).write_text(content + "\n", encoding="utf-8")
         return cls(out_file)
@@ -59,7 +61,7 @@ class CharTokenizer:
         ids = self._ids[_codes(text)]
         if len(unknown := np.flatnonzero(ids < 0)):
             at = int(unknown[0])
-            raise ValueError(
+            raise InputError(
                 f"the text has {_name(text[at])} (in {text[max(0, at - 15) : at + 16]!r}), which is not one of the "
                 f"{self.vocab_size} characters of the vocabulary: take it out or replace it, or train with a "
                 f"vocabulary that spells every text in bytes"
@@ -92,5 +94,5 @@ def _read(data: bytes, file: Path | str) -> str:
             raise ValueError
         characters.encode()
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{file} is no vocabulary of characters, or it is damaged: prepare the data again") from error
+        raise InputError(f"{file} is no vocabulary of characters, or it is damaged: prepare the data again") from error
     return str(characters)

@@ -11,6 +11,8 @@ from typing import Literal
 
 import sentencepiece
 
+from common.errors import InputError
+
 PAD_ID, UNK_ID, BOS_ID, EOS_ID = 0, 1, 2, 3
 
 SPACE_MARK = "\u2581"  # SentencePiece writes a space as this character
@@ -60,21 +62,21 @@ class Tokenizer:
     def __init__(self, model_file: Path | str) -> None:
         self._bytes = Path(model_file).read_bytes()
         if kind := json_type(self._bytes):
-            raise ValueError(
+            raise InputError(
                 f"{model_file} is a tokenizer of running text ({kind}), not for sentence pairs: "
                 f"translation needs a SentencePiece model"
             )
         if not self._bytes:
-            raise ValueError(f"{model_file} is not a SentencePiece model: it is empty")
+            raise InputError(f"{model_file} is not a SentencePiece model: it is empty")
         try:
             self._model = sentencepiece.SentencePieceProcessor(model_proto=self._bytes)
         except RuntimeError as error:
-            raise ValueError(f"{model_file} is not a SentencePiece model") from error
+            raise InputError(f"{model_file} is not a SentencePiece model") from error
         self.vocab_size: int = self._model.vocab_size()
         special = (self._model.pad_id(), self._model.unk_id(), self._model.bos_id(), self._model.eos_id())
         self._byte_ids = [self._model.piece_to_id(f"<0x{byte:02X}>") for byte in range(256)]
         if special != (PAD_ID, UNK_ID, BOS_ID, EOS_ID) or UNK_ID in self._byte_ids:
-            raise ValueError(
+            raise InputError(
                 f"{model_file} was not made by this project: its pad, unk, bos and eos are {special} instead "
                 f"of {(PAD_ID, UNK_ID, BOS_ID, EOS_ID)}, or it has no byte fallback"
             )
@@ -209,7 +211,7 @@ def train_tokenizer(
     except RuntimeError as error:
         if failed:
             raise failed[0] from None
-        raise ValueError(_explain(str(error), vocab_size)) from error
+        raise InputError(_explain(str(error), vocab_size)) from error
     out_file.write_bytes(model.getvalue())
     return Tokenizer(out_file)
 

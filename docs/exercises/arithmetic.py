@@ -20,6 +20,7 @@ if not __package__:  # run as a file: put the repository root first, before any 
 from benchmarks.machine import describe_machine, write_result
 from benchmarks.quality import read_lines, training_seconds
 from common.command import run_command
+from common.errors import InputError
 from common.settings import flatten_settings, load_settings
 from data_pipeline.builtin.arithmetic import Document, addition, answer, calculator, describe, final_answer
 from data_pipeline.sources.names import parse_specs
@@ -73,7 +74,7 @@ def problems(config: RunConfig, n: int) -> list[Document]:
         if specs[0].path == "addition":
             return list(addition("test", n, data.seed, data.digits))
         return list(calculator("test", n, data.seed))
-    raise ValueError(f"the run was trained on {data.train}; this needs one of data.train=addition or calculator")
+    raise InputError(f"the run was trained on {data.train}; this needs one of data.train=addition or calculator")
 
 
 def solve(generator: Generator, documents: list[Document]) -> list[Attempt]:

@@ -8,6 +8,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from common.errors import InputError
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -31,7 +33,7 @@ def train(run_dir: Path, config: str, *overrides: str) -> Outcome:
     print("$ python", *command, flush=True)
     done = subprocess.run([sys.executable, *command], cwd=ROOT, stdout=subprocess.DEVNULL)
     if done.returncode:
-        raise ValueError(f"the command above ended with status {done.returncode}")
+        raise InputError(f"the command above ended with status {done.returncode}")
     return read(run_dir)
 
 

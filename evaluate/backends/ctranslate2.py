@@ -1,10 +1,10 @@
 """Translating with CTranslate2 in the place of PyTorch: the same lines in, the same `Translation`s out.
 
 CTranslate2 keeps the same live hypotheses as `evaluate.decoding.search`, and uses its length penalty only to rank
-what has finished. So all that has finished is taken from it and ranked here, by our formula. Two things remain its own: it
-leaves a sentence when beam · patience hypotheses have finished, where our search goes on until no other can win; and
-it takes an ending only from the best `beam` continuations of a step, ours from the best 2 · beam. Both can make it
-miss a hypothesis of a better score, and never find one.
+what has finished. So all that has finished is taken from it and ranked here, by our formula. Two things remain its
+own: it leaves a sentence when beam · patience hypotheses have finished, where our search goes on until no other can
+win; and it takes an ending only from the best `beam` continuations of a step, ours from the best 2 · beam. Both can
+make it miss a hypothesis of a better score, and never find one.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from common.errors import InputError
 from data_pipeline.tokenizers.sentence_piece import EOS_ID, Tokenizer
 from evaluate.config import DecodeConfig
 from evaluate.decoding.search import length_penalty
@@ -102,10 +103,10 @@ class CTranslate2Translator:
     ) -> list[list[Translation]]:
         """As `Translator.translate_ids`, without prefixes, which CTranslate2 gives no score."""
         if not 1 <= n_best <= self.config.beam:
-            raise ValueError(f"{n_best} best translations need a beam of at least {n_best}, not {self.config.beam}")
+            raise InputError(f"{n_best} best translations need a beam of at least {n_best}, not {self.config.beam}")
         limit = min(self.config.max_length or self.max_len, self.max_len)
         if self.config.min_length > limit:
-            raise ValueError(
+            raise InputError(
                 f"decode.min_length is {self.config.min_length} and the model gives at most {limit} tokens"
             )
         where = places(Pair(tuple(ids)) for ids in sources)
@@ -192,10 +193,10 @@ class CTranslate2Translator:
 def check_compute_type(compute_type: str, device: str) -> None:
     """Raises ValueError for a compute type that CTranslate2 does not have, or not on this device."""
     if compute_type not in COMPUTE_TYPES:
-        raise ValueError(f"compute type {compute_type!r} is not one of CTranslate2's: {', '.join(COMPUTE_TYPES)}")
+        raise InputError(f"compute type {compute_type!r} is not one of CTranslate2's: {', '.join(COMPUTE_TYPES)}")
     supported = import_ctranslate2().get_supported_compute_types(device)
     if compute_type not in supported:
-        raise ValueError(
+        raise InputError(
             f"this machine's {device} cannot compute in {compute_type}: take one of {', '.join(sorted(supported))}"
         )
 

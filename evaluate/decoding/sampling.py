@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from common.errors import InputError
 from evaluate.config import SampleConfig
 from evaluate.decoding.search import AnyState, Constraints, log_probs
 
@@ -17,7 +18,7 @@ from evaluate.decoding.search import AnyState, Constraints, log_probs
 def with_temperature(logits_NV: Tensor, temperature: float) -> Tensor:
     """Logits of softmax(logits / temperature): below 1 sharper, above 1 flatter. Raises ValueError unless > 0."""
     if not 0 < temperature < float("inf"):
-        raise ValueError(f"temperature must be a number above 0, not {temperature}")
+        raise InputError(f"temperature must be a number above 0, not {temperature}")
     # Shifted so that the best is 0: a tiny temperature then gives -inf to the others, not +inf to many.
     return (logits_NV - logits_NV.amax(dim=-1, keepdim=True)) / temperature
 
@@ -25,7 +26,7 @@ def with_temperature(logits_NV: Tensor, temperature: float) -> Tensor:
 def keep_top_k(logits_NV: Tensor, k: int) -> Tensor:
     """Keep each row's k most likely tokens, exactly k even among equals. Raises ValueError for k < 1."""
     if k < 1:
-        raise ValueError(f"top_k must be at least 1, not {k}")
+        raise InputError(f"top_k must be at least 1, not {k}")
     values, index = logits_NV.topk(min(k, logits_NV.shape[-1]))
     return torch.full_like(logits_NV, float("-inf")).scatter(-1, index, values)
 
@@ -36,7 +37,7 @@ def keep_top_p(logits_NV: Tensor, p: float) -> Tensor:
     Nucleus sampling (Holtzman et al. 2020). Raises ValueError unless 0 < p <= 1.
     """
     if not 0 < p <= 1:
-        raise ValueError(f"top_p must be above 0 and at most 1, not {p}")
+        raise InputError(f"top_p must be above 0 and at most 1, not {p}")
     if p == 1:  # rounding of the running sum must not drop the tail
         return logits_NV
     values, index = logits_NV.sort(dim=-1, descending=True, stable=True)
@@ -142,5 +143,5 @@ def sample_outputs(
             state.reorder(keep_R.to(tokens_R.device))
             row_R, tokens_R = row_R[keep_R], tokens_R[keep_R.to(tokens_R.device)]
     if not log_prob_N.isfinite().all():
-        raise ValueError("the model's scores are NaN or infinite: training diverged or weights are damaged")
+        raise InputError("the model's scores are NaN or infinite: training diverged or weights are damaged")
     return list(zip(map(tuple, drawn), log_prob_N.tolist(), strict=True))

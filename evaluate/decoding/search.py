@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from common.errors import InputError
 from evaluate.config import LengthPenalty
 
 _NO_TOKEN = -1  # fills the rows of finished hypotheses behind their EOS
@@ -114,13 +115,13 @@ class Constraints:
     def check(self, max_lens: Sequence[int]) -> None:
         """Raises ValueError where an output cannot be as long as it must, or begin as it must."""
         if not 1 <= self.min_len <= min(max_lens):
-            raise ValueError(f"min_len must be from 1 to the max_len of every sentence, not {self.min_len}")
+            raise InputError(f"min_len must be from 1 to the max_len of every sentence, not {self.min_len}")
         assert len(self.prefixes) in (0, len(max_lens))
         for prefix, max_len in zip(self.prefixes, max_lens, strict=False):
             if len(prefix) >= max_len:
-                raise ValueError(f"a prefix of {len(prefix)} tokens leaves no room in an output of {max_len}")
+                raise InputError(f"a prefix of {len(prefix)} tokens leaves no room in an output of {max_len}")
             if {self.eos_id, *self.forbidden_ids} & set(prefix):
-                raise ValueError("a prefix holds EOS or a forbidden token")
+                raise InputError("a prefix holds EOS or a forbidden token")
 
     def prefix_table(self, device: torch.device) -> Tensor:
         """Row s are the tokens that begin sentence s, and `_NO_TOKEN` behind them; as wide as the longest."""
@@ -225,7 +226,7 @@ def _collect(beams: _Beams, penalty: float, results: list[list[Hypothesis]]) -> 
     live = _hypotheses(beams.live_tokens_BWT, beams.live_lp_BW, beams.live_lp_BW / penalty)
     for sentence, done_R, live_R in zip(beams.sentence_B.tolist(), finished, live, strict=True):
         if not (done_R or live_R):
-            raise ValueError("the model's scores are NaN or infinite: training diverged or weights are damaged")
+            raise InputError("the model's scores are NaN or infinite: training diverged or weights are damaged")
         results[sentence] = done_R or live_R
 
 
@@ -265,9 +266,9 @@ def beam_search(
     Raises ValueError for settings out of range and for a model whose scores are not finite.
     """
     if beam < 1 or not 1 <= n_best <= beam:
-        raise ValueError(f"beam must be at least 1 and n_best from 1 to beam, not beam={beam}, n_best={n_best}")
+        raise InputError(f"beam must be at least 1 and n_best from 1 to beam, not beam={beam}, n_best={n_best}")
     if not alpha >= 0:
-        raise ValueError(f"alpha must be 0 or more, not {alpha}: the early stop relies on it")
+        raise InputError(f"alpha must be 0 or more, not {alpha}: the early stop relies on it")
     if len(max_len_B) == 0:
         return []
     constraints = Constraints(eos_id, forbidden_ids, min_len, prefixes)

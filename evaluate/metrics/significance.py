@@ -10,6 +10,7 @@ from typing import Any, cast
 from sacrebleu.metrics.base import Metric
 from sacrebleu.significance import PairedTest
 
+from common.errors import InputError
 from data_pipeline.sources.tables import read_lines
 from evaluate.metrics.corpus_metrics import RESAMPLES, Measure
 from evaluate.metrics.newstest2014 import digest
@@ -83,18 +84,18 @@ def read_baseline(report: Path, references: list[list[str]]) -> Baseline:
         about = json.loads(report.read_text(encoding="utf-8"))
         theirs = about["references_sha256"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
+        raise InputError(
             f"{report} is no report that can be compared with: --baseline takes the NAME.json that evaluate/bleu.py "
             "wrote for the other model, or with --hypotheses for the other text"
         ) from error
     if theirs != [digest(lines) for lines in references]:
-        raise ValueError(f"{report} is a report on other references ({about.get('corpus')}): compare on one test set")
+        raise InputError(f"{report} is a report on other references ({about.get('corpus')}): compare on one test set")
     text = report.with_suffix(".hyp")
     if not text.is_file():
         raise FileNotFoundError(f"there is no {text}: the translations that {report} is about must lie beside it")
     hypotheses = list(read_lines(text))
     if len(hypotheses) != len(references[0]):
-        raise ValueError(f"{text} has {len(hypotheses)} lines and the reference has {len(references[0])}")
+        raise InputError(f"{text} has {len(hypotheses)} lines and the reference has {len(references[0])}")
     return Baseline(str(report), hypotheses)
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from common.errors import InputError
 from data_pipeline.tokenizers.sentence_piece import Tokenizer
 from evaluate.segmentation.sentences import split_sentences
 from evaluate.translator import Translation
@@ -102,7 +103,7 @@ class Cutter:
             return
         place = _best_place(text)
         if place is None:
-            raise ValueError(f"the model takes {self.limit} tokens, and {text.strip()!r} alone has more")
+            raise InputError(f"the model takes {self.limit} tokens, and {text.strip()!r} alone has more")
         yield from self._fit(text[:place])
         yield from self._fit(text[place:])
 

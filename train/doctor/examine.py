@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from common.command import sentence
+from common.errors import InputError
 from data_pipeline.batch_plan import choose_cut
 from data_pipeline.prepared_data import PreparedText
 from data_pipeline.sources.corpus import load_many
@@ -34,7 +35,7 @@ def examine(config: RunConfig) -> Iterator[Finding]:
     """All findings, one after the other. Raises ValueError and OSError where there is nothing to look at."""
     set_threads(config.train.threads)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ValueError("the doctor works alone: start it with python -m train.doctor, without accelerate launch")
+        raise InputError("the doctor works alone: start it with python -m train.doctor, without accelerate launch")
     if config.data.kind == "pairs":
         yield from pair_findings(config)
     try:

@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from common.errors import InputError
 from train.distributed import local_rank
 from transformer.pretrained import put_weights, save_tensors, weights
 
@@ -106,7 +107,7 @@ class Checkpoints:
                 return path
             damaged.append(f"{path.name}, for its {damage}")
         if damaged:
-            raise ValueError(
+            raise InputError(
                 f"no checkpoint in {self.folder} is whole ({'; '.join(damaged)}): put one back, or remove that folder "
                 "to begin anew"
             )

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from common.errors import InputError
 from common.settings import dump_settings, flatten_settings
 from data_pipeline.batch_plan import NULL_ROW, Slice, Update
 from data_pipeline.prepared_data import Prepared
@@ -99,7 +100,7 @@ def check_identity(report: dict[str, Any], task: Task) -> None:
     """Raises ValueError where the data are no longer those of the incident."""
     for name, value in _identity(task).items():
         if report[name] != value:
-            raise ValueError(
+            raise InputError(
                 f"the incident is of other data or settings: its {name} is {report[name]}, and now it is {value}; put "
                 "the files that data.train and data.valid name back as they were"
             )

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from common.errors import InputError
 from common.settings import dump_settings, flatten_settings, load_settings
 from data_pipeline.tokenizers import TextTokenizer
 from train.config import MAY_CHANGE, RunConfig
@@ -35,7 +36,7 @@ def exclusive(path: Path, patience: float) -> Iterator[None]:
         said = False
         while not _locked(file):
             if time.monotonic() > until:
-                raise ValueError(
+                raise InputError(
                     f"another process is working in {path.parent}: wait until it ends, or use another folder"
                 )
             if not said:
@@ -55,7 +56,7 @@ def check_settings(run_dir: Path, config: RunConfig, identity: dict[str, Any]) -
         return
     for name in ("config.yaml", "identity.json"):
         if not (run_dir / name).is_file() or not (run_dir / name).stat().st_size:
-            raise ValueError(f"{run_dir / name} is missing or empty, so the run there cannot be continued: put it back")
+            raise InputError(f"{run_dir / name} is missing or empty, so the run there cannot be continued: put it back")
     old, new = flatten_settings(load_settings(RunConfig, run_dir / "config.yaml")), flatten_settings(config)
     free = {*MAY_CHANGE}
     if old["train.schedule"] == new["train.schedule"] == "wsd" and _still_level(run_dir, old, new):
@@ -66,21 +67,21 @@ def check_settings(run_dir: Path, config: RunConfig, identity: dict[str, Any]) -
         if old[name] != new[name] and name not in free and not name.startswith("decode.")
     ]
     if changed:
-        raise ValueError(
+        raise InputError(
             f"{run_dir} holds a run with other settings: {'; '.join(changed)}; "
             "continue it with its own settings, or name another run_dir"
         )
     try:
         before = json.loads((run_dir / "identity.json").read_text())
     except ValueError as error:
-        raise ValueError(f"{run_dir / 'identity.json'} is damaged, put it back: {error}") from error
+        raise InputError(f"{run_dir / 'identity.json'} is damaged, put it back: {error}") from error
     if before.get("data") != identity["data"]:
-        raise ValueError(
+        raise InputError(
             f"{run_dir} holds a run on other data: the files that data.train or data.valid name are not what they "
             "were; put them back, or name another run_dir"
         )
     if before != identity:
-        raise ValueError(
+        raise InputError(
             f"{run_dir} holds a run whose updates were planned otherwise (plan version {before.get('plan')}, and "
             f"{identity['plan']} now): continue it with the version of this software that began it, or name another "
             "run_dir"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.errors import InputError
 from common.settings import load_settings
 from train.config import RunConfig
 from train.run.checkpoints import Checkpoints, find_damage
@@ -22,10 +23,10 @@ def write_model_folder(run_dir: Path, last: int, best: bool = False, out: Path |
     checkpoints = Checkpoints(run_dir / "checkpoints")
     chosen = checkpoints.best() if best else checkpoints.to_average()[-last:]
     if not chosen:
-        raise ValueError(f"{run_dir} has no checkpoint yet; the first comes after train.checkpoint_every updates")
+        raise InputError(f"{run_dir} has no checkpoint yet; the first comes after train.checkpoint_every updates")
     for path in chosen:
         if damage := find_damage(path):
-            raise ValueError(f"checkpoint {path} cannot be used: {damage}; choose others with --last or --best")
+            raise InputError(f"checkpoint {path} cannot be used: {damage}; choose others with --last or --best")
     config = load_settings(RunConfig, run_dir / "config.yaml")
     model = build(config.model)
     put_weights(model, average([path / "model.safetensors" for path in chosen]))

@@ -16,6 +16,7 @@ import numpy as np
 import sentencepiece
 from torch import Tensor, nn
 
+from common.errors import InputError
 from transformer.attention import MultiHeadAttention
 from transformer.block import Residual, Stack, TransformerBlock
 from transformer.config import ModelConfig
@@ -72,7 +73,7 @@ def import_ctranslate2() -> Any:
     try:
         return importlib.import_module("ctranslate2")
     except ImportError as error:
-        raise ValueError("CTranslate2 is not installed: pip install 'paper-transformer[export]'") from error
+        raise InputError("CTranslate2 is not installed: pip install 'paper-transformer[export]'") from error
 
 
 def export_ctranslate2(model: str | Path, output: str | Path, compute_type: str = "float32") -> Path:
@@ -86,7 +87,7 @@ def export_ctranslate2(model: str | Path, output: str | Path, compute_type: str 
     import_ctranslate2()
     output = Path(output)
     if compute_type not in COMPUTE_TYPES:
-        raise ValueError(f"compute type {compute_type!r} is not one of CTranslate2's: {', '.join(COMPUTE_TYPES)}")
+        raise InputError(f"compute type {compute_type!r} is not one of CTranslate2's: {', '.join(COMPUTE_TYPES)}")
     if output.exists() or output.is_symlink():
         raise FileExistsError(f"{output} exists already: remove it, or give another --output")
     if not output.absolute().parent.is_dir():
@@ -121,11 +122,11 @@ def export_ctranslate2(model: str | Path, output: str | Path, compute_type: str 
 def refuse_unsupported(config: ModelConfig) -> None:
     """Raises ValueError, naming the field, for a model that CTranslate2 cannot hold as it is."""
     if config.architecture == "gpt":
-        raise ValueError("model.architecture is gpt: only translators are exported to CTranslate2")
+        raise InputError("model.architecture is gpt: only translators are exported to CTranslate2")
     for field in fields(config):
         value = getattr(config, field.name)
         if field.name not in EXPORTED and value != field.default:
-            raise ValueError(f"model.{field.name} is {value}: the export to CTranslate2 does not know this variation")
+            raise InputError(f"model.{field.name} is {value}: the export to CTranslate2 does not know this variation")
 
 
 def read_pieces(tokenizer_file: Path, vocab_size: int) -> list[str]:
@@ -133,9 +134,9 @@ def read_pieces(tokenizer_file: Path, vocab_size: int) -> list[str]:
     try:
         tokenizer = sentencepiece.SentencePieceProcessor(model_file=str(tokenizer_file))
     except RuntimeError as error:
-        raise ValueError(f"{tokenizer_file} is not a SentencePiece model") from error
+        raise InputError(f"{tokenizer_file} is not a SentencePiece model") from error
     if tokenizer.vocab_size() != vocab_size:
-        raise ValueError(f"{tokenizer_file} has {tokenizer.vocab_size()} pieces and the model {vocab_size}")
+        raise InputError(f"{tokenizer_file} has {tokenizer.vocab_size()} pieces and the model {vocab_size}")
     pieces: list[str] = tokenizer.id_to_piece(list(range(vocab_size)))
     return pieces
 

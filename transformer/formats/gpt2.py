@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from common.errors import InputError
 from transformer.config import ModelConfig
 from transformer.model import GPT
 from transformer.pretrained import put_weights, save_tensors, weights
@@ -61,7 +62,7 @@ def to_gpt2(model: GPT) -> GPT2LMHeadModel:
     try:
         from transformers import GPT2Config, GPT2LMHeadModel
     except ImportError as error:
-        raise ValueError('the package transformers is missing: pip install "paper-transformer[gpt2]"') from error
+        raise InputError('the package transformers is missing: pip install "paper-transformer[gpt2]"') from error
     made = GPT2LMHeadModel(GPT2Config(**settings))
     made.load_state_dict(gpt2_tensors(model), strict=False)  # a tied output layer has a second name there
     return made.eval()
@@ -79,14 +80,14 @@ def read_gpt2(folder: Path) -> GPT:
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
+        raise InputError(f"{path} is not valid JSON: {error}") from error
     kind = settings.get("model_type") if isinstance(settings, dict) else None
     if kind != "gpt2":
-        raise ValueError(f'{path} does not describe a GPT-2: its model_type is {json.dumps(kind)} and not "gpt2"')
+        raise InputError(f'{path} does not describe a GPT-2: its model_type is {json.dumps(kind)} and not "gpt2"')
     try:
         return _make_gpt(settings, _read_tensors(folder))
     except (SafetensorError, ValueError) as error:
-        raise ValueError(f"the model in {folder} cannot be read: {error}") from error
+        raise InputError(f"the model in {folder} cannot be read: {error}") from error
 
 
 def write_gpt2(folder: Path, model: GPT, end_id: int | None) -> None:
@@ -106,11 +107,11 @@ def model_config(settings: dict[str, Any]) -> ModelConfig:
     """GPT-2's settings as ours. Raises ValueError, naming the setting, where there is nothing like it here."""
     for name, value in _FIXED.items():
         if settings.get(name, value) != value:
-            raise ValueError(f"{name} is {json.dumps(settings[name])}; this project's GPT has {json.dumps(value)} only")
+            raise InputError(f"{name} is {json.dumps(settings[name])}; this project's GPT has {json.dumps(value)} only")
     activation = settings.get("activation_function")
     if activation not in _ACTIVATIONS:
         known = ", ".join(_ACTIVATIONS)
-        raise ValueError(f"activation_function is {json.dumps(activation)}; this project's GPT has {known} only")
+        raise InputError(f"activation_function is {json.dumps(activation)}; this project's GPT has {known} only")
     n_embd = _number(settings, "n_embd", int)
     return ModelConfig(
         architecture="gpt",
@@ -142,11 +143,11 @@ def gpt2_settings(config: ModelConfig, end_id: int | None = None) -> dict[str, A
         ("model.n_heads times model.d_head", config.n_heads * config.head_size, config.d_model),
     ):
         if found != needed:
-            raise ValueError(f"{name} is {found}; a GPT-2 of this size has {needed} only")
+            raise InputError(f"{name} is {found}; a GPT-2 of this size has {needed} only")
     activations = {ours: theirs for theirs, ours in _ACTIVATIONS.items()}
     if config.activation not in activations:
         known = ", ".join(activations)
-        raise ValueError(
+        raise InputError(
             f"model.activation is {config.activation}; a GPT-2 has {known} only, so it cannot be this model"
         )
     return _FIXED | {
@@ -188,16 +189,16 @@ def _make_gpt(settings: dict[str, Any], tensors: dict[str, Tensor]) -> GPT:
 
 def _our_tensors(config: ModelConfig, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     if config.n_layers > len(tensors):
-        raise ValueError(f"the weights are too few for {config.n_layers} layers")
+        raise InputError(f"the weights are too few for {config.n_layers} layers")
     layout, head = _layout(config), tensors.get("lm_head.weight")
     if missing := sorted(layout.keys() - tensors.keys()):
-        raise ValueError(f"the weights lack {missing[0]}")
+        raise InputError(f"the weights lack {missing[0]}")
     # The causal mask, which older versions stored beside the weights, and a tied output layer's second name.
     known = layout.keys() | {"lm_head.weight"}
     if odd := sorted(name for name in tensors.keys() - known if not name.endswith((".attn.bias", ".attn.masked_bias"))):
-        raise ValueError(f"the weights hold {odd[0]}, which a GPT-2 language model does not have")
+        raise InputError(f"the weights hold {odd[0]}, which a GPT-2 language model does not have")
     if config.tying != "none" and head is not None and not torch.equal(head, tensors["wte.weight"]):
-        raise ValueError("lm_head.weight differs from wte.weight: say so with tie_word_embeddings false in config.json")
+        raise InputError("lm_head.weight differs from wte.weight: say so with tie_word_embeddings false in config.json")
     ours: dict[str, Tensor] = {}
     for name, parts in layout.items():
         tensor = tensors[name].T if _is_turned(name) else tensors[name]
@@ -243,5 +244,5 @@ def _number(settings: dict[str, Any], name: str, kind: type) -> Any:
     """A setting; raises ValueError where it is missing or of another kind. A whole number also does for a float."""
     value = settings.get(name)
     if type(value) is not kind and (kind, type(value)) != (float, int):
-        raise ValueError(f"{name} is {json.dumps(value)}; it must be {'an integer' if kind is int else 'a number'}")
+        raise InputError(f"{name} is {json.dumps(value)}; it must be {'an integer' if kind is int else 'a number'}")
     return value
