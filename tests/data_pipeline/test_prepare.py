@@ -398,7 +398,8 @@ def test_a_killed_making_is_not_taken_for_a_result_and_is_cleared_away_a_day_lat
     config: DataConfig, tmp_path: Path
 ) -> None:
     script = (
-        "import time\nfrom pathlib import Path\nfrom data_pipeline import prepare_pairs as build, prepared_data as dataset\n"
+        "import time\nfrom pathlib import Path\n"
+        "from data_pipeline import prepare_pairs as build, prepared_data as dataset\n"
         "from data_pipeline.config import DataConfig\n"
         "build.IdWriter.append = lambda *_: (print('now', flush=True), time.sleep(60))\n"
         f"dataset.prepare({config!r}, Path({str(tmp_path / 'cache')!r}), 1, True)\n"
