@@ -44,6 +44,7 @@ COMMAND_LINES = 80
 LONG_COMMANDS = {
     "evaluate/bleu.py",
     "evaluate/score.py",
+    "train/demo.py",
     "train/replay.py",
     "transformer/convert.py",
     "transformer/generate.py",
