@@ -10,27 +10,15 @@ unseen               sentences with a reserved pair of noun and verb (the noun i
 """
 
 import random
-import re
 import zlib
-from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from typing import Literal, get_args
 
 from common.errors import InputError
-from data_pipeline.builtin.clauses import (
-    DETERMINERS,
-    IT,
-    LINKS,
-    PREPOSITIONS,
-    Clause,
-    NounPhrase,
-    Sentence,
-    english,
-    german,
-)
+from data_pipeline.builtin.clauses import Clause, NounPhrase, Sentence, english, german
 from data_pipeline.builtin.families import draw
-from data_pipeline.builtin.lexicon import ACCUSATIVE, ADJECTIVES, NOMINATIVE, NOUNS, VERBS, Noun, Verb
+from data_pipeline.builtin.lexicon import Noun, Verb
 
 Split = Literal["train", "valid", "test", "unseen"]
 GRAMMAR_VERSION = 1
@@ -104,70 +92,3 @@ def _distinct(split: Split, seed: int, start: int, n: int) -> Iterator[tuple[str
             seen.add(text)
             if len(seen) > start:
                 yield text, german(sentence)
-
-
-@cache
-def _singular_nouns() -> dict[str, Noun]:
-    return {noun.english[0]: noun for noun in NOUNS.values() if "person" not in noun.classes}
-
-
-_FUNCTION_WORDS = """i me you he him she her we us they them it am is are was were do does did has have can cannot could
-    not too very quite really fast slowly where . ?"""
-
-
-@cache
-def _vocabulary() -> frozenset[str]:
-    """Lower-case English words of the sentences with "it"."""
-    words = {form for noun in NOUNS.values() for form in noun.english}
-    words |= {form for verb in VERBS.values() for form in (verb.base, verb.third, verb.past, verb.participle)}
-    words |= {verb.particle for verb in VERBS.values()} | set(ADJECTIVES)
-    phrases = [*DETERMINERS, "an", *PREPOSITIONS, *LINKS, _FUNCTION_WORDS]
-    return frozenset(words | {word for phrase in phrases for word in phrase.lower().split()})
-
-
-_GENDERED = ("er", "ihn", "ihm", "sie", "es")
-_OTHERS = {"he": "er", "she": "sie", "they": "sie", "them": "sie"}
-_BEFORE_SUBJECT = frozenset(["and", "but", "because", "although", ".", "?"])
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"\w+|[.?]", text.lower())
-
-
-def _expected(source: str) -> tuple[str, Counter[str]] | None:
-    """The German form that "it" must get, and all gendered pronouns of the translation; None if no noun decides."""
-    words = _words(source)
-    if words.count("it") != 1 or not _vocabulary().issuperset(words):
-        return None
-    at = words.index("it")
-    noun = next((_singular_nouns()[word] for word in words[:at] if word in _singular_nouns()), None)
-    if noun is None:
-        return None
-    case = NOMINATIVE if words[at - 1] in _BEFORE_SUBJECT else ACCUSATIVE
-    form = IT[noun.gender].german[case]
-    counts = Counter(_OTHERS[word] for word in words if word in _OTHERS)
-    counts.update([form, *("ihm" for word in words if word == "him")])
-    return form, counts
-
-
-def pronoun_agreement(sources: list[str], hypotheses: list[str]) -> tuple[int, int]:
-    """How often a translation gives "it" the gender of the noun it stands for: (right, all).
-
-    Counted are the sources of this grammar in which "it" stands for a noun ("they" has one form for all genders and
-    says nothing). The noun is the first thing or animal before "it". Right: the hypothesis has the German form, in its
-    case, and no form of another gender beyond those that he, she, they … call for.
-
-    Raises ValueError if the lists differ in length.
-    """
-    if len(sources) != len(hypotheses):
-        raise InputError(f"There are {len(sources)} sources but {len(hypotheses)} hypotheses; give one for each.")
-    right = total = 0
-    for source, hypothesis in zip(sources, hypotheses, strict=True):
-        expected = _expected(source)
-        if expected is None:
-            continue
-        form, counts = expected
-        found = Counter(word for word in _words(hypothesis) if word in _GENDERED)
-        total += 1
-        right += found[form] >= counts[form] and all(found[word] <= counts[word] for word in found if word != form)
-    return right, total

@@ -14,10 +14,10 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 
-from data_pipeline.builtin.grammar import pronoun_agreement
 from evaluate.config import DecodeConfig
 from evaluate.metrics.corpus_metrics import RESAMPLES, sacrebleu_measures
 from evaluate.metrics.newstest2014 import LINES, digest
+from evaluate.metrics.pronouns import pronoun_agreement
 from evaluate.metrics.significance import Baseline, Comparison, compare
 from evaluate.report.scores import Card, make_card
 from evaluate.test_sets import Corpus
