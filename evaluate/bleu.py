@@ -19,9 +19,8 @@ from common.command import run_command
 from common.errors import InputError
 from common.processes import check_world_size
 from data_pipeline.config import DataConfig
-from evaluate.config import DecodeConfig
 from evaluate.metrics.significance import Baseline, read_baseline
-from evaluate.options import add_compute_type, add_decode_options, decode_config, read_section
+from evaluate.options import add_compute_type, add_decode_options, decode_config, read_decode_config, read_section
 from evaluate.report.report import Report, evaluate_corpus, file_stems, translate_corpus
 from evaluate.test_sets import Corpus, from_config, from_files, from_test_set, read_file
 from evaluate.translator import Translator, refuse_language_model
@@ -158,7 +157,7 @@ def evaluate_model(args: argparse.Namespace) -> None:
     check_world_size(accelerator)
     folder = find_folder(args.model)
     refuse_language_model(folder)
-    config = decode_config(args, read_section(DecodeConfig, folder, "decode") or DecodeConfig())
+    config = decode_config(args, read_decode_config(folder))
     output = args.output or (folder if Path(args.model).is_dir() else Path()) / "eval"
     with accelerator.main_process_first():  # one process downloads
         corpora = find_corpora(args, folder)

@@ -14,6 +14,7 @@ from evaluate.decoding.sampling import random_numbers, sample_outputs
 from evaluate.decoding.search import Constraints, Hypothesis, beam_search, length_penalty
 from evaluate.eval_mode import eval_mode
 from evaluate.length_batches import Pair, batches, pad, places
+from evaluate.options import read_decode_config
 from transformer.cache import DecodingState
 from transformer.model import Transformer
 from transformer.pretrained import find_folder, load_pretrained, read_about
@@ -73,7 +74,8 @@ class Translator:
         device: str | torch.device | None = None,
         compute_type: str = "float32",
     ) -> "Translator":
-        """Load a model folder or a hub name; `device` None is the GPU if there is one.
+        """Load a model folder or a hub name; `device` None is the GPU if there is one, `config` None the settings in
+        the folder.
 
         In bfloat16 and float16 the model takes half of the memory and its scores are rounded to fewer digits;
         probabilities are summed in fp32 all the same. On a CPU, where nothing but translating is wanted,
@@ -94,7 +96,7 @@ class Translator:
             raise InputError(
                 f"{folder}: the tokenizer has {pieces} pieces and the model {rows}; they do not belong together"
             )
-        return cls(model.to(dtype), tokenizer, config)
+        return cls(model.to(dtype), tokenizer, config or read_decode_config(folder))
 
     @property
     def device(self) -> torch.device:

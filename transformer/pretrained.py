@@ -35,11 +35,13 @@ def save_pretrained(
     card: str,
     languages: tuple[str, str] | None = None,
     starts_documents: bool = False,
+    decode: dict[str, Any] | None = None,
 ) -> None:
     """Write the four files; each replaces its predecessor only when it is whole, the weights last.
 
     `languages` are those of a translator, source and target; `starts_documents` says that a language model has seen
-    documents from their beginning only, so that a prompt has to be one.
+    documents from their beginning only, so that a prompt has to be one; `decode` are the settings that a translator
+    decodes with.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -48,6 +50,8 @@ def save_pretrained(
         about["source_lang"], about["target_lang"] = languages
     if starts_documents:
         about["starts_documents"] = True
+    if decode is not None:
+        about["decode"] = decode
     about["model"] = asdict(model.config)
     tokenizer = Path(tokenizer_file).read_bytes()
     _replace(folder / "tokenizer.model", lambda to: to.write_bytes(tokenizer))

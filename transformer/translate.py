@@ -26,7 +26,7 @@ from evaluate.options import (
     add_decode_options,
     add_sampling_options,
     decode_config,
-    read_section,
+    read_decode_config,
     sample_config,
 )
 from evaluate.scorer import Scorer, token_texts
@@ -100,7 +100,7 @@ def main() -> None:
     args = parse_args()
     sys.stdout.reconfigure(encoding="utf-8", errors="replace", newline="\n")  # type: ignore[union-attr]
     folder = find_folder(args.model)
-    base = read_section(DecodeConfig, folder, "decode") or DecodeConfig()
+    base = read_decode_config(folder)
     # The input is read before the model: a missing file is reported at once.
     lines = list(read_lines(args.input)) if args.input else args.sentences
     language = str(read_about(folder).get("source_lang", "en"))

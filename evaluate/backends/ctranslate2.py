@@ -20,6 +20,7 @@ from data_pipeline.tokenizers.sentence_piece import EOS_ID, Tokenizer
 from evaluate.config import DecodeConfig
 from evaluate.decoding.search import length_penalty
 from evaluate.length_batches import Pair, batches, places
+from evaluate.options import read_decode_config
 from evaluate.translator import (
     EMPTY,
     FORBIDDEN,
@@ -84,7 +85,9 @@ class CTranslate2Translator:
         check_compute_type(compute_type, device)
         exported = find_export(folder, compute_type, cache or default_cache())
         max_len = int(read_about(folder)["model"].get("max_len", 1024))
-        return cls(exported, config, max_len=max_len, compute_type=compute_type, device=device)
+        return cls(
+            exported, config or read_decode_config(folder), max_len=max_len, compute_type=compute_type, device=device
+        )
 
     def __call__(self, lines: list[str]) -> list[str]:
         """The best translation of each line, in order; "" for an empty one."""

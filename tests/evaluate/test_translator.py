@@ -1,6 +1,8 @@
 """Lines in, lines out: order, count, batches, limits."""
 
+import json
 import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -327,6 +329,52 @@ def test_in_bfloat16_the_scores_are_those_of_float32_to_its_three_digits(folder:
 def test_a_type_that_the_device_cannot_compute_in_is_named(folder: Path, compute_type: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Translator.from_pretrained(folder, CONFIG, "cpu", compute_type=compute_type)
+
+
+def copy_folder(folder: Path, to: Path, decode: dict[str, Any] | None = None, yaml: str | None = None) -> Path:
+    """A copy of a model folder with decoding settings in config.json or in an older version's config.yaml."""
+    shutil.copytree(folder, to)
+    if decode is not None:
+        about = json.loads((to / "config.json").read_text())
+        (to / "config.json").write_text(json.dumps({**about, "decode": decode}))
+    if yaml is not None:
+        (to / "config.yaml").write_text(yaml)
+    return to
+
+
+def test_from_pretrained_uses_decode_settings_of_model_folder(folder: Path, tmp_path: Path) -> None:
+    assert Translator.from_pretrained(folder, device="cpu").config == DecodeConfig()
+    saved = copy_folder(folder, tmp_path / "new", {"beam": 5, "alpha": 1.4}, yaml="decode: {beam: 7}")
+    assert Translator.from_pretrained(saved, device="cpu").config == DecodeConfig(beam=5, alpha=1.4)
+    assert Translator.from_pretrained(saved, CONFIG, "cpu").config == CONFIG
+
+
+def test_from_pretrained_uses_config_yaml_of_older_model_folder(folder: Path, tmp_path: Path) -> None:
+    # Sections and settings of training that this version does not have are ignored.
+    older = copy_folder(folder, tmp_path / "old", yaml="train: {of_another_version: 1}\ndecode: {beam: 7}\nnew: 2\n")
+    assert Translator.from_pretrained(older, device="cpu").config == DecodeConfig(beam=7)
+
+
+@pytest.mark.parametrize(
+    ("decode", "message"),
+    [
+        ({"beem": 2}, r"config\.json at decode\.beem: Key 'beem' not in 'DecodeConfig'"),
+        ({"beam": "x"}, r"config\.json at decode\.beam: Value 'x'"),
+        ({"beam": 0}, r"decode\.beam is 0; it must be at least 1"),
+        ([2], r"config\.json at decode: \[2\] is no section"),
+        (
+            {"length_penalty": "${oc.env:HOME}"},
+            r"decode\.length_penalty: \$\{oc\.env:HOME\} is a reference",
+        ),
+        ({"beam": "${decode.max_extra}"}, r"decode\.beam: \$\{decode\.max_extra\} is a reference"),
+    ],
+)
+def test_from_pretrained_rejects_invalid_decode_settings(
+    folder: Path, tmp_path: Path, decode: Any, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        Translator.from_pretrained(copy_folder(folder, tmp_path / "model", decode), device="cpu")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_missing_folder_is_an_error_for_the_user(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from common.settings import load_settings
 from data_pipeline.batch_plan import Update
+from evaluate.config import DecodeConfig
 from evaluate.translator import Translator
 from tests.conftest import make_pairs, write_parallel
 from train import loop
@@ -130,6 +131,12 @@ def test_the_model_can_be_made_again_from_other_checkpoints(finished: Path, tmp_
     loaded = Translator.from_pretrained(tmp_path / "last").model.state_dict()
     assert all(torch.equal(loaded[name], tensor) for name, tensor in last.items())
     assert Translator.from_pretrained(tmp_path / "best")(["one."]) is not None
+
+
+def test_model_folder_contains_decode_settings(finished: Path, tmp_path: Path) -> None:
+    write_model_folder(finished, last=1, out=tmp_path / "out")
+    for folder in (finished, tmp_path / "out"):
+        assert json.loads((folder / "config.json").read_text())["decode"] == asdict(DecodeConfig())
 
 
 def test_the_same_run_twice_is_the_same_to_the_bit(finished: Path, config: RunConfig, tmp_path: Path) -> None:

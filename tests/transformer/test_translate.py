@@ -278,6 +278,7 @@ def test_mistakes_are_explained(folder, args, message, monkeypatch, capfdbinary)
         ("decode: {beam: x}", r"config\.yaml at decode\.beam: Value 'x'"),
         ("decode: [2]", r"config\.yaml at decode: \[2\] is no section"),
         ("decode: {", r"config\.yaml at decode: "),
+        ("decode: {beam: '${oc.env:HOME}'}", r"decode\.beam: \$\{oc\.env:HOME\} is a reference"),
     ],
 )
 def test_settings_that_cannot_be_read_are_one_sentence(tmp_path: Path, text: str, message: str) -> None:

@@ -1,7 +1,7 @@
 """From a run to the model folder that people use: average (section 6.1), describe, save."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,8 @@ def write_model_folder(run_dir: Path, last: int, best: bool = False, out: Path |
     card = model_card(config, count_parameters(model), origin, last_validation(run_dir), read_ledger(run_dir))
     data, tokenizer = config.data, run_dir / "tokenizer.model"
     if data.kind == "pairs":
-        save_pretrained(out or run_dir, model, tokenizer, card, languages=(data.source_lang, data.target_lang))
+        languages, decode = (data.source_lang, data.target_lang), asdict(config.decode)
+        save_pretrained(out or run_dir, model, tokenizer, card, languages=languages, decode=decode)
     else:
         save_pretrained(out or run_dir, model, tokenizer, card, starts_documents=data.layout == "documents")
     return origin
