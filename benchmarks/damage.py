@@ -165,10 +165,10 @@ def verdict(checkpoints: Path, damaged: Path, file: str, expected: Path) -> str:
 
 def misnamed(said: str, checkpoint: str, file: str) -> str:
     """Whether the warning names checkpoint and file; empty where it does."""
-    warnings = [line for line in said.splitlines() if "passed over" in line]
+    warnings = [line for line in said.splitlines() if "damaged checkpoints ignored" in line]
     if len(warnings) != 1 or checkpoint not in warnings[0]:
         return f"{checkpoint} is not named"
-    reason = warnings[0].split("passed over", 1)[1]
+    reason = warnings[0].split("damaged checkpoints ignored", 1)[1]
     named = sorted((reason.index(name), name) for name in FILES if name in reason)
     return "" if named and named[0][1] == file else f"{file} was damaged, and the reason is{reason}"
 

@@ -268,7 +268,7 @@ def make_run(config: RunConfig, prepared: Prepared, run_dir: Path) -> Run:
     model = load_settings(RunConfig, ROOT / "configs/multi30k.yaml").model
     config = replace(config, model=model, train=replace(config.train, precision="bf16"))
     run_dir.mkdir()
-    with mock.patch("train.run.progress.Reporter.say"):
+    with mock.patch("train.run.progress.Progress.say"):
         return Run(make_task(config, prepared), run_dir, make_accelerator(config.train, run_dir))
 
 

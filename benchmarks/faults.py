@@ -140,7 +140,7 @@ def disturbed_run(folder: Path, ranks: int, kills: list[Kill], outcome: Outcome,
         print(f"{folder.name}: {kill.kind} kill: {phase or 'too late, the run had ended'}", flush=True)
     last = run_to_end(start, folder, ranks)
     outcome.starts += 1
-    if "passed over" in last.said():
+    if "damaged checkpoints ignored" in last.said():
         outcome.differences.append(f"{folder.name}: a kill left a damaged checkpoint behind")
 
 

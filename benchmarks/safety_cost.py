@@ -37,7 +37,7 @@ from train.distributed import StopRequest, make_accelerator, seed_dropout, set_t
 from train.loop import Run, Work
 from train.optimizer import make_optimizer
 from train.run import checkpoints as checkpoint
-from train.run.checkpoints import Checkpoints, Progress
+from train.run.checkpoints import Checkpoints, RunState
 from train.schedule import learning_rate
 from train.tasks import make_task
 from transformer.model import build
@@ -46,7 +46,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SHAPES = {"demo": "demo.yaml", "multi30k": "multi30k.yaml", "base": "base.yaml"}
 PARTS = {
     "train.run.checkpoints.weights": "copy",
-    "train.run.checkpoints._moments": "copy",
+    "train.run.checkpoints._optimizer_state": "copy",
     "train.run.checkpoints._sha256": "hash",
 }
 """Functions of a save whose time is taken; `write` is what save_tensors takes without its flush."""
@@ -149,7 +149,7 @@ def measure_saves(name: str, folder: Path, saves: int) -> dict[str, Any]:
     for step in range(1, saves + 2):
         with timed_parts() as spent:
             started = time.perf_counter()
-            checkpoints.save("regular", model, optimizer, Progress(step=step), metrics="", keep=2)
+            checkpoints.save("regular", model, optimizer, RunState(step=step), metrics="", keep=2)
             total = time.perf_counter() - started
         if step == 1:
             continue  # warms up

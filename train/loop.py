@@ -31,12 +31,13 @@ from train.distributed import (
 )
 from train.initial_weights import start_from
 from train.optimizer import make_optimizer
-from train.run.checkpoints import METRICS, Checkpoints, Kind, Progress, restore
+from train.run.checkpoints import METRICS, Checkpoints, Kind, RunState, restore
 from train.run.failed_update import INCIDENTS, dump
-from train.run.folder import PATIENCE, Journal, check_settings, exclusive, write_settings, write_whole
+from train.run.folder import PATIENCE, check_settings, exclusive, write_settings, write_whole
+from train.run.metrics_log import MetricsLog
 from train.run.model_folder import write_model_folder
 from train.run.paper_comparison import LEDGER_FILE, make_ledger
-from train.run.progress import Reporter
+from train.run.progress import Progress
 from train.tasks import Task, make_task
 from train.trainer import Outcome, Updater, parts_of_rank
 from train.validation import validate
@@ -67,12 +68,12 @@ def train(config: RunConfig, run_dir: Path) -> int | None:
             write_settings(run_dir, config, identity, task.tokenizer)
             ledger = make_ledger(task, count_parameters(run.model), accelerator)
             write_whole(run_dir / LEDGER_FILE, ledger.markdown())
-            run.reporter.say(ledger.differences())
+            run.progress.say(ledger.differences())
         run.rehearse()
         stop = StopRequest(until=started + 3600 * (config.train.max_hours or math.inf))
         reason = run.updates(stop)
         if reason is None and accelerator.is_main_process:
-            run.reporter.say(f"{run_dir} holds {write_model_folder(run_dir, config.train.average_last)}")
+            run.progress.say(f"{run_dir} holds {write_model_folder(run_dir, config.train.average_last)}")
         accelerator.wait_for_everyone()
         accelerator.end_training()
     return stop.number or signal.SIGTERM if reason == "signal" else None
@@ -122,16 +123,16 @@ class Run:
         newest = self.checkpoints.newest()
         if newest is None and settings.init_from is not None:
             start_from(settings.init_from, self.model, config.model, task.prepared.tokenizer_file)
-        self.progress = restore(newest, self.model, optimizer) if newest else Progress(step=0)
+        self.state = restore(newest, self.model, optimizer) if newest else RunState(step=0)
         self.updater = Updater(self.model, optimizer, accelerator, config)
-        self.updater.restore_scaler(self.progress.scaler)
-        check_equal_ranks(self.progress.step, facts(task))  # everyone has read before anyone writes
+        self.updater.restore_scaler(self.state.scaler)
+        check_equal_ranks(self.state.step, facts(task))  # everyone has read before anyone writes
         if self.accelerator.is_main_process:
             self.checkpoints.remove_unfinished()
             known = (newest / METRICS).read_text(encoding="utf-8") if newest else ""
-            self.journal = Journal(run_dir, self.progress.step, known)
-        self.reporter = Reporter(self.accelerator, config, run_dir, self.progress.step)
-        self.reporter.start(task, self.cut, count_parameters(self.model))
+            self.log = MetricsLog(run_dir, self.state.step, known)
+        self.progress = Progress(self.accelerator, config, run_dir, self.state.step)
+        self.progress.start(task, self.cut, count_parameters(self.model))
 
     def rehearse(self) -> None:
         """Forward and backward of the largest slice, thrown away: memory runs out now or never.
@@ -159,18 +160,18 @@ class Run:
         Raises ValueError at the `train.max_bad_updates`-th update in a row that is not finite.
         """
         settings = self.config.train
-        for update, batches in ahead(self._batches, range(self.progress.step, settings.max_steps)):
+        for update, batches in ahead(self._batches, range(self.state.step, settings.max_steps)):
             outcome = self.updater.learn(update, batches, stop.asked)
             if outcome.kind != "learned":
                 self._leave_out(update, outcome)
-            step, bad = update.step + 1, self.progress.bad_updates + 1 if outcome.kind == "bad" else 0
-            self.progress = replace(self.progress, step=step, bad_updates=bad)
-            self.reporter.count(update.tgt_tokens)
+            step, bad = update.step + 1, self.state.nonfinite_updates + 1 if outcome.kind == "bad" else 0
+            self.state = replace(self.state, step=step, nonfinite_updates=bad)
+            self.progress.count(update.tgt_tokens)
             last, stopping = step == settings.max_steps, stop.agreed(outcome.asked)
             if step % settings.log_every == 0 or last or outcome.kind != "learned":
                 self._log(step, outcome.values())
             self._refuse_to_go_on(outcome)
-            with self.reporter.pause():
+            with self.progress.pause():
                 if step % settings.valid_every == 0 or last:
                     self._validate(step)
                 if step % settings.checkpoint_every == 0:
@@ -179,7 +180,7 @@ class Run:
                     self._save("final" if last else "interrupted")
             if stopping and not last:
                 over = f"the {settings.max_hours} hours of train.max_hours are over: " if stopping == "time" else ""
-                self.reporter.say(f"{over}stopped after update {step}; the same command continues")
+                self.progress.say(f"{over}stopped after update {step}; the same command continues")
                 return stopping
         return None
 
@@ -187,20 +188,20 @@ class Run:
         """Keep what makes a bad update again, of a row of them the first; then forget its gradient."""
         if self.accelerator.is_main_process:
             folder = None
-            if outcome.kind == "bad" and not self.progress.bad_updates:
+            if outcome.kind == "bad" and not self.state.nonfinite_updates:
                 seed, ranks = self.config.train.seed, range(self.cut.world)
                 parts = [part for rank in ranks for part in parts_of_rank(update, self.cut, rank, seed)]
                 folder = dump(self.run_dir, self.task, update, parts, outcome, self.updater, self._now())
-            self.reporter.left_out(update.step + 1, outcome, folder)
+            self.progress.left_out(update.step + 1, outcome, folder)
         self.updater.forget()
 
     def _refuse_to_go_on(self, outcome: Outcome) -> None:
-        row = self.progress.bad_updates
+        row = self.state.nonfinite_updates
         if row >= self.config.train.max_bad_updates:
             raise InputError(
-                f"{row} update(s) in a row were not finite (update {self.progress.step}: loss {outcome.loss}, gradient "
+                f"{row} update(s) in a row were not finite (update {self.state.step}: loss {outcome.loss}, gradient "
                 f"norm {outcome.gradient_norm}), and the weights are left as they were after update "
-                f"{self.progress.step - row}: look into {self.run_dir / INCIDENTS}, then start in another run_dir with "
+                f"{self.state.step - row}: look into {self.run_dir / INCIDENTS}, then start in another run_dir with "
                 "a lower train.lr_scale (or train.peak_lr) or with train.clip_norm=1.0"
             )
 
@@ -213,23 +214,23 @@ class Run:
         values = validate(self.accelerator, self.model, self.task, self.plan.positions(self.cut.slices))
         self._log(step, values)
         if self.accelerator.is_main_process and (shown := self.task.show(self.model)):
-            self.reporter.say(shown)
-        if self.progress.best_loss is None or values["valid_loss"] < self.progress.best_loss:
-            self.progress = replace(self.progress, best_step=step, best_loss=values["valid_loss"])
+            self.progress.say(shown)
+        if self.state.best_loss is None or values["valid_loss"] < self.state.best_loss:
+            self.state = replace(self.state, best_step=step, best_loss=values["valid_loss"])
             self._save("best")
 
     def _log(self, step: int, values: dict[str, float]) -> None:
         if self.accelerator.is_main_process:
-            self.journal.metrics(step, values)
-            self.journal.timing(step, self.reporter.line(step, values))
+            self.log.add_metrics(step, values)
+            self.log.add_timing(step, self.progress.line(step, values))
 
-    def _now(self) -> Progress:
-        return replace(self.progress, scaler=self.updater.scaler_state())
+    def _now(self) -> RunState:
+        return replace(self.state, scaler=self.updater.scaler_state())
 
     def _save(self, kind: Kind) -> None:
         if self.accelerator.is_main_process:
             keep = self.config.train.keep_checkpoints
-            metrics = self.journal.written()
+            metrics = self.log.read_metrics()
             self.checkpoints.save(kind, self.model, self.updater.optimizer, self._now(), metrics, keep)
         self.accelerator.wait_for_everyone()
 

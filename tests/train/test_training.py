@@ -165,7 +165,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_continued(
     weights = folder / "checkpoints/regular-00000012/model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     run(config, folder)
-    assert "regular-00000012, for its model.safetensors is not what was written" in capsys.readouterr().err
+    assert "regular-00000012: model.safetensors was changed after it was written" in capsys.readouterr().err
     assert (folder / "metrics.jsonl").read_bytes() == (finished / "metrics.jsonl").read_bytes()
 
 
@@ -176,7 +176,7 @@ def test_a_run_none_of_whose_checkpoints_is_whole_is_refused(finished: Path, con
         (path / "optimizer.safetensors").unlink()
     before = sorted(folder.rglob("*"))
     with pytest.raises(
-        ValueError, match=r"no checkpoint .* is whole \(regular-00000012, for its optimizer.safetensors is missing; reg"
+        ValueError, match=r"all checkpoints .* are damaged \(regular-00000012: optimizer.safetensors is missing; reg"
     ):
         run(config, folder)
     assert sorted(folder.rglob("*")) == before

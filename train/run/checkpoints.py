@@ -1,7 +1,8 @@
-"""The training state on disk: safetensors and JSON, no pickle, the same for any number of devices.
+"""Checkpoints: the training state on disk, as safetensors and JSON. It does not depend on the number of devices.
 
-A checkpoint is written to a temporary folder, flushed, sealed by a manifest of SHA-256 sums, and renamed:
-it is there whole or not at all. One that does not match its manifest is named and passed over.
+A checkpoint is written to a temporary folder, flushed to disk, completed by a manifest of SHA-256 checksums, and
+renamed. So other processes see the complete checkpoint or none. A checkpoint that does not match its manifest is
+reported and ignored.
 """
 
 import hashlib
@@ -28,22 +29,23 @@ METRICS = "metrics.jsonl"
 
 
 @dataclass(frozen=True)
-class Progress:
-    """The small rest beside weights and moments."""
+class RunState:
+    """What a checkpoint holds besides weights and optimizer state: its `progress.json`."""
 
     step: int
-    """Updates done."""
+    """Number of updates done, including skipped ones."""
     best_step: int | None = None
-    """Validation with the lowest loss so far."""
+    """Update after which the validation loss was lowest so far."""
     best_loss: float | None = None
+    """Lowest validation loss so far, in nats per predicted token."""
     scaler: dict[str, Any] | None = None
-    """Loss scaling of fp16."""
-    bad_updates: int = 0
-    """In a row, at the end: left out because they were not finite."""
+    """State of the loss scaler of fp16; None in other precisions."""
+    nonfinite_updates: int = 0
+    """Number of consecutive non-finite updates up to this step."""
 
 
 class Checkpoints:
-    """The folder `checkpoints/` of a run."""
+    """The checkpoints of a run, in its folder `checkpoints/`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -53,19 +55,21 @@ class Checkpoints:
         kind: Kind,
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
-        progress: Progress,
+        state: RunState,
         metrics: str,
         keep: int,
     ) -> None:
-        """Write one checkpoint and remove those that are no longer kept.
+        """Write one checkpoint and remove those that are no longer needed.
 
-        `metrics` are the lines of `metrics.jsonl` until now: a continued run begins with them. `regular` checkpoints
-        are evenly spaced, and the last `keep` stay. A `final` one ends a run between two of them, and an `interrupted`
-        one serves resuming only; both go when the run goes on. `best` holds weights alone.
+        Args:
+            kind: `regular` checkpoints are evenly spaced. A `final` one stands at the end of the run if no regular one
+                does. An `interrupted` one is for resuming only. `best` has weights only.
+            metrics: all lines of `metrics.jsonl` so far. A resumed run starts with them.
+            keep: number of regular checkpoints to keep. The next regular checkpoint removes final and interrupted ones.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self.remove_unfinished()
-        target = self.folder / f"{kind}-{progress.step:08d}"
+        target = self.folder / f"{kind}-{state.step:08d}"
         if target.exists() and find_damage(target):
             self._remove(target)
         if not target.exists():
@@ -73,10 +77,10 @@ class Checkpoints:
             temporary.mkdir()
             save_tensors(temporary / "model.safetensors", weights(model))
             if kind != "best":
-                save_tensors(temporary / "optimizer.safetensors", _moments(model, optimizer))
+                save_tensors(temporary / "optimizer.safetensors", _optimizer_state(model, optimizer))
                 _write(temporary / METRICS, metrics)
-            _write(temporary / "progress.json", json.dumps(asdict(progress), indent=2) + "\n")
-            _write(temporary / MANIFEST, _manifest(progress.step, _sums(temporary)))
+            _write(temporary / "progress.json", json.dumps(asdict(state), indent=2) + "\n")
+            _write(temporary / MANIFEST, _manifest(state.step, _sums(temporary)))
             _sync(temporary)
             temporary.rename(target)
             _sync(self.folder)
@@ -84,18 +88,18 @@ class Checkpoints:
             self._remove(old)
 
     def to_average(self) -> list[Path]:
-        """Evenly spaced checkpoints and the one at the end of the run, oldest first."""
+        """Return the regular checkpoints and the one at the end of the run, oldest first."""
         return sorted(self._all("regular") + self._all("final"), key=_step)
 
     def best(self) -> list[Path]:
-        """The one with the lowest validation loss, weights alone; none before the first validation."""
+        """Return a list with the checkpoint of the lowest validation loss, or an empty list if there is none yet."""
         return self._all("best")[-1:]
 
     def newest(self) -> Path | None:
-        """The newest checkpoint that can be continued and whose manifest holds; damaged ones are named.
+        """Return the newest undamaged checkpoint that a run can resume from. Print a warning about damaged ones.
 
-        None where there is none at all. Raises ValueError where every one is damaged: to begin anew is not for us to
-        decide.
+        Return None if there is no checkpoint. Raise InputError if all are damaged: the user must decide whether to
+        start again.
         """
         every = self._all("regular") + self._all("final") + self._all("interrupted")
         damaged: list[str] = []
@@ -103,18 +107,20 @@ class Checkpoints:
             damage = find_damage(path)
             if damage is None:
                 if damaged and local_rank() == 0:
-                    print(f"warning: passed over in {self.folder}: {'; '.join(damaged)}", file=sys.stderr)
+                    print(
+                        f"warning: damaged checkpoints ignored in {self.folder}: {'; '.join(damaged)}", file=sys.stderr
+                    )
                 return path
-            damaged.append(f"{path.name}, for its {damage}")
+            damaged.append(f"{path.name}: {damage}")
         if damaged:
             raise InputError(
-                f"no checkpoint in {self.folder} is whole ({'; '.join(damaged)}): put one back, or remove that folder "
-                "to begin anew"
+                f"all checkpoints in {self.folder} are damaged ({'; '.join(damaged)}). Restore one from a copy, or "
+                "delete the folder to train from the start."
             )
         return None
 
     def last_step(self) -> int:
-        """The last update that any of them knows, whole or not; 0 where there is none."""
+        """Return the highest update number of all checkpoints, including damaged ones; 0 if there is none."""
         return max((_step(path) for kind in get_args(Kind) for path in self._all(kind)), default=0)
 
     def _all(self, kind: Kind) -> list[Path]:
@@ -128,58 +134,66 @@ class Checkpoints:
         return self._all("regular")[:-keep] + (passing if kind == "regular" else passing[:-1])
 
     def remove_unfinished(self) -> None:
-        """Remove what a process that was killed had begun to write or to remove."""
+        """Remove the temporary folders that a killed process left."""
         for leftover in self.folder.glob(".*.tmp"):
             shutil.rmtree(leftover)
 
     def _remove(self, path: Path) -> None:
         hidden = self.folder / f".{path.name}.tmp"
-        path.rename(hidden)  # at once: half a checkpoint would look like a damaged one
+        path.rename(hidden)  # first, because a partly removed checkpoint would look damaged
         shutil.rmtree(hidden)
 
 
-def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
-    """Put a checkpoint's weights and moments into model and optimizer; returns how far it was."""
-    moments = load_file(str(path / "optimizer.safetensors"))
+def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> RunState:
+    """Load the weights and the optimizer state of a checkpoint. Return its run state."""
+    tensors = load_file(str(path / "optimizer.safetensors"))
     put_weights(model, load_file(str(path / "model.safetensors")))
     of_name: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in moments.items():
+    for key, tensor in tensors.items():
         name, moment = key.rsplit(".", 1)
         of_name.setdefault(name, {})[moment] = tensor
     for name, parameter in model.named_parameters():
         optimizer.state[parameter] = {k: tensor.to(parameter.device) for k, tensor in of_name[name].items()}
-    return Progress(**json.loads((path / "progress.json").read_text()))
+    return read_state(path)
+
+
+def read_state(path: Path) -> RunState:
+    """Return the run state of a checkpoint."""
+    values = json.loads((path / "progress.json").read_text(encoding="utf-8"))
+    if "bad_updates" in values:  # the name in older checkpoints
+        values["nonfinite_updates"] = values.pop("bad_updates")
+    return RunState(**values)
 
 
 def find_damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint, or None when every file is as it was written."""
+    """Compare a checkpoint with its manifest. Return the first difference, or None if every file is unchanged."""
     try:
         text = (path / MANIFEST).read_text()
         manifest = json.loads(text)
         if text != _manifest(manifest["step"], manifest["files"]):
-            return f"{MANIFEST} is not what was written"
+            return f"{MANIFEST} was changed after it was written"
     except FileNotFoundError:
         return f"{MANIFEST} is missing"
     except (OSError, ValueError, KeyError, TypeError):
-        return f"{MANIFEST} is not what was written"
+        return f"{MANIFEST} was changed after it was written"
     if manifest["step"] != _step(path):
-        return f"{MANIFEST} is that of update {manifest['step']}"
+        return f"{MANIFEST} belongs to update {manifest['step']}"
     for name, digest in manifest["files"].items():
         if not (path / name).is_file():
             return f"{name} is missing"
         if _sha256(path / name) != digest:
-            return f"{name} is not what was written"
+            return f"{name} was changed after it was written"
     return None
 
 
 def _manifest(step: int, sums: dict[str, str]) -> str:
-    """JSON that says which update this is, the SHA-256 of every file, and its own."""
+    """Return JSON with the update number, the SHA-256 of every file, and the SHA-256 of these two entries."""
     sealed = {"step": step, "files": sums}
     seal = hashlib.sha256(json.dumps(sealed).encode()).hexdigest()
     return json.dumps(sealed | {"seal": seal}, indent=2) + "\n"
 
 
-def _moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def _optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     return {
         f"{name}.{key}": tensor.detach().cpu().contiguous()
         for name, parameter in model.named_parameters()

@@ -28,7 +28,7 @@ from common.settings import dump_settings, flatten_settings
 from data_pipeline.batch_plan import NULL_ROW, Slice, Update
 from data_pipeline.prepared_data import Prepared
 from train.config import MAY_CHANGE, RunConfig
-from train.run.checkpoints import Checkpoints, Progress
+from train.run.checkpoints import Checkpoints, RunState
 from train.run.folder import write_whole
 from train.tasks import Task
 from train.trainer import Outcome, Part, Updater
@@ -47,7 +47,7 @@ def dump(
     parts: list[Part],
     outcome: Outcome,
     updater: Updater,
-    progress: Progress,
+    state: RunState,
 ) -> Path | None:
     """Write the folder of an incident; `parts` are those of all ranks, and the model still holds the gradients.
 
@@ -65,7 +65,7 @@ def dump(
     write_whole(folder / "config.yaml", dump_settings(task.config))
     lines = (json.dumps(line, ensure_ascii=False) + "\n" for part in parts for line in sentences(task, part.slice))
     write_whole(folder / "sentences.jsonl", "".join(lines))
-    Checkpoints(folder).save("interrupted", updater.model, updater.optimizer, progress, metrics="", keep=1)
+    Checkpoints(folder).save("interrupted", updater.model, updater.optimizer, state, metrics="", keep=1)
     report = {
         "step": update.step + 1,
         "loss": as_json(outcome.loss),

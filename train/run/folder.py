@@ -116,47 +116,9 @@ def write_whole(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-class Journal:
-    """Appends JSON lines. A continued run begins with the metrics that its checkpoint holds, and drops the timing
-    after the update it continues from."""
-
-    def __init__(self, run_dir: Path, continue_from: int, metrics: str) -> None:
-        self.metrics_file, self.timing_file = run_dir / "metrics.jsonl", run_dir / "timing.jsonl"
-        write_whole(self.metrics_file, metrics)
-        if self.timing_file.exists():
-            write_whole(self.timing_file, "".join(_lines_until(self.timing_file, continue_from)))
-
-    def written(self) -> str:
-        """All metrics until now."""
-        return self.metrics_file.read_text(encoding="utf-8")
-
-    def metrics(self, step: int, values: dict[str, float]) -> None:
-        """One line that the same run would give again."""
-        _append(self.metrics_file, {"step": step, **values})
-
-    def timing(self, step: int, values: dict[str, float]) -> None:
-        """One line about this machine at this hour."""
-        _append(self.timing_file, {"step": step, "time": round(time.time(), 3), **values})
-
-
 def _locked(file: IO[str]) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
-
-
-def _append(path: Path, line: dict[str, Any]) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
-
-
-def _lines_until(path: Path, step: int) -> Iterator[str]:
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
-        try:
-            known = json.loads(line)
-        except json.JSONDecodeError:
-            continue  # the last line of a run that was killed while it wrote
-        if line.endswith("\n") and known["step"] <= step:
-            yield line

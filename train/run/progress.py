@@ -16,7 +16,7 @@ from train.tasks import Task
 from train.trainer import Outcome
 
 
-class Reporter:
+class Progress:
     """Speaks in the main process only."""
 
     def __init__(self, accelerator: Accelerator, config: RunConfig, run_dir: Path, step: int) -> None:

@@ -179,7 +179,7 @@ def test_a_checkpoint_that_falls_on_a_bad_update_holds_the_weights_of_the_last_g
     run(replace(config, train=replace(config.train, checkpoint_every=1, max_steps=3)), tmp_path / "three")
     of_four, of_three = tmp_path / "run/checkpoints/regular-00000004", tmp_path / "three/checkpoints/regular-00000003"
     assert (of_four / "model.safetensors").read_bytes() == (of_three / "model.safetensors").read_bytes()
-    assert json.loads((of_four / "progress.json").read_text())["bad_updates"] == 1
+    assert json.loads((of_four / "progress.json").read_text())["nonfinite_updates"] == 1
 
 
 def test_too_many_bad_updates_in_a_row_end_the_run_and_leave_the_last_good_checkpoint(

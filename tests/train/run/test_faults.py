@@ -16,7 +16,7 @@ from torch import nn
 from benchmarks.damage import DAMAGES, FILES, verdict
 from benchmarks.faults import campaign
 from benchmarks.launching import ROOT, Ranks, environments, write_corpus
-from train.run.checkpoints import Checkpoints, Progress
+from train.run.checkpoints import Checkpoints, RunState
 
 FORKS = multiprocessing.get_context("forkserver")  # PyTorch is imported once, not at each of the many starts
 FORKS.set_forkserver_preload(["train.train", "tests.train.run.test_faults", "torch._dynamo", "torch.utils.tensorboard"])
@@ -77,7 +77,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for step in (3, 6):
         model(torch.ones(2, 4)).sum().backward()
         optimizer.step()
-        Checkpoints(folder).save("regular", model, optimizer, Progress(step), f'{{"step": {step}}}\n', keep=3)
+        Checkpoints(folder).save("regular", model, optimizer, RunState(step), f'{{"step": {step}}}\n', keep=3)
     return folder
 
 

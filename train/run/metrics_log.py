@@ -1,0 +1,55 @@
+"""The logs of a run. `metrics.jsonl` does not change if the run is repeated; `timing.jsonl` depends on the machine.
+
+Each line is a JSON object with the update's number, `step`.
+"""
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from train.run.folder import write_whole
+
+
+class MetricsLog:
+    """Appends lines to both logs. No line is repeated or lost if the run is stopped and resumed.
+
+    Args: `step` and `metrics` are those of the checkpoint that the run resumes from: its metrics replace
+    `metrics.jsonl`, and the lines of later updates are removed from `timing.jsonl`.
+    """
+
+    def __init__(self, run_dir: Path, step: int, metrics: str) -> None:
+        self.metrics_file, self.timing_file = run_dir / "metrics.jsonl", run_dir / "timing.jsonl"
+        write_whole(self.metrics_file, metrics)
+        if self.timing_file.exists():
+            write_whole(self.timing_file, "".join(_lines_until(self.timing_file, step)))
+
+    def read_metrics(self) -> str:
+        """Return all lines of `metrics.jsonl`."""
+        return self.metrics_file.read_text(encoding="utf-8")
+
+    def add_metrics(self, step: int, values: dict[str, float]) -> None:
+        """Append values that do not depend on the machine. JSON has no NaN or infinity: such values are omitted."""
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
+        _append(self.metrics_file, {"step": step, **finite})
+
+    def add_timing(self, step: int, values: dict[str, float]) -> None:
+        """Append values that depend on the machine, with the time of day (Unix time in seconds)."""
+        _append(self.timing_file, {"step": step, "time": round(time.time(), 3), **values})
+
+
+def _append(path: Path, line: dict[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def _lines_until(path: Path, step: int) -> Iterator[str]:
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+        try:
+            values = json.loads(line)
+        except json.JSONDecodeError:
+            continue  # the run was killed while it wrote this line
+        if line.endswith("\n") and values["step"] <= step:
+            yield line
