@@ -30,10 +30,11 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.machine import describe_machine, write_result
 from common.command import run_command
+from common.processes import set_threads
 from common.settings import load_settings
 from data_pipeline.prepared_data import prepare
 from train.config import RunConfig
-from train.distributed import StopRequest, make_accelerator, seed_dropout, set_threads
+from train.distributed import StopRequest, make_accelerator, seed_dropout
 from train.loop import Run, Work
 from train.optimizer import make_optimizer
 from train.run import checkpoints as checkpoint

@@ -1,51 +1,130 @@
-"""What every command line shares: one sentence for bad input, a clean end on Ctrl-C.
+"""How a command starts and ends: its settings, its standard streams, and what it prints if it fails.
 
-`ValueError` and `OSError` are for the user: they carry one sentence that says what was wrong, where, and
-what to do. So is a device that has too little memory. Anything else is our bug and keeps its traceback.
-`TRANSFORMER_DEBUG=1` shows the traceback always.
+InputError, OSError and a lack of device memory are reported in one line, without a traceback, with exit status 2. Any
+other exception is a bug: it keeps its traceback, and a note says what to send. TRANSFORMER_DEBUG=1 always shows the
+traceback.
 """
 
+import argparse
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+from common.errors import InputError
+from common.versions import describe_versions
+
+STANDARD_OUTPUT = "standard output"
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Call `main` and turn its failures into an exit status: 2 bad input, 130 Ctrl-C, 141 broken pipe."""
+    """Call `main` and turn its failures into an exit status: 2 wrong input, 1 bug, 130 Ctrl-C, 141 closed pipe."""
+    prepare_streams()
     try:
         main()
         sys.stdout.flush()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:  # `... | head`: the reader has left, and nobody is there to be told
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # `... | head`: the reader has closed the pipe, which is not an error
+        _discard_output()
         sys.exit(141)
     except Exception as error:
-        if os.environ.get("TRANSFORMER_DEBUG") or not (isinstance(error, ValueError | OSError) or _no_memory(error)):
+        if not is_users_mistake(error):
+            error.add_note(
+                "This is a bug in paper-transformer. Please report it with the traceback above, the command and "
+                f"these versions: {describe_versions()}"
+            )
             raise
-        # Of several processes that fail alike, one speaks as if it were alone; what only another says is kept.
+        if os.environ.get("TRANSFORMER_DEBUG"):
+            raise
+        # Local rank 0 prints its error without a rank number; other ranks put their number first.
         rank = f"rank {os.environ.get('RANK', '?')}: " if os.environ.get("LOCAL_RANK", "0") != "0" else ""
-        print(f"{rank}error: {sentence(error)}", file=sys.stderr)
+        print(f"{rank}error: {describe_error(error)}", file=sys.stderr)
+        if isinstance(error, OSError) and error.filename == STANDARD_OUTPUT:
+            _discard_output()
         sys.exit(2)
 
 
-def sentence(error: Exception) -> str:
-    """One line for a person. An `OSError` from the system says the file and the reason, without errno."""
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+def settings_parser(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser for commands that read settings: `--config FILE` and `section.field=value`.
+
+    Call its `parse_intermixed_args`; the result has `config` (a path or None) and `overrides` (a list of strings).
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, help="YAML file with the settings that differ from the base model")
+    parser.add_argument("overrides", nargs="*", metavar="section.field=value", help="settings, one per argument")
+    return parser
+
+
+def is_users_mistake(error: Exception) -> bool:
+    """Return True if the message of an exception is meant for the user."""
+    return isinstance(error, InputError | OSError) or _is_out_of_memory(error)
+
+
+def describe_error(error: Exception) -> str:
+    """Return an error message of one line. For an OSError of the operating system: the file and the reason."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename != STANDARD_OUTPUT:
         where = f" while writing {error.filename}" if error.filename else ""
-        return f"the disk is full{where}; make room and run the same command again, nothing older was touched"
+        return f"the disk is full{where}. Free some space and run the same command again; older files are unchanged"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    if _no_memory(error):
+    if _is_out_of_memory(error):
         return (
-            "the device has too little memory: lower decode.batch_tokens (--batch-tokens) to translate, "
-            "train.micro_tokens to train, --num-samples or --max-tokens to generate"
+            "the device has too little memory. To translate, lower decode.batch_tokens (--batch-tokens); "
+            "to train, lower batches.micro_tokens; to generate, lower --num-samples or --max-tokens"
         )
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _no_memory(error: Exception) -> bool:
-    """PyTorch's error, known by name: a command that fails before it needs PyTorch does not wait for its import."""
+def _is_out_of_memory(error: Exception) -> bool:
+    """Return True for PyTorch's error, found by name: a command that fails early does not wait for PyTorch's import."""
     return type(error).__name__ == "OutOfMemoryError"
+
+
+def prepare_streams() -> None:
+    """Make the standard streams UTF-8 whatever the locale is, and let errors of standard output name it.
+
+    If standard output is closed, writing to it raises OSError instead of losing the text silently.
+    """
+    if sys.stderr is not None and isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace")
+    if sys.stdout is None:
+        while os.open(os.devnull, os.O_RDWR) < 2:  # no file that the command opens may get number 1
+            pass
+        sys.stdout = _ClosedOutput()
+    elif sys.stdout is sys.__stdout__ and isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.flush()
+        raw = _NamedOutput(sys.stdout.fileno(), "wb", closefd=False)
+        sys.stdout = io.TextIOWrapper(
+            io.BufferedWriter(raw), encoding="utf-8", errors="replace", newline="\n", line_buffering=raw.isatty()
+        )
+
+
+class _NamedOutput(io.FileIO):
+    """Standard output whose errors name it, as those of a file name the file."""
+
+    def write(self, data: object, /) -> int:
+        try:
+            return super().write(data)  # type: ignore[arg-type]
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, STANDARD_OUTPUT) from error
+
+
+class _ClosedOutput(io.TextIOBase):
+    """Standard output that was closed before the command started."""
+
+    def write(self, text: str, /) -> NoReturn:
+        raise OSError(errno.EBADF, "it is closed, so the result cannot be written", STANDARD_OUTPUT)
+
+
+def _discard_output() -> None:
+    """Send what is left in the buffers of standard output to nowhere, so that Python's exit does not fail again."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -17,14 +17,13 @@ from accelerate import Accelerator
 
 from common.command import run_command
 from common.errors import InputError
-from common.processes import check_world_size
+from common.processes import check_world_size, set_threads
 from data_pipeline.config import DataConfig
 from evaluate.metrics.significance import Baseline, read_baseline
 from evaluate.options import add_compute_type, add_decode_options, decode_config, read_decode_config, read_section
 from evaluate.report.report import Report, evaluate_corpus, file_stems, translate_corpus
 from evaluate.test_sets import Corpus, from_config, from_files, from_test_set, read_file
 from evaluate.translator import Translator, refuse_language_model
-from train.distributed import set_threads
 from transformer.prepacked import pack
 from transformer.pretrained import find_folder, read_about
 

@@ -42,7 +42,6 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Score what the command line says."""
     args = parse_args()
-    sys.stdout.reconfigure(encoding="utf-8", errors="replace", newline="\n")  # type: ignore[union-attr]
     config = DecodeConfig()
     if args.batch_tokens is not None:
         config = replace(config, batch_tokens=args.batch_tokens)

@@ -18,19 +18,8 @@ from accelerate.utils import GradientAccumulationPlugin, gather_object
 from torch import Tensor, distributed
 
 from common.errors import InputError
-from common.processes import check_world_size
+from common.processes import check_world_size, local_rank
 from train.config import TrainConfig
-
-
-def local_rank() -> int:
-    """This process among those of its host; known before any group exists."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
-
-
-def set_threads(threads: int | None) -> None:
-    """CPU threads of this process. `accelerate launch` sets one; the cores shared among the processes are more."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(threads or max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
 def make_accelerator(config: TrainConfig, run_dir: Path) -> Accelerator:

@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from common.errors import InputError
+from common.processes import local_rank, set_threads
 from common.settings import flatten_settings
 from data_pipeline.batch_plan import ROW_MULTIPLE, Update, choose_cut
 from data_pipeline.examples import Batch
@@ -25,9 +26,7 @@ from train.distributed import (
     Reason,
     StopRequest,
     check_equal_ranks,
-    local_rank,
     make_accelerator,
-    set_threads,
 )
 from train.initial_weights import start_from
 from train.optimizer import make_optimizer

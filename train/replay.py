@@ -22,9 +22,10 @@ if not __package__:  # run as a file: put the repository root first, before any 
 
 from common.command import run_command
 from common.errors import InputError
+from common.processes import set_threads
 from common.settings import load_settings
 from train.config import RunConfig
-from train.distributed import make_accelerator, new_sum, seed_dropout, set_threads
+from train.distributed import make_accelerator, new_sum, seed_dropout
 from train.loop import prepare_once
 from train.optimizer import make_optimizer
 from train.run.checkpoints import Checkpoints, restore

@@ -58,7 +58,6 @@ def add_sample_options(parser: argparse.ArgumentParser) -> None:
 def main() -> None:
     """Continue what the command line says."""
     args = parse_args()
-    sys.stdout.reconfigure(encoding="utf-8", errors="replace", newline="\n")  # type: ignore[union-attr]
     # Settings and file are looked at before the model: a mistake is reported at once.
     config = SampleConfig(**{field.name: getattr(args, field.name) for field in fields(SampleConfig)})
     prompts = [read_prompt(args.prompt_file)] if args.prompt_file else args.prompt or [None]

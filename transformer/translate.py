@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from common.command import run_command, sentence
+from common.command import describe_error, run_command
 from common.errors import InputError
 from data_pipeline.sources.tables import read_lines
 from evaluate.backends.ctranslate2 import CTranslate2Translator
@@ -98,7 +98,6 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Translate from wherever the command line says."""
     args = parse_args()
-    sys.stdout.reconfigure(encoding="utf-8", errors="replace", newline="\n")  # type: ignore[union-attr]
     folder = find_folder(args.model)
     base = read_decode_config(folder)
     # The input is read before the model: a missing file is reported at once.
@@ -260,7 +259,7 @@ def prompt(out: TextIO, writer: Writer) -> None:
             writer.write(out, [line], number)
             writer.tell()
         except ValueError as error:  # a line that is too long must not end the conversation
-            print(f"error: {sentence(error)}", file=sys.stderr)
+            print(f"error: {describe_error(error)}", file=sys.stderr)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
-"""common/command.py: failures become one sentence and a status, and no failure is lost."""
+"""common/command.py: exit statuses, error messages and the standard streams of all commands."""
 
 import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,12 +10,13 @@ import pytest
 import torch
 
 from common.command import run_command
+from common.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def fail(error: BaseException, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
-    """The status and what is said when a command raises `error`."""
+    """Return the exit status and the standard error of a command that raises `error`."""
 
     def main() -> None:
         raise error
@@ -32,44 +34,56 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "said"),
+    ("error", "status", "message"),
     [
-        (ValueError("this is\n wrong"), 2, "error: this is wrong\n"),
+        (InputError("this is\n wrong"), 2, "error: this is wrong\n"),
         (FileNotFoundError("there is no x"), 2, "error: there is no x\n"),
         (PermissionError(errno.EACCES, "Permission denied", "f"), 2, "error: f: Permission denied\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
     ],
 )
-def test_a_failure_is_one_sentence_and_a_status(
-    error: BaseException, status: int, said: str, capsys: pytest.CaptureFixture[str]
+def test_run_command_prints_one_line_and_exits(
+    error: BaseException, status: int, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert fail(error, capsys) == (status, said)
+    assert fail(error, capsys) == (status, message)
 
 
-def test_a_full_disk_is_named_with_the_file(capsys: pytest.CaptureFixture[str]) -> None:
-    status, said = fail(OSError(errno.ENOSPC, "No space left on device", "runs/x/model.safetensors"), capsys)
+def test_run_command_names_file_if_disk_is_full(capsys: pytest.CaptureFixture[str]) -> None:
+    status, message = fail(OSError(errno.ENOSPC, "No space left on device", "runs/x/model.safetensors"), capsys)
     assert status == 2
-    assert said.startswith("error: the disk is full while writing runs/x/model.safetensors; make room")
+    assert message.startswith("error: the disk is full while writing runs/x/model.safetensors. Free some space")
 
 
-def test_a_device_without_memory_is_told_what_to_lower(capsys: pytest.CaptureFixture[str]) -> None:
-    status, said = fail(torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB"), capsys)
+def test_run_command_names_settings_if_out_of_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    status, message = fail(torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB"), capsys)
     assert status == 2
-    assert said.count("\n") == 1
-    assert "decode.batch_tokens" in said
-    assert "train.micro_tokens" in said
+    assert message.count("\n") == 1
+    assert "decode.batch_tokens" in message
+    assert "batches.micro_tokens" in message
 
 
-def test_a_bug_keeps_its_traceback() -> None:
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), ValueError("not enough values to unpack"), KeyError("x")])
+def test_run_command_keeps_traceback_of_bug(error: Exception) -> None:
     def main() -> None:
-        raise RuntimeError("a bug")
+        raise error
 
-    with pytest.raises(RuntimeError, match="a bug"):
+    with pytest.raises(type(error)) as caught:
         run_command(main)
+    assert "This is a bug" in caught.value.__notes__[0]
+    assert "torch" in caught.value.__notes__[0]
 
 
-@pytest.mark.parametrize("error", [ValueError("x"), torch.OutOfMemoryError("x")])
-def test_debugging_shows_the_traceback_of_everything(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_command_reports_wrong_unpacking_as_bug() -> None:
+    code = "from common.command import run_command\ndef main():\n    a, b = [1]\nrun_command(main)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "not enough values" in done.stderr
+    assert "This is a bug in paper-transformer" in done.stderr
+
+
+@pytest.mark.parametrize("error", [InputError("x"), torch.OutOfMemoryError("x")])
+def test_run_command_shows_traceback_in_debug_mode(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     def main() -> None:
         raise error
 
@@ -79,16 +93,48 @@ def test_debugging_shows_the_traceback_of_everything(error: Exception, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("local", "rank", "said"), [("0", "0", "error: x\n"), ("1", "5", "rank 5: error: x\n"), ("0", "4", "error: x\n")]
+    ("local", "rank", "message"),
+    [("0", "0", "error: x\n"), ("1", "5", "rank 5: error: x\n"), ("0", "4", "error: x\n")],
 )
-def test_one_process_of_a_host_speaks_as_if_alone_and_the_others_say_who_they_are(
-    local: str, rank: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_run_command_prints_rank_except_for_local_rank_0(
+    local: str, rank: str, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("LOCAL_RANK", local)
     monkeypatch.setenv("RANK", rank)
-    assert fail(ValueError("x"), capsys) == (2, said)
+    assert fail(InputError("x"), capsys) == (2, message)
 
 
-def test_the_command_line_does_not_wait_for_pytorch() -> None:
+def shell(redirection: str, text: str = "'x'", **environment: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a command that prints `text`, with its standard output redirected by the shell."""
+    code = f"from common.command import run_command\nrun_command(lambda: print({text}))"
+    line = ["bash", "-c", f'"$0" -c "$1" {redirection}', sys.executable, code]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, env={**os.environ, **environment})
+
+
+def test_run_command_prints_utf8_in_any_locale() -> None:
+    done = shell("", "chr(252) + 'ber'", LC_ALL="C", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0", PYTHONIOENCODING="ascii")
+    assert done.stdout == "über\n".encode()
+
+
+def test_run_command_names_closed_standard_output() -> None:
+    done = shell(">&-")
+    assert done.stderr == b"error: standard output: it is closed, so the result cannot be written\n"
+    assert done.returncode == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("text", ["'x'", "'x' * 100_000"])
+def test_run_command_names_full_standard_output(text: str) -> None:
+    done = shell(">/dev/full", text)
+    assert done.stderr == b"error: standard output: No space left on device\n"
+    assert done.returncode == 2
+
+
+def test_run_command_ends_silently_if_reader_closes_pipe() -> None:
+    done = shell("| true; exit ${PIPESTATUS[0]}", "'x' * 1_000_000")
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_run_command_does_not_import_torch() -> None:
     code = "import sys; from common.command import run_command; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from common.command import sentence
+from common.command import describe_error
 from common.errors import InputError
+from common.processes import set_threads
 from data_pipeline.batch_plan import choose_cut
 from data_pipeline.prepared_data import PreparedText
 from data_pipeline.sources.corpus import load_many
 from data_pipeline.tokenizers.sentence_piece import Tokenizer
 from train.config import RunConfig
-from train.distributed import make_accelerator, set_threads
+from train.distributed import make_accelerator
 from train.doctor import model as model_checks
 from train.doctor import pairs as pair_checks
 from train.doctor import samples
@@ -43,7 +44,7 @@ def examine(config: RunConfig) -> Iterator[Finding]:
         plan = task.plan
         choose_cut(plan, 1, config.train.micro_tokens)
     except ValueError as error:  # the sentence that training would end with
-        yield Finding("settings", "fault", sentence(error), "change what the sentence names, and call again")
+        yield Finding("settings", "fault", describe_error(error), "change what the sentence names, and call again")
         return
     if isinstance(task.prepared, PreparedText):
         yield from text_findings(task, task.prepared)

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from common.errors import InputError
-from train.distributed import local_rank
+from common.processes import local_rank
 from transformer.pretrained import put_weights, save_tensors, weights
 
 Kind = Literal["regular", "final", "interrupted", "best"]

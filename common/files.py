@@ -1,0 +1,291 @@
+"""Files: UTF-8 text in and out, compressed files, atomic writes, locks, paths as users type them.
+
+Text is UTF-8 whatever the locale is. A line ends at "\\n" and nowhere else.
+"""
+
+import glob
+import gzip
+import hashlib
+import io
+import json
+import lzma
+import os
+import shutil
+import sys
+import uuid
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, TextIO, cast
+
+from filelock import FileLock, Timeout
+
+from common.errors import InputError
+
+COMPRESSED = (".gz", ".xz", ".zst")
+"""Suffixes of compressed files. They are read and written transparently."""
+DAMAGED = (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error)
+"""Exceptions that reading a damaged .gz or .xz file raises."""
+READ_BYTES = 1 << 16
+LOCK_TIMEOUT = 60.0
+"""Seconds that a command waits for a folder that another process has locked."""
+
+
+def expand(path: str | Path) -> Path:
+    """Return the path with a leading `~` replaced by the home folder."""
+    return Path(path).expanduser()
+
+
+def find_files(pattern: str | Path) -> list[Path]:
+    """Return the files that a path or a glob pattern names, sorted.
+
+    A path that exists is taken literally, also if its name contains brackets. Below an existing folder, only the
+    rest of the pattern is expanded. Raises FileNotFoundError if there is no such file.
+    """
+    path = expand(pattern)
+    if path.is_file():
+        return [path]
+    files = sorted(Path(found) for found in glob.glob(_escape_folders(path), recursive=True))  # noqa: PTH207
+    files = [file for file in files if file.is_file()]
+    if not files:
+        raise FileNotFoundError(f"there is no file {pattern} (looked in {Path.cwd()})")
+    return files
+
+
+def _escape_folders(path: Path) -> str:
+    """Return a glob pattern in which the longest existing folder of `path` is taken literally."""
+    for folder in path.parents:
+        if folder.is_dir():
+            return str(Path(glob.escape(str(folder))) / path.relative_to(folder))
+    return str(path)
+
+
+def plain_suffix(path: str | Path) -> str:
+    """Return the suffix of a file name without the suffix of its compression: `.tsv` for `a.tsv.gz`."""
+    name = Path(path)
+    return (name.with_suffix("") if name.suffix in COMPRESSED else name).suffix
+
+
+def open_bytes(file: Path) -> IO[bytes]:
+    """Open a file for reading; decompress it if its name ends in .gz, .xz or .zst."""
+    match file.suffix:
+        case ".gz":
+            return cast("IO[bytes]", gzip.open(file, "rb"))
+        case ".xz":
+            return lzma.open(file, "rb")
+        case ".zst":
+            import pyarrow  # slow import; Python has no zstd before 3.14
+
+            return cast("IO[bytes]", io.BufferedReader(pyarrow.input_stream(str(file), compression="zstd")))
+        case _:
+            return file.open("rb")
+
+
+def _open_for_writing(file: Path, compression: str) -> TextIO:
+    options: dict[str, Any] = {"encoding": "utf-8", "errors": "replace", "newline": "\n"}
+    match compression:
+        case ".gz":
+            return cast(TextIO, gzip.open(file, "wt", **options))
+        case ".xz":
+            return cast(TextIO, lzma.open(file, "wt", **options))
+        case ".zst":
+            import pyarrow  # as in open_bytes
+
+            return io.TextIOWrapper(pyarrow.output_stream(str(file), compression="zstd"), **options)
+        case _:
+            return file.open("w", **options)
+
+
+def read_lines(file: Path) -> Iterator[str]:
+    """Yield the lines of a UTF-8 file without their line ends ("\\n" or "\\r\\n") and without a byte-order mark.
+
+    Raises InputError with file and line if a byte is not UTF-8 or a compressed file is damaged.
+    """
+    return (line.removesuffix("\n").removesuffix("\r") for line in read_text(file))
+
+
+def read_text(file: Path) -> Iterator[str]:
+    """Yield the lines of a UTF-8 file with their line ends, without a byte-order mark. Raises as `read_lines`."""
+    number = 0
+    try:
+        with open_bytes(file) as raw:
+            for number, line in enumerate(raw, start=1):
+                yield decode_line(line, number, str(file))
+    except DAMAGED as error:
+        raise InputError(f"{file} is damaged after line {number} ({error})") from error
+    except OSError as error:
+        if file.suffix == ".zst" and error.errno is None:  # pyarrow's error for a damaged file
+            raise InputError(f"{file} is damaged after line {number} ({error})") from error
+        raise
+
+
+def decode_line(line: bytes, number: int, where: str) -> str:
+    """Return a line as text; `number` counts from 1. Raises InputError if a byte is not UTF-8."""
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{where}, line {number}: byte 0x{line[error.start]:02x} is not UTF-8: convert the file or repair the line"
+        ) from error
+    return text.removeprefix("\ufeff") if number == 1 else text
+
+
+def read_standard_input() -> Iterator[list[str]]:
+    """Yield the lines of standard input in groups, as soon as they arrive. Yields nothing if it is closed.
+
+    Raises InputError with the number of a line that is not UTF-8, after yielding the lines before it.
+    """
+    if sys.stdin is None:
+        return
+    number, rest = 0, b""
+    while data := os.read(sys.stdin.fileno(), READ_BYTES):
+        *complete, rest = (rest + data).split(b"\n")
+        yield from _decode_group(complete, number)
+        number += len(complete)
+    if rest:
+        yield from _decode_group([rest], number)
+
+
+def _decode_group(lines: list[bytes], before: int) -> Iterator[list[str]]:
+    texts: list[str] = []
+    for number, line in enumerate(lines, before + 1):
+        try:
+            texts.append(decode_line(line, number, "standard input").removesuffix("\r"))
+        except InputError:
+            if texts:
+                yield texts
+            raise
+    if texts:
+        yield texts
+
+
+def check_equal_lines(first: str | Path, first_lines: int, second: str | Path, second_lines: int) -> None:
+    """Raise InputError if two parallel files have different numbers of lines."""
+    if first_lines != second_lines:
+        raise InputError(
+            f"{first} has {first_lines} lines and {second} has {second_lines}: parallel text needs the same number"
+        )
+
+
+def read_json(file: Path) -> Any:
+    """Return the content of a JSON file. Raises InputError if it is damaged, FileNotFoundError if it is missing."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{file} is damaged: it is not valid JSON ({error})") from error
+
+
+def sha256(file: Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+    with file.open("rb") as raw:
+        return hashlib.file_digest(raw, "sha256").hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Flush a file or a folder to the disk."""
+    if os.name == "nt" and path.is_dir():  # Windows opens no folders
+        return
+    descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def replace_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; when the block ends without an exception, it replaces `path`.
+
+    The file is flushed to the disk before the replacement, and the folder after it: a crash leaves the old file or
+    the new one. The temporary name is always the same, so a file that a killed process left is written over.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        yield temporary
+        sync(temporary)
+        temporary.replace(path)
+        sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 file atomically; see `replace_file`."""
+    with replace_file(path) as temporary:
+        temporary.write_bytes(text.encode("utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file atomically. Raises ValueError for NaN and infinity, which JSON does not have."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+@contextmanager
+def create_folder(path: Path, temporary_prefix: str = ".") -> Iterator[Path]:
+    """Yield a new temporary folder beside `path`; when the block ends without an exception, it is renamed to `path`.
+
+    Its files are flushed to the disk first. The temporary folder is removed if the block raises. If `path` exists by
+    then, because another process was faster, that folder stays and the new one is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{temporary_prefix}{path.name}-{uuid.uuid4().hex[:8]}")
+    temporary.mkdir()
+    try:
+        yield temporary
+        for file in (*temporary.iterdir(), temporary):
+            sync(file)
+        try:
+            temporary.rename(path)
+        except OSError:
+            if not path.is_dir():
+                raise
+        sync(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def open_output(path: str | Path | None) -> Iterator[TextIO]:
+    """Yield standard output (None), or a text file that appears under its name only when it is complete.
+
+    Names that end in .gz, .xz or .zst are compressed. A device or a pipe is written to directly.
+    Raises FileNotFoundError if the folder does not exist.
+    """
+    if path is None:
+        yield sys.stdout
+        return
+    target = expand(path).resolve()  # through a symbolic link, to the file that it names
+    if target.exists() and not target.is_file():
+        with target.open("w", encoding="utf-8", errors="replace", newline="\n") as out:
+            yield out
+        return
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {target.parent} to write {target.name} into")
+    with replace_file(target) as temporary, _open_for_writing(temporary, target.suffix) as out:
+        yield out
+
+
+@contextmanager
+def lock(path: Path, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
+    """Hold a lock file while the block runs. It is released when the process ends, however it ends.
+
+    Raises InputError if another process still holds the lock after `timeout` seconds.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    held = FileLock(path)
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        wait = f"; waiting up to {timeout:.0f} s" if timeout < float("inf") else "; waiting for it"
+        print(f"{path.parent} is locked by another process{wait}", file=sys.stderr, flush=True)
+        try:
+            held.acquire(timeout=timeout if timeout < float("inf") else -1, poll_interval=0.2)
+        except Timeout as error:
+            raise InputError(
+                f"another process is working in {path.parent}: wait until it ends, or use another folder"
+            ) from error
+    try:
+        yield
+    finally:
+        held.release()

@@ -1,0 +1,189 @@
+"""common/files.py: text, compression, paths, atomic writes and locks."""
+
+import gzip
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from common.errors import InputError
+from common.files import (
+    check_equal_lines,
+    create_folder,
+    expand,
+    find_files,
+    lock,
+    open_output,
+    plain_suffix,
+    read_json,
+    read_lines,
+    read_text,
+    replace_file,
+    sha256,
+    write_json,
+    write_text,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz", "a.txt.xz", "a.txt.zst"])
+def test_read_lines_returns_what_open_output_wrote(name: str, tmp_path: Path) -> None:
+    lines = ["über", "", " a\tb ", "line separator \u2028 inside", "NA"]
+    with open_output(tmp_path / name) as out:
+        out.write("".join(f"{line}\n" for line in lines))
+    assert list(read_lines(tmp_path / name)) == lines
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_read_lines_removes_byte_order_mark_and_carriage_returns(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes("\ufeffeins\r\nzwei\rdrei\n\ufeffvier".encode())
+    assert list(read_lines(tmp_path / "a")) == ["eins", "zwei\rdrei", "\ufeffvier"]
+    assert "".join(read_text(tmp_path / "a")) == "eins\r\nzwei\rdrei\n\ufeffvier"
+
+
+def test_read_lines_names_file_and_line_of_wrong_byte(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"good\nb\xe4d\n")
+    with pytest.raises(InputError, match=r"a, line 2: byte 0xe4 is not UTF-8"):
+        list(read_lines(tmp_path / "a"))
+
+
+@pytest.mark.parametrize("name", ["a.gz", "a.xz", "a.zst"])
+@pytest.mark.parametrize("damage", ["cut", "not compressed"])
+def test_read_lines_rejects_damaged_archive(name: str, damage: str, tmp_path: Path) -> None:
+    file = tmp_path / name
+    with open_output(file) as out:
+        out.write("".join(f"{i * 7919}\n" for i in range(100_000)))
+    file.write_bytes(file.read_bytes()[:-1000] if damage == "cut" else b"plain text\n")
+    with pytest.raises(InputError, match="is damaged after line"):
+        list(read_lines(file))
+
+
+def test_find_files_takes_existing_names_literally(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "texts [1]"
+    folder.mkdir()
+    for name in ("a.txt", "b.txt", "c [x].txt"):
+        (folder / name).touch()
+    assert find_files(folder / "c [x].txt") == [folder / "c [x].txt"]
+    assert find_files(str(folder / "[ab].txt")) == [folder / "a.txt", folder / "b.txt"]
+    monkeypatch.setenv("HOME", str(folder))
+    assert find_files("~/a.*") == [folder / "a.txt"]
+    assert expand("~/a.txt") == folder / "a.txt"
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        find_files(folder / "*.tsv")
+
+
+def test_find_files_expands_relative_patterns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x" / "y").mkdir(parents=True)
+    (tmp_path / "x" / "y" / "a.txt").touch()
+    monkeypatch.chdir(tmp_path)
+    assert find_files("*/y/*.txt") == find_files("**/a.txt") == [Path("x/y/a.txt")]
+
+
+def test_plain_suffix_ignores_compression() -> None:
+    assert [plain_suffix(name) for name in ("a.tsv.gz", "a.b.csv", "a.xz", "a")] == [".tsv", ".csv", "", ""]
+
+
+def test_open_output_keeps_old_file_if_writing_fails(tmp_path: Path) -> None:
+    write_text(tmp_path / "a", "old")
+    with pytest.raises(RuntimeError), open_output(tmp_path / "a") as out:  # noqa: PT012
+        out.write("new")
+        raise RuntimeError
+    assert (tmp_path / "a").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_open_output_writes_through_symbolic_links_and_pipes(tmp_path: Path) -> None:
+    write_text(tmp_path / "a", "old")
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    with open_output(tmp_path / "link") as out:
+        out.write("new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "a").read_text() == "new"
+    with open_output("/dev/null") as out:
+        out.write("nothing")
+
+
+def test_open_output_rejects_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="there is no folder"), open_output(tmp_path / "no" / "a"):
+        pass
+
+
+def test_replace_file_leaves_no_temporary_file_if_writing_fails(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="full"), replace_file(tmp_path / "a") as temporary:  # noqa: PT012
+        temporary.write_text("half")
+        raise OSError("full")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_replace_file_flushes_file_and_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[Path] = []
+    monkeypatch.setattr("common.files.sync", flushed.append)
+    write_text(tmp_path / "a", "x")
+    assert flushed == [tmp_path / ".a.tmp", tmp_path]
+
+
+def test_write_json_rejects_nan(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"ü": 1.5})
+    assert read_json(tmp_path / "a.json") == {"ü": 1.5}
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "b.json", {"loss": float("nan")})
+    assert not (tmp_path / "b.json").exists()
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff", json.dumps([[]]).encode() + b"x"])
+def test_read_json_rejects_damaged_file(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.json is damaged"):
+        read_json(tmp_path / "a.json")
+
+
+def test_create_folder_appears_complete_or_not_at_all(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), create_folder(tmp_path / "x" / "data") as folder:  # noqa: PT012
+        (folder / "a").touch()
+        raise RuntimeError
+    assert list((tmp_path / "x").iterdir()) == []
+    with create_folder(tmp_path / "x" / "data") as folder:
+        (folder / "a").touch()
+        assert not (tmp_path / "x" / "data").exists()
+    assert [path.name for path in (tmp_path / "x").iterdir()] == ["data"]
+    with create_folder(tmp_path / "x" / "data") as folder:  # another process was faster
+        (folder / "b").touch()
+    assert [path.name for path in (tmp_path / "x" / "data").iterdir()] == ["a"]
+
+
+def test_sha256_equals_known_hash(tmp_path: Path) -> None:
+    write_text(tmp_path / "a", "abc")
+    assert sha256(tmp_path / "a").startswith("ba7816bf8f01cfea")
+
+
+def test_check_equal_lines_names_both_files() -> None:
+    check_equal_lines("a", 3, "b", 3)
+    with pytest.raises(InputError, match="a has 3 lines and b has 4"):
+        check_equal_lines("a", 3, "b", 4)
+
+
+def test_lock_is_exclusive_and_released_if_process_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import sys, time\nfrom pathlib import Path\nfrom common.files import lock\n"
+        "with lock(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)"
+    )
+    file = tmp_path / "run" / ".lock"
+    with subprocess.Popen([sys.executable, "-c", code, str(file)], cwd=ROOT, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(InputError, match="another process is working in"), lock(file, timeout=0.3):
+            pass
+        other.kill()
+    started = time.monotonic()
+    with lock(file):
+        pass
+    assert time.monotonic() - started < 10
+
+
+def test_read_lines_reads_multi_member_gzip(tmp_path: Path) -> None:
+    (tmp_path / "a.gz").write_bytes(gzip.compress(b"one\n") + gzip.compress(b"two\n"))
+    assert list(read_lines(tmp_path / "a.gz")) == ["one", "two"]
