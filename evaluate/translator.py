@@ -40,7 +40,7 @@ FORBIDDEN = (PAD_ID, UNK_ID, BOS_ID)
 Decode = Callable[[list[Pair]], list[list[Translation]]]
 
 
-class LineTooLong(ValueError):
+class LineTooLong(InputError):
     """A line has more tokens than the model takes. `index` is its place in the lines given, from 0."""
 
     def __init__(self, message: str, index: int) -> None:

@@ -98,7 +98,7 @@ def claim(run_dir: Path, accelerator: Accelerator) -> Iterator[None]:
         if accelerator.is_main_process:
             try:
                 held.enter_context(exclusive(run_dir / ".lock", PATIENCE))
-            except (ValueError, OSError) as error:
+            except (InputError, OSError) as error:
                 problem = [str(error)]
         broadcast_object_list(problem)
         if problem[0] is not None:

@@ -30,7 +30,7 @@ POOL_FROM = 200_000  # pairs of the built-in corpus from which several processes
 SPLITS: dict[Role, str] = {"train": "train", "valid": "validation", "test": "test"}
 
 
-class NoSuchSplit(ValueError):
+class NoSuchSplit(InputError):
     """A data set lacks the split that the role asks for."""
 
 
