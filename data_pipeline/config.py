@@ -61,7 +61,8 @@ class DataConfig:
 
     vocab_type: Literal["bpe", "unigram", "characters", "gpt2"] = "bpe"
     """SentencePiece's model: byte-pair encoding (the paper's, for English-German) or unigram. For text also
-    `characters`, every character that occurs, and `gpt2`, the byte-pair encoding of GPT-2 (needs tiktoken)."""
+    `characters`, every character that occurs, and `gpt2`, the byte-pair encoding of GPT-2 (needs the package
+    tokenizers)."""
 
     tokenizer: str | None = None
     """A vocabulary to use as it is: a model folder, or a `tokenizer.model`. None learns one from the training data."""

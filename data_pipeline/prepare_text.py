@@ -158,7 +158,7 @@ def _encode(
     mask: list[int] = []
     begun = in_line = False
     for piece in pieces:
-        new = tokenizer.encode_text(piece.text, goes_on=begun and in_line)
+        new = tokenizer.encode_text(piece.text, continues_line=begun and in_line)
         in_line = not piece.text.endswith("\n")
         given = len(new) if not piece.predicted else 0
         if piece.ends:

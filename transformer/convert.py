@@ -5,7 +5,6 @@ python -m transformer.convert export models/gpt2 models/gpt2-transformers
 """
 
 import argparse
-import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,7 +18,6 @@ from transformer.model import GPT, count_parameters
 from transformer.pretrained import download, find_folder, load_pretrained, save_pretrained
 
 SOURCE_FILES = ["config.json", "vocab.json", "merges.txt", "tokenizer.json", "model.safetensors", "model-*.safetensors"]
-GPT2_VOCAB_SIZE = 50257
 
 
 def main() -> None:
@@ -48,7 +46,8 @@ def import_gpt2(source: str, to: Path) -> GPT:
     folder = find_gpt2(source)
     model = read_gpt2(folder)
     with TemporaryDirectory() as work:
-        file = write_tokenizer(folder, model.config.vocab_size, Path(work))
+        file = Path(work) / "tokenizer.model"
+        BytePairTokenizer.from_gpt2_folder(folder, model.config.vocab_size, file)
         save_pretrained(to, model, file, model_card(source, model.config, count_parameters(model)))
     return model
 
@@ -66,8 +65,7 @@ def export_gpt2(source: str, to: Path) -> GPT:
             "transformer.formats.gpt2.to_gpt2 converts the model alone"
         )
     write_gpt2(to, model, tokenizer.end_id)
-    vocab, merges = tokenizer.vocab_and_merges()
-    write_vocabulary(to, vocab, merges)
+    tokenizer.write_gpt2_files(to)
     return model
 
 
@@ -78,60 +76,6 @@ def find_gpt2(source: str) -> Path:
     if source.count("/") > 1 or source.startswith((".", "/", "~")):
         raise FileNotFoundError(f"there is no folder {source}")
     return download(source, SOURCE_FILES)
-
-
-def write_tokenizer(folder: Path, vocab_size: int, work: Path) -> Path:
-    """Write a GPT-2 folder's vocabulary as our `tokenizer.model` into the folder `work`; returns the file.
-
-    Raises FileNotFoundError where the folder has none and the size is not that of GPT-2's own, ValueError where it
-    is of another kind or size.
-    """
-    file = work / "tokenizer.model"
-    if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-        tokenizer = BytePairTokenizer.from_gpt2_files(folder / "vocab.json", folder / "merges.txt", file)
-    elif (folder / "tokenizer.json").is_file():
-        write_vocabulary(work, *read_tokenizer_json(folder / "tokenizer.json"))
-        try:
-            tokenizer = BytePairTokenizer.from_gpt2_files(work / "vocab.json", work / "merges.txt", file)
-        except ValueError as error:  # names the two files, which the user never saw
-            reason = str(error).replace(f"{work}/", "its ")
-            raise InputError(f"the vocabulary in {folder / 'tokenizer.json'} cannot be used: {reason}") from error
-    elif vocab_size == GPT2_VOCAB_SIZE:
-        tokenizer = BytePairTokenizer.gpt2(file)
-    else:
-        raise FileNotFoundError(
-            f"{folder} has no vocabulary, and a model folder needs one: put vocab.json and merges.txt, or "
-            "tokenizer.json, beside the weights"
-        )
-    if tokenizer.vocab_size != vocab_size:
-        raise InputError(
-            f"{folder}: the vocabulary has {tokenizer.vocab_size} tokens and the model {vocab_size}; "
-            "they do not belong together"
-        )
-    return file
-
-
-def read_tokenizer_json(path: Path) -> tuple[dict[str, int], list[str]]:
-    """The vocabulary and the merges in the one file of the library's newer versions, as `vocab.json` and `merges.txt`
-    hold them. Raises ValueError where the tokenizer is not of GPT-2's kind."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        alike = content["pre_tokenizer"]["type"] == "ByteLevel" and content["normalizer"] is None
-        alike = alike and not content["pre_tokenizer"]["add_prefix_space"]
-        added = {token["content"]: token["id"] for token in content["added_tokens"]}
-        merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in content["model"]["merges"]]
-        vocab = content["model"]["vocab"] | added
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} does not describe a byte-pair vocabulary, or is damaged") from error
-    if not alike:
-        raise InputError(f"{path} does not divide text as GPT-2 does, into byte pairs of the text as it is")
-    return vocab, merges
-
-
-def write_vocabulary(folder: Path, vocab: dict[str, int], merges: list[str]) -> None:
-    """Write GPT-2's two files."""
-    (folder / "vocab.json").write_text(json.dumps(vocab, ensure_ascii=False) + "\n", encoding="utf-8")
-    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8")
 
 
 def model_card(source: str, config: ModelConfig, parameters: int) -> str:

@@ -1,60 +1,61 @@
-"""A tokenizer of running text, whatever its kind: what the GPT mode asks of it, and how its file is opened."""
+"""Tokenizers: the interface of those for language modelling, and `open_tokenizer`, which reads all their files."""
 
 from pathlib import Path
 from typing import Protocol
 
 from common.errors import InputError
-from data_pipeline.tokenizers import byte_pair
-from data_pipeline.tokenizers import characters as char_tokenizer
 from data_pipeline.tokenizers.byte_pair import BytePairTokenizer
 from data_pipeline.tokenizers.characters import CharTokenizer
 from data_pipeline.tokenizers.sentence_piece import Tokenizer, json_type
 
 
 class TextTokenizer(Protocol):
-    """Running text to ids and back."""
+    """Text to ids and back, without loss: for language modelling."""
 
     @property
     def vocab_size(self) -> int:
-        """Ids are 0 … vocab_size - 1."""
+        """Number of ids, which are 0 to vocab_size - 1."""
 
     @property
     def end_id(self) -> int | None:
-        """The token that ends a document; None where the vocabulary has none."""
+        """Token that ends a document. None: the vocabulary has no such token."""
 
     @property
     def document_start(self) -> int:
-        """What stands before a document: the token that ends one, or else a line break."""
+        """Token before a document: `end_id`, or a line break if that is None."""
 
-    def encode_text(self, text: str, goes_on: bool = False) -> list[int]:
-        """Nothing is lost and nothing is added at either end. Raises ValueError at an unknown character.
+    def encode_text(self, text: str, continues_line: bool = False) -> list[int]:
+        """Return the ids of the text, without other tokens before or after it.
 
-        `goes_on`: the text follows another one in the middle of its line.
+        Raises InputError if the vocabulary lacks a character of the text.
+
+        Args:
+            continues_line: the text follows another text in the same line.
         """
 
     def decode_text(self, ids: list[int]) -> str:
-        """The text that was encoded; of any other ids, what they stand for."""
+        """Return the text of any ids, and exactly the text that was encoded if they come from `encode_text`."""
 
     def save(self, folder: Path | str) -> None:
-        """Writes `folder/tokenizer.model`, byte for byte the file this tokenizer was read from."""
+        """Write `folder/tokenizer.model`, byte for byte the file that this tokenizer was read from."""
 
 
 def open_tokenizer(file: Path | str) -> TextTokenizer:
-    """The tokenizer in `file`, whose kind its content says.
+    """Return the tokenizer in `file`. The content of the file decides its kind.
 
-    Raises FileNotFoundError where the file is missing, ValueError where it is of no known kind or damaged.
+    Raises FileNotFoundError if there is no such file, and InputError if it is damaged or of an unknown kind.
     """
     data = Path(file).read_bytes()
     match json_type(data):
-        case char_tokenizer.TYPE:
+        case "characters":
             return CharTokenizer(file)
-        case byte_pair.TYPE:
+        case "byte-pairs":
             return BytePairTokenizer(file)
         case None if data.startswith(b"\n"):  # the first field of every SentencePiece model
             return Tokenizer(file)
         case other:
-            found = f"its type is {other!r}" if other else "its content is something else"
+            found = f"it is JSON of the type {other!r}" if other else "it is neither SentencePiece nor JSON with a type"
             raise InputError(
-                f"{file} is no tokenizer this project can read: {found}, where it knows SentencePiece models and JSON "
-                f"of the types {char_tokenizer.TYPE!r} and {byte_pair.TYPE!r}"
+                f"{file} is not a tokenizer of a known kind: {found}. Give a SentencePiece model, JSON of the type "
+                f"'characters', or a tokenizer.json of GPT-2's byte pairs."
             )

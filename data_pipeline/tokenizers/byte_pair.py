@@ -1,214 +1,288 @@
-"""GPT-2's byte pairs (Radford et al. 2019, section 2.2): merges of bytes, so no text is unknown. tiktoken runs them.
+"""GPT-2's byte-pair encoding (Radford et al. 2019, section 2.2), run by Hugging Face's library `tokenizers`.
 
-The file is JSON and complete, so a model folder needs no network:
-`{"type": "byte-pairs", "pattern": …, "ranks": [tokens in base64, in order of their ids], "special": {name: id}}`.
-A token was made by merging two tokens before it, so the merges need not be stored: `merges_of` finds them.
+The vocabulary contains all 256 bytes, so no text needs an unknown token. The file is a `tokenizer.json` of that
+library. It contains the vocabulary and the merges, so a model folder needs no network.
 """
 
 import base64
 import json
+import re
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from common.errors import InputError
+from common.files import read_json, read_lines, write_text
 
-TYPE = "byte-pairs"
 END = "<|endoftext|>"
+RANKS_TYPE = "byte-pairs"
+"""The "type" of the JSON files that versions before 0.2 wrote. They are still read."""
+HUB_NAME = "openai-community/gpt2"
+GPT2_VOCAB_SIZE = 50257
 
-GPT2_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"  # no merge crosses a match
+PART = 1 << 14
+"""Characters after which a text may be split, so that its parts are encoded in parallel."""
+_LINE_END = re.compile(r"(?<=[!-~])(?=\n)")
 
 _PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
 _OTHERS = [byte for byte in range(256) if byte not in _PRINTABLE]
 BYTE_NAMES = {byte: chr(byte) for byte in _PRINTABLE} | {byte: chr(256 + i) for i, byte in enumerate(_OTHERS)}
-"""The characters that stand for bytes in GPT-2's vocab.json and merges.txt."""
+"""The character that stands for each byte in GPT-2's vocab.json and merges.txt."""
 
-Ranks = dict[bytes, int]
+_SETTINGS = {
+    ("model", "type"): "BPE",
+    ("model", "dropout"): None,
+    ("model", "byte_fallback"): False,
+    ("model", "ignore_merges"): False,
+    ("model", "continuing_subword_prefix"): "",
+    ("model", "end_of_word_suffix"): "",
+    ("pre_tokenizer", "type"): "ByteLevel",
+    ("pre_tokenizer", "add_prefix_space"): False,
+    ("pre_tokenizer", "use_regex"): True,
+}
+"""Settings of a tokenizer.json that decide how text is tokenized, with GPT-2's values."""
+
+Vocabulary = dict[str, int]
+Merges = list[tuple[str, str]]
 
 
 class BytePairTokenizer:
-    """Running text to ids and back: `decode_text(encode_text(x)) == x`.
+    """Text to ids and back, with `decode_text(encode_text(x)) == x`.
 
-    Raises FileNotFoundError where the file is missing, ValueError where it is no such vocabulary or tiktoken is
-    not installed.
+    Raises:
+        FileNotFoundError: the file does not exist.
+        InputError: the file contains no vocabulary of this kind, or the library `tokenizers` is not installed.
     """
 
     def __init__(self, file: Path | str) -> None:
         self._bytes = Path(file).read_bytes()
-        pattern, self._ranks, self._special = _read(self._bytes, file)
-        self._encoding: Any = _tiktoken().Encoding(
-            "byte-pairs", pat_str=pattern, mergeable_ranks=self._ranks, special_tokens=self._special
-        )
-        self.vocab_size: int = len(self._ranks) + len(self._special)
-        self.end_id: int | None = self._special[END]
+        self._vocab, self._merges = _read(self._bytes, Path(file))
+        self._tokenizer = _make_tokenizer(self._vocab, self._merges)
+        self.vocab_size: int = len(self._vocab)
+        self.end_id: int | None = self._vocab[END]
 
     @classmethod
-    def gpt2(cls, out_file: Path | str) -> "BytePairTokenizer":
-        """Writes GPT-2's vocabulary, which tiktoken downloads once, to `out_file`.
+    def from_gpt2_folder(cls, folder: Path, vocab_size: int, out_file: Path) -> "BytePairTokenizer":
+        """Write the vocabulary of a GPT-2 folder of `transformers` to `out_file`.
 
-        Raises ConnectionError where the download fails.
+        Reads vocab.json and merges.txt, or tokenizer.json if one of these is missing. If all are missing and the
+        model has GPT-2's vocabulary size, downloads GPT-2's vocabulary.
+
+        Args:
+            vocab_size: vocabulary size of the model in the folder.
+
+        Raises:
+            FileNotFoundError: the folder has no vocabulary.
+            InputError: the vocabulary is damaged, not of GPT-2's kind, or of another size.
         """
-        try:
-            encoding = _tiktoken().get_encoding("gpt2")
-        except OSError as error:
-            raise ConnectionError(
-                f"tiktoken could not download GPT-2's vocabulary ({type(error).__name__}): let TIKTOKEN_CACHE_DIR name "
-                f"a folder it was downloaded to before, or convert a GPT-2 folder that has vocab.json and merges.txt"
-            ) from error
-        _write(out_file, encoding._mergeable_ranks, encoding._special_tokens)
-        return cls(out_file)
-
-    @classmethod
-    def from_gpt2_files(
-        cls, vocab_json: Path | str, merges_txt: Path | str, out_file: Path | str
-    ) -> "BytePairTokenizer":
-        """Writes the vocabulary of GPT-2's two files, as Hugging Face keeps them, to `out_file`.
-
-        Raises ValueError where they do not belong together, or tiktoken, which knows no merges but only the
-        order of the tokens, would merge otherwise.
-        """
-        vocab, merges = _read_vocab(vocab_json), _read_merges(merges_txt)
-        names = [*BYTE_NAMES.values(), *(first + second for first, second in merges)]
-        if set(names) | {END} != set(vocab):
-            odd = sorted((set(names) | {END}) ^ set(vocab))
-            raise InputError(
-                f"{vocab_json} and {merges_txt} do not belong together: {len(odd)} tokens, such as {odd[0]!r}, are in "
-                f"one of them only (256 bytes, every merge and {END} must be in the vocabulary, and nothing else)"
+        if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+            tokenizer = cls._write(*_read_gpt2_files(folder), out_file)
+        elif (folder / "tokenizer.json").is_file():
+            file = folder / "tokenizer.json"
+            tokenizer = cls._write(*_read(file.read_bytes(), file), out_file)
+        elif vocab_size == GPT2_VOCAB_SIZE:
+            tokenizer = cls.gpt2(out_file)
+        else:
+            raise FileNotFoundError(
+                f"{folder} has no vocabulary. Put vocab.json and merges.txt, or tokenizer.json, next to the weights."
             )
-        bytes_of = {name: byte for byte, name in BYTE_NAMES.items()}
-        ranks = {bytes(bytes_of[c] for c in name): vocab[name] for name in names}
+        if tokenizer.vocab_size != vocab_size:
+            raise InputError(
+                f"the vocabulary in {folder} has {tokenizer.vocab_size} tokens but the model has {vocab_size}. "
+                f"Put the vocabulary of this model into the folder."
+            )
+        return tokenizer
+
+    @classmethod
+    def gpt2(cls, out_file: Path) -> "BytePairTokenizer":
+        """Write GPT-2's own vocabulary to `out_file`. It comes from the Hugging Face Hub or the Hub's local cache.
+
+        Raises ConnectionError if the download fails.
+        """
+        from huggingface_hub import hf_hub_download
+
         try:
-            same = merges_of(ranks) == merges
-        except ValueError:
-            same = False
-        if not same:
-            raise InputError(f"the tokens of {vocab_json} are not numbered in the order of the merges in {merges_txt}")
-        _write(out_file, ranks, {END: vocab[END]})
+            files = [Path(hf_hub_download(HUB_NAME, name)) for name in ("vocab.json", "merges.txt")]
+        except OSError as error:  # all errors of the Hub's client are OSErrors
+            raise ConnectionError(
+                f"GPT-2's vocabulary ({HUB_NAME}) could not be downloaded from the Hugging Face Hub "
+                f"({type(error).__name__}). Connect to the network once, set HF_HOME to a cache that contains "
+                f"it, or set data.tokenizer to a model folder that was converted from GPT-2."
+            ) from error
+        return cls._write(*_read_gpt2_files(files[0].parent), out_file)
+
+    @classmethod
+    def _write(cls, vocab: Vocabulary, merges: Merges, out_file: Path) -> "BytePairTokenizer":
+        write_text(out_file, _make_tokenizer(vocab, merges).to_str() + "\n")
         return cls(out_file)
 
-    def vocab_and_merges(self) -> tuple[dict[str, int], list[str]]:
-        """What GPT-2's vocab.json holds, and the lines of its merges.txt after the first, `#version: 0.2`."""
-        vocab = {_name(token): rank for token, rank in self._ranks.items()} | self._special
-        merges = [f"{first} {second}" for first, second in merges_of(self._ranks)]
-        return dict(sorted(vocab.items(), key=lambda item: item[1])), merges
+    def write_gpt2_files(self, folder: Path | str) -> None:
+        """Write `folder/vocab.json` and `folder/merges.txt`, which GPT-2's tokenizer in `transformers` reads."""
+        vocab = dict(sorted(self._vocab.items(), key=lambda item: item[1]))
+        lines = ["#version: 0.2", *(f"{first} {second}" for first, second in self._merges), ""]
+        write_text(Path(folder) / "vocab.json", json.dumps(vocab, ensure_ascii=False) + "\n")
+        write_text(Path(folder) / "merges.txt", "\n".join(lines))
 
     @property
     def document_start(self) -> int:
-        """What stands before a document: the end of the one before it."""
-        return self._special[END]
+        """The token before a document: the token that ends documents."""
+        return self._vocab[END]
 
-    def encode_text(self, text: str, goes_on: bool = False) -> list[int]:
-        """The ids of the text, wherever it stands. The name of a special token, such as <|endoftext|>, is text like
-        any other; half a surrogate pair becomes U+FFFD.
+    def encode_text(self, text: str, continues_line: bool = False) -> list[int]:
+        """Return the ids of the text, which do not depend on `continues_line`.
 
-        Raises ValueError where tiktoken cannot divide the text, as with a million blanks in a row.
+        The name of the end token, <|endoftext|>, is encoded like any other text. A lone surrogate becomes U+FFFD.
         """
-        try:
-            ids: list[int] = self._encoding.encode_ordinary(text)
-        except BaseException as error:  # how a failure in Rust arrives; its class cannot be imported
-            if type(error).__name__ != "PanicException":
-                raise
-            raise InputError(
-                f"tiktoken cannot divide a text of {len(text)} characters: does it have a run of a million blanks? "
-                f"Shorten the run"
-            ) from error
-        return ids
+        if not text.isascii():
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        encodings = self._tokenizer.encode_batch_fast(_split(text), add_special_tokens=False)  # uses all CPU cores
+        return [token for encoding in encodings for token in encoding.ids]
 
     def decode_text(self, ids: list[int]) -> str:
-        """The text of any stretch of ids. Special tokens are left out; bytes that are no UTF-8, such as half a
-        character at either end, become U+FFFD."""
-        special = self._special.values()
-        text: str = self._encoding.decode([token for token in ids if token not in special], errors="replace")
+        """Return the text of any ids. The end token gives no text, and bytes that are not UTF-8 become U+FFFD."""
+        text: str = self._tokenizer.decode([token for token in ids if token != self.end_id])
         return text
 
     def save(self, folder: Path | str) -> None:
-        """Writes `folder/tokenizer.model`, byte for byte the file this tokenizer was read from."""
+        """Write `folder/tokenizer.model`, byte for byte the file that this tokenizer was read from."""
         (Path(folder) / "tokenizer.model").write_bytes(self._bytes)
 
 
-def merges_of(ranks: Ranks) -> list[tuple[str, str]]:
-    """The merges that a vocabulary was learned by, in order, in the characters of merges.txt: the two parts that
-    all merges before a token leave of it. Raises ValueError where they leave more than two."""
+def _split(text: str) -> list[str]:
+    """Return consecutive parts of the text, which together have the tokens of the whole text.
+
+    A part ends before a line break that follows a visible ASCII character. No token contains both, because white space
+    can only be at the start of a token.
+    """
+    ends = [match.start() for start in range(PART, len(text), PART) if (match := _LINE_END.search(text, start))]
+    bounds = [0, *sorted(set(ends)), len(text)]
+    return [text[start:end] for start, end in pairwise(bounds)]
+
+
+def _make_tokenizer(vocab: Vocabulary, merges: Merges) -> Any:
+    library = _tokenizers()
+    tokenizer = library.Tokenizer(library.models.BPE(vocab=vocab, merges=merges))
+    tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = library.decoders.ByteLevel()
+    tokenizer.add_special_tokens([library.AddedToken(END, special=True, normalized=False)])
+    tokenizer.encode_special_tokens = True  # so that its name in a text is text
+    return tokenizer
+
+
+def _read(data: bytes, file: Path) -> tuple[Vocabulary, Merges]:
+    """Return the vocabulary and the merges in a tokenizer.json, or in a file of RANKS_TYPE."""
+    try:
+        content = json.loads(data)
+        if content.get("type") == RANKS_TYPE:
+            vocab, merges = _read_ranks(content)
+        else:
+            vocab, merges = _read_tokenizer_json(content, file)
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f"{file} does not contain a byte-pair vocabulary, or is damaged. Convert the GPT-2 folder again "
+            f"(python -m transformer.convert import), or prepare the data again."
+        ) from error
+    _check(vocab, merges, str(file))
+    return vocab, merges
+
+
+def _read_tokenizer_json(content: dict[str, Any], file: Path) -> tuple[Vocabulary, Merges]:
+    model = content["model"]
+    for (section, name), value in _SETTINGS.items():
+        found = content[section].get(name, value)
+        if found != value and not (found is None and not value):  # null stands for "" and false
+            raise InputError(
+                f"{file} does not tokenize text as GPT-2 does: {section}.{name} is {found!r}, not {value!r}. "
+                f"Only GPT-2's byte-pair encoding is supported."
+            )
+    if content.get("normalizer") is not None:
+        raise InputError(
+            f"{file} does not tokenize text as GPT-2 does: it has a normalizer. "
+            f"Only GPT-2's byte-pair encoding is supported."
+        )
+    added = {token["content"]: token["id"] for token in content.get("added_tokens") or []}
+    merges = [tuple(merge.split(" ") if isinstance(merge, str) else merge) for merge in model["merges"]]
+    if not all(len(merge) == 2 and all(isinstance(name, str) and name for name in merge) for merge in merges):
+        raise ValueError("a merge that does not have two tokens")
+    return dict(model["vocab"]) | added, merges
+
+
+def _check(vocab: Vocabulary, merges: Merges, source: str) -> None:
+    """Raise InputError if the vocabulary is not exactly bytes, merges and the end token, or its ids have a gap."""
+    if not all(isinstance(token, int) for token in vocab.values()):
+        raise InputError(f"the vocabulary in {source} must give each token a whole number as its id")
+    names = {*BYTE_NAMES.values(), *(first + second for first, second in merges), END}
+    if odd := sorted((names ^ vocab.keys()) | ({part for merge in merges for part in merge} - vocab.keys())):
+        raise InputError(
+            f"the vocabulary and the merges in {source} do not belong together: {len(odd)} tokens, such as {odd[0]!r}, "
+            f"are only in one of them. The vocabulary must contain the 256 bytes, the result of every merge and {END}, "
+            f"and nothing else."
+        )
+    if set(vocab.values()) != set(range(len(vocab))):
+        raise InputError(f"the ids of the vocabulary in {source} must be 0 to {len(vocab) - 1}, each exactly once")
+
+
+def _read_gpt2_files(folder: Path) -> tuple[Vocabulary, Merges]:
+    vocab_json, merges_txt = folder / "vocab.json", folder / "merges.txt"
+    vocab, merges = _read_vocab(vocab_json), _read_merges(merges_txt)
+    _check(vocab, merges, f"{vocab_json} and {merges_txt}")
+    return vocab, merges
+
+
+def _read_vocab(file: Path) -> Vocabulary:
+    vocab = read_json(file)
+    if not isinstance(vocab, dict):
+        raise InputError(f"{file} is not GPT-2's vocab.json: it must be one JSON object that gives each token its id")
+    return vocab
+
+
+def _read_merges(file: Path) -> Merges:
     merges = []
-    for token in sorted(ranks, key=ranks.__getitem__):
-        if len(token) == 1:
+    for number, line in enumerate(read_lines(file), start=1):
+        if not line or (number == 1 and line.startswith("#version")):
             continue
-        parts = _merge(token, ranks)
-        if len(parts) != 2:
-            raise InputError(f"the token {_name(token)!r} is not a merge of two tokens before it")
-        merges.append((_name(parts[0]), _name(parts[1])))
+        first, space, second = line.partition(" ")
+        if not (first and space and second) or " " in second:
+            raise InputError(f"{file}, line {number}: {line!r} must be the two tokens of a merge, separated by a space")
+        merges.append((first, second))
     return merges
 
 
-def _merge(token: bytes, ranks: Ranks) -> list[bytes]:
-    """What is left of a token's bytes after every merge of lower rank; the lowest is made first, then the leftmost."""
+def _read_ranks(content: dict[str, Any]) -> tuple[Vocabulary, Merges]:
+    """Read `{"type": RANKS_TYPE, "ranks": [tokens in base64, in the order of their ids], "special": {END: id}}`.
+
+    The file has no merges: each token is the merge of the two tokens that all earlier merges leave of it.
+    """
+    tokens = [base64.b64decode(token, validate=True) for token in content["ranks"]]
+    end_id = int(content["special"].pop(END))
+    if content["special"]:
+        raise ValueError("a second special token")
+    ids = [i for i in range(len(tokens) + 1) if i != end_id]
+    ranks = dict(zip(tokens, ids, strict=True))
+    merges = [_last_merge(token, ranks) for token in sorted(ranks, key=ranks.__getitem__) if len(token) > 1]
+    return {_name(token): rank for token, rank in ranks.items()} | {END: end_id}, merges
+
+
+def _last_merge(token: bytes, ranks: dict[bytes, int]) -> tuple[str, str]:
     parts = [token[i : i + 1] for i in range(len(token))]
-    limit = ranks[token]
-    while True:
-        rank, i = min((ranks.get(a + b, limit), i) for i, (a, b) in enumerate(pairwise(parts)))
-        if rank >= limit:
-            return parts
+    while len(parts) > 2:
+        rank, i = min((ranks.get(a + b, ranks[token]), i) for i, (a, b) in enumerate(pairwise(parts)))
+        if rank >= ranks[token]:
+            raise ValueError(f"{_name(token)!r} is not a merge of two earlier tokens")
         parts[i : i + 2] = [parts[i] + parts[i + 1]]
+    return _name(parts[0]), _name(parts[1])
 
 
 def _name(token: bytes) -> str:
     return "".join(BYTE_NAMES[byte] for byte in token)
 
 
-def _read(data: bytes, file: Path | str) -> tuple[str, Ranks, dict[str, int]]:
-    """The pattern, the rank of each token and the special tokens of a file."""
+def _tokenizers() -> ModuleType:
     try:
-        content = json.loads(data)
-        pattern, special = str(content["pattern"]), dict(content["special"])
-        tokens = [base64.b64decode(token, validate=True) for token in content["ranks"]]
-        size = len(tokens) + len(special)
-        ids = [i for i in range(size) if i not in special.values()]
-        ranks = dict(zip(tokens, ids, strict=True))
-        complete = END in special and len(ranks) == len(tokens) and {bytes([byte]) for byte in range(256)} <= set(ranks)
-        if content["type"] != TYPE or not complete:
-            raise ValueError
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{file} is no vocabulary of byte pairs, or it is damaged: write it again from GPT-2's vocabulary"
-        ) from error
-    return pattern, ranks, special
-
-
-def _write(file: Path | str, ranks: Ranks, special: dict[str, int]) -> None:
-    """Raises ValueError where the ids leave a gap: each must be the id of one token."""
-    if sorted([*ranks.values(), *special.values()]) != list(range(len(ranks) + len(special))):
-        raise InputError(f"the ids of the vocabulary must be 0 … {len(ranks) + len(special) - 1}, each once")
-    tokens = [base64.b64encode(token).decode() for token in sorted(ranks, key=ranks.__getitem__)]
-    content = {"type": TYPE, "pattern": GPT2_PATTERN, "ranks": tokens, "special": special}
-    Path(file).write_text(json.dumps(content) + "\n", encoding="utf-8")
-
-
-def _read_vocab(file: Path | str) -> dict[str, int]:
-    try:
-        vocab = json.loads(Path(file).read_bytes())
-    except ValueError as error:
-        raise InputError(f"{file} is not JSON: it should be GPT-2's vocab.json") from error
-    if not isinstance(vocab, dict) or not all(isinstance(token, int) for token in vocab.values()):
-        raise InputError(f"{file} should be GPT-2's vocab.json: one JSON object that gives each token its id")
-    return vocab
-
-
-def _read_merges(file: Path | str) -> list[tuple[str, str]]:
-    merges = []
-    for number, line in enumerate(Path(file).read_text(encoding="utf-8").split("\n"), start=1):
-        if not line or (number == 1 and line.startswith("#version")):
-            continue
-        first, space, second = line.partition(" ")
-        if not (first and space and second) or " " in second:
-            raise InputError(f"{file}, line {number}: {line!r} should be the two tokens of a merge, divided by a space")
-        merges.append((first, second))
-    return merges
-
-
-def _tiktoken() -> ModuleType:
-    try:
-        import tiktoken
+        import tokenizers
     except ImportError as error:
-        raise InputError('GPT-2\'s byte pairs need tiktoken: pip install "paper-transformer[gpt2]"') from error
-    return tiktoken
+        raise InputError("GPT-2's byte pairs need the package tokenizers: pip install tokenizers") from error
+    return tokenizers

@@ -56,7 +56,7 @@ class CharTokenizer:
         """What stands before a document: a line break, since no character marks its end."""
         return self.encode_text("\n")[0]
 
-    def encode_text(self, text: str, goes_on: bool = False) -> list[int]:
+    def encode_text(self, text: str, continues_line: bool = False) -> list[int]:
         """The id of each character, wherever the text stands. Raises ValueError at the first that is unknown."""
         ids = self._ids[_codes(text)]
         if len(unknown := np.flatnonzero(ids < 0)):

@@ -38,11 +38,15 @@ def _compose(text: str) -> str:
 
 
 def json_type(data: bytes) -> str | None:
-    """The "type" in a tokenizer file of running text, which is JSON. None where the bytes are something else."""
+    """Return the type of a tokenizer file that is JSON, or None if the bytes are something else.
+
+    A tokenizer.json of Hugging Face's `tokenizers` has the type "byte-pairs", all other files name their type.
+    """
     if not data.startswith(b"{"):
         return None
     try:
-        return str(json.loads(data)["type"])
+        content = json.loads(data)
+        return "byte-pairs" if "model" in content else str(content["type"])
     except (ValueError, KeyError, RecursionError):
         return None
 
@@ -100,7 +104,7 @@ class Tokenizer:
         """What stands before a document of running text: the end of the one before it."""
         return EOS_ID
 
-    def encode_text(self, text: str, goes_on: bool = False) -> list[int]:
+    def encode_text(self, text: str, continues_line: bool = False) -> list[int]:
         """The ids of running text, nothing added at either end: `decode_text` gives it back in Unicode NFC, its
         white space and line ends included.
 
@@ -108,7 +112,7 @@ class Tokenizer:
         each; before a text that goes on in the middle of a line there is none.
         """
         first, *lines = _compose(text).split("\n")
-        ids = self._encode_rest_of_line(first) if goes_on else self._encode([first], add_eos=False, threads=1)[0]
+        ids = self._encode_rest_of_line(first) if continues_line else self._encode([first], add_eos=False, threads=1)[0]
         for line in self._encode(lines, add_eos=False, threads=1):
             ids.append(self._byte_ids[ord("\n")])
             ids += line

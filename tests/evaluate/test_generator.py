@@ -33,7 +33,7 @@ class Bytes:
 
     vocab_size, end_id, document_start = 257, 256, 256
 
-    def encode_text(self, text: str, goes_on: bool = False) -> list[int]:
+    def encode_text(self, text: str, continues_line: bool = False) -> list[int]:
         return list(text.encode())
 
     def decode_text(self, ids: list[int]) -> str:

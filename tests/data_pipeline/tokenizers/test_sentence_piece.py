@@ -2,6 +2,7 @@
 
 import errno
 import random
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from data_pipeline.tokenizers.sentence_piece import (
     normalize,
     train_tokenizer,
 )
+from tests.data_pipeline.tokenizers.texts import HARD_TEXTS, make_random_texts, make_text
 
 WORDS = [
     "the",
@@ -201,3 +203,76 @@ def test_a_model_with_other_special_ids_is_refused(tmp_path: Path) -> None:
         )
     with pytest.raises(ValueError, match=r"other\.model was not made by this project"):
         Tokenizer(tmp_path / "other.model")
+
+
+# Text for language modelling
+
+
+@pytest.fixture(scope="module", params=["bpe", "unigram"])
+def pieces(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    file = tmp_path_factory.mktemp("pieces") / "tokenizer.model"
+    return train_tokenizer(iter(make_text().split("\n")), file, 288, request.param)
+
+
+@pytest.mark.parametrize("text", HARD_TEXTS)
+def test_pieces_give_a_text_back_with_all_its_white_space(pieces: Tokenizer, text: str) -> None:
+    assert pieces.decode_text(pieces.encode_text(text)) == unicodedata.normalize("NFC", text)
+
+
+def test_pieces_give_random_texts_back(pieces: Tokenizer) -> None:
+    for text in make_random_texts():
+        assert pieces.decode_text(pieces.encode_text(text)) == unicodedata.normalize("NFC", text)
+
+
+def test_pieces_give_random_code_points_back(pieces: Tokenizer) -> None:
+    rng = random.Random(3)
+    for _ in range(300):
+        codes = [rng.choice([rng.randrange(0x300), rng.randrange(0xD800), rng.randrange(0xE000, 0x110000)])]
+        text = " \n".join(chr(code) for code in codes * 2)
+        assert pieces.decode_text(pieces.encode_text(text)) == unicodedata.normalize("NFC", text)
+
+
+def test_pieces_compose_a_text_and_replace_half_a_surrogate_pair(pieces: Tokenizer) -> None:
+    assert pieces.decode_text(pieces.encode_text(" e\u0301\ud83d\n")) == " é\ufffd\n"
+
+
+def test_an_encoded_text_has_no_special_id(pieces: Tokenizer) -> None:
+    for text in HARD_TEXTS:
+        assert not {PAD_ID, UNK_ID, BOS_ID, EOS_ID} & set(pieces.encode_text(text))
+
+
+def test_a_line_of_running_text_has_the_pieces_it_has_as_a_sentence(pieces: Tokenizer) -> None:
+    lines = ["the old house stands", "on a hill"]
+    newline = pieces.encode_text("\n")
+    first, second = (ids[:-1] for ids in pieces.encode(lines))
+    assert pieces.encode_text("\n".join(lines)) == [*first, *newline, *second]
+    assert len(newline) == 1
+
+
+def test_every_beginning_of_the_ids_gives_a_beginning_of_the_text(pieces: Tokenizer) -> None:
+    text = "\n  the old\n\n é house ▁\n"
+    ids = pieces.encode_text(text)
+    for end in range(len(ids)):
+        assert text.startswith(pieces.decode_text(ids[:end]).rstrip("\ufffd"))
+
+
+def test_ids_from_the_middle_give_the_rest_of_the_text(pieces: Tokenizer) -> None:
+    text = "the old 😀 house\n on a hill"
+    ids = pieces.encode_text(text)
+    for start in range(len(ids)):
+        assert text.endswith(pieces.decode_text(ids[start:]).lstrip("\ufffd"))
+
+
+def test_special_ids_are_left_out_of_a_text_and_an_unknown_piece_is_marked(pieces: Tokenizer) -> None:
+    ids = pieces.encode_text("a hill")
+    assert pieces.decode_text([BOS_ID, *ids, EOS_ID, PAD_ID, PAD_ID]) == "a hill"
+    assert pieces.decode_text([UNK_ID]) == "\ufffd"
+
+
+def test_a_byte_that_is_no_utf8_becomes_the_replacement_character(pieces: Tokenizer) -> None:
+    ids = pieces.encode_text("a\u2585")
+    assert pieces.decode_text(ids[:-1]) == "a\ufffd"
+
+
+def test_pieces_end_a_document_with_eos(pieces: Tokenizer) -> None:
+    assert pieces.end_id == EOS_ID

@@ -74,12 +74,18 @@ def run(monkeypatch: pytest.MonkeyPatch, *args: str | Path) -> None:
     convert_gpt2.main()
 
 
+def write_vocabulary(folder: Path) -> None:
+    (folder / "vocab.json").write_text(json.dumps(VOCAB), encoding="utf-8")
+    merges = "".join(f"{first} {second}\n" for first, second in MERGES)
+    (folder / "merges.txt").write_text(f"#version: 0.2\n{merges}", encoding="utf-8")
+
+
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     """The folder of a GPT-2 as the library would write it, written without the library."""
     folder = tmp_path / "gpt2"
     write_gpt2(folder, ours(), len(VOCAB) - 1)
-    convert_gpt2.write_vocabulary(folder, VOCAB, [" ".join(merge) for merge in MERGES])
+    write_vocabulary(folder)
     return folder
 
 
@@ -286,10 +292,10 @@ def test_truncated_weights_are_refused(source: Path) -> None:
 def test_the_command_makes_a_model_folder_that_continues_text_as_the_library_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("tiktoken")
+    pytest.importorskip("tokenizers")
     model = theirs()
     model.save_pretrained(tmp_path / "a")
-    convert_gpt2.write_vocabulary(tmp_path / "a", VOCAB, [" ".join(merge) for merge in MERGES])
+    write_vocabulary(tmp_path / "a")
     run(monkeypatch, "import", tmp_path / "a", tmp_path / "b")
     assert sorted(path.name for path in (tmp_path / "b").iterdir()) == sorted(FILES)
 
@@ -305,7 +311,7 @@ def test_the_command_makes_a_model_folder_that_continues_text_as_the_library_doe
 def test_the_command_writes_a_folder_that_the_library_reads(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    transformers, _ = pytest.importorskip("transformers"), pytest.importorskip("tiktoken")
+    transformers, _ = pytest.importorskip("transformers"), pytest.importorskip("tokenizers")
     run(monkeypatch, "import", source, tmp_path / "a")
     run(monkeypatch, "export", tmp_path / "a", tmp_path / "b")
     model = transformers.GPT2LMHeadModel.from_pretrained(tmp_path / "b")
@@ -316,77 +322,6 @@ def test_the_command_writes_a_folder_that_the_library_reads(
     assert tokenizer(text)["input_ids"] == expected
     assert tokenizer.decode(expected) == text
     assert tokenizer.eos_token_id == model.config.eos_token_id == VOCAB["<|endoftext|>"]
-
-
-def test_the_one_tokenizer_file_of_newer_versions_is_the_same_vocabulary(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    transformers, _ = pytest.importorskip("transformers"), pytest.importorskip("tiktoken")
-    run(monkeypatch, "import", source, tmp_path / "a")
-    tokenizer = transformers.GPT2TokenizerFast.from_pretrained(source)
-    for name in ("vocab.json", "merges.txt"):
-        (source / name).unlink()
-    tokenizer.backend_tokenizer.save(str(source / "tokenizer.json"))
-    run(monkeypatch, "import", source, tmp_path / "b")
-    assert (tmp_path / "b" / "tokenizer.model").read_bytes() == (tmp_path / "a" / "tokenizer.model").read_bytes()
-
-
-TOKENIZER: dict[str, Any] = {
-    "normalizer": None,
-    "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False},
-    "added_tokens": [],
-    "model": {"vocab": VOCAB, "merges": [" ".join(merge) for merge in MERGES]},
-}
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"normalizer": {"type": "NFC"}}, "does not divide text as GPT-2 does"),
-        ({"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True}}, "does not divide text as GPT-2 does"),
-        ({"pre_tokenizer": {"type": "Whitespace"}}, "does not divide text as GPT-2 does"),
-        ({"model": {"type": "WordPiece", "vocab": VOCAB}}, "does not describe a byte-pair vocabulary"),
-        ({"added_tokens": [{"content": "[PAD]", "id": 261}]}, r"tokenizer\.json cannot be used: its vocab\.json and"),
-    ],
-)
-def test_a_tokenizer_file_of_another_kind_is_refused(
-    source: Path, tmp_path: Path, change: dict[str, Any], message: str
-) -> None:
-    pytest.importorskip("tiktoken")
-    (source / "merges.txt").unlink()
-    (source / "tokenizer.json").write_text(json.dumps(TOKENIZER | change))
-    with pytest.raises(ValueError, match=message):
-        convert_gpt2.write_tokenizer(source, len(VOCAB), tmp_path)
-
-
-def test_a_tokenizer_file_with_merges_as_older_versions_wrote_them_is_read(source: Path, tmp_path: Path) -> None:
-    pytest.importorskip("tiktoken")
-    (source / "merges.txt").unlink()
-    (source / "tokenizer.json").write_text(json.dumps(TOKENIZER))
-    tokenizer = BytePairTokenizer(convert_gpt2.write_tokenizer(source, len(VOCAB), tmp_path))
-    assert tokenizer.vocab_and_merges() == (VOCAB, [" ".join(merge) for merge in MERGES])
-
-
-def test_a_folder_without_vocabulary_says_which_files_to_add(source: Path, tmp_path: Path) -> None:
-    (source / "merges.txt").unlink()
-    with pytest.raises(FileNotFoundError, match=r"put vocab\.json and merges\.txt, or tokenizer\.json, beside"):
-        convert_gpt2.write_tokenizer(source, len(VOCAB), tmp_path)
-
-
-def test_a_model_of_gpt2s_vocabulary_takes_gpt2s_own_where_the_folder_has_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Gpt2:
-        vocab_size = 50257
-
-    monkeypatch.setattr(BytePairTokenizer, "gpt2", lambda file: file.write_text("GPT-2's") and Gpt2())
-    assert convert_gpt2.write_tokenizer(tmp_path, 50257, tmp_path).read_text() == "GPT-2's"
-
-
-def test_a_vocabulary_of_another_size_is_refused(source: Path, tmp_path: Path) -> None:
-    pytest.importorskip("tiktoken")
-    with pytest.raises(ValueError, match="the vocabulary has 261 tokens and the model 300"):
-        convert_gpt2.write_tokenizer(source, 300, tmp_path)
 
 
 @pytest.mark.parametrize("command", ["import", "export"])
@@ -409,7 +344,7 @@ def test_a_model_with_another_vocabulary_is_not_exported(tmp_path: Path, monkeyp
 def test_a_model_that_is_no_gpt2_leaves_no_folder_behind(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("tiktoken")
+    pytest.importorskip("tokenizers")
     run(monkeypatch, "import", source, tmp_path / "a")
     save_pretrained(tmp_path / "b", ours(norm="post"), tmp_path / "a" / "tokenizer.model", "A card")
     with pytest.raises(ValueError, match=r"model\.norm is post"):
@@ -447,7 +382,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, knows: bool, cached: Path | None) -> No
 def test_a_model_of_the_hub_is_converted_and_its_cached_copy_where_the_hub_is_not_reached(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, knows: bool
 ) -> None:
-    pytest.importorskip("tiktoken")
+    pytest.importorskip("tokenizers")
     hub(monkeypatch, knows, source)
     run(monkeypatch, "import", "gpt2", tmp_path / "a")
     assert load_pretrained(tmp_path / "a")[1] == CONFIG

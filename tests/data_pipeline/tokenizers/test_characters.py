@@ -1,0 +1,72 @@
+"""The vocabulary of single characters keeps every text of its characters and rejects all others."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from data_pipeline.tokenizers.characters import CharTokenizer
+from tests.data_pipeline.tokenizers.texts import HARD_TEXTS, make_random_texts, make_text
+
+
+@pytest.fixture
+def characters(tmp_path: Path) -> CharTokenizer:
+    return CharTokenizer.learn(["".join(HARD_TEXTS), *make_random_texts()], tmp_path / "tokenizer.model")
+
+
+def test_characters_give_every_text_back(characters: CharTokenizer) -> None:
+    for text in [*HARD_TEXTS, *make_random_texts()]:
+        assert characters.decode_text(characters.encode_text(text)) == text
+
+
+def test_the_vocabulary_is_the_characters_of_the_text_by_code_point(tmp_path: Path) -> None:
+    tokenizer = CharTokenizer.learn(["hello\n", "Welt 😀!"], tmp_path / "t")
+    assert tokenizer.decode_text(list(range(tokenizer.vocab_size))) == "\n !Wehlot😀"
+
+
+def test_a_line_end_is_a_character_even_of_a_text_without_one(tmp_path: Path) -> None:
+    assert CharTokenizer.learn(["ab"], tmp_path / "t").encode_text("a\nb") == [1, 0, 2]
+
+
+def test_characters_have_no_token_that_ends_a_document(characters: CharTokenizer) -> None:
+    assert characters.end_id is None
+
+
+def test_an_unknown_character_is_named_with_its_place(tmp_path: Path) -> None:
+    tokenizer = CharTokenizer.learn(["abc"], tmp_path / "t")
+    with pytest.raises(
+        ValueError,
+        match=r"'é' \(U\+00E9\) \(in 'ab\\na\\né.*'\), which is not one of the 4 characters .*: take it out or",
+    ):
+        tokenizer.encode_text("ab\na\né😀")
+
+
+def test_half_a_surrogate_pair_is_no_character(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"'\\ud83d' \(U\+D83D\), half of a surrogate pair"):
+        CharTokenizer.learn(["a\ud83d"], tmp_path / "t")
+    with pytest.raises(ValueError, match=r"has .*\(U\+D83D\)"):
+        CharTokenizer.learn(["a"], tmp_path / "t").encode_text("a\ud83d")
+
+
+@pytest.mark.parametrize("texts", [[], ["", ""]])
+def test_no_text_has_no_characters(tmp_path: Path, texts: list[str]) -> None:
+    with pytest.raises(ValueError, match="no text to learn characters from"):
+        CharTokenizer.learn(texts, tmp_path / "t")
+
+
+def test_a_million_characters_take_no_time(tmp_path: Path) -> None:
+    text = make_text(200) * 200
+    assert len(text) > 1_000_000
+    tokenizer = CharTokenizer.learn([text], tmp_path / "t")
+    begin = time.perf_counter()
+    assert tokenizer.decode_text(tokenizer.encode_text(text)) == text
+    assert time.perf_counter() - begin < 2, "seconds, of which a tenth is usual"
+
+
+@pytest.mark.parametrize(
+    "content", ["", "hello", "[]", "{}", '{"type": "characters"}', '{"type": "characters", "characters": "aa"}']
+)
+def test_a_damaged_vocabulary_of_characters_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "t.json").write_text(content)
+    with pytest.raises(ValueError, match=r"t\.json is no vocabulary of characters"):
+        CharTokenizer(tmp_path / "t.json")
