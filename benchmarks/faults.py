@@ -194,7 +194,7 @@ def wait_for(kill: Kill, started: Ranks) -> None:
 
 def unfinished(started: Ranks, folder: str) -> Iterator[Path]:
     """Temporary files or folders of this start."""
-    for path in (started.folder / "run" / folder).glob(".*.tmp"):
+    for path in (started.folder / "run" / folder).glob(".*" if folder == "checkpoints" else ".*.tmp"):
         try:
             if path.stat().st_mtime_ns >= started.since:
                 yield path

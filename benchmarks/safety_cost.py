@@ -48,7 +48,7 @@ SHAPES = {"demo": "demo.yaml", "multi30k": "multi30k.yaml", "base": "base.yaml"}
 PARTS = {
     "train.run.checkpoints.weights": "copy",
     "train.run.checkpoints._optimizer_state": "copy",
-    "train.run.checkpoints._sha256": "hash",
+    "train.run.checkpoints.sha256": "hash",
 }
 """Functions of a save whose time is taken; `write` is what save_tensors takes without its flush."""
 

@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from common.errors import InputError
+from common.files import lock, write_text
 from common.processes import local_rank, set_threads
 from common.settings import flatten_settings
 from data_pipeline.batch_plan import ROW_MULTIPLE, Update, choose_cut
@@ -32,10 +33,10 @@ from train.initial_weights import start_from
 from train.optimizer import make_optimizer
 from train.run.checkpoints import METRICS, Checkpoints, Kind, RunState, restore
 from train.run.failed_update import INCIDENTS, dump
-from train.run.folder import PATIENCE, check_settings, exclusive, write_settings, write_whole
+from train.run.folder import check_settings, write_settings
 from train.run.metrics_log import MetricsLog
 from train.run.model_folder import write_model_folder
-from train.run.paper_comparison import LEDGER_FILE, make_ledger
+from train.run.paper_comparison import COMPARISON_FILE, compare_with_paper
 from train.run.progress import Progress
 from train.tasks import Task, make_task
 from train.trainer import Outcome, Updater, parts_of_rank
@@ -65,9 +66,9 @@ def train(config: RunConfig, run_dir: Path) -> int | None:
         run = Run(task, run_dir, accelerator)
         if accelerator.is_main_process:
             write_settings(run_dir, config, identity, task.tokenizer)
-            ledger = make_ledger(task, count_parameters(run.model), accelerator)
-            write_whole(run_dir / LEDGER_FILE, ledger.markdown())
-            run.progress.say(ledger.differences())
+            comparison = compare_with_paper(task, count_parameters(run.model), accelerator)
+            write_text(run_dir / COMPARISON_FILE, comparison.markdown())
+            run.progress.say(comparison.differences())
         run.rehearse()
         stop = StopRequest(until=started + 3600 * (config.train.max_hours or math.inf))
         reason = run.updates(stop)
@@ -86,7 +87,7 @@ def prepare_once(config: RunConfig) -> Prepared | PreparedText:
         while not folder.is_dir():  # if it never comes, the launcher ends this process too
             time.sleep(0.2)
         return open_prepared(config.data, folder)
-    with exclusive(cache / ".lock", patience=math.inf):
+    with lock(cache / ".lock", timeout=math.inf):
         return prepare(config.data, cache, threads=torch.get_num_threads())
 
 
@@ -97,7 +98,7 @@ def claim(run_dir: Path, accelerator: Accelerator) -> Iterator[None]:
         problem: list[str | None] = [None]
         if accelerator.is_main_process:
             try:
-                held.enter_context(exclusive(run_dir / ".lock", PATIENCE))
+                held.enter_context(lock(run_dir / ".lock"))
             except (InputError, OSError) as error:
                 problem = [str(error)]
         broadcast_object_list(problem)

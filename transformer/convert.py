@@ -12,9 +12,9 @@ from common.command import run_command
 from common.errors import InputError
 from data_pipeline.tokenizers import open_tokenizer
 from data_pipeline.tokenizers.byte_pair import BytePairTokenizer
-from transformer.config import ModelConfig
 from transformer.formats.gpt2 import read_gpt2, write_gpt2
 from transformer.model import GPT, count_parameters
+from transformer.model_card import model_card, public_name
 from transformer.pretrained import download, find_folder, load_pretrained, save_pretrained
 
 SOURCE_FILES = ["config.json", "vocab.json", "merges.txt", "tokenizer.json", "model.safetensors", "model-*.safetensors"]
@@ -48,7 +48,12 @@ def import_gpt2(source: str, to: Path) -> GPT:
     with TemporaryDirectory() as work:
         file = Path(work) / "tokenizer.model"
         BytePairTokenizer.from_gpt2_folder(folder, model.config.vocab_size, file)
-        save_pretrained(to, model, file, model_card(source, model.config, count_parameters(model)))
+        origin = (
+            f"Converted from `{public_name(source)}`, a GPT-2 (Radford et al., 2019) in the format of the library "
+            "transformers. The weights and their licence are those of the source."
+        )
+        card = model_card("GPT-2", model.config, count_parameters(model), origin)
+        save_pretrained(to, model, file, card)
     return model
 
 
@@ -76,31 +81,6 @@ def find_gpt2(source: str) -> Path:
     if source.count("/") > 1 or source.startswith((".", "/", "~")):
         raise FileNotFoundError(f"there is no folder {source}")
     return download(source, SOURCE_FILES)
-
-
-def model_card(source: str, config: ModelConfig, parameters: int) -> str:
-    """The `README.md` of a converted model."""
-    return "\n".join(
-        [
-            "---",
-            "library_name: paper-transformer",
-            "pipeline_tag: text-generation",
-            "---",
-            f"# GPT-2, {parameters:,} parameters",
-            "",
-            f"Converted from `{source}`, a GPT-2 (Radford et al., 2019) of the library transformers: "
-            f"{config.n_layers} layers, d_model {config.d_model}, {config.n_heads} heads, d_ff {config.d_ff}, "
-            f"context of {config.max_len:,} tokens, vocabulary of {config.vocab_size:,}. "
-            "The weights and their license are those of the source.",
-            "",
-            "```python",
-            "from evaluate.generator import Generator",
-            "",
-            'print(Generator.from_pretrained("<this folder>").generate(["Once upon a time"])[0][0])',
-            "```",
-            "",
-        ]
-    )
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
+from common.files import lock
 from common.settings import load_settings
 from data_pipeline.batch_plan import Update
 from evaluate.config import DecodeConfig
@@ -23,7 +25,6 @@ from train import loop
 from train.config import RunConfig
 from train.run import checkpoints as checkpoint
 from train.run.checkpoints import Checkpoints
-from train.run.folder import exclusive
 from train.run.model_folder import write_model_folder
 from train.trainer import Outcome, Updater
 from transformer.model import Transformer
@@ -260,7 +261,7 @@ def test_other_training_text_under_the_same_names_is_refused(cache: Path, tmp_pa
     run(config, tmp_path / "run")
     tokenizer = (tmp_path / "run/tokenizer.model").read_bytes()
     write_parallel(tmp_path, "t", make_pairs(210))
-    with pytest.raises(ValueError, match="holds a run on other data"):
+    with pytest.raises(ValueError, match="contains a run on different data"):
         run(config, tmp_path / "run")
     assert (tmp_path / "run/tokenizer.model").read_bytes() == tokenizer
 
@@ -270,7 +271,7 @@ def test_a_run_of_another_plan_is_not_continued(corpus: Path, cache: Path, tmp_p
     run(config, tmp_path / "run")
     file = tmp_path / "run/identity.json"
     file.write_text(file.read_text().replace('"plan": ', '"plan": 90'))
-    with pytest.raises(ValueError, match=r"planned otherwise \(plan version 90\d, and \d now\)"):
+    with pytest.raises(ValueError, match=r"another batch plan \(plan version 90\d; this version .* has \d\)"):
         run(config, tmp_path / "run")
 
 
@@ -378,9 +379,9 @@ def test_more_steps_and_other_logging_are_accepted(finished: Path, corpus: dict,
 def test_two_processes_never_write_one_run_folder(
     finished: Path, config: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "PATIENCE", 0.5)
+    monkeypatch.setattr(loop, "lock", partial(lock, timeout=0.5))
     with (
-        exclusive(finished / ".lock", patience=0),
+        lock(finished / ".lock", timeout=0),
         pytest.raises(ValueError, match="another process is working in"),
     ):
         run(config, finished)

@@ -7,7 +7,6 @@ reported and ignored.
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import sys
@@ -20,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from common.errors import InputError
+from common.files import create_folder, sha256
 from common.processes import local_rank
 from transformer.pretrained import put_weights, save_tensors, weights
 
@@ -73,17 +73,14 @@ class Checkpoints:
         if target.exists() and find_damage(target):
             self._remove(target)
         if not target.exists():
-            temporary = self.folder / f".{target.name}.tmp"
-            temporary.mkdir()
-            save_tensors(temporary / "model.safetensors", weights(model))
-            if kind != "best":
-                save_tensors(temporary / "optimizer.safetensors", _optimizer_state(model, optimizer))
-                _write(temporary / METRICS, metrics)
-            _write(temporary / "progress.json", json.dumps(asdict(state), indent=2) + "\n")
-            _write(temporary / MANIFEST, _manifest(state.step, _sums(temporary)))
-            _sync(temporary)
-            temporary.rename(target)
-            _sync(self.folder)
+            with create_folder(target) as temporary:
+                save_tensors(temporary / "model.safetensors", weights(model))
+                if kind != "best":
+                    save_tensors(temporary / "optimizer.safetensors", _optimizer_state(model, optimizer))
+                    (temporary / METRICS).write_text(metrics, encoding="utf-8")
+                (temporary / "progress.json").write_text(json.dumps(asdict(state), indent=2) + "\n")
+                sums = {path.name: sha256(path) for path in sorted(temporary.iterdir())}
+                (temporary / MANIFEST).write_text(_manifest(state.step, sums))
         for old in self._superseded(kind, keep):
             self._remove(old)
 
@@ -135,11 +132,11 @@ class Checkpoints:
 
     def remove_unfinished(self) -> None:
         """Remove the temporary folders that a killed process left."""
-        for leftover in self.folder.glob(".*.tmp"):
+        for leftover in self.folder.glob(".*"):
             shutil.rmtree(leftover)
 
     def _remove(self, path: Path) -> None:
-        hidden = self.folder / f".{path.name}.tmp"
+        hidden = self.folder / f".{path.name}.removed"
         path.rename(hidden)  # first, because a partly removed checkpoint would look damaged
         shutil.rmtree(hidden)
 
@@ -181,7 +178,7 @@ def find_damage(path: Path) -> str | None:
     for name, digest in manifest["files"].items():
         if not (path / name).is_file():
             return f"{name} is missing"
-        if _sha256(path / name) != digest:
+        if sha256(path / name) != digest:
             return f"{name} was changed after it was written"
     return None
 
@@ -199,28 +196,6 @@ def _optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict
         for name, parameter in model.named_parameters()
         for key, tensor in optimizer.state[parameter].items()
     }
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
-    _sync(path)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sums(folder: Path) -> dict[str, str]:
-    return {path.name: _sha256(path) for path in sorted(folder.iterdir())}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _step(path: Path) -> int:

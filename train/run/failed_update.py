@@ -24,12 +24,12 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import InputError
+from common.files import write_text
 from common.settings import dump_settings, flatten_settings
 from data_pipeline.batch_plan import NULL_ROW, Slice, Update
 from data_pipeline.prepared_data import Prepared
 from train.config import MAY_CHANGE, RunConfig
 from train.run.checkpoints import Checkpoints, RunState
-from train.run.folder import write_whole
 from train.tasks import Task
 from train.trainer import Outcome, Part, Updater
 
@@ -62,9 +62,9 @@ def dump(
         return None
     shutil.rmtree(folder, ignore_errors=True)  # of an earlier run in this place, or unfinished
     folder.mkdir(parents=True)
-    write_whole(folder / "config.yaml", dump_settings(task.config))
+    write_text(folder / "config.yaml", dump_settings(task.config))
     lines = (json.dumps(line, ensure_ascii=False) + "\n" for part in parts for line in sentences(task, part.slice))
-    write_whole(folder / "sentences.jsonl", "".join(lines))
+    write_text(folder / "sentences.jsonl", "".join(lines))
     Checkpoints(folder).save("interrupted", updater.model, updater.optimizer, state, metrics="", keep=1)
     report = {
         "step": update.step + 1,
@@ -78,7 +78,7 @@ def dump(
         "gradient_norms": {name: as_json(norm) for name, norm in module_norms(updater.model).items()},
         "slices": [_describe(part) for part in parts],
     }
-    write_whole(folder / REPORT, json.dumps(report, indent=1) + "\n")  # last: with it the folder is complete
+    write_text(folder / REPORT, json.dumps(report, indent=1) + "\n")  # last: with it the folder is complete
     return folder
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from train.run.folder import write_whole
+from common.files import write_text
 
 
 class MetricsLog:
@@ -22,9 +22,9 @@ class MetricsLog:
 
     def __init__(self, run_dir: Path, step: int, metrics: str) -> None:
         self.metrics_file, self.timing_file = run_dir / "metrics.jsonl", run_dir / "timing.jsonl"
-        write_whole(self.metrics_file, metrics)
+        write_text(self.metrics_file, metrics)
         if self.timing_file.exists():
-            write_whole(self.timing_file, "".join(_lines_until(self.timing_file, step)))
+            write_text(self.timing_file, "".join(_lines_until(self.timing_file, step)))
 
     def read_metrics(self) -> str:
         """Return all lines of `metrics.jsonl`."""

@@ -1,284 +1,218 @@
-"""What a run does as the paper does, and what otherwise: a table for its start, its folder and its model card."""
+"""Compare a run's settings with the paper's: for the terminal, the run folder and the model card."""
 
-import json
 import platform
-import subprocess
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 
+from common.settings import flatten_settings, load_settings
+from common.versions import describe_versions, git_commit
 from data_pipeline.batch_plan import Plan, UpdatePlan
-from evaluate.config import FORMULAS
 from train.config import RunConfig
 from train.tasks import Task
-from transformer.config import ModelConfig
+from transformer.model_card import public_name
 
-LEDGER_FILE = "ledger.md"
-ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("paper-transformer", "torch", "accelerate", "sentencepiece", "datasets", "sacrebleu")
+COMPARISON_FILE = "paper_comparison.md"
+BIG = Path(__file__).resolve().parents[2] / "configs/big.yaml"
+PARAMETERS = {"base": "65 million", "big": "213 million"}
 
-
-@dataclass(frozen=True)
-class Paper:
-    """Table 3's first and last row, and what section 5 and 6 say of them."""
-
-    name: str
-    d_model: int
-    d_ff: int
-    heads: int
-    dropout: float
-    steps: int
-    averaged: int
-    spacing: int
-    """Updates in the ten minutes between two checkpoints, at 0.4 and 1.0 seconds each (section 5.2)."""
-    parameters: int
-    """Millions."""
-
-
-BASE = Paper("base", 512, 2048, 8, 0.1, 100_000, 5, 1500, 65)
-BIG = Paper("big", 1024, 4096, 16, 0.3, 300_000, 20, 600, 213)
+FIELDS: dict[str, tuple[str, str]] = {
+    "model.architecture": ("3.1", "architecture"),
+    "model.n_layers": ("3.1", "layers of each stack"),
+    "model.d_model": ("3.1", "d_model"),
+    "model.n_heads": ("3.2.2", "heads"),
+    "model.n_kv_heads": ("3.2.2", "heads of keys and values"),
+    "model.d_head": ("3.2.2", "size of a head"),
+    "model.d_ff": ("3.3", "d_ff"),
+    "model.activation": ("3.3", "activation"),
+    "model.norm": ("3.1", "place of the norm"),
+    "model.norm_kind": ("3.1", "kind of norm"),
+    "model.positions": ("3.5", "positional encoding"),
+    "model.scale_embedding": ("3.4", "embeddings multiplied by sqrt(d_model)"),
+    "model.tying": ("3.4", "shared matrices"),
+    "model.init": ("", "initial weights"),
+    "model.dropout": ("5.4", "dropout"),
+    "train.label_smoothing": ("5.4", "label smoothing"),
+    "train.optimizer": ("5.3", "optimizer"),
+    "train.adam_beta1": ("5.3", "beta1"),
+    "train.adam_beta2": ("5.3", "beta2"),
+    "train.adam_eps": ("5.3", "epsilon"),
+    "train.weight_decay": ("", "weight decay"),
+    "train.clip_norm": ("", "largest gradient norm"),
+    "train.schedule": ("5.3", "learning-rate schedule"),
+    "train.lr_scale": ("5.3", "factor of Eq. 3"),
+    "train.warmup_steps": ("5.3", "warm-up updates"),
+    "train.peak_lr": ("", "peak learning rate"),
+    "train.lowest_lr": ("", "last learning rate"),
+    "train.decay_steps": ("", "updates until the last learning rate"),
+    "train.decay_share": ("", "share of the updates in the decay phase"),
+    "train.precision": ("", "precision"),
+    "train.init_from": ("", "starts from the weights of"),
+    "train.tokens_per_update": ("5.1", "source tokens, and target tokens, per update"),
+    "train.max_steps": ("5.2", "updates"),
+    "train.average_last": ("6.1", "checkpoints averaged"),
+    "train.checkpoint_every": ("6.1", "updates between checkpoints"),
+    "decode.beam": ("6.1", "beam"),
+    "decode.length_penalty": ("6.1", "length penalty"),
+    "decode.alpha": ("6.1", "alpha"),
+    "decode.max_extra": ("6.1", "longest output: source tokens plus"),
+    "decode.max_length": ("", "longest output in tokens"),
+    "decode.min_length": ("", "shortest output in tokens"),
+}
+"""Settings that are compared: section of the paper ("" if the paper does not say), and name in the table."""
+NOT_OF_A_GPT = ("decode.", "train.tokens_per_update", "train.max_steps", "train.average_last", "train.checkpoint_every")
+WORDS = {"no": "fp32", "noam": "Eq. 3", "gnmt": "((5 + n) / 6)^alpha, GNMT's", "length": "n^alpha"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One thing that a recipe decides."""
+    """One property of a run."""
 
     name: str
     paper: str
-    ours: str
-    source: str
-    """Section of the paper."""
-    differs: bool
+    section: str
+    """Section of the paper; "" if the paper does not state the value."""
+    run: str
+    differs: bool = True
 
 
 @dataclass(frozen=True)
-class Ledger:
-    """The whole table."""
+class PaperComparison:
+    """The table, and facts about the run that the paper has no counterpart for."""
 
-    paper: Paper
+    model: str
+    """The paper's model that is nearer to the run: base or big."""
     rows: list[Row]
-    about: dict[str, str]
-    """What the numbers depend on beside the recipe."""
+    facts: dict[str, str]
 
     def differences(self) -> str:
-        """For the terminal: what differs, and a line for the rest."""
-        rows = [row for row in self.rows if row.differs]
-        names = max(len(row.name) for row in self.rows)
-        papers = max((len(row.paper) for row in rows), default=0)
-        title = f"{'':{names}}  {'the paper':{papers}}  this run"
-        lines = [f"{row.name:{names}}  {row.paper:{papers}}  {row.ours}" for row in rows]
-        return "\n".join([*([title] if rows else []), *lines, f"everything else as the paper's {self.paper.name}"])
+        """Return the rows that differ as text with aligned columns."""
+        rows = [("", "the paper", "this run")] + [(row.name, row.paper, row.run) for row in self.rows if row.differs]
+        name, paper = (max(len(row[i]) for row in rows) for i in (0, 1))
+        lines = [f"{row[0]:{name}}  {row[1]:{paper}}  {row[2]}" for row in rows]
+        return "\n".join([*lines, f"all other settings match the paper's {self.model} model"])
 
     def markdown(self) -> str:
-        """All of it; a section of the model card."""
-        table = [
-            f"| {row.name} | {_cell(row.paper)} | {row.source} | {_cell(row.ours)} | {differs} |"
-            for row in self.rows
-            for differs in ("differs" if row.differs else "",)
-        ]
-        return "\n".join(
-            [
-                "## Compared with the paper",
-                "",
-                f"The paper's {self.paper.name} model, which is the nearer one, beside this run.",
-                "",
-                "| | the paper | section | this run | |",
-                "|---|---|---|---|---|",
-                *table,
-                "",
-                "| the run | |",
-                "|---|---|",
-                *(f"| {name} | {_cell(value)} |" for name, value in self.about.items()),
-                "",
-            ]
-        )
+        """Return all rows and facts: a section of the model card."""
+        rows = [(row.name, row.paper, row.section, row.run, "yes" if row.differs else "") for row in self.rows]
+        table = _table(("property", "paper", "section", "this run", "differs"), rows)
+        title = f"## Comparison with the paper\n\nThis run and the paper's {self.model} model:"
+        return "\n\n".join([title, table, _table(("fact", "this run"), self.facts.items())]) + "\n"
 
 
-def make_ledger(task: Task, parameters: int, accelerator: Accelerator) -> Ledger:
-    """The ledger of a run; `parameters` are those of its model."""
-    config = task.config
+def compare_with_paper(task: Task, parameters: int, accelerator: Accelerator) -> PaperComparison:
+    """Return the comparison of a run. `parameters` is the number of its model's parameters."""
     device = torch.cuda.get_device_name() if accelerator.device.type == "cuda" else platform.machine()
-    about = {
-        "packages": versions(),
-        "git commit": git_commit(ROOT) or "none",
-        "data fingerprint": task.prepared.fingerprint,
+    facts = {
         "data": task.prepared.sizes(),
+        "data fingerprint": task.prepared.fingerprint,
         "device": f"{accelerator.num_processes} x {accelerator.device.type} ({device})",
-        "configuration": "`config.yaml`",
+        "packages": describe_versions(),
+        "git commit": git_commit() or "none",
+        "all settings": "`config.yaml` in the run folder",
     }
-    return Ledger(nearest(config), compare(config, task.plan, parameters), about)
+    if task.config.model.architecture != "gpt":
+        facts["mean tokens per update"] = mean_tokens(task.plan)
+    return PaperComparison(nearest_model(task.config), compare(task.config, parameters), facts)
 
 
-def nearest(config: RunConfig) -> Paper:
-    """Base or big."""
-    return BIG if config.model.d_model >= BIG.d_model else BASE
+def nearest_model(config: RunConfig) -> str:
+    """Return the paper's model that is nearer to the run: base or big."""
+    return "big" if config.model.d_model >= 1024 else "base"
 
 
-def compare(config: RunConfig, plan: UpdatePlan, parameters: int) -> list[Row]:
-    """The rows; for a language model those that apply to one."""
-    rows = [*_shape(config.model, nearest(config)), *_regularisation(config), *_optimisation(config)]
-    if config.model.architecture == "gpt":
-        return rows
-    return [*rows, *_recipe(config, plan, parameters), *_data(config), *_decoding(config)]
+def paper_settings(config: RunConfig) -> RunConfig:
+    """Return the paper's settings for the model that is nearer to the run."""
+    changes = []
+    if nearest_model(config) == "big" and _is_french(config):
+        changes.append("model.dropout=0.1")  # section 6.1
+    if config.model.architecture == "gpt" and config.model.tying == "output":
+        changes.append("model.tying=output")  # the same as `all` in a model with one embedding
+    return load_settings(RunConfig, BIG if nearest_model(config) == "big" else None, changes)
 
 
-def _shape(model: ModelConfig, paper: Paper) -> list[Row]:
-    gpt = model.architecture == "gpt"
-    norms = {"layer": "layer normalisation", "rms": "root mean square"}
-    places = {"post": "LayerNorm(x + Sublayer(x))", "pre": "x + Sublayer(LayerNorm(x))"}
-    scale = "times sqrt(d_model)" if model.scale_embedding else "as they are"
-    tied = {
-        "all": "both embeddings and the output layer",
-        "output": "target embedding and output layer",
-        "none": "none",
-    }
-    if gpt:
-        tied["all"] = tied["output"] = "embedding and output layer"
-    head_size = paper.d_model // paper.heads
-    same_heads = (model.n_heads, model.head_size, model.kv_heads) == (paper.heads, head_size, paper.heads)
-    keys = f", keys and values in {model.kv_heads}" if model.kv_heads != model.n_heads else ""
-    inits = {"xavier": "Xavier uniform, embeddings N(0, 1/d_model)", "gpt2": "N(0, 0.02), as GPT-2"}
+def compare(config: RunConfig, parameters: int) -> list[Row]:
+    """Return a row for each compared setting, and for what differs in every run. For a GPT: what applies to a GPT."""
+    paper, run = _used_settings(paper_settings(config)), _used_settings(config)
+    gpt = config.model.architecture == "gpt"
+    rows = [Row("attention biases", "none in the equations", "3.2.2", "on every projection")]
+    for field, (section, name) in FIELDS.items():
+        if field in run and not (gpt and field.startswith(NOT_OF_A_GPT)):
+            stated = _show(paper[field]) if section else "not stated"
+            rows.append(Row(name, stated, section, _show(run[field]), run[field] != paper.get(field)))
+    return rows if gpt else [*rows, *_fixed_rows(config, parameters)]
+
+
+def _fixed_rows(config: RunConfig, parameters: int) -> list[Row]:
+    """Return what differs from the paper in every run of a translation model."""
+    pairs, subwords = "4.5 million", "about 37,000, byte-pair encoding"
+    if _is_french(config):
+        pairs, subwords = "36 million", "32,000 word pieces"
+    vocabulary = f"{config.model.vocab_size:,}, {config.data.vocab_type} by SentencePiece with byte fallback"
+    bleu = "not stated; the published script splits compounds"
     return [
-        Row("architecture", "encoder-decoder", "decoder alone (GPT)" if gpt else "encoder-decoder", "3.1", gpt),
-        Row("layers", "6 + 6", f"{model.n_layers}" if gpt else f"{model.n_layers} + {model.n_layers}", "3.1",
-            gpt or model.n_layers != 6),
-        Row("d_model", str(paper.d_model), str(model.d_model), "Table 3", model.d_model != paper.d_model),
-        Row("heads", f"{paper.heads} of {head_size}", f"{model.n_heads} of {model.head_size}{keys}", "3.2.2, Table 3",
-            not same_heads),
-        Row("attention biases", "none printed", "on every projection", "3.2.2", True),
-        Row("d_ff", str(paper.d_ff), str(model.d_ff), "Table 3", model.d_ff != paper.d_ff),
-        Row("activation", "relu", model.activation, "3.3, Eq. 2", model.activation != "relu"),
-        Row("norm", places["post"], places[model.norm], "3.1", model.norm != "post"),
-        Row("kind of norm", norms["layer"], norms[model.norm_kind], "3.1", model.norm_kind != "layer"),
-        Row("positions", "sinusoidal", model.positions, "3.5", model.positions != "sinusoidal"),
-        Row("token embeddings", "times sqrt(d_model)", scale, "3.4", not model.scale_embedding),
-        Row("shared matrices", "both embeddings and the output layer", tied[model.tying], "3.4",
-            model.tying == "none" or (model.tying != "all" and not gpt)),
-        Row("first weights", "not said", inits[model.init], "", model.init != "xavier"),
-    ]  # fmt: skip
-
-
-def _regularisation(config: RunConfig) -> list[Row]:
-    model, settings = config.model, config.train
-    dropout = 0.1 if "fr" in _languages(config) else nearest(config).dropout  # Table 3; English-French big: section 6.1
-    sites = "on sub-layer outputs and on embeddings plus positions"
-    return [
-        Row("dropout", f"{dropout} {sites}", f"{model.dropout} {sites}", "5.4", model.dropout != dropout),
-        Row("label smoothing", "0.1", f"{settings.label_smoothing:g}", "5.4", settings.label_smoothing != 0.1),
+        Row("training data", f"WMT14, {pairs} pairs", "5.1", f"{public_names(config.data.train)}, filtered"),
+        Row("shared vocabulary", subwords, "5.1", vocabulary),
+        Row("parameters", PARAMETERS[nearest_model(config)], "Table 3", f"{parameters:,}"),
+        Row("BLEU", bleu, "6.1", "sacreBLEU 13a, mixed case, detokenized"),
     ]
 
 
-def _optimisation(config: RunConfig) -> list[Row]:
-    settings = config.train
-    numbers = (settings.adam_beta1, settings.adam_beta2, settings.adam_eps)
-    decay = f", weight decay {settings.weight_decay:g}" if settings.optimizer == "adamw" else ""
-    names = {"adam": "Adam", "adamw": "AdamW"}
-    warmup = f"warm-up {settings.warmup_steps:,}"
-    rate = f"Eq. 3 times {settings.lr_scale:g}, {warmup}"
-    if settings.schedule != "noam":
-        end = settings.decay_steps or settings.max_steps
-        falling = f" over the last {settings.decay_share:.0%}" if settings.schedule == "wsd" else ""
-        name = {"wsd": "level"}.get(settings.schedule, settings.schedule)
-        rate = f"{name}, {settings.peak_lr:g} to {settings.lowest_lr:g} at {end:,}{falling}, {warmup}"
-    as_printed = (settings.schedule, settings.lr_scale, settings.warmup_steps) == ("noam", 1.0, 4000)
-    start = f"the weights of {settings.init_from}" if settings.init_from else "nothing learned before"
-    clipping = "none" if settings.clip_norm is None else f"norm of {settings.clip_norm:g}"
-    precision = {"no": "fp32"}.get(settings.precision, settings.precision)
-    return [
-        Row("optimizer", "Adam, betas 0.9 and 0.98, eps 1e-09",
-            f"{names[settings.optimizer]}, betas {numbers[0]:g} and {numbers[1]:g}, eps {numbers[2]:g}{decay}", "5.3",
-            settings.optimizer != "adam" or numbers != (0.9, 0.98, 1e-9)),
-        Row("learning rate", "Eq. 3 times 1, warm-up 4,000", rate, "5.3", not as_printed),
-        Row("gradient clipping", "none mentioned", clipping, "", settings.clip_norm is not None),
-        Row("precision", "not said", precision, "", settings.precision != "no"),
-        Row("starts from", "nothing learned before", start, "", settings.init_from is not None),
-    ]  # fmt: skip
+def _used_settings(config: RunConfig) -> dict[str, Any]:
+    """Return the settings as a flat dictionary, without those that other settings switch off."""
+    flat, train = flatten_settings(config), config.train
+    unused = ["train.lr_scale"]
+    if train.schedule == "noam":
+        unused = ["train.peak_lr", "train.lowest_lr", "train.decay_steps"]
+    unused += ["train.decay_share"] if train.schedule != "wsd" else []
+    unused += ["train.weight_decay"] if train.optimizer != "adamw" else []
+    flat |= {"model.d_head": config.model.head_size, "model.n_kv_heads": config.model.kv_heads}
+    flat["train.init_from"] = public_name(train.init_from) if train.init_from else None
+    return {field: value for field, value in flat.items() if field not in unused}
 
 
-def _recipe(config: RunConfig, plan: UpdatePlan, parameters: int) -> list[Row]:
-    settings, paper = config.train, nearest(config)
-    asked = settings.tokens_per_update
-    last, apart = settings.average_last, settings.checkpoint_every
-    return [
-        Row("tokens per update", "about 25,000 on each side", f"{asked:,} asked, {tokens_planned(plan)} in the mean",
-            "5.1", asked != 25_000),
-        Row("updates", f"{paper.steps:,}", f"{settings.max_steps:,}", "5.2", settings.max_steps != paper.steps),
-        Row("checkpoints averaged", f"last {paper.averaged}, 10 minutes ({paper.spacing:,} updates) apart",
-            f"last {last}, {apart:,} updates apart", "6.1", (last, apart) != (paper.averaged, paper.spacing)),
-        Row("parameters", f"{paper.parameters} million", f"{parameters:,}", "Table 3",
-            round(parameters / 1e6) != paper.parameters),
-    ]  # fmt: skip
+def public_names(corpora: Any) -> str:
+    """Return the corpora of a setting without the folders of local files."""
+    if isinstance(corpora, str):
+        return public_name(corpora)
+    return f"[{', '.join(public_names(corpus) for corpus in corpora)}]"
 
 
-def tokens_planned(plan: UpdatePlan) -> str:
-    """Source and target tokens of an update in the mean of an epoch; of sentence pairs."""
+def read_comparison(run_dir: Path) -> str:
+    """Return the comparison that a run has saved; "" if it has none. Older runs have it in `ledger.md`."""
+    path = next((path for name in (COMPARISON_FILE, "ledger.md") if (path := run_dir / name).exists()), None)
+    return path.read_text(encoding="utf-8") if path else ""
+
+
+def mean_tokens(plan: UpdatePlan) -> str:
+    """Return the mean number of source and target tokens per update over an epoch of sentence pairs."""
     assert isinstance(plan, Plan)
-    sides = (int(lengths.sum()) / plan.updates_per_epoch for lengths in (plan.src_lengths, plan.tgt_lengths))
-    return " and ".join(f"{side:,.0f}" for side in sides)
+    source, target = (int(lengths.sum()) / plan.updates_per_epoch for lengths in (plan.src_lengths, plan.tgt_lengths))
+    return f"{source:,.0f} source, {target:,.0f} target"
 
 
-def _data(config: RunConfig) -> list[Row]:
-    data = config.data
-    pieces = "32,000 word pieces" if "fr" in _languages(config) else "about 37,000, byte-pair encoding"
-    corpus = "WMT14, 36 million pairs" if "fr" in _languages(config) else "WMT14, 4.5 million pairs"
-    return [
-        Row("training data", corpus, f"{json.dumps(data.train)}, filtered", "5.1", True),
-        Row("shared vocabulary", pieces,
-            f"{config.model.vocab_size:,}, {data.vocab_type} by SentencePiece with byte fallback", "5.1", True),
-    ]  # fmt: skip
+def _is_french(config: RunConfig) -> bool:
+    return config.data.kind == "pairs" and "fr" in (config.data.source_lang, config.data.target_lang)
 
 
-def _decoding(config: RunConfig) -> list[Row]:
-    decode = config.decode
-    longest = min(decode.max_length or config.model.max_len, config.model.max_len)
-    return [
-        Row("beam", "4", str(decode.beam), "6.1", decode.beam != 4),
-        Row("length penalty", f"GNMT's, {FORMULAS['gnmt']}, alpha 0.6",
-            f"{decode.penalty_formula}, alpha {decode.alpha:g}", "6.1",
-            (decode.length_penalty, decode.alpha) != ("gnmt", 0.6)),
-        Row("longest output", "input + 50", f"input + {decode.max_extra}, at most {longest:,}", "6.1",
-            decode.max_extra != 50 or decode.max_length is not None),
-        Row("shortest output", "not said", f"{decode.min_length}", "6.1", decode.min_length != 1),
-        Row("BLEU", "not said; the published script splits compounds", "sacreBLEU 13a, mixed case, detokenised", "6.1",
-            True),
-    ]  # fmt: skip
+def _show(value: Any) -> str:
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case float():
+            return f"{value:g}"
+        case _:
+            return WORDS.get(value, str(value))
 
 
-def versions() -> str:
-    """The packages that a run's numbers depend on."""
-    return ", ".join(f"{package} {_version(package)}" for package in PACKAGES)
-
-
-def git_commit(root: Path) -> str | None:
-    """The commit that is checked out at `root`, and whether files differ from it; None where it is no checkout."""
-    top, commit = _git(root, "rev-parse", "--show-toplevel"), _git(root, "rev-parse", "HEAD")
-    if not top or not commit or Path(top).resolve() != root.resolve():  # a repository around an installed copy
-        return None
-    changed = _git(root, "status", "--porcelain", "--untracked-files=no")
-    return commit if changed == "" else f"{commit} and changes since"
-
-
-def _git(root: Path, *arguments: str) -> str | None:
-    try:
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
-def _languages(config: RunConfig) -> set[str]:
-    return {config.data.source_lang, config.data.target_lang} if config.data.kind == "pairs" else set()
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:  # run from a checkout that was not installed
-        return "not installed"
+def _table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    cells = (heading, ["---"] * len(heading), *rows)
+    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in cells)

@@ -1,136 +1,155 @@
-"""The table of what a run does otherwise than the paper."""
+"""The comparison of a run with the paper."""
 
-import subprocess
 from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from common.settings import load_settings
+from common.settings import flatten_settings, load_settings
 from data_pipeline.batch_plan import Plan
 from train.config import RunConfig
-from train.run.paper_comparison import BASE, Ledger, compare, git_commit, nearest, tokens_planned
+from train.run.paper_comparison import (
+    FIELDS,
+    PaperComparison,
+    compare,
+    mean_tokens,
+    nearest_model,
+    public_names,
+    read_comparison,
+)
 from transformer.config import ModelConfig
 
 ROOT = Path(__file__).resolve().parents[3]
 ALWAYS = {"attention biases", "parameters", "training data", "shared vocabulary", "BLEU"}
-"""What even `configs/base.yaml` does otherwise, as docs/paper.md says."""
+"""Differences of every run; docs/paper.md explains them."""
 
 
-@pytest.fixture(scope="module")
-def plan() -> Plan:
-    lengths = np.arange(2, 402) % 30 + 2
-    return Plan(lengths, lengths + 1, tokens_per_update=2048, bricks=2, shapes=4, seed=1)
+def differing(config: RunConfig, parameters: int = 63_082_496) -> set[str]:
+    return {row.name for row in compare(config, parameters) if row.differs}
 
 
-def differing(config: RunConfig, plan: Plan, parameters: int = 63_082_496) -> set[str]:
-    return {row.name for row in compare(config, plan, parameters) if row.differs}
+def test_base_differs_only_in_fixed_rows() -> None:
+    assert differing(RunConfig()) == ALWAYS
 
 
-def test_base_differs_in_what_every_run_differs_in_alone(plan: Plan) -> None:
-    assert differing(RunConfig(), plan) == ALWAYS
-
-
-def test_big_is_compared_with_the_papers_big(plan: Plan) -> None:
+def test_big_config_is_compared_with_big_model_of_paper() -> None:
     big = load_settings(RunConfig, ROOT / "configs/big.yaml")
-    assert nearest(big).name == "big"
-    assert differing(big, plan, 214_245_376) == ALWAYS
-    assert nearest(RunConfig()).name == "base"
+    assert nearest_model(big) == "big"
+    assert differing(big, 214_245_376) == ALWAYS
+    assert nearest_model(RunConfig()) == "base"
+
+
+def test_big_english_french_has_dropout_of_section_6_1() -> None:
+    french = load_settings(RunConfig, ROOT / "configs/big.yaml", ["data.target_lang=fr", "model.dropout=0.1"])
+    assert differing(french) == ALWAYS
+    rows = {row.name: row.paper for row in compare(french, 1)}
+    assert rows["training data"] == "WMT14, 36 million pairs"
 
 
 OTHER = {
-    "model.n_layers=2": "layers",
+    "model.n_layers=2": "layers of each stack",
     "model.d_model=256": "d_model",
     "model.n_heads=4": "heads",
-    "model.n_kv_heads=2": "heads",
-    "model.d_head=32": "heads",
+    "model.n_kv_heads=2": "heads of keys and values",
+    "model.d_head=32": "size of a head",
     "model.d_ff=1024": "d_ff",
     "model.dropout=0.2": "dropout",
-    "model.norm=pre": "norm",
+    "model.norm=pre": "place of the norm",
     "model.norm_kind=rms": "kind of norm",
-    "model.positions=rotary": "positions",
+    "model.positions=rotary": "positional encoding",
     "model.activation=swiglu": "activation",
     "model.tying=output": "shared matrices",
-    "model.scale_embedding=false": "token embeddings",
-    "model.init=gpt2": "first weights",
+    "model.scale_embedding=false": "embeddings multiplied by sqrt(d_model)",
+    "model.init=gpt2": "initial weights",
     "train.optimizer=adamw": "optimizer",
-    "train.adam_beta1=0.8": "optimizer",
-    "train.adam_beta2=0.99": "optimizer",
-    "train.adam_eps=1e-8": "optimizer",
-    "train.schedule=cosine": "learning rate",
-    "train.schedule=wsd": "learning rate",
-    "train.warmup_steps=100": "learning rate",
-    "train.lr_scale=2": "learning rate",
-    "train.tokens_per_update=4000": "tokens per update",
+    "train.adam_beta1=0.8": "beta1",
+    "train.adam_beta2=0.99": "beta2",
+    "train.adam_eps=1e-8": "epsilon",
+    "train.schedule=cosine": "learning-rate schedule",
+    "train.schedule=wsd": "share of the updates in the decay phase",
+    "train.warmup_steps=100": "warm-up updates",
+    "train.lr_scale=2": "factor of Eq. 3",
+    "train.tokens_per_update=4000": "source tokens, and target tokens, per update",
     "train.max_steps=10": "updates",
     "train.label_smoothing=0": "label smoothing",
-    "train.clip_norm=1": "gradient clipping",
+    "train.clip_norm=1": "largest gradient norm",
     "train.precision=bf16": "precision",
-    "train.init_from=a/model": "starts from",
+    "train.init_from=a/model": "starts from the weights of",
     "train.average_last=1": "checkpoints averaged",
-    "train.checkpoint_every=10": "checkpoints averaged",
+    "train.checkpoint_every=10": "updates between checkpoints",
     "decode.beam=5": "beam",
-    "decode.alpha=1": "length penalty",
-    "decode.max_extra=10": "longest output",
+    "decode.alpha=1": "alpha",
+    "decode.length_penalty=length": "length penalty",
+    "decode.max_extra=10": "longest output: source tokens plus",
+    "decode.max_length=10": "longest output in tokens",
+    "decode.min_length=2": "shortest output in tokens",
 }
 
 
 @pytest.mark.parametrize(("override", "name"), OTHER.items())
-def test_another_setting_is_a_difference_of_its_row(override: str, name: str, plan: Plan) -> None:
-    config = load_settings(RunConfig, None, [override])
-    assert name in differing(config, plan)
+def test_setting_that_differs_is_difference_in_its_row(override: str, name: str) -> None:
+    assert name in differing(load_settings(RunConfig, None, [override]))
 
 
-def test_every_field_of_the_model_is_in_a_row(plan: Plan) -> None:
-    told = {key.split("=")[0].removeprefix("model.") for key in OTHER if key.startswith("model.")}
-    beside = {"architecture", "vocab_size", "max_len"}  # a GPT, and rows that show them
-    assert {field.name for field in fields(ModelConfig)} == told | beside
+def test_equal_head_sizes_are_no_difference() -> None:
+    assert differing(load_settings(RunConfig, None, ["model.d_head=64", "model.n_kv_heads=8"])) == ALWAYS
 
 
-def test_the_plans_own_figure_stands_beside_what_was_asked(plan: Plan) -> None:
-    rows = {row.name: row.ours for row in compare(RunConfig(), plan, 1)}
-    assert rows["tokens per update"] == f"25,000 asked, {tokens_planned(plan)} in the mean"
+def test_unused_settings_are_not_compared() -> None:
+    """The cosine schedule does not read the factor of Eq. 3, and Eq. 3 has no peak learning rate."""
+    assert differing(load_settings(RunConfig, None, ["train.peak_lr=1", "train.weight_decay=1"])) == ALWAYS
+    cosine = {row.name for row in compare(load_settings(RunConfig, None, ["train.schedule=cosine"]), 1)}
+    assert "peak learning rate" in cosine
+    assert "factor of Eq. 3" not in cosine
+
+
+def test_fields_contain_every_model_setting() -> None:
+    not_compared = {"vocab_size", "max_len"}  # the first is in the row of the vocabulary
+    names = {field.removeprefix("model.") for field in FIELDS if field.startswith("model.")}
+    assert {field.name for field in fields(ModelConfig)} == names | not_compared
+    assert FIELDS.keys() <= flatten_settings(RunConfig()).keys()
+
+
+def test_mean_tokens_equals_mean_over_epoch() -> None:
+    lengths = np.arange(2, 402) % 30 + 2
+    plan = Plan(lengths, lengths + 1, tokens_per_update=2048, bricks=2, shapes=4, seed=1)
     updates = [plan.update(i) for i in range(plan.updates_per_epoch)]
-    mean = [sum(side) / len(updates) for side in zip(*((u.src_tokens, u.tgt_tokens) for u in updates), strict=True)]
-    assert tokens_planned(plan) == " and ".join(f"{side:,.0f}" for side in mean)
+    source, target = (sum(n) / len(updates) for n in zip(*((u.src_tokens, u.tgt_tokens) for u in updates), strict=True))
+    assert mean_tokens(plan) == f"{source:,.0f} source, {target:,.0f} target"
 
 
-def test_a_language_model_is_compared_in_what_applies_to_one(plan: Plan) -> None:
-    model = replace(ModelConfig(), architecture="gpt")
+def test_gpt_is_compared_only_in_what_applies_to_gpt() -> None:
+    model = replace(ModelConfig(), architecture="gpt", tying="output")
     config = replace(RunConfig(), model=model, data=replace(RunConfig().data, kind="text"))
-    rows = {row.name: row.differs for row in compare(config, plan, 1)}
+    rows = {row.name: row.differs for row in compare(config, 1)}
     assert rows["architecture"]
     assert not rows["shared matrices"], "its only embedding is the output layer"
-    assert not rows.keys() & {"beam", "BLEU", "shared vocabulary", "longest output", "training data"}
+    assert not rows.keys() & {"beam", "BLEU", "shared vocabulary", "updates", "training data"}
 
 
-def test_the_terminal_sees_the_differences_and_the_file_everything(plan: Plan) -> None:
-    config = load_settings(RunConfig, None, ["model.norm=pre"])
-    rows = compare(config, plan, 1)
-    ledger = Ledger(BASE, rows, {"device": "a | b"})
-    shown = ledger.differences().splitlines()
-    assert shown[-1] == "everything else as the paper's base"
-    assert len(shown) == 2 + sum(row.differs for row in rows)
-    assert all(f"| {row.name} |" in ledger.markdown() for row in rows)
-    assert "| device | a \\| b |" in ledger.markdown()
+def test_comparison_prints_differences_and_saves_all_rows() -> None:
+    rows = compare(load_settings(RunConfig, None, ["model.norm=pre"]), 1)
+    comparison = PaperComparison("base", rows, {"device": "a | b"})
+    printed = comparison.differences().splitlines()
+    assert printed[-1] == "all other settings match the paper's base model"
+    assert len(printed) == 2 + sum(row.differs for row in rows)
+    assert all(f"| {row.name} |" in comparison.markdown() for row in rows)
+    assert "| device | a &#124; b |" in comparison.markdown()
 
 
-def test_the_commit_is_that_of_a_checkout_and_of_nothing_around_it(tmp_path: Path) -> None:
-    def git(*arguments: str) -> str:
-        who = ("-c", "user.name=a", "-c", "user.email=a@b.c")
-        return subprocess.run(
-            ["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True
-        ).stdout
+def test_comparison_has_no_local_paths(tmp_path: Path) -> None:
+    files = [str(tmp_path / "my.en"), str(tmp_path / "my.de")]
+    assert public_names([files, "wmt/wmt14:de-en", "grammar"]) == "[[my.en, my.de], wmt/wmt14:de-en, grammar]"
+    overrides = [f"data.train=[{','.join(files)}]", f"train.init_from={tmp_path / 'old-run'}"]
+    rows = compare(load_settings(RunConfig, None, overrides), 1)
+    assert {row.run for row in rows} >= {"[my.en, my.de], filtered", "old-run"}
+    assert str(tmp_path) not in PaperComparison("base", rows, {}).markdown()
 
-    assert git_commit(tmp_path) is None
-    git("init", "-q")
-    (tmp_path / "file").write_text("one")
-    git("add", "file")
-    git("commit", "-q", "-m", "one")
-    commit = git("rev-parse", "HEAD").strip()
-    assert git_commit(tmp_path) == commit
-    (tmp_path / "file").write_text("two")
-    assert git_commit(tmp_path) == f"{commit} and changes since"
-    (tmp_path / "inside").mkdir()
-    assert git_commit(tmp_path / "inside") is None
+
+def test_read_comparison_finds_file_of_older_run(tmp_path: Path) -> None:
+    assert read_comparison(tmp_path) == ""
+    (tmp_path / "ledger.md").write_text("old", encoding="utf-8")
+    assert read_comparison(tmp_path) == "old"
+    (tmp_path / "paper_comparison.md").write_text("new", encoding="utf-8")
+    assert read_comparison(tmp_path) == "new"
