@@ -60,7 +60,7 @@ def training_seconds(timing: list[dict[str, Any]]) -> float:
 def about(path: Path) -> dict[str, Any]:
     """A report without the names of this machine's files and without sentences of the test set."""
     report = json.loads(path.read_text(encoding="utf-8"))
-    hidden = ("model", "corpus", "worst", "comparison")
+    hidden = ("model", "test_set", "worst", "comparison")
     return {"corpus": path.stem, **{k: v for k, v in report.items() if k not in hidden}}
 
 

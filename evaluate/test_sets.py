@@ -1,59 +1,118 @@
-"""Where a report takes sources and references from: files, sacreBLEU's test sets or a run's own test corpus."""
+"""Test sets: sources and references from files, from sacreBLEU, or from the `data.test` of a run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common.errors import InputError
+from common.files import check_equal_lines, read_lines
 from data_pipeline.config import DataConfig
 from data_pipeline.sources.corpus import NoSuchSplit, read_pairs
 from data_pipeline.sources.names import corpus_value, parse_specs
-from data_pipeline.sources.tables import read_lines
+from evaluate.options import read_section
+from transformer.pretrained import read_about
+
+Languages = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Corpus:
-    """What is translated and what it is compared with."""
+class TestSet:
+    """Sources with their reference translations."""
 
     name: str
-    """Named so in the report."""
+    """Name in the report."""
     sources: list[str] | None
-    """Lines to translate; None where there are only translations to score."""
+    """Lines to translate. None if an existing translation is scored without its source."""
     references: list[list[str]]
     """One or more reference translations of all lines."""
     has_pronouns: bool = False
     """True for the built-in corpus, whose pronouns can be checked."""
-    languages: tuple[str, str] | None = None
-    """Of sources and references, where they are known."""
-    test_set: str | None = None
-    """sacreBLEU's name of it."""
+    languages: Languages | None = None
+    """Source and target language, if known."""
+    sacrebleu_name: str | None = None
+    """sacreBLEU's name of the test set, if it has one."""
 
     def __post_init__(self) -> None:
         if not self.references[0]:
-            raise InputError(f"{self.name} has no line to translate")
+            raise InputError(f"{self.name} has no lines. Give a file with at least one line.")
         assert self.sources is None or len(self.sources) == len(self.references[0])
         assert all(len(reference) == len(self.references[0]) for reference in self.references)
 
 
-def from_files(source: Path | None, reference: Path, languages: tuple[str, str] | None = None) -> Corpus:
-    """Two text files whose lines correspond, plain, .gz or .xz; or a reference alone.
+@dataclass(frozen=True)
+class Selection:
+    """The user's choice of test sets: files, or a test set of sacreBLEU, or (all None) the run's `data.test`."""
 
-    `languages` None are those that the names of the files end in, as `test.en` does. Raises FileNotFoundError where a
-    file is missing, ValueError where their counts of lines differ.
+    source: Path | None = None
+    reference: Path | None = None
+    sacrebleu_name: str | None = None
+    languages: Languages | None = None
+    """Languages of files or of sacreBLEU's test set. None: from the file names, or the model's."""
+
+
+def find_test_sets(selection: Selection, folder: Path) -> list[TestSet]:
+    """Return the selected test sets for the model in `folder`.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        InputError: nothing is selected and the run has no test corpus, or a test set cannot be read.
+    """
+    if selection.reference or selection.sacrebleu_name:
+        return [find_test_set(selection, model_languages(folder))]
+    data = read_section(DataConfig, folder, "data")
+    found = from_config(data) if data is not None else []
+    if not found:
+        raise InputError(f"{folder} has no config.yaml with data.test. Give --source and --reference, or --test-set.")
+    return found
+
+
+def find_test_set(selection: Selection, languages: Languages | None) -> TestSet:
+    """Return the test set that files or a name of sacreBLEU select; `languages` are those of the model, if known."""
+    if selection.reference is not None:
+        test_set = from_files(selection.source, selection.reference, selection.languages)
+        return test_set if test_set.languages else replace(test_set, languages=languages)
+    pair = selection.languages or languages
+    assert selection.sacrebleu_name is not None
+    if pair is None:
+        raise InputError(f"the languages of {selection.sacrebleu_name} are not known. Give --langpair, such as en-de.")
+    return from_sacrebleu(selection.sacrebleu_name, pair)
+
+
+def model_languages(folder: Path) -> Languages | None:
+    """Return source and target language, if the model folder contains them."""
+    about = read_about(folder)
+    return (about["source_lang"], about["target_lang"]) if "source_lang" in about else None
+
+
+def parse_languages(text: str) -> Languages:
+    """Return `en-de` as two languages. Raises InputError for anything else."""
+    first, _, second = text.partition("-")
+    if not (first and second):
+        raise InputError(f"--langpair is {text!r}; give two languages, such as en-de")
+    return first, second
+
+
+def from_files(source: Path | None, reference: Path, languages: Languages | None = None) -> TestSet:
+    """Read a source file and a reference file, plain, .gz or .xz, or a reference alone.
+
+    Without `languages`, the ends of the file names give them, as in `test.en`.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        InputError: the files have different numbers of lines, or are not UTF-8.
     """
     references = read_file(reference)
     sources = None if source is None else read_file(source)
-    if sources is not None and len(sources) != len(references):
-        raise InputError(
-            f"{source} has {len(sources)} lines and {reference} has {len(references)}: "
-            "each source line needs its reference on the same line"
-        )
+    if source is not None and sources is not None:
+        check_equal_lines(source, len(sources), reference, len(references))
     name = str(reference if source is None else source)
-    return Corpus(name, sources, [references], languages=languages or file_languages(source, reference))
+    return TestSet(name, sources, [references], languages=languages or file_languages(source, reference))
 
 
-def file_languages(source: Path | None, reference: Path) -> tuple[str, str] | None:
-    """The languages that the names of files end in, such as `en` and `de` of test.en and test.de.gz; "" for a source
-    whose name says none, None where the reference's says none."""
+def file_languages(source: Path | None, reference: Path) -> Languages | None:
+    """Return the languages at the end of the file names, such as `en` and `de` for test.en and test.de.gz.
+
+    The source language is "" if the source's name has none. Return None if the reference's name has none.
+    """
     from sacrebleu.utils import DATASETS
 
     known = {language for data in DATASETS.values() for pair in data.langpairs for language in pair.split("-")}
@@ -62,33 +121,36 @@ def file_languages(source: Path | None, reference: Path) -> tuple[str, str] | No
     return (first, second) if second else None
 
 
-def from_test_set(name: str, langpair: str) -> Corpus:
-    """A test set by sacreBLEU's name, such as `wmt14/full` and `en-de`; fetched once, then from its cache.
+def from_sacrebleu(name: str, languages: Languages) -> TestSet:
+    """Return a test set of sacreBLEU, such as `wmt14/full`. It is downloaded once, then read from sacreBLEU's cache.
 
-    Raises ValueError where there is none of that name or it cannot be fetched.
+    Raises:
+        InputError: sacreBLEU has no such test set or language pair, or the download fails.
     """
     from sacrebleu import utils
 
+    langpair = "-".join(languages)
     try:
         if name not in utils.DATASETS:
-            raise InputError(f"sacreBLEU has no test set {name!r}; `sacrebleu --list` names those it has")
+            raise InputError(f"sacreBLEU has no test set {name!r}. `sacrebleu --list` prints the names.")
         if langpair not in utils.get_langpairs_for_testset(name):
-            raise InputError(f"sacreBLEU's {name} has no language pair {langpair!r}; name another with --langpair")
+            raise InputError(f"sacreBLEU's {name} has no language pair {langpair!r}. Give another one with --langpair.")
         source, references = utils.get_source_file(name, langpair), utils.get_reference_files(name, langpair)
-    except (OSError, SystemExit) as error:  # sacreBLEU exits where a download is damaged
+    except (OSError, SystemExit) as error:  # sacreBLEU exits if a download is damaged
         raise InputError(
-            f"the test set {name} ({langpair}) cannot be downloaded ({error}): connect to the network once, "
-            "or give local files with --source and --reference"
+            f"the test set {name} ({langpair}) cannot be downloaded ({error}). Connect to the network once, "
+            "or give local files with --source and --reference."
         ) from error
     texts = [read_file(Path(file)) for file in references]
-    first, _, second = langpair.partition("-")
-    return Corpus(f"{name} {langpair}", read_file(Path(source)), texts, languages=(first, second), test_set=name)
+    return TestSet(f"{name} {langpair}", read_file(Path(source)), texts, languages=languages, sacrebleu_name=name)
 
 
-def from_config(config: DataConfig) -> list[Corpus]:
-    """Every corpus of a run's `data.test`, or the test splits that its training data has; none where the run has
-    none. Raises what `read_pairs` raises."""
-    corpora = []
+def from_config(config: DataConfig) -> list[TestSet]:
+    """Return every corpus of `data.test`; if it is not set, the test splits of the training corpora, if any.
+
+    Raises whatever `read_pairs` raises.
+    """
+    test_sets = []
     value = corpus_value(config, "test")
     for spec in parse_specs(value) if value is not None else []:
         try:
@@ -99,12 +161,17 @@ def from_config(config: DataConfig) -> list[Corpus]:
             continue
         name = Path(spec.path).name if spec.kind in ("text", "table") else str(spec)
         languages = (config.source_lang, config.target_lang)
-        corpora.append(Corpus(name, sources, [references], has_pronouns=spec.kind == "grammar", languages=languages))
-    return corpora
+        test_sets.append(TestSet(name, sources, [references], spec.kind == "grammar", languages))
+    return test_sets
 
 
 def read_file(file: Path) -> list[str]:
-    """The lines of a text file, plain, .gz or .xz. Raises FileNotFoundError, or ValueError for what is not UTF-8."""
+    """Return the lines of a text file, plain, .gz or .xz.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        InputError: the file is not UTF-8.
+    """
     if not file.is_file():
         raise FileNotFoundError(f"there is no file {file}")
     return list(read_lines(file))

@@ -42,7 +42,6 @@ LIBRARIES = {
 """For a file or folder, the only libraries outside Python's own that it may import."""
 COMMAND_LINES = 80
 LONG_COMMANDS = {
-    "evaluate/bleu.py",
     "evaluate/score.py",
     "train/demo.py",
     "train/replay.py",

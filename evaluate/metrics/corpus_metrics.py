@@ -1,92 +1,37 @@
-"""The figures of a report: sacreBLEU's metrics and the paper's own, each with a confidence interval."""
+"""Corpus metrics: sacreBLEU's BLEU, chrF and TER, and the paper's own BLEU, each with a confidence interval."""
 
-from collections.abc import Sequence
+import json
 from dataclasses import dataclass, replace
 
-import numpy as np
-import numpy.typing as npt
 from sacrebleu.metrics import BLEU, CHRF, TER
-from sacrebleu.metrics.base import Score, Signature
-from sacrebleu.significance import _bootstrap_resample
 
 from evaluate.metrics.paper_bleu import describe_tokens, multi_bleu, prepare
 
 RESAMPLES = 1000
-Statistics = npt.NDArray[np.float64]
+"""Bootstrap resamples behind a confidence interval."""
+Metric = BLEU | CHRF | TER
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A score and how it was taken."""
+class MetricScore:
+    """Score of a text, and how it was computed."""
 
     label: str
-    """What people call it."""
+    """Name of the metric in a report."""
     score: float
-    """Of the whole corpus, 0 to 100; the higher the better, but for TER."""
-    interval: float
-    """Half of the 95% confidence interval, by bootstrap resampling of sentences."""
-    mean: float
-    """Of the resamples, the middle of that interval; very near the score."""
+    """Corpus score from 0 to 100. Higher is better, except for TER."""
+    interval: float | None
+    """Half of the 95% confidence interval, by bootstrap resampling of sentences. None for TER of a few lines of which
+    some have an empty reference."""
+    mean: float | None
+    """Mean of the resamples, the middle of the interval; close to the score."""
     signature: str
-    """sacreBLEU's, with the number of resamples (bs) and their seed."""
-
-    def row(self) -> list[str]:
-        """Its cells in a table on the screen; resamples and seed are said once below it."""
-        parts = [part for part in self.signature.split("|") if not part.startswith(("bs:", "seed:"))]
-        return [self.label, f"{self.score:.2f}", f"±{self.interval:.2f}", "|".join(parts)]
+    """sacreBLEU's signature, with the number of resamples (bs) and their seed."""
 
 
-class Measure:
-    """A metric on fixed references that counts each text once: TER takes seconds, and a paired test wants it thrice.
-
-    sacreBLEU scores in two steps: statistics of each sentence, then a score from their sum. The methods with a leading
-    underscore are those of its `Metric` that `sacrebleu.significance.PairedTest` calls.
-    """
-
-    def __init__(self, label: str, metric: BLEU | CHRF | TER, references: list[list[str]]) -> None:
-        self.label = label
-        self.metric = metric
-        self.references = references
-        self._counted: dict[tuple[str, ...], Statistics] = {}
-
-    def statistics(self, hypotheses: Sequence[str]) -> Statistics:
-        """One row for each sentence; any sum of rows is what a score is computed from."""
-        key = tuple(hypotheses)
-        if key not in self._counted:
-            rows = self.metric._extract_corpus_statistics(hypotheses, self.references)
-            self._counted[key] = np.array(rows, dtype=np.float64)  # whole numbers: their sums are exact
-        return self._counted[key]
-
-    def figure(self, hypotheses: Sequence[str]) -> Figure:
-        """The score with its interval; the seed is sacreBLEU's, 12345 or `SACREBLEU_SEED`."""
-        rows = self.statistics(hypotheses)
-        score = self._aggregate_and_compute(rows)
-        self.metric.n_bootstrap = RESAMPLES
-        self.metric.seed, resamples = _bootstrap_resample(rows.tolist(), self.metric, RESAMPLES)
-        score.estimate_ci(resamples)
-        return Figure(self.label, float(score.score), float(score._ci), float(score._mean), str(self.get_signature()))
-
-    def score_rows(self, hypotheses: Sequence[str], rows: Sequence[int]) -> float:
-        """The score of some of the sentences."""
-        return float(self.metric._compute_score_from_stats(list(self.statistics(hypotheses)[rows].sum(0))).score)
-
-    def get_signature(self) -> Signature:
-        """sacreBLEU's; known once something was scored."""
-        return self.metric.get_signature()
-
-    def _extract_corpus_statistics(self, hypotheses: Sequence[str], references: object) -> Statistics:
-        return self.statistics(hypotheses)
-
-    def _aggregate_and_compute(self, rows: Statistics) -> Score:
-        return self._compute_score_from_stats(rows.sum(0))
-
-    def _compute_score_from_stats(self, totals: Statistics) -> Score:
-        return self.metric._compute_score_from_stats(list(totals))
-
-
-def sacrebleu_measures(references: list[list[str]]) -> dict[str, Measure]:
-    """sacreBLEU's metrics, by the names that they have in a report's JSON."""
-    metrics: dict[str, tuple[str, BLEU | CHRF | TER]] = {
+def sacrebleu_metrics() -> dict[str, tuple[str, Metric]]:
+    """Return label and metric by the metric's key in the JSON of a report."""
+    return {
         "bleu_13a": ("BLEU 13a", BLEU()),
         "bleu_intl": ("BLEU intl", BLEU(tokenize="intl", force=True)),
         "chrf2": ("chrF2", CHRF()),
@@ -95,11 +40,35 @@ def sacrebleu_measures(references: list[list[str]]) -> dict[str, Measure]:
         "bleu_13a_lc": ("BLEU 13a, lower-cased", BLEU(lowercase=True, force=True)),
         "bleu_intl_lc": ("BLEU intl, lower-cased", BLEU(tokenize="intl", lowercase=True, force=True)),
     }
-    return {key: Measure(label, metric, references) for key, (label, metric) in metrics.items()}
 
 
-def paper_figure(hypotheses: list[str], references: list[list[str]], language: str) -> Figure:
-    """The paper's own measure; `language` is that of the text."""
-    measure = Measure("BLEU compound-split", multi_bleu(), [prepare(lines, language) for lines in references])
-    found = measure.figure(prepare(hypotheses, language))
+def score_text(label: str, metric: Metric, hypotheses: list[str], references: list[list[str]]) -> MetricScore:
+    """Score a text with sacreBLEU. The seed of the resamples is 12345 or the environment variable `SACREBLEU_SEED`."""
+    try:
+        found = metric.corpus_score(hypotheses, references, n_bootstrap=RESAMPLES)
+        missing = 0.0  # sacreBLEU omits mean and interval if all resamples score 0
+    except TypeError:  # sacreBLEU's TER fails if a resample has empty references only
+        found = metric.corpus_score(hypotheses, references)
+        missing = None
+    signature = str(metric.get_signature())
+    # sacreBLEU's only public form of the interval is its JSON.
+    written = json.loads(found.format(width=12, is_json=True, signature=signature))
+    interval, mean = written.get("confidence_var", missing), written.get("confidence_mean", missing)
+    return MetricScore(label, float(found.score), interval, mean, signature)
+
+
+def paper_score(hypotheses: list[str], references: list[list[str]], language: str) -> MetricScore:
+    """Score a text in `language` with the paper's own BLEU: Moses tokens, compounds split."""
+    prepared = [prepare(lines, language) for lines in references]
+    found = score_text("BLEU compound-split", multi_bleu(), prepare(hypotheses, language), prepared)
     return replace(found, signature=found.signature.replace("tok:none", describe_tokens(language)))
+
+
+def all_scores(
+    hypotheses: list[str], references: list[list[str]], languages: tuple[str, str] | None
+) -> dict[str, MetricScore]:
+    """Return the scores of sacreBLEU's metrics by key, and the paper's BLEU if the languages are known."""
+    scores = {key: score_text(*named, hypotheses, references) for key, named in sacrebleu_metrics().items()}
+    if languages is not None:
+        scores["bleu_paper"] = paper_score(hypotheses, references, languages[1])
+    return scores

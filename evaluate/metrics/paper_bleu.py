@@ -1,9 +1,9 @@
-"""Section 6.1's BLEU: tokenised, case-sensitive, compounds split, as tensor2tensor's `get_ende_bleu.sh` counts it.
+"""Section 6.1's BLEU: tokenized, case-sensitive, compounds split, as in tensor2tensor's `get_ende_bleu.sh`.
 
-That script turns Unicode quotation marks into ASCII ones, runs Moses' tokenizer, splits compounds at their hyphens
-and calls Moses' `multi-bleu.perl`. Here sacremoses stands for the first two, and sacreBLEU, told to split at spaces
-and not to smooth, for the last. Departure from the script: its reference was tokenised beforehand by others; ours is
-raw text, so both sides take all the steps.
+That script replaces Unicode quotation marks by ASCII ones, runs Moses' tokenizer, splits compounds at their hyphens
+and calls Moses' `multi-bleu.perl`. This module uses sacremoses for the first two steps. For the last step it uses
+sacreBLEU, set to split at spaces and without smoothing. Differs from the script: the script compares with a reference
+that others tokenized. This module takes the raw reference and applies all steps to hypothesis and reference.
 """
 
 import re
@@ -15,12 +15,12 @@ HYPHEN = re.compile(rb"(\S)-(\S)")
 
 
 def prepare(lines: list[str], language: str) -> list[str]:
-    """Lines as the measure compares them: tokens between single spaces, `a-b` as `a ##AT##-##AT## b`.
+    """Return the lines as tokens between single spaces, with `a-b` as `a ##AT##-##AT## b`.
 
-    Markup characters come out escaped (`&` as `&amp;`), since the script does not tell the tokenizer otherwise. For a
-    `language` that Moses has no abbreviations for, it takes the English ones.
+    Markup characters are escaped (`&` becomes `&amp;`), because the script does not switch that off. For a `language`
+    without abbreviations in Moses, the tokenizer uses the English ones.
     """
-    from sacremoses import MosesPunctNormalizer, MosesTokenizer  # slow to import
+    from sacremoses import MosesPunctNormalizer, MosesTokenizer  # slow import
 
     tokenizer, normalizer = MosesTokenizer(language), MosesPunctNormalizer(language)
     texts = [normalizer.replace_unicode_punct(line) for line in lines]
@@ -28,19 +28,19 @@ def prepare(lines: list[str], language: str) -> list[str]:
 
 
 def split_compounds(line: str) -> str:
-    """Every hyphen between two bytes that are no white space, from the left and without overlap.
+    """Split at every hyphen between two bytes that are not white space, from the left and without overlap.
 
-    On bytes, as Perl reads them: of `a-b-c` only the first hyphen is split, since `b` is used up, but of `a-ö-c` both,
-    since `ö` is two bytes.
+    Perl reads bytes, so this function does too. In `a-b-c` only the first hyphen is split, because `b` is already
+    part of a match. In `a-ö-c` both hyphens are split, because `ö` has two bytes.
     """
     return HYPHEN.sub(rb"\1 ##AT##-##AT## \2", line.encode()).decode()
 
 
 def multi_bleu() -> BLEU:
-    """A metric that counts as `multi-bleu.perl` does: tokens between spaces, corpus 4-gram BLEU, no smoothing."""
+    """Return a metric that counts like `multi-bleu.perl`: tokens between spaces, corpus 4-gram BLEU, no smoothing."""
     return BLEU(tokenize="none", smooth_method="none", force=True)
 
 
 def describe_tokens(language: str) -> str:
-    """What stands for `tok:none` in the signature."""
+    """Return the part of the signature that replaces `tok:none`."""
     return f"tok:moses-{language}+compounds|sacremoses:{version('sacremoses')}"

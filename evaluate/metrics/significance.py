@@ -1,118 +1,138 @@
-"""Is this output better than another of the same lines, or is it luck? Two paired tests answer."""
+"""Paired significance tests: could the choice of test sentences alone explain the difference of two translations?"""
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from sacrebleu.metrics.base import Metric
-from sacrebleu.significance import PairedTest
+from sacrebleu.significance import PairedTest, Result
 
 from common.errors import InputError
-from data_pipeline.sources.tables import read_lines
-from evaluate.metrics.corpus_metrics import RESAMPLES, Measure
+from common.files import check_equal_lines, read_lines
+from evaluate.metrics.corpus_metrics import RESAMPLES, sacrebleu_metrics
 from evaluate.metrics.newstest2014 import digest
 
 TRIALS = 10_000
-COMPARED = ("bleu_13a", "chrf2", "ter")
+"""Trials of the randomisation test."""
+BOOTSTRAP = ("bleu_13a", "chrf2", "ter")
+"""Metrics of the bootstrap test."""
+RANDOMISATION = ("bleu_13a", "chrf2")
+"""Metrics of the randomisation test. TER is not among them: each test counts its edits again, which takes seconds."""
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """Another output of the same lines."""
+    """Another translation of the same lines."""
 
     name: str
-    """The report that it is from."""
+    """Path of the report about it."""
     hypotheses: list[str]
-    """Line by line."""
+    """The translation, line by line."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One figure of both outputs."""
+    """Scores of both translations in one metric."""
 
     label: str
-    """Of the figure."""
+    """Name of the metric in a report."""
     baseline: float
-    """The other output's score."""
+    """Score of the baseline."""
     score: float
-    """This output's score."""
+    """Score of the new translation."""
     p_bootstrap: float
-    """Paired bootstrap resampling (Koehn 2004)."""
-    p_randomisation: float
-    """Paired approximate randomisation (Riezler and Maxwell 2005)."""
-
-    def row(self) -> list[str]:
-        """Its cells in a table on the screen."""
-        change = f"{self.score - self.baseline:+.2f}"
-        return [
-            self.label,
-            f"{self.baseline:.2f}",
-            f"{self.score:.2f}",
-            change,
-            f"{self.p_bootstrap:.4f}",
-            f"{self.p_randomisation:.4f}",
-        ]
+    """p of paired bootstrap resampling (Koehn 2004)."""
+    p_randomisation: float | None
+    """p of paired approximate randomisation (Riezler and Maxwell 2005). None for TER."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two outputs of the same lines."""
+    """Comparison of two translations of the same lines."""
 
     baseline: str
-    """The report that the other output is from."""
+    """Path of the report about the baseline."""
     seed: str
-    """Of both tests: sacreBLEU's, 12345 or `SACREBLEU_SEED`."""
+    """Seed of both tests: 12345, or the environment variable `SACREBLEU_SEED`."""
     differences: dict[str, Difference]
-    """By the figure's name in the JSON."""
+    """Results by the metric's key in the JSON."""
     resamples: int = RESAMPLES
-    """Of the bootstrap."""
+    """Resamples of the bootstrap test."""
     trials: int = TRIALS
-    """Of the randomisation."""
+    """Trials of the randomisation test."""
 
 
 def read_baseline(report: Path, references: list[list[str]]) -> Baseline:
-    """The output that a report `NAME.json` is on: `NAME.hyp` beside it.
+    """Return the translation that a report `NAME.json` is about, from `NAME.hyp` in the same folder.
 
-    Raises FileNotFoundError where one is missing, ValueError where it is no report on these references.
+    Raises:
+        FileNotFoundError: one of the two files is missing.
+        InputError: the file is not a report, or its references or translations differ.
     """
     if not report.is_file():
         raise FileNotFoundError(f"there is no report {report}")
-    try:
-        about = json.loads(report.read_text(encoding="utf-8"))
-        theirs = about["references_sha256"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{report} is no report that can be compared with: --baseline takes the NAME.json that evaluate/bleu.py "
-            "wrote for the other model, or with --hypotheses for the other text"
-        ) from error
-    if theirs != [digest(lines) for lines in references]:
-        raise InputError(f"{report} is a report on other references ({about.get('corpus')}): compare on one test set")
+    about = _read_report(report)
+    if about["references_sha256"] != [digest(lines) for lines in references]:
+        name = about.get("test_set", about.get("corpus"))  # "corpus" in reports of earlier versions
+        raise InputError(f"{report} is a report on other references ({name}). Compare on one test set.")
     text = report.with_suffix(".hyp")
     if not text.is_file():
-        raise FileNotFoundError(f"there is no {text}: the translations that {report} is about must lie beside it")
+        raise FileNotFoundError(f"there is no {text}. Copy the translations that {report} is about to this path.")
     hypotheses = list(read_lines(text))
-    if len(hypotheses) != len(references[0]):
-        raise InputError(f"{text} has {len(hypotheses)} lines and the reference has {len(references[0])}")
+    check_equal_lines(text, len(hypotheses), "the reference", len(references[0]))
+    if about.get("hypotheses_sha256", digest(hypotheses)) != digest(hypotheses):
+        raise InputError(f"{text} is not the translation that {report} is about. Evaluate the translation again.")
     return Baseline(str(report), hypotheses)
 
 
-def compare(measures: Mapping[str, Measure], baseline: Baseline, hypotheses: list[str]) -> Comparison:
-    """Both tests on BLEU 13a, chrF2 and TER: enough to see whether they agree, and quick enough to wait for."""
-    chosen = {key: measures[key] for key in COMPARED}
-    systems: list[tuple[str, Sequence[str]]] = [(baseline.name, baseline.hypotheses), ("this", hypotheses)]
-    found = {}
-    for test, samples in (("bs", RESAMPLES), ("ar", TRIALS)):
-        # PairedTest names its results after the metrics, in the order given.
-        paired = PairedTest(systems, cast(Mapping[str, Metric], chosen), None, test, samples)
-        found[test] = dict(zip(["System", *chosen], paired()[1].values(), strict=True))
+def _read_report(report: Path) -> dict[str, Any]:
+    try:
+        about = json.loads(report.read_text(encoding="utf-8"))
+        about["references_sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{report} is not an evaluation report. Give --baseline the NAME.json that evaluate/bleu.py wrote for the "
+            "other model, or with --hypotheses for the other translation."
+        ) from error
+    return cast(dict[str, Any], about)
+
+
+def compare(references: list[list[str]], baseline: Baseline, hypotheses: list[str]) -> Comparison:
+    """Test if the hypotheses differ from the baseline in BLEU 13a, chrF2 and TER."""
+    systems = [(baseline.name, baseline.hypotheses), ("this", hypotheses)]
+    bootstrap, seed = _paired_test(systems, references, BOOTSTRAP, "bs", RESAMPLES)
+    randomisation, _ = _paired_test(systems, references, RANDOMISATION, "ar", TRIALS)
+    labels = {key: label for key, (label, _) in sacrebleu_metrics().items()}
     differences = {}
-    for key, measure in chosen.items():
-        (theirs, by_bootstrap), (_, by_trial) = (cast(list[Any], found[test][key]) for test in ("bs", "ar"))
-        # sacreBLEU counts the samples that differ by more than the texts do: none where the texts do not differ.
-        same = math.isclose(theirs.score, by_bootstrap.score, abs_tol=1e-9)
-        p = (1.0, 1.0) if same else (by_bootstrap.p_value, by_trial.p_value)
-        differences[key] = Difference(measure.label, *map(float, (theirs.score, by_bootstrap.score, *p)))
-    return Comparison(baseline.name, str(chosen["ter"].metric.seed), differences)
+    for key, (before, after) in bootstrap.items():
+        differences[key] = Difference(
+            label=labels[key],
+            baseline=float(before.score),
+            score=float(after.score),
+            p_bootstrap=_p_value(before, after),
+            p_randomisation=_p_value(*randomisation[key]) if key in randomisation else None,
+        )
+    return Comparison(baseline.name, seed, differences)
+
+
+def _p_value(before: Result, after: Result) -> float:
+    """Return sacreBLEU's p, but 1 for equal scores.
+
+    sacreBLEU counts the samples that differ more than the texts do. For equal texts it finds none, so its p is small.
+    """
+    assert after.p_value is not None
+    return 1.0 if math.isclose(before.score, after.score, abs_tol=1e-9) else float(after.p_value)
+
+
+def _paired_test(
+    systems: list[tuple[str, list[str]]], references: list[list[str]], keys: tuple[str, ...], test: str, samples: int
+) -> tuple[dict[str, tuple[Result, Result]], str]:
+    """Run sacreBLEU's paired test. Return the results of both systems by metric key, and the seed."""
+    metrics: Mapping[str, Metric] = {key: metric for key, (_, metric) in sacrebleu_metrics().items() if key in keys}
+    signatures, results = PairedTest(cast(Any, systems), metrics, references, test, samples)()
+    (_, *found) = results.values()  # the first row has the names of the systems; the others are in the metrics' order
+    seed = str(next(iter(signatures.values())).info["seed"])
+    return {key: cast(tuple[Result, Result], tuple(pair)) for key, pair in zip(metrics, found, strict=True)}, seed

@@ -1,7 +1,7 @@
-"""Translations that are wrong in ways a program can see: loops, copies of the source, lengths that cannot be right.
+"""Suspicious translations: repetition loops, copies of the source, wrong lengths, empty output.
 
-All limits are rules of thumb, for finding sentences to look at. "Words" are runs of letters and digits, and runs of
-punctuation marks, compared without case.
+All limits are rules of thumb that find translations to check by hand. "Words" are sequences of letters and digits, or
+of punctuation marks, compared without case.
 """
 
 import re
@@ -9,38 +9,40 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
-Flag = Literal["loop", "copied source", "too short", "too long", "empty"]
+Problem = Literal["loop", "copied source", "too short", "too long", "empty"]
 
 LOOP_WORDS = 8
-"""A loop's longest piece, in words or, within a word, in characters."""
+"""Largest length of the repeated part of a loop, in words or, within a word, in characters."""
 LOOP_TIMES = 3
-"""Times that a piece of words stands in a row, at least; within a word, two more."""
+"""Smallest number of repetitions of a sequence of words. Within a word, two more are needed."""
 COPY_SHARE = 0.5
-"""Share of a translation's words that are the source's, at least."""
+"""Smallest share of a translation's words that also occur in the source."""
 COPY_SURPLUS = 0.25
-"""So much more is shared than the reference shares with the source: names and numbers are rightly the same."""
+"""How much larger this share must be than that of the reference: names and numbers are equal in both languages."""
 COPY_WORDS = 4
-"""A shorter translation is not called a copy."""
+"""Smallest number of words in a translation that counts as a copy."""
 LENGTH_FACTOR = 2
-"""Longer than the reference by this factor is too long; shorter, too short …"""
+"""A translation that is longer or shorter than the reference by more than this factor is too long or too short …"""
 LENGTH_SLACK = 4
-"""… if it is also this many words away from it."""
+"""… if the difference is also at least this many words."""
 
 WORD = re.compile(r"\w+|[^\w\s]+")
 
 
-def find_flags(source: str | None, hypothesis: str, references: Sequence[str]) -> list[Flag]:
-    """What is suspicious in a translation; without a source, copies are not looked for and a loop is one that the
-    references have not."""
+def find_problems(source: str | None, hypothesis: str, references: Sequence[str]) -> list[Problem]:
+    """Return what is suspicious about a translation.
+
+    Without a source, copies are not detected, and a loop must not occur in the references.
+    """
     if not hypothesis.strip():
         return ["empty"] if any(text.strip() for text in (source, *references) if text) else []
-    found: list[Flag] = []
-    words, given = _words(hypothesis), _words(source or "")
-    if _loops(words, [_words(text) for text in (references if source is None else [source])]):
+    found: list[Problem] = []
+    words, source_words = _words(hypothesis), _words(source or "")
+    if _has_loop(words, [_words(text) for text in (references if source is None else [source])]):
         found.append("loop")
-    share = _share(words, given)
+    share = _share(words, source_words)
     if share >= COPY_SHARE and len(words) >= COPY_WORDS:
-        expected = max(_share(_words(reference), given) for reference in references)
+        expected = max(_share(_words(reference), source_words) for reference in references)
         if share >= expected + COPY_SURPLUS:
             found.append("copied source")
     lengths = [len(_words(reference)) for reference in references]
@@ -55,18 +57,18 @@ def _words(text: str) -> list[str]:
     return WORD.findall(text.casefold())
 
 
-def _loops(words: list[str], originals: list[list[str]]) -> bool:
-    """Whether a piece stands in a row more often than it may, and than any does in the originals."""
+def _has_loop(words: list[str], originals: list[list[str]]) -> bool:
+    """Return True if a sequence repeats more often than allowed, and more often than any does in the originals."""
     return any(
         times(words) > max(allowed, *(times(original) for original in originals))
-        for times, allowed in ((_times_in_a_row, LOOP_TIMES - 1), (_times_in_a_word, LOOP_TIMES + 1))
+        for times, allowed in ((_repetitions, LOOP_TIMES - 1), (_repetitions_in_words, LOOP_TIMES + 1))
     )
 
 
-def _times_in_a_row(items: Sequence[str], shortest: int = 1) -> int:
-    """How often, at most, one piece of `shortest` to `LOOP_WORDS` items follows itself; 1 where none does.
+def _repetitions(items: Sequence[str], shortest: int = 1) -> int:
+    """Return the largest number of repetitions of any sequence of `shortest` to `LOOP_WORDS` items; 1 if none repeats.
 
-    A piece of n stands k times in a row where (k − 1)·n items in a row equal the item n places before.
+    A sequence of n items repeats k times if (k − 1)·n consecutive items equal the item n positions before them.
     """
     most = 1
     for n in range(shortest, min(LOOP_WORDS, len(items) // 2) + 1):
@@ -77,11 +79,11 @@ def _times_in_a_row(items: Sequence[str], shortest: int = 1) -> int:
     return most
 
 
-def _times_in_a_word(words: Sequence[str]) -> int:
-    """The same within each word, where a single letter or digit may well be repeated."""
-    return max((_times_in_a_row(word, shortest=2) for word in words), default=1)
+def _repetitions_in_words(words: Sequence[str]) -> int:
+    """Return the largest number of repetitions within a word; a single repeated character does not count."""
+    return max((_repetitions(word, shortest=2) for word in words), default=1)
 
 
-def _share(words: list[str], given: list[str]) -> float:
-    """Share of `words` that are also in `given`, each as often as it is there."""
-    return sum((Counter(words) & Counter(given)).values()) / len(words) if words else 0.0
+def _share(words: list[str], others: list[str]) -> float:
+    """Return the share of `words` that also occur in `others`, each as often as it occurs there."""
+    return sum((Counter(words) & Counter(others)).values()) / len(words) if words else 0.0
