@@ -26,7 +26,7 @@ from evaluate.length_batches import pad
 from transformer.config import ModelConfig
 from transformer.model import Transformer
 from transformer.prepacked import pack
-from transformer.pretrained import put_weights
+from transformer.weights import set_weights
 
 FORBIDDEN = (PAD_ID, UNK_ID, BOS_ID)
 MAX_EXTRA = 50
@@ -86,7 +86,7 @@ def ours(task: Task) -> Decode:
 def our_model(task: Task) -> Transformer:
     """With the weights of the task."""
     model = Transformer(ModelConfig(**task.config))
-    put_weights(model, torch.load(task.weights, weights_only=True))
+    set_weights(model, torch.load(task.weights, weights_only=True))
     return model
 
 

@@ -45,7 +45,6 @@ LONG_COMMANDS = {
     "evaluate/score.py",
     "train/demo.py",
     "train/replay.py",
-    "transformer/convert.py",
     "transformer/generate.py",
     "transformer/translate.py",
 }

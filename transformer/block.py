@@ -1,6 +1,7 @@
 """Section 3.1: one block, from which the encoder, the decoder and the GPT are stacked."""
 
 from collections.abc import Callable, Sequence
+from typing import assert_never
 
 from torch import Tensor, nn
 
@@ -18,11 +19,17 @@ class Residual(nn.Module):
         super().__init__()
         self.norm = make_norm(config)
         self.dropout = Dropout(config.dropout)
-        self.pre_norm = config.norm == "pre"
+        match config.norm:
+            case "post":
+                self.pre_norm = False
+            case "pre":  # Differs from the paper: Xiong et al. (2020), section 3
+                self.pre_norm = True
+            case unknown:
+                assert_never(unknown)
 
     def forward(self, x_BLD: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
         """(B, L, D) to (B, L, D)."""
-        if self.pre_norm:  # Departure from the paper: Xiong et al. (2020), section 3
+        if self.pre_norm:
             return x_BLD + self.dropout(sublayer(self.norm(x_BLD)))
         return self.norm(x_BLD + self.dropout(sublayer(x_BLD)))  # LayerNorm(x + Sublayer(x))
 

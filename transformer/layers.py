@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import assert_never
 
 import torch
 from torch import Tensor, nn
@@ -46,15 +47,18 @@ class Embedding(nn.Module):
         self.tokens = nn.Embedding(config.vocab_size, config.d_model)
         self.scale = math.sqrt(config.d_model)
         if not config.scale_embedding:
-            self.scale = 1.0  # Departure from the paper: Radford et al. (2019), whose code does not scale
+            self.scale = 1.0  # Differs from the paper: Radford et al. (2019), whose code does not scale
         self.max_len = config.max_len
-        if config.positions == "learned":
-            self.positions = nn.Parameter(torch.empty(config.max_len, config.d_model))
-        elif config.positions == "rotary":
-            self.positions = None  # Departure from the paper: RotaryPositions, in self-attention, take their place
-        else:
-            table = sinusoidal_positions(config.max_len, config.d_model)
-            self.register_buffer("positions", table, persistent=False)
+        match config.positions:
+            case "sinusoidal":
+                table = sinusoidal_positions(config.max_len, config.d_model)
+                self.register_buffer("positions", table, persistent=False)
+            case "learned":  # Table 3 (E)
+                self.positions = nn.Parameter(torch.empty(config.max_len, config.d_model))
+            case "rotary":  # Differs from the paper: RotaryPositions in self-attention instead
+                self.positions = None
+            case unknown:
+                assert_never(unknown)
         self.dropout = Dropout(config.dropout)
 
     def forward(self, tokens_BL: Tensor, start: int = 0) -> Tensor:
@@ -118,23 +122,33 @@ class RotaryPositions(nn.Module):
 
 
 def make_feed_forward(config: ModelConfig) -> FeedForward | GatedFeedForward:
-    """The network of section 3.3, or the gated one."""
+    """Return the network of section 3.3, or the gated one."""
     return GatedFeedForward(config) if config.activation == "swiglu" else FeedForward(config)
 
 
 def make_norm(config: ModelConfig) -> nn.LayerNorm | nn.RMSNorm:
-    """Layer normalisation (section 3.1), or the one that only divides by the root mean square."""
-    if config.norm_kind == "rms":  # Departure from the paper: Zhang and Sennrich (2019), Eq. 4
-        return nn.RMSNorm(config.d_model, eps=1e-5)  # LayerNorm's epsilon: PyTorch's would change with the dtype
-    return nn.LayerNorm(config.d_model)
+    """Return layer normalisation (section 3.1), or RMS normalisation, which only divides by the root mean square."""
+    match config.norm_kind:
+        case "layer":
+            return nn.LayerNorm(config.d_model)
+        case "rms":  # Differs from the paper: Zhang and Sennrich (2019), Eq. 4
+            return nn.RMSNorm(config.d_model, eps=1e-5)  # LayerNorm's epsilon; RMSNorm's default depends on the dtype
+        case unknown:
+            assert_never(unknown)
 
 
 def _activation(config: ModelConfig) -> Callable[[Tensor], Tensor]:
-    if config.activation == "gelu":  # Departure from the paper: Hendrycks and Gimpel (2016)
-        return F.gelu
-    if config.activation == "gelu_tanh":  # Departure from the paper: the same, section 2; as in GPT-2's code
-        return partial(F.gelu, approximate="tanh")
-    return F.relu
+    match config.activation:
+        case "relu":
+            return F.relu
+        case "gelu":  # Differs from the paper: Hendrycks and Gimpel (2016)
+            return F.gelu
+        case "gelu_tanh":  # Differs from the paper: Hendrycks and Gimpel (2016), section 2, as in GPT-2's code
+            return partial(F.gelu, approximate="tanh")
+        case "swiglu":
+            raise AssertionError("swiglu has its own class, GatedFeedForward")
+        case unknown:
+            assert_never(unknown)
 
 
 def _angles(max_len: int, size: int) -> Tensor:

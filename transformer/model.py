@@ -4,13 +4,14 @@ Both decode through one interface: `start(prompt, ...) -> state`, `step(tokens_N
 the state's `reorder(index_N)`. Neither knows which ids are special; masks say where tokens are.
 """
 
-import math
+from typing import assert_never
 
 from torch import Tensor, nn
 
 from transformer.block import Stack, TransformerBlock
 from transformer.cache import DecodingState, KVCache, Memory
 from transformer.config import ModelConfig
+from transformer.initialisation import initialise
 from transformer.layers import Embedding
 
 
@@ -25,10 +26,15 @@ class Transformer(nn.Module):
         self.encoder = Stack(config, causal=False, cross_attention=False)
         self.decoder = Stack(config, causal=True, cross_attention=True)
         self.output = nn.Linear(config.d_model, config.vocab_size, bias=False)
-        if config.tying != "none":
-            self.output.weight = self.tgt_embedding.tokens.weight
-        if config.tying == "all":
-            self.src_embedding.tokens.weight = self.tgt_embedding.tokens.weight
+        match config.tying:
+            case "all":  # section 3.4
+                self.output.weight = self.src_embedding.tokens.weight = self.tgt_embedding.tokens.weight
+            case "output":
+                self.output.weight = self.tgt_embedding.tokens.weight
+            case "none":
+                pass
+            case unknown:
+                assert_never(unknown)
         initialise(self, config)
 
     def forward(self, src_BM: Tensor, src_mask_BM: Tensor, tgt_BL: Tensor) -> Tensor:
@@ -77,8 +83,13 @@ class GPT(nn.Module):
         self.embedding = Embedding(config)
         self.decoder = Stack(config, causal=True, cross_attention=False)
         self.output = nn.Linear(config.d_model, config.vocab_size, bias=False)
-        if config.tying != "none":
-            self.output.weight = self.embedding.tokens.weight
+        match config.tying:
+            case "all" | "output":
+                self.output.weight = self.embedding.tokens.weight
+            case "none":
+                pass
+            case unknown:
+                assert_never(unknown)
         initialise(self, config)
 
     def forward(self, tokens_BL: Tensor) -> Tensor:
@@ -100,50 +111,14 @@ class GPT(nn.Module):
 
 
 def build(config: ModelConfig) -> Transformer | GPT:
-    """The model that `config.architecture` names, freshly initialised."""
-    return GPT(config) if config.architecture == "gpt" else Transformer(config)
-
-
-def initialise(model: nn.Module, config: ModelConfig) -> None:
-    """Draw the first weights in the way that `config.init` names; gains of norms stay 1 and their biases 0."""
-    if config.init == "gpt2":
-        _initialise_as_gpt2(model, config)
-    else:
-        _initialise_as_tensor2tensor(model, config)
-
-
-def _initialise_as_tensor2tensor(model: nn.Module, config: ModelConfig) -> None:
-    """Xavier for every matrix, zero for biases, N(0, 1/d_model) for embeddings, positions and an untied output.
-
-    The paper is silent; this is tensor2tensor's choice. Times sqrt(d_model) the embeddings have unit
-    variance, so they are not drowned by the positions.
-    """
-    std = config.d_model**-0.5
-    for module in model.modules():
-        if isinstance(module, nn.Linear):
-            nn.init.xavier_uniform_(module.weight)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, Embedding) and isinstance(module.positions, nn.Parameter):
-            nn.init.normal_(module.positions, std=std)
-    for module in model.modules():  # last, since a tied matrix is also some Linear's
-        if isinstance(module, nn.Embedding):
-            nn.init.normal_(module.weight, std=std)
-    if config.tying == "none":
-        nn.init.normal_(model.get_parameter("output.weight"), std=std)
-
-
-def _initialise_as_gpt2(model: nn.Module, config: ModelConfig) -> None:
-    """Radford et al. (2019), section 2.3: N(0, 0.02), and biases zero, but N(0, 0.02 / sqrt(2 n_layers)) where a
-    matrix writes into the residual sum, so that the sum over all sub-layers does not grow with their number.
-    """
-    for name, parameter in model.named_parameters():
-        if name.endswith(("attention.out.weight", "feed_forward.outer.weight")):
-            nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * config.n_layers))
-        elif parameter.dim() == 2:  # the other matrices, embeddings and learned positions
-            nn.init.normal_(parameter, std=0.02)
-        elif name.endswith(".bias"):
-            nn.init.zeros_(parameter)
+    """Return a model of `config.architecture` with its first weights."""
+    match config.architecture:
+        case "transformer":
+            return Transformer(config)
+        case "gpt":
+            return GPT(config)
+        case unknown:
+            assert_never(unknown)
 
 
 def count_parameters(model: nn.Module) -> int:

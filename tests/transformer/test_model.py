@@ -296,7 +296,7 @@ def test_every_parameter_learns(variation: dict[str, object]) -> None:
     ("changes", "message"),
     [
         ({"d_model": 15, "n_heads": 3}, "is odd"),
-        ({"n_heads": 3}, "cannot be shared equally"),
+        ({"n_heads": 3}, "is not divisible by"),
         ({"dropout": 1.0}, "dropout is 1.0"),
         ({"n_layers": 0}, "must be at least 1"),
     ],

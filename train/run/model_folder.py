@@ -13,7 +13,8 @@ from train.run.checkpoints import Checkpoints, find_damage, read_state
 from train.run.paper_comparison import public_names, read_comparison
 from transformer.model import build, count_parameters
 from transformer.model_card import model_card
-from transformer.pretrained import average, put_weights, save_pretrained
+from transformer.pretrained import save_pretrained
+from transformer.weights import mean_weights, set_weights
 
 
 def write_model_folder(run_dir: Path, last: int, best: bool = False, out: Path | None = None) -> str:
@@ -38,7 +39,7 @@ def write_model_folder(run_dir: Path, last: int, best: bool = False, out: Path |
     config = load_settings(RunConfig, run_dir / "config.yaml")
     data = config.data
     model = build(config.model)
-    put_weights(model, average([path / "model.safetensors" for path in chosen]))
+    set_weights(model, mean_weights([path / "model.safetensors" for path in chosen]))
     origin = describe_origin([read_state(path).step for path in chosen], best)
     card = describe_run(config, count_parameters(model), origin, run_dir)
     tokenizer, out = run_dir / "tokenizer.model", out or run_dir

@@ -18,7 +18,13 @@ from evaluate.translator import LineTooLong, Translator
 from tests.tiny_model import TEXT
 from transformer.config import ModelConfig
 from transformer.formats import ctranslate2 as ctranslate2_model
-from transformer.formats.ctranslate2 import export_ctranslate2, import_ctranslate2, read_pieces, refuse_unsupported
+from transformer.formats.ctranslate2 import (
+    check_exportable,
+    export_ctranslate2,
+    import_ctranslate2,
+    make_spec,
+    read_pieces,
+)
 from transformer.model import GPT, Transformer
 from transformer.pretrained import load_pretrained, save_pretrained
 
@@ -185,26 +191,45 @@ def test_a_failure_leaves_nothing_behind(folder: Path, tmp_path: Path, monkeypat
 
 
 def test_what_exists_is_not_overwritten(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileExistsError, match="exists already"):
+    with pytest.raises(FileExistsError, match="already exists"):
         export_ctranslate2(folder, tmp_path)
 
 
 def test_a_language_model_is_refused(tmp_path: Path, folder: Path) -> None:
     config = replace(TINY, architecture="gpt")
     save_pretrained(tmp_path / "gpt", GPT(config), folder / "tokenizer.model", "A test.")
-    with pytest.raises(ValueError, match="only translators"):
+    with pytest.raises(
+        ValueError, match=r"model\.architecture is gpt, but the export to CTranslate2 supports only transformer"
+    ):
         export_ctranslate2(tmp_path / "gpt", tmp_path / "out")
 
 
 def test_a_field_that_the_export_does_not_know_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ctranslate2_model, "EXPORTED", ctranslate2_model.EXPORTED - {"norm_kind"})
-    refuse_unsupported(TINY)
-    with pytest.raises(ValueError, match=r"model\.norm_kind is rms"):
-        refuse_unsupported(replace(TINY, norm_kind="rms"))
+    check_exportable(TINY)
+    with monkeypatch.context() as patch:
+        patch.delitem(ctranslate2_model._SUPPORTED, "norm_kind")
+        check_exportable(TINY)
+        with pytest.raises(ValueError, match=r"model\.norm_kind is rms, but the export .* supports only layer"):
+            check_exportable(replace(TINY, norm_kind="rms"))
+
+
+@pytest.mark.parametrize("name", ["norm", "positions", "activation", "tying", "norm_kind"])
+def test_check_exportable_rejects_unknown_value(name: str) -> None:
+    config = replace(TINY)
+    object.__setattr__(config, name, "future")
+    with pytest.raises(ValueError, match=f"model.{name} is future, but the export to CTranslate2 supports only"):
+        check_exportable(config)
+
+
+def test_make_spec_rejects_unknown_weight() -> None:
+    model = Transformer(TINY)
+    model.register_parameter("extra", torch.nn.Parameter(torch.ones(1)))
+    with pytest.raises(ValueError, match="has the weight extra"):
+        make_spec(model, ["piece"] * TINY.vocab_size)
 
 
 def test_every_field_of_the_model_is_exported_or_refused_by_a_decision() -> None:
-    assert set(ModelConfig.__dataclass_fields__) >= ctranslate2_model.EXPORTED
+    assert ctranslate2_model._SUPPORTED.keys() == ModelConfig.__dataclass_fields__.keys()
 
 
 def test_a_compute_type_that_the_machine_lacks_is_named_with_those_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,7 +240,7 @@ def test_a_compute_type_that_the_machine_lacks_is_named_with_those_it_has(monkey
 
 def test_a_missing_package_is_one_sentence_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ctranslate2", None)
-    with pytest.raises(ValueError, match=r"pip install 'paper-transformer\[export\]'"):
+    with pytest.raises(ValueError, match=r"CTranslate2 is not installed\. Run: pip install ctranslate2"):
         import_ctranslate2()
 
 
