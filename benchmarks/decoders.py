@@ -25,7 +25,7 @@ from evaluate.decoding.search import beam_search
 from evaluate.length_batches import pad
 from transformer.config import ModelConfig
 from transformer.model import Transformer
-from transformer.prepacked import pack
+from transformer.prepacked import prepack
 from transformer.weights import set_weights
 
 FORBIDDEN = (PAD_ID, UNK_ID, BOS_ID)
@@ -60,7 +60,7 @@ Decode = Callable[[], int]
 def ours(task: Task) -> Decode:
     """`evaluate.decoding.search.beam_search` with our model."""
     model = our_model(task).to(task.device, getattr(torch, task.dtype)).eval()
-    pack(model)
+    prepack(model)
     src_BM = pad(task.sources).to(task.device)
     limits = [task.tokens or len(source) + MAX_EXTRA for source in task.sources]
     max_len_B = torch.tensor(limits, device=task.device)

@@ -29,7 +29,7 @@ from evaluate.test_sets import (
     read_file,
 )
 from evaluate.translator import Translator, refuse_language_model
-from transformer.prepacked import pack
+from transformer.prepacked import prepack
 from transformer.pretrained import find_folder
 
 
@@ -80,7 +80,7 @@ def evaluate_model(
         for test_set in test_sets:
             warn_of_other_languages(test_set, model_languages(folder))
     translator = Translator.from_pretrained(folder, config, accelerator.device, compute_type)
-    pack(translator.model)
+    prepack(translator.model)
     stems = file_stems([test_set.name for test_set in test_sets])
     for test_set, stem, other in zip(test_sets, stems, baselines, strict=True):
         assert test_set.sources is not None

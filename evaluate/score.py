@@ -19,7 +19,7 @@ from data_pipeline.sources.tables import read_lines
 from evaluate.config import DecodeConfig
 from evaluate.scorer import Score, Scorer
 from evaluate.translator import Translator
-from transformer.prepacked import pack
+from transformer.prepacked import prepack
 
 
 def parse_args() -> argparse.Namespace:
@@ -47,7 +47,7 @@ def main() -> None:
         config = replace(config, batch_tokens=args.batch_tokens)
     sources, targets = read_pairs(args.source, args.target)
     translator = Translator.from_pretrained(args.model, config)
-    pack(translator.model)
+    prepack(translator.model)
     scores = Scorer(translator).score(sources, targets, progress=sys.stderr.isatty())
     for score in scores:
         about: dict[str, object] = {"log_prob": score.log_prob, "count": len(score.tokens)}

@@ -79,7 +79,7 @@ class Translator:
 
         In bfloat16 and float16 the model takes half of the memory and its scores are rounded to fewer digits;
         probabilities are summed in fp32 all the same. On a CPU, where nothing but translating is wanted,
-        `transformer.prepacked.pack(translator.model)` makes it faster, as the commands do.
+        `transformer.prepacked.prepack(translator.model)` makes it faster, as the commands do.
 
         Raises FileNotFoundError or ValueError when there is no such translation model, or the device cannot compute
         in that type.

@@ -14,7 +14,7 @@ from common.command import run_command
 from common.errors import InputError
 from evaluate.config import SampleConfig
 from evaluate.generator import Generator
-from transformer.prepacked import pack
+from transformer.prepacked import prepack
 
 BETWEEN = "---"  # a line between one text and the next
 
@@ -62,7 +62,7 @@ def main() -> None:
     config = SampleConfig(**{field.name: getattr(args, field.name) for field in fields(SampleConfig)})
     prompts = [read_prompt(args.prompt_file)] if args.prompt_file else args.prompt or [None]
     generator = Generator.from_pretrained(args.model)
-    pack(generator.model)
+    prepack(generator.model)
     notes: list[str] = []  # said at the end: in a terminal they would stand in the middle of the text
     if args.json:
         for prompt, samples in zip(prompts, generator.generate(prompts, config, notes.append), strict=True):

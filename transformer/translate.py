@@ -32,7 +32,7 @@ from evaluate.options import (
 from evaluate.scorer import Scorer, token_texts
 from evaluate.segmentation.lines import Cutter, translate_cut
 from evaluate.translator import LineTooLong, Translation, Translator
-from transformer.prepacked import pack
+from transformer.prepacked import prepack
 from transformer.pretrained import find_folder, read_about
 
 AnyTranslator = Translator | CTranslate2Translator
@@ -127,7 +127,7 @@ def load(folder: Path, config: DecodeConfig, args: argparse.Namespace) -> AnyTra
     if args.backend == "ctranslate2":
         return CTranslate2Translator.from_pretrained(folder, config, compute_type=args.compute_type)
     translator = Translator.from_pretrained(folder, config, compute_type=args.compute_type)
-    pack(translator.model)
+    prepack(translator.model)
     return translator
 
 

@@ -17,7 +17,7 @@ from evaluate.options import read_section
 from evaluate.translator import Translator
 from tests.tiny_model import TEXT, make_folder
 from transformer import translate
-from transformer.prepacked import pack
+from transformer.prepacked import prepack
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = ["--beam", "2", "--max-extra", "4"]
@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def translator(folder: Path) -> Translator:
     translator = Translator.from_pretrained(folder, DecodeConfig(beam=2, max_extra=4), "cpu")
-    pack(translator.model)  # as the command does: scores are compared to the last digit
+    prepack(translator.model)  # as the command does: scores are compared to the last digit
     return translator
 
 
