@@ -308,7 +308,7 @@ def forget() -> Iterator[None]:
 @contextmanager
 def stay() -> Iterator[None]:
     """The cache keeps its rows where beam search exchanges hypotheses."""
-    with patch.object(KVCache, "reorder", lambda self, index_N, room_NHMK: None):
+    with patch.object(KVCache, "reorder", lambda self, index_N, spare_NHMK: None):
         yield
 
 

@@ -1,7 +1,7 @@
-"""Section 3: the Transformer (Figure 1), and a GPT from the same blocks.
+"""Section 3: the Transformer (Figure 1), and a GPT built from the same blocks.
 
-Both decode through one interface: `start(prompt, ...) -> state`, `step(tokens_N, state) -> logits_NV`, and
-the state's `reorder(index_N)`. Neither knows which ids are special; masks say where tokens are.
+Both have the same decoding interface: `start(prompt, ...) -> state`, `step(tokens_N, state) -> logits_NV` and
+`state.reorder(index_N)`. No id has a special meaning here: masks show where the tokens are.
 """
 
 from typing import assert_never
@@ -16,7 +16,7 @@ from transformer.layers import Embedding
 
 
 class Transformer(nn.Module):
-    """Encoder and decoder with one shared embedding (sections 3.1, 3.4). `config` defaults to the base model."""
+    """Encoder and decoder with one shared embedding (sections 3.1 and 3.4). `config` defaults to the base model."""
 
     def __init__(self, config: ModelConfig | None = None) -> None:
         super().__init__()
@@ -38,23 +38,23 @@ class Transformer(nn.Module):
         initialise(self, config)
 
     def forward(self, src_BM: Tensor, src_mask_BM: Tensor, tgt_BL: Tensor) -> Tensor:
-        """Logits (B, L, V) of the token after each target token.
+        """Return the logits (B, L, V) of the token after each target token.
 
         Args:
             src_BM: source ids.
-            src_mask_BM: True where src holds a token, False where it is padded.
-            tgt_BL: target ids, shifted right. Padding at its end needs no mask: the causal one hides it.
+            src_mask_BM: True for a token, False for padding.
+            tgt_BL: target ids, shifted right. Padding at the end needs no mask, because attention is causal.
         """
         memory_BMD = self.encode(src_BM, src_mask_BM)
         x_BLD = self.decoder(self.tgt_embedding(tgt_BL), memory=memory_BMD, memory_mask=_for_all_queries(src_mask_BM))
         return self.output(x_BLD)
 
     def encode(self, src_BM: Tensor, src_mask_BM: Tensor) -> Tensor:
-        """The encoder's output, (B, M, D)."""
+        """Return the encoder's output, (B, M, D)."""
         return self.encoder(self.src_embedding(src_BM), mask=_for_all_queries(src_mask_BM))
 
     def start(self, src_BM: Tensor, src_mask_BM: Tensor, max_len: int) -> DecodingState:
-        """Encode, and make the state for decoding up to `max_len` tokens; one row per source sentence."""
+        """Encode the sources. Return the state for decoding up to `max_len` tokens, with one row per source."""
         memory_BMD = self.encode(src_BM, src_mask_BM)
         return DecodingState(
             caches=_caches(self.config, self.decoder, memory_BMD, max_len),
@@ -63,7 +63,7 @@ class Transformer(nn.Module):
         )
 
     def step(self, tokens_N: Tensor, state: DecodingState) -> Tensor:
-        """Feed one token per row; the logits (N, V) of the next."""
+        """Process one token per row. Return the logits (N, V) of the next token."""
         assert state.memory_mask_BM is not None
         x_N1D = self.decoder(
             self.tgt_embedding(tokens_N.unsqueeze(1), start=state.length),
@@ -75,7 +75,7 @@ class Transformer(nn.Module):
 
 
 class GPT(nn.Module):
-    """The decoder without the attention to an encoder: a language model (Radford et al., 2018)."""
+    """The decoder without cross-attention: a language model (Radford et al., 2018)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -93,11 +93,11 @@ class GPT(nn.Module):
         initialise(self, config)
 
     def forward(self, tokens_BL: Tensor) -> Tensor:
-        """Logits (B, L, V) of the token after each token."""
+        """Return the logits (B, L, V) of the token after each token."""
         return self.output(self.decoder(self.embedding(tokens_BL)))
 
     def start(self, prompt_BL: Tensor, max_len: int) -> DecodingState:
-        """Read all of the prompt but its last token, which is the first to be given to `step`."""
+        """Process the prompt except its last token. Pass that token to the first call of `step`."""
         caches = _caches(self.config, self.decoder, self.embedding.tokens.weight, max_len, prompt_BL.size(0))
         state = DecodingState(caches=caches, memories=[None] * len(caches), memory_mask_BM=None)
         if prompt_BL.size(1) > 1:
@@ -105,7 +105,7 @@ class GPT(nn.Module):
         return state
 
     def step(self, tokens_N: Tensor, state: DecodingState) -> Tensor:
-        """Feed one token per row; the logits (N, V) of the next."""
+        """Process one token per row. Return the logits (N, V) of the next token."""
         x_N1D = self.decoder(self.embedding(tokens_N.unsqueeze(1), start=state.length), caches=state.caches)
         return self.output(x_N1D.squeeze(1))
 
@@ -122,7 +122,7 @@ def build(config: ModelConfig) -> Transformer | GPT:
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Numbers to learn; a shared matrix counts once."""
+    """Return the number of trained parameters; a tied matrix counts once."""
     return sum(p.numel() for p in model.parameters())
 
 

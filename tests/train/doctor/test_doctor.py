@@ -267,7 +267,7 @@ def test_a_cache_that_forgets_is_found(shape: ModelConfig, monkeypatch: pytest.M
 
 
 def test_a_cache_that_does_not_follow_its_rows_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(KVCache, "reorder", lambda self, index_N, room_NHMK: None)
+    monkeypatch.setattr(KVCache, "reorder", lambda self, index_N, spare_NHMK: None)
     assert probes(make_model(SHAPE)) == {"cache": "fault"}
 
 
