@@ -16,6 +16,7 @@ PENDING = (
     "CONTRIBUTING.md",
     "docs/decoding.md",
     "docs/export.md",
+    "docs/glossary.md",
     "docs/gpt.md",
     "docs/paper.md",
     "docs/performance.md",
@@ -50,7 +51,7 @@ def known_tests() -> set[str]:
     files = list((ROOT / "tests").rglob("*.py"))
     trees = [ast.parse(file.read_text(encoding="utf-8")) for file in files]
     functions = {node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
-    return functions | {file.stem for file in files}
+    return functions | {file.stem for file in files} | {"test_set", "test_sets"}  # the type and the module of evaluate
 
 
 @cache
