@@ -123,11 +123,16 @@ def write_translations(output: Path, stem: str, hypotheses: list[str]) -> None:
 
 
 def publish(report: Report, output: Path, stem: str, model: str) -> None:
-    """Print the report, then write NAME.json and NAME.worst.txt, so that a full disk does not lose the scores."""
-    print(report_text(report), flush=True)
+    """Write NAME.json and NAME.worst.txt, and print the report.
+
+    If writing fails, the report is printed all the same. If printing fails, the files are complete.
+    """
     files = [output / f"{stem}.{suffix}" for suffix in ("hyp", "json", "worst.txt")]
-    write_json(files[1], {"model": model, **report.as_json()})
-    write_text(files[2], worst_text(report))
+    try:
+        write_json(files[1], {"model": model, **report.as_json()})
+        write_text(files[2], worst_text(report))
+    finally:
+        print(report_text(report), flush=True)
     print(f"  written to {files[0]}, {files[1]} and {files[2]}", flush=True)
 
 
