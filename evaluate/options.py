@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from common.errors import InputError
+from common.settings import translate_old_names
 from evaluate.config import FORMULAS, DecodeConfig, LengthPenalty, SampleConfig
 from transformer.pretrained import read_about
 
@@ -77,6 +78,7 @@ def settings_from(schema: type[Schema], saved: Any, where: str) -> Schema:
         if "${" in str(value):
             raise InputError(f"{where}.{name}: {value} is a reference, which is not resolved. Write the value.")
     try:
+        saved = translate_old_names(OmegaConf.create(saved), schema)
         return cast(Schema, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), saved)))
     except OmegaConfBaseException as error:
         key = f"{where}.{getattr(error, 'full_key', None) or ''}".rstrip(".")
