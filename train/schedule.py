@@ -15,16 +15,15 @@ def settle_schedule(settings: ScheduleConfig, max_steps: int) -> ScheduleConfig:
     """
     if settings.name == "noam":
         return settings
-    end, source = settings.decay_steps, "schedule.decay_steps"
+    end, setting = settings.decay_steps, "schedule.decay_steps"
     if end is None:
-        end, source = max_steps, "train.max_steps"
-    last = last_level_step(end, settings.decay_share) if settings.name == "wsd" else end - 1
+        end, setting = max_steps, "train.max_steps"
+    last = last_level_step(end, settings.decay_share) if settings.name == "wsd" else end
     if settings.warmup_steps > last:
-        at = f"after update {last}" if settings.name == "wsd" else f"at update {end}"
-        verb = "decays" if settings.name == "wsd" else "ends"
         raise InputError(
-            f"schedule.warmup_steps is {settings.warmup_steps}, but schedule.name={settings.name} {verb} {at} "
-            f"({source}={end}): set schedule.warmup_steps to at most {last}, or a later schedule.decay_steps"
+            f"schedule.warmup_steps={settings.warmup_steps} is too long: schedule.name={settings.name} with "
+            f"{setting}={end} leaves {last} updates for the warm-up. Set schedule.warmup_steps to {last} or less, or set "
+            "a larger schedule.decay_steps."
         )
     return replace(settings, decay_steps=end)
 

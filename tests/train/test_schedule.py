@@ -40,13 +40,13 @@ def test_the_scale_is_a_factor() -> None:
         (
             {"name": "cosine"},
             800,
-            r"warmup_steps is 4000, but .*=cosine ends at update 800 \(train\.max_steps=800\): set ",
+            r"warmup_steps=4000 is too long: .*=cosine with train\.max_steps=800 leaves 800 updates",
         ),
-        ({"name": "cosine", "decay_steps": 4000}, 9000, r"ends at update 4000 \(schedule\.decay_steps=4000\)"),
+        ({"name": "cosine", "decay_steps": 3999}, 9000, r"with schedule\.decay_steps=3999 leaves 3999 updates"),
         (
             {"name": "wsd", "warmup_steps": 90, "decay_share": 0.65},
             100,
-            r"=wsd decays after update 35 \(train\.max_steps=100\): set schedule\.warmup_steps to at most 35, or a",
+            r"=wsd with train\.max_steps=100 leaves 35 .* Set schedule\.warmup_steps to 35 or less",
         ),
     ],
 )
