@@ -18,7 +18,7 @@ def settle_schedule(settings: ScheduleConfig, max_steps: int) -> ScheduleConfig:
     end, setting = settings.decay_steps, "schedule.decay_steps"
     if end is None:
         end, setting = max_steps, "train.max_steps"
-    last = last_level_step(end, settings.decay_share) if settings.name == "wsd" else end
+    last = max(1, last_level_step(end, settings.decay_share)) if settings.name == "wsd" else end
     if settings.warmup_steps > last:
         raise InputError(
             f"schedule.warmup_steps={settings.warmup_steps} is too long: schedule.name={settings.name} with "

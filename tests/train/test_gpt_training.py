@@ -102,10 +102,11 @@ def test_validation_is_the_mean_loss_of_all_held_out_tokens(finished: Path, data
 
 
 def test_the_sample_is_shown_while_it_trains(data: list[str], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    run(make_config(data, "train.max_steps=1"), tmp_path / "shown")
+    single = ("train.max_steps=1", "schedule.warmup_steps=1")
+    run(make_config(data, *single), tmp_path / "shown")
     sample = Generator.from_pretrained(tmp_path / "shown").generate([None], SampleConfig(max_tokens=20))[0][0]
     assert sample in capsys.readouterr().out
-    run(make_config(data, "train.max_steps=1", "validation.sample_tokens=0"), tmp_path / "silent")
+    run(make_config(data, *single, "validation.sample_tokens=0"), tmp_path / "silent")
     assert sample not in capsys.readouterr().out
 
 
@@ -124,13 +125,14 @@ def test_more_updates_under_a_schedule_that_ends_earlier_need_a_word(finished: P
 
 def test_the_end_of_a_level_rate_may_be_moved_until_it_falls(data: list[str], tmp_path: Path) -> None:
     """The run is then the one that was made for the later end from the start, to the bit."""
-    level = ["schedule.name=wsd", "schedule.decay_share=0.5", "checkpoints.every=2", "validation.every=100"]
+    level = ["schedule.name=wsd", "schedule.decay_share=0.5", "schedule.warmup_steps=4"]
+    level += ["checkpoints.every=2", "validation.every=100"]
     run(make_config(data, *level, "train.max_steps=12"), tmp_path / "whole")
     run(make_config(data, *level, "train.max_steps=4", "schedule.decay_steps=8"), tmp_path / "moved")
     (tmp_path / "moved/checkpoints/regular-4 (copy)").mkdir()  # what a user keeps there is no checkpoint of ours
     run(make_config(data, *level, "train.max_steps=12"), tmp_path / "moved")
     logged = [[line["lr"] for line in lines(tmp_path / name) if "lr" in line] for name in ("whole", "moved")]
-    assert logged[0] == logged[1] == [wsd(step, 1e-2, 1e-3, 5, 12, 0.5) for step in range(1, 13)]
+    assert logged[0] == logged[1] == [wsd(step, 1e-2, 1e-3, 4, 12, 0.5) for step in range(1, 13)]
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "moved")]
     assert weights[0] == weights[1]
     with pytest.raises(ValueError, match=r"schedule\.decay_steps was 12 and is 40"):
@@ -187,7 +189,13 @@ def test_a_model_of_documents_generates_as_it_was_trained(tmp_path: Path, vocab_
 
 def test_a_finetuned_model_starts_where_the_other_ended(finished: Path, data: list[str], tmp_path: Path) -> None:
     start_loss = [line for line in lines(finished) if "valid_loss" in line][-1]["valid_loss"]
-    quiet = ("schedule.peak_lr=1e-9", "schedule.lowest_lr=0", "train.max_steps=1", "model.dropout=0.0")
+    quiet = (
+        "schedule.peak_lr=1e-9",
+        "schedule.lowest_lr=0",
+        "train.max_steps=1",
+        "model.dropout=0.0",
+        "schedule.warmup_steps=1",
+    )
     later = run(make_config(data, f"train.init_from={finished}", *quiet), tmp_path / "tuned")
     assert next(line for line in later if "valid_loss" in line)["valid_loss"] == pytest.approx(start_loss, rel=1e-6)
 
@@ -259,7 +267,7 @@ def test_a_level_rate_does_not_depend_on_the_end_until_it_falls(end: int, share:
 
 
 def test_the_schedule_that_is_named_is_used(finished: Path, data: list[str]) -> None:
-    settings = make_config(data, "schedule.decay_steps=12").train
+    settings = make_config(data, "schedule.decay_steps=12").schedule
     logged = [line["lr"] for line in lines(finished) if "lr" in line]
     assert logged == [learning_rate(step, settings, d_model=32) for step in range(1, 13)]
     assert logged == [cosine(step, 1e-2, 1e-3, 5, 12) for step in range(1, 13)]
