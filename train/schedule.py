@@ -22,8 +22,8 @@ def settle_schedule(settings: ScheduleConfig, max_steps: int) -> ScheduleConfig:
     if settings.warmup_steps > last:
         raise InputError(
             f"schedule.warmup_steps={settings.warmup_steps} is too long: schedule.name={settings.name} with "
-            f"{setting}={end} leaves {last} updates for the warm-up. Set schedule.warmup_steps to {last} or less, or set "
-            "a larger schedule.decay_steps."
+            f"{setting}={end} leaves {last} updates for the warm-up. Set schedule.warmup_steps to {last} or less, "
+            "or set a larger schedule.decay_steps"
         )
     return replace(settings, decay_steps=end)
 
