@@ -43,7 +43,7 @@ from data_pipeline.config import DataConfig
 from data_pipeline.prepared_data import Prepared, prepare
 from data_pipeline.sources.filters import mark_duplicates
 from data_pipeline.token_store import IdWriter, ParallelIds
-from train.config import RunConfig, TrainConfig
+from train.config import RunConfig
 from train.distributed import make_accelerator
 from train.loop import Run, ahead
 from train.tasks import make_task
@@ -97,8 +97,8 @@ def main() -> None:
         for i, corpus in enumerate(corpora(args.data, pairs, args.vocab_size)):
             place = Path(folder) / str(i)
             made, prepared, config = measure_corpus(corpus, place, sample)
-            sizes = args.tokens_per_update or sorted({config.train.tokens_per_update, 25_000})
-            made["padding"] = [row for size in sizes for row in paddings(prepared.train, config.train, size)]
+            sizes = args.tokens_per_update or sorted({config.batches.tokens_per_update, 25_000})
+            made["padding"] = [row for size in sizes for row in paddings(prepared.train, config, size)]
             run = make_run(config, prepared, place / "run")
             made["loader"] = {"tgt_tokens_per_second": round(measure_loader(run, loader_tokens))}
             eaten = args.consumed if args.consumed is not None else learn(run, updates, threads)
@@ -151,7 +151,7 @@ def measure_corpus(corpus: Corpus, place: Path, sample: int) -> tuple[dict[str, 
         assert isinstance(prepared, Prepared)
         seconds["rest"] = whole - sum(seconds.values())
         started = time.perf_counter()
-        plan = make_plan(prepared.train, config.train, config.train.tokens_per_update, config.train.shapes)
+        plan = make_plan(prepared.train, config, config.batches.tokens_per_update, config.batches.buckets)
         plan.update(0)
         seconds["plan"] = time.perf_counter() - started
     pairs, kept = prepared.report["train"]["read"], len(prepared.train)
@@ -169,7 +169,7 @@ def measure_corpus(corpus: Corpus, place: Path, sample: int) -> tuple[dict[str, 
             "text": round(sizes["arrow"] / pairs, 1),
             "ids": round(sum(file.stat().st_size for file in files) / kept, 1),
         },
-        "memory_bytes_per_pair": memory_per_pair(ids, config.train, sample),
+        "memory_bytes_per_pair": memory_per_pair(ids, config, sample),
     }
     return made, prepared, config
 
@@ -213,23 +213,28 @@ def timed_stages() -> Iterator[tuple[dict[str, float], dict[str, int]]]:
         yield seconds, sizes
 
 
-def make_plan(ids: ParallelIds, settings: TrainConfig, tokens_per_update: int, shapes: int) -> Plan:
+def make_plan(ids: ParallelIds, settings: RunConfig, tokens_per_update: int, shapes: int) -> Plan:
     """The plan of a recipe with another size of an update and another number of shapes."""
     return plan_lengths(ids.src.lengths, ids.tgt.lengths, settings, tokens_per_update, shapes)
 
 
-def plan_lengths(src: AnyInts, tgt: AnyInts, settings: TrainConfig, tokens_per_update: int, shapes: int) -> Plan:
+def plan_lengths(src: AnyInts, tgt: AnyInts, settings: RunConfig, tokens_per_update: int, shapes: int) -> Plan:
     """The same of any lengths."""
     return Plan(
-        src, tgt, tokens_per_update=tokens_per_update, bricks=settings.bricks, shapes=shapes, seed=settings.seed
+        src,
+        tgt,
+        tokens_per_update=tokens_per_update,
+        bricks=settings.batches.per_update,
+        shapes=shapes,
+        seed=settings.train.seed,
     )
 
 
-def paddings(ids: ParallelIds, settings: TrainConfig, tokens_per_update: int) -> list[dict[str, Any]]:
+def paddings(ids: ParallelIds, settings: RunConfig, tokens_per_update: int) -> list[dict[str, Any]]:
     """One row for each number of shapes: padding and shapes of an epoch, counted batch by batch."""
     say(f"padding of updates of {tokens_per_update:,} tokens")
     return [
-        {"tokens_per_update": tokens_per_update, "bricks": settings.bricks, "asked": shapes}
+        {"tokens_per_update": tokens_per_update, "bricks": settings.batches.per_update, "asked": shapes}
         | count_padding(make_plan(ids, settings, tokens_per_update, shapes))
         for shapes in SHAPES
     ]
@@ -275,7 +280,7 @@ def make_run(config: RunConfig, prepared: Prepared, run_dir: Path) -> Run:
 def measure_loader(run: Run, tokens: int) -> float:
     """Target tokens per second from a warm cache, over about so many tokens, at most an epoch."""
     assert isinstance(run.plan, Plan)
-    steps = range(min(run.plan.updates_per_epoch, -(-tokens // run.config.train.tokens_per_update)))
+    steps = range(min(run.plan.updates_per_epoch, -(-tokens // run.config.batches.tokens_per_update)))
     load(run, steps)  # its pages are in memory now, and the epoch's order is known
     return load(run, steps)
 
@@ -319,7 +324,7 @@ def figures_of_prepare() -> dict[str, Any] | None:
     return {name: found[name] for name in ("command", "pairs", "threads", "prepare", "plan", "machine")}
 
 
-def memory_per_pair(ids: ParallelIds, settings: TrainConfig, pairs: int) -> dict[str, float]:
+def memory_per_pair(ids: ParallelIds, settings: RunConfig, pairs: int) -> dict[str, float]:
     """Peak bytes a pair of what grows with the corpus, measured on the arrays of so many pairs."""
     src, tgt = (np.resize(side.lengths, pairs) for side in (ids.src, ids.tgt))
     flags, hashes = np.zeros(pairs, np.uint8), np.random.default_rng(1).integers(0, 2**63, pairs).astype(np.uint64)
@@ -336,7 +341,7 @@ def memory_per_pair(ids: ParallelIds, settings: TrainConfig, pairs: int) -> dict
                 other.append(chunk)
 
     def plan() -> None:
-        plan_lengths(src, tgt, settings, settings.tokens_per_update, settings.shapes).update(0)
+        plan_lengths(src, tgt, settings, settings.batches.tokens_per_update, settings.batches.buckets).update(0)
 
     verdicts = flags.itemsize + hashes.itemsize  # are kept until the end of prepare
     peaks = {"duplicates": peak(lambda: mark_duplicates(flags, hashes)), "tokenise": peak(write), "plan": peak(plan)}

@@ -21,13 +21,12 @@ import torch
 from torch import Tensor
 
 from data_pipeline.tokenizers.sentence_piece import BOS_ID, EOS_ID, PAD_ID, UNK_ID
-from evaluate.decoding.constraints import Constraints
 from evaluate.decoding.search import beam_search
 from evaluate.length_batches import pad
 from transformer.config import ModelConfig
 from transformer.model import Transformer
-from transformer.prepacked import pack
-from transformer.pretrained import put_weights
+from transformer.prepacked import prepack
+from transformer.weights import set_weights
 
 FORBIDDEN = (PAD_ID, UNK_ID, BOS_ID)
 MAX_EXTRA = 50
@@ -61,7 +60,7 @@ Decode = Callable[[], int]
 def ours(task: Task) -> Decode:
     """`evaluate.decoding.search.beam_search` with our model."""
     model = our_model(task).to(task.device, getattr(torch, task.dtype)).eval()
-    pack(model)
+    prepack(model)
     src_BM = pad(task.sources).to(task.device)
     limits = [task.tokens or len(source) + MAX_EXTRA for source in task.sources]
     max_len_B = torch.tensor(limits, device=task.device)
@@ -72,10 +71,12 @@ def ours(task: Task) -> Decode:
             model.step,
             model.start(src_BM, src_BM != PAD_ID, max(limits)),
             max_len_B,
-            Constraints(EOS_ID, FORBIDDEN, task.tokens or 1),
             bos_id=BOS_ID,
+            eos_id=EOS_ID,
             beam=task.beam,
             alpha=0.6,
+            forbidden_ids=FORBIDDEN,
+            min_len=task.tokens or 1,
         )
         return sum(len(hypotheses[0].tokens) for hypotheses in found)
 
@@ -85,7 +86,7 @@ def ours(task: Task) -> Decode:
 def our_model(task: Task) -> Transformer:
     """With the weights of the task."""
     model = Transformer(ModelConfig(**task.config))
-    put_weights(model, torch.load(task.weights, weights_only=True))
+    set_weights(model, torch.load(task.weights, weights_only=True))
     return model
 
 

@@ -44,7 +44,8 @@ from data_pipeline.tokenizers.sentence_piece import EOS_ID, Tokenizer
 from transformer.config import ModelConfig
 from transformer.formats.ctranslate2 import import_ctranslate2, make_spec, read_pieces
 from transformer.model import Transformer, build
-from transformer.pretrained import find_folder, load_pretrained, weights
+from transformer.pretrained import find_folder, load_pretrained
+from transformer.weights import get_weights
 
 SMALL = ModelConfig(vocab_size=4000, d_model=256, n_layers=3, n_heads=4, d_ff=1024)
 SPECIAL_PIECES = ["<pad>", "<unk>", "<s>", "</s>"]
@@ -120,7 +121,7 @@ def prepare(args: argparse.Namespace, size: str, folder: Path) -> Contestant:
         model = build(config)
         pieces = SPECIAL_PIECES + [f"piece{i}" for i in range(len(SPECIAL_PIECES), config.vocab_size)]
     assert isinstance(model, Transformer)
-    torch.save(weights(model), folder / "weights.pt")
+    torch.save(get_weights(model), folder / "weights.pt")
     spec = make_spec(model, pieces)
     spec.validate()
     spec.optimize(quantization="float32")

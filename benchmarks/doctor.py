@@ -250,8 +250,8 @@ def model_cases(place: Place, corpus: Corpus) -> Iterator[Case]:
     moved = replace(batch, labels_BL=batch.labels_BL.roll(1, dims=1))
     yield judge("labels that are the tokens just read", "labels", lambda: [check_labels(moved)])
     for scale in ("0.0001", "300"):
-        rate = make_task(place.config(corpus, f"train.lr_scale={scale}"), task.prepared)
-        yield judge(f"train.lr_scale={scale}", "learning rate", partial(learning_findings, rate.config, batch))
+        rate = make_task(place.config(corpus, f"schedule.scale={scale}"), task.prepared)
+        yield judge(f"schedule.scale={scale}", "learning rate", partial(learning_findings, rate.config, batch))
     huge = replace(task.config, model=replace(task.config.model, d_model=65536, d_ff=262144, n_layers=48, n_heads=64))
     fits = check_weights_fit(needed(make_task(huge, task.prepared)), torch.device("cpu"))
     yield judge("a model larger than the memory", "memory", lambda: [fits] if fits else [])
@@ -308,7 +308,7 @@ def forget() -> Iterator[None]:
 @contextmanager
 def stay() -> Iterator[None]:
     """The cache keeps its rows where beam search exchanges hypotheses."""
-    with patch.object(KVCache, "reorder", lambda self, index_N, room_NHMK: None):
+    with patch.object(KVCache, "reorder", lambda self, index_N, spare_NHMK: None):
         yield
 
 

@@ -127,13 +127,14 @@ def recipe(setting: Setting, run_dir: Path) -> RunConfig:
         "model.d_model": shape.d_model,
         "model.d_ff": 4 * shape.d_model,
         "model.max_len": shape.block,
-        "train.tokens_per_update": shape.batch * shape.block,
+        "batches.tokens_per_update": shape.batch * shape.block,
         "train.threads": torch.get_num_threads(),
+        "schedule.warmup_steps": 1,  # so few updates would not leave the config's warm-up, and that is refused
         "train.max_steps": setting.warm_up + setting.updates,
         "train.log_every": setting.warm_up,
-        "train.valid_every": 1_000_000,
-        "train.checkpoint_every": 1_000_000,
-        "train.sample_tokens": 0,
+        "validation.every": 1_000_000,
+        "checkpoints.every": 1_000_000,
+        "validation.sample_tokens": 0,
         "train.log_with": "none",
     }
     overrides = [f"{name}={value}" for name, value in settings.items()]

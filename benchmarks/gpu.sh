@@ -71,8 +71,8 @@ if [[ -n $rehearse ]]; then
   quick=(--rehearse)
   tiny=(
     data.train=grammar data.valid=null data.test=null data.grammar_pairs=2000 data.vocab_size=400 model.d_model=32
-    model.n_layers=1 model.n_heads=2 model.d_ff=64 train.tokens_per_update=1600 train.shapes=8 train.log_every=5
-    train.valid_every=20 train.valid_bleu_sentences=4 train.checkpoint_every=20 train.max_steps=40 train.threads=1
+    model.n_layers=1 model.n_heads=2 model.d_ff=64 batches.tokens_per_update=1600 batches.buckets=8 train.log_every=5
+    validation.every=20 validation.bleu_sentences=4 checkpoints.every=20 train.max_steps=40 train.threads=1
   )
 fi
 

@@ -51,10 +51,10 @@ UPDATES = 40
 PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 TINY = (
     *("data.train=grammar", "data.grammar_pairs=2000", "data.vocab_size=400", "data.max_length=40"),
-    *("model.d_model=32", "model.n_layers=1", "model.n_heads=2", "model.d_ff=64", "train.lr_scale=0.2"),
-    *("train.tokens_per_update=1600", "train.shapes=8", "train.warmup_steps=20", "train.log_every=1"),
-    *("train.log_with=none", f"train.valid_every={UPDATES // 2}", "train.valid_bleu_sentences=0", "train.threads=1"),
-    *("train.checkpoint_every=1000", "train.average_last=1"),
+    *("model.d_model=32", "model.n_layers=1", "model.n_heads=2", "model.d_ff=64", "schedule.scale=0.2"),
+    *("batches.tokens_per_update=1600", "batches.buckets=8", "schedule.warmup_steps=20", "train.log_every=1"),
+    *("train.log_with=none", f"validation.every={UPDATES // 2}", "validation.bleu_sentences=0", "train.threads=1"),
+    *("checkpoints.every=1000", "checkpoints.average_last=1"),
 )
 """What `check` trains."""
 LIMIT = 120
@@ -173,7 +173,7 @@ def measure_memory(config: RunConfig, most: int) -> dict[str, Any]:
     accelerator = make_accelerator(config.train, Path())
     torch.manual_seed(1)
     model = build(config.model).to(accelerator.device)
-    updater = Updater(model, make_optimizer(model, config.train), accelerator, config)
+    updater = Updater(model, make_optimizer(model, config.optimizer), accelerator, config)
     tried, fits = {}, 0
     too_many: int | None = None
     tokens: int | None = min(most, 1024)

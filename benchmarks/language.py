@@ -18,7 +18,7 @@ from benchmarks.machine import describe_machine, write_result
 from benchmarks.quality import read_lines, training_seconds
 from common.command import run_command
 from common.errors import InputError
-from common.settings import flatten_settings, load_settings
+from common.settings import flatten_settings, load_saved_settings
 from train.config import RunConfig
 
 PLACES = ("data.train", "data.valid", "data.test", "data.cache_dir", "run_dir", "train.seed", "train.threads")
@@ -35,7 +35,7 @@ def main() -> None:
 
 def collect(runs: list[Path]) -> dict[str, Any]:
     """The figures of the runs. Raises ValueError where their settings differ in more than the seed."""
-    every = [flatten_settings(load_settings(RunConfig, run / "config.yaml")) for run in runs]
+    every = [flatten_settings(load_saved_settings(RunConfig, run / "config.yaml")) for run in runs]
     settings = [{name: value for name, value in one.items() if name not in PLACES} for one in every]
     for run, other in zip(runs[1:], settings[1:], strict=True):
         if other != settings[0]:

@@ -29,9 +29,9 @@ SETTINGS = (
     *("data.train=[../train.en,../train.de]", "data.valid=[../valid.en,../valid.de]", "data.test=null"),
     *("data.vocab_size=400", "data.max_length=64", "data.cache_dir=../cache", "run_dir=run"),
     *("model.d_model=32", "model.n_layers=1", "model.n_heads=2", "model.d_ff=64", "model.dropout=0.1"),
-    *("train.tokens_per_update=1024", "train.bricks=2", "train.warmup_steps=30", f"train.max_steps={STEPS}"),
-    *("train.log_every=1", "train.valid_every=5", "train.valid_bleu_sentences=2", "train.log_with=tensorboard"),
-    *("train.checkpoint_every=3", "train.keep_checkpoints=3", "train.average_last=2", "train.threads=1"),
+    *("batches.tokens_per_update=1024", "batches.per_update=2", "schedule.warmup_steps=30", f"train.max_steps={STEPS}"),
+    *("train.log_every=1", "validation.every=5", "validation.bleu_sentences=2", "train.log_with=tensorboard"),
+    *("checkpoints.every=3", "checkpoints.keep=3", "checkpoints.average_last=2", "train.threads=1"),
 )
 """Paths are relative to the folder that the command is started in, so two such folders must end up equal."""
 PATIENCE = 300  # seconds that a start may take

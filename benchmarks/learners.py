@@ -109,7 +109,7 @@ class Ours:
         accelerator = make_accelerator(settings, Path())
         model = build(config.model).to(accelerator.device)
         self.device = task.device
-        self.updater = Updater(model, make_optimizer(model, settings), accelerator, config)
+        self.updater = Updater(model, make_optimizer(model, config.optimizer), accelerator, config)
 
     def __call__(self, work: Work) -> None:
         """One update."""

@@ -96,7 +96,7 @@ def measure_start(config: DataConfig, cache: str) -> float:
         *("data.train=grammar", f"data.grammar_pairs={config.grammar_pairs}", f"data.vocab_size={config.vocab_size}"),
         *(f"data.cache_dir={cache}", f"run_dir={tempfile.mkdtemp(dir=cache)}/run", "train.max_steps=1000"),
         *("model.d_model=16", "model.n_layers=1", "model.n_heads=1", "model.d_ff=16"),
-        *("train.tokens_per_update=2048", "train.log_every=1", "train.log_with=none"),
+        *("batches.tokens_per_update=2048", "train.log_every=1", "train.log_with=none"),
     ]
     started = time.perf_counter()
     command = [sys.executable, "train/train.py", *settings]

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from benchmarks.machine import describe_machine, write_result
 from common.command import run_command
 from common.errors import InputError
-from transformer.prepacked import PackedLinear, can_pack
+from transformer.prepacked import PrepackedLinear, can_prepack
 
 SHAPES = ((256, 256), (256, 1024), (1024, 256), (512, 2048), (512, 37000))
 ROWS = (1, 4, 32, 128)
@@ -36,12 +36,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="for each product in each way")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    if not can_pack(torch.zeros(1)):
+    if not can_prepack(torch.zeros(1)):
         raise InputError("this machine's PyTorch has no oneDNN product for x86 processors")
     products = [
         measure(shape, rows, dtype, args.seconds)
         for dtype, shape, rows in itertools.product((torch.float32, torch.bfloat16), SHAPES, ROWS)
-        if can_pack(torch.zeros(1, dtype=dtype))
+        if can_prepack(torch.zeros(1, dtype=dtype))
     ]
     write_result("products", {"threads": args.threads, "machine": describe_machine(), "products": products})
 
@@ -51,7 +51,7 @@ def measure(shape: tuple[int, int], rows: int, dtype: torch.dtype, seconds: floa
     """Microseconds of one product, plain and packed: medians of turns that alternate."""
     count = max(1, CACHES // (shape[0] * shape[1] * dtype.itemsize))
     plain = [nn.Linear(*shape, dtype=dtype) for _ in range(count)]
-    ways: dict[str, list[nn.Module]] = {"plain": list(plain), "packed": [PackedLinear(linear) for linear in plain]}
+    ways: dict[str, list[nn.Module]] = {"plain": list(plain), "packed": [PrepackedLinear(linear) for linear in plain]}
     x = torch.randn(rows, shape[0], dtype=dtype)
     times: dict[str, list[float]] = {name: [] for name in ways}
     until = time.perf_counter() + 2 * seconds

@@ -16,7 +16,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from benchmarks.machine import describe_machine, write_result
 from common.command import run_command
-from common.settings import flatten_settings, load_settings
+from common.settings import flatten_settings, load_saved_settings
 from train.config import RunConfig
 
 
@@ -34,7 +34,10 @@ def collect(run: Path) -> dict[str, Any]:
     reports = sorted((run / "eval").glob("*.json"))
     if not reports:
         raise FileNotFoundError(f"{run / 'eval'} holds no report; run python evaluate/bleu.py --model {run} first")
-    settings, defaults = flatten_settings(load_settings(RunConfig, run / "config.yaml")), flatten_settings(RunConfig())
+    settings, defaults = (
+        flatten_settings(load_saved_settings(RunConfig, run / "config.yaml")),
+        flatten_settings(RunConfig()),
+    )
     places = ("data.train", "data.valid", "data.test", "data.cache_dir", "run_dir")
     timing = read_lines(run / "timing.jsonl")
     return {

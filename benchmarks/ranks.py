@@ -49,9 +49,15 @@ ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = (
     *("data.train=grammar", "data.grammar_pairs=2000", "data.vocab_size=400", "data.max_length=40"),
     *("model.d_model=32", "model.n_layers=1", "model.n_heads=2", "model.d_ff=64"),
-    *("train.tokens_per_update=1600", "train.bricks=4", "train.shapes=8", "train.warmup_steps=400", "train.threads=1"),
-    *("train.log_every=1", "train.log_with=none", "train.valid_every=100000", "train.valid_bleu_sentences=0"),
-    *("train.checkpoint_every=25",),
+    *(
+        "batches.tokens_per_update=1600",
+        "batches.per_update=4",
+        "batches.buckets=8",
+        "schedule.warmup_steps=400",
+        "train.threads=1",
+    ),
+    *("train.log_every=1", "train.log_with=none", "validation.every=100000", "validation.bleu_sentences=0"),
+    *("checkpoints.every=25",),
 )
 EXACT = ("train.precision=float64", "model.dropout=0.0")
 WORLDS, CUTS = (1, 2, 4), (1, 2, 4)
@@ -80,7 +86,7 @@ class Bench:
 
     def micro_tokens(self, slices: int) -> str:
         """The setting that cuts every batch into `slices`."""
-        return f"train.micro_tokens={self.plan.positions(slices)}"
+        return f"batches.micro_tokens={self.plan.positions(slices)}"
 
     def train(self, name: str, world: int, *overrides: str) -> Path:
         """A run to its end; returns its folder. Raises ValueError where it fails."""

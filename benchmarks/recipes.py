@@ -67,11 +67,11 @@ class Recipe:
 
 def falling(schedule: str, peak: str) -> tuple[str, ...]:
     """From `peak` to a hundredth of it, after a short warm-up."""
-    return f"train.schedule={schedule}", f"train.peak_lr={peak}", f"train.lowest_lr={float(peak) / 100:g}"
+    return f"schedule.name={schedule}", f"schedule.peak_lr={peak}", f"schedule.lowest_lr={float(peak) / 100:g}"
 
 
 PRE = "model.norm=pre"
-SMALL = ("train.tokens_per_update=1250", "train.bricks=2")
+SMALL = ("batches.tokens_per_update=1250", "batches.per_update=2")
 RECIPES = {
     "paper": Recipe(tried="means"),
     "post, cosine 2e-3": Recipe(falling("cosine", "2e-3")),
@@ -144,10 +144,10 @@ def ablate(
 def settings(recipe: Recipe, seed: int, updates: int, at_once: int) -> list[str]:
     """The command line of a run."""
     steps = round(updates * recipe.updates)
-    short = [] if not recipe.overrides else [f"train.warmup_steps={max(1, steps * 2 // 7)}"]
+    short = [] if not recipe.overrides else [f"schedule.warmup_steps={max(1, steps * 2 // 7)}"]
     threads = [] if at_once == 1 else ["train.threads=1"]
-    ends = [f"train.max_steps={steps}", f"train.valid_every={max(1, steps // 2)}", f"train.checkpoint_every={steps}"]
-    once = ["train.valid_bleu_sentences=1000000", "train.average_last=1", "train.keep_checkpoints=1"]
+    ends = [f"train.max_steps={steps}", f"validation.every={max(1, steps // 2)}", f"checkpoints.every={steps}"]
+    once = ["validation.bleu_sentences=1000000", "checkpoints.average_last=1", "checkpoints.keep=1"]
     return [*ends, *once, "train.log_with=none", f"train.seed={seed}", *short, *threads, *recipe.overrides]
 
 

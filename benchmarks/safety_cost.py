@@ -127,7 +127,7 @@ def learn_bare(run: Run, work: Work) -> None:
         seed_dropout(seed, run.accelerator.device)
         run.updater.backward(batch.to(run.accelerator.device), 1 / update.tgt_tokens)
     for group in run.updater.optimizer.param_groups:
-        group["lr"] = learning_rate(update.step + 1, run.config.train, run.config.model.d_model)
+        group["lr"] = learning_rate(update.step + 1, run.config.schedule, run.config.model.d_model)
     run.updater.optimizer.step()
     run.updater.forget()
 
@@ -143,7 +143,7 @@ def measure_saves(name: str, folder: Path, saves: int) -> dict[str, Any]:
     config = load_settings(RunConfig, ROOT / "configs" / SHAPES[name], [f"model.vocab_size={vocabulary(name)}"])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = build(config.model).to(device)
-    optimizer = make_optimizer(model, config.train)
+    optimizer = make_optimizer(model, config.optimizer)
     update = estimate_update(config, model, optimizer)
     checkpoints, totals = Checkpoints(folder), []
     parts: dict[str, list[float]] = defaultdict(list)
@@ -158,7 +158,7 @@ def measure_saves(name: str, folder: Path, saves: int) -> dict[str, Any]:
         for part, seconds in {**spent, "rest": total - sum(spent.values())}.items():
             parts[part].append(seconds)
     size = sum(file.stat().st_size for file in folder.glob(f"regular-{saves + 1:08d}/*"))
-    every = config.train.checkpoint_every
+    every = config.checkpoints.every
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
         "bytes": size,
@@ -214,7 +214,7 @@ def estimate_update(config: RunConfig, model: torch.nn.Module, optimizer: torch.
         if device.type == "cuda":
             torch.cuda.synchronize()
         stepped = time.perf_counter()
-        seconds.append((learned - started) * config.train.tokens_per_update / tgt_BL.numel() + stepped - learned)
+        seconds.append((learned - started) * config.batches.tokens_per_update / tgt_BL.numel() + stepped - learned)
     return statistics.median(seconds[1:])
 
 

@@ -43,9 +43,15 @@ ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = (
     *("data.train=grammar", "data.valid=null", "data.test=null", "data.grammar_pairs=20000"),
     *("data.vocab_size=2000", "data.max_length=64"),
-    *("train.tokens_per_update=2500", "train.bricks=4", "train.shapes=24", "train.warmup_steps=1000"),
-    *("train.threads=1", "train.precision=no", "train.log_with=none", "train.valid_bleu_sentences=0"),
-    *("train.valid_every=1000000", "train.checkpoint_every=1000000", "train.average_last=1"),
+    *(
+        "batches.tokens_per_update=2500",
+        "batches.per_update=4",
+        "batches.buckets=24",
+        "schedule.name=noam",
+        "schedule.warmup_steps=1000",
+    ),
+    *("train.threads=1", "train.precision=no", "train.log_with=none", "validation.bleu_sentences=0"),
+    *("validation.every=1000000", "checkpoints.every=1000000", "checkpoints.average_last=1"),
 )
 MODELS = {"demo": "demo.yaml", "multi30k": "multi30k.yaml"}
 """Configurations whose model is trained; the data and the updates are the same for all."""
@@ -204,16 +210,16 @@ def print_seconds_of_a_sum(size: int, times: int = 15) -> None:
 
 def large_plan(task: Task, bricks: int) -> Plan:
     """The plan of the paper's updates on the same sentences, in so many bricks."""
-    large = replace(task.config.train, tokens_per_update=PAPER_UPDATE, bricks=bricks)
+    large = replace(task.config.batches, tokens_per_update=PAPER_UPDATE, per_update=bricks)
     prepared = task.prepared
     assert isinstance(prepared, Prepared)
-    plan = make_task(replace(task.config, train=large), prepared).plan
+    plan = make_task(replace(task.config, batches=large), prepared).plan
     assert isinstance(plan, Plan)
     return plan
 
 
 def bricks_for(gpus: int) -> int:
-    """`train.bricks`: base's 4, or as few more as give all GPUs work."""
+    """`batches.per_update`: base's 4, or as few more as give all GPUs work."""
     return max(4, -(-gpus // ROW_MULTIPLE))
 
 

@@ -5,7 +5,7 @@
     python benchmarks/time_to_bleu.py --quick                 # a rehearsal in seconds; writes nothing
 
 The runs may be unfinished; several of one recipe, which may differ in their seeds only, are joined by commas. BLEU is
-what training itself reports: greedy translations of `train.valid_bleu_sentences` validation sentences. A figure counts
+what training itself reports: greedy translations of `validation.bleu_sentences` validation sentences. A figure counts
 as reached at the first validation that is not below it; nothing is interpolated.
 
 Time is given twice: of the updates alone, and by the clock with validations and checkpoints, from the first update on.
@@ -33,7 +33,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 from benchmarks.machine import describe_machine, write_result
 from common.command import run_command
 from common.errors import InputError
-from common.settings import flatten_settings, load_settings
+from common.settings import flatten_settings, load_saved_settings
 from train.config import MAY_CHANGE, RunConfig
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,9 +45,9 @@ COMPARED = ("loss", "gradient_norm", "valid_loss", "valid_bleu")
 TINY = (
     *("data.train=grammar", "data.grammar_pairs=2000", "data.vocab_size=400", "data.max_length=40"),
     *("model.d_model=32", "model.n_layers=1", "model.n_heads=2", "model.d_ff=64"),
-    *("train.tokens_per_update=1600", "train.shapes=8", "train.warmup_steps=20", "train.max_steps=40"),
-    *("train.log_every=1", "train.valid_every=10", "train.valid_bleu_sentences=4", "train.threads=1"),
-    *("train.log_with=none", "train.checkpoint_every=100", "train.lr_scale=2"),
+    *("batches.tokens_per_update=1600", "batches.buckets=8", "schedule.warmup_steps=20", "train.max_steps=40"),
+    *("train.log_every=1", "validation.every=10", "validation.bleu_sentences=4", "train.threads=1"),
+    *("train.log_with=none", "checkpoints.every=100", "schedule.scale=2"),
 )
 """The rehearsal's recipe."""
 
@@ -149,14 +149,14 @@ def recipe_of(name: str, runs: list[Path]) -> dict[str, Any]:
 
 def settings_of(run: Path) -> dict[str, Any]:
     """The whole config of a run, flat."""
-    return flatten_settings(load_settings(RunConfig, run / "config.yaml"))
+    return flatten_settings(load_saved_settings(RunConfig, run / "config.yaml"))
 
 
 def read_curve(run: Path) -> list[Point]:
     """Every validation of a run with BLEU. Raises ValueError where there is none."""
     validations = [line for line in read_lines(run / "metrics.jsonl") if "valid_bleu" in line]
     if not validations:
-        raise InputError(f"{run} has no validation with BLEU yet: wait for train.valid_every updates")
+        raise InputError(f"{run} has no validation with BLEU yet: wait for validation.every updates")
     clock = Clock(read_lines(run / "timing.jsonl"))
     return [
         Point(

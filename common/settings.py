@@ -18,18 +18,40 @@ Schema = TypeVar("Schema")
 def load_settings(schema: type[Schema], path: str | Path | None = None, overrides: list[str] | None = None) -> Schema:
     """Read a config. `path` None means the defaults; `overrides` are `section.field=value`.
 
-    Raises ValueError with one sentence for an unknown key, a wrong type or unreadable YAML, and
+    A schema may have a class variable `RENAMED`, a dictionary from old to new names: `"train.bricks":
+    "batches.per_update"`, or with a value, `"data.kind=text": "data.task=language_modelling"`.
+
+    Raises InputError with one sentence for an unknown or renamed key, a wrong type or unreadable YAML, and
     FileNotFoundError for a missing file.
     """
-    config = OmegaConf.structured(schema)
+    config, renamed = OmegaConf.structured(schema), _renamed(schema)
     if path is not None:
-        config = _merge(config, _read(Path(path)), str(path))
+        content = _read(Path(path))
+        _refuse_old_names(content, renamed, f"config {path}: ")
+        config = _merge(config, content, str(path))
     for override in overrides or []:
         key, equals, _ = override.partition("=")
         if not equals or not key:
             raise InputError(f"{override!r} is not an override; write section.field=value, without spaces")
-        config = _merge(config, _parse(override), override)
+        change = _parse(override)
+        _refuse_old_names(change, renamed)
+        config = _merge(config, change, override)
     return cast(Schema, OmegaConf.to_object(config))
+
+
+def load_saved_settings(schema: type[Schema], path: str | Path) -> Schema:
+    """Read a config that `dump_settings` wrote, perhaps in an earlier version: old names count as the new ones."""
+    content = translate_old_names(_read(Path(path)), schema)
+    return cast(Schema, OmegaConf.to_object(_merge(OmegaConf.structured(schema), content, str(path))))
+
+
+def translate_old_names(content: Any, schema: type[Any]) -> Any:
+    """Return saved settings under the names that the schema has now."""
+    result, renamed = OmegaConf.create({}), _renamed(schema)
+    for key, value in _flatten(OmegaConf.to_container(content)).items():
+        name, equals, new_value = (_new_name(key, value, renamed) or key).partition("=")
+        OmegaConf.update(result, name, new_value if equals else value, force_add=True)
+    return result
 
 
 def dump_settings(config: Any) -> str:
@@ -39,15 +61,53 @@ def dump_settings(config: Any) -> str:
 
 def flatten_settings(config: Any) -> dict[str, Any]:
     """{"section.field": value} of a config dataclass, to compare two of them key by key."""
+    return _flatten(OmegaConf.to_container(OmegaConf.structured(config)))
 
-    def walk(node: Any, prefix: str) -> dict[str, Any]:
-        if not isinstance(node, dict):
-            return {prefix: node}
-        return {k: v for name, child in node.items() for k, v in walk(child, f"{prefix}.{name}").items()}
 
-    plain = OmegaConf.to_container(OmegaConf.structured(config))
-    assert isinstance(plain, dict)
-    return {k: v for name, child in plain.items() for k, v in walk(child, str(name)).items()}
+def _flatten(node: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(node, dict):
+        return {prefix: node}
+    dot = "." if prefix else ""
+    return {k: v for name, child in node.items() for k, v in _flatten(child, f"{prefix}{dot}{name}").items()}
+
+
+def check_positive(section: str, config: object, *names: str) -> None:
+    """Raise InputError if one of the fields is 0 or less; None is allowed."""
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and not value > 0:
+            raise InputError(f"{section}.{name} is {value}; it must be above 0")
+
+
+def check_not_negative(section: str, config: object, *names: str) -> None:
+    """Raise InputError if one of the fields is below 0."""
+    for name in names:
+        if not getattr(config, name) >= 0:
+            raise InputError(f"{section}.{name} is {getattr(config, name)}; it must be 0 or more")
+
+
+def check_fraction(section: str, config: object, *names: str) -> None:
+    """Raise InputError if one of the fields is below 0, or 1 and above."""
+    for name in names:
+        if not 0 <= getattr(config, name) < 1:
+            raise InputError(f"{section}.{name} is {getattr(config, name)}; it must be at least 0 and below 1")
+
+
+def _renamed(schema: type[Any]) -> dict[str, str]:
+    return dict(getattr(schema, "RENAMED", {}))
+
+
+def _new_name(key: str, value: Any, renamed: dict[str, str]) -> str | None:
+    return renamed.get(f"{key}={value}", renamed.get(key))
+
+
+def _refuse_old_names(content: Any, renamed: dict[str, str], where: str = "") -> None:
+    found = []
+    for key, value in _flatten(OmegaConf.to_container(content)).items():
+        if (new := _new_name(key, value, renamed)) is not None:
+            found.append(f"{key}={value} is now {new}" if "=" in new else f"{key} is now {new}")
+    if found:
+        raise InputError(f"{where}{'; '.join(found)}")
 
 
 def _read(path: Path) -> Any:

@@ -158,8 +158,9 @@ class Plan:
             shorten = f"lower data.max_length to {limit}, " if limit > 1 else ""  # a word and EOS are two tokens
             raise InputError(
                 f"training pair or document {row} (counted from 0, after filtering) has {longest[row]} tokens, but "
-                f"with {self.brick_positions} positions to a brick (train.tokens_per_update / train.bricks, and "
-                f"padding) it may have {limit}: {shorten}raise train.tokens_per_update or lower train.bricks"
+                f"with {self.brick_positions} positions to a brick (batches.tokens_per_update / batches.per_update, "
+                f"and padding) it may have {limit}: {shorten}raise batches.tokens_per_update or lower "
+                "batches.per_update"
             )
 
     def _count_bricks(self) -> list[int]:
@@ -231,10 +232,11 @@ def choose_cut(plan: UpdatePlan, world: int, micro_tokens: int | None) -> Cut:
     if plan.bricks_per_update * ROW_MULTIPLE < world:
         raise InputError(
             f"an update of {plan.bricks_per_update} bricks gives work to at most "
-            f"{plan.bricks_per_update * ROW_MULTIPLE} devices, not {world}: raise train.bricks or use fewer devices"
+            f"{plan.bricks_per_update * ROW_MULTIPLE} devices, not {world}: "
+            "raise batches.per_update or use fewer devices"
         )
     raise InputError(
-        f"train.micro_tokens {micro_tokens} is too small for this data: "
+        f"batches.micro_tokens {micro_tokens} is too small for this data: "
         f"an eighth of a brick has up to {plan.positions(ROW_MULTIPLE)} tokens; raise it to that"
     )
 

@@ -109,7 +109,7 @@ class BlockPlan:
         if tokens <= block:
             raise InputError(
                 f"the training text has {tokens} tokens, and a block needs {block + 1}: add text, or lower "
-                "model.max_len or train.block"
+                "model.max_len or batches.block"
             )
         self.text, self.block, self.seed = text, block, recipe.seed
         self.bricks_per_update = recipe.bricks
@@ -174,7 +174,7 @@ class Documents:
         self.lengths = text.ids.lengths
         if (longest := int(self.lengths.max())) > block:
             raise InputError(
-                f"a document has {longest} tokens, and a row {block} (train.block, model.max_len): raise both, or "
+                f"a document has {longest} tokens, and a row {block} (batches.block, model.max_len): raise both, or "
                 "let documents be cut with data.layout=stream"
             )
         self.predicted = self._count()

@@ -1,9 +1,12 @@
 """Which text, which vocabulary, which filters."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from common.errors import InputError
+from common.settings import check_positive
+
+Task = Literal["translation", "language_modelling"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class DataConfig:
 
     Where no split is named, the role picks it: train, validation or test.
 
-    For a language model (`kind: text`) a corpus is running text instead:
+    For a language model (`task: language_modelling`) a corpus is running text instead:
 
     - `"addition"`, `"calculator"`: built-in problems of arithmetic
     - `"path/x.txt"`, any text file, plain, .gz or .xz, globs allowed: each file is one document
@@ -29,8 +32,15 @@ class DataConfig:
     - `["a.txt", "b.jsonl", "name:config"]`: several of these
     """
 
-    kind: Literal["pairs", "text"] = "pairs"
-    """`pairs` of sentences, for translation, or running `text`, for a language model (`model.architecture=gpt`)."""
+    RENAMED: ClassVar[dict[str, str]] = {
+        "kind": "task",
+        "kind=pairs": "task=translation",
+        "kind=text": "task=language_modelling",
+        "given_column": "prompt_column",
+    }
+
+    task: Task = "translation"
+    """`translation` of sentence pairs, or `language_modelling` of running text (`model.architecture=gpt`)."""
 
     train: Any = "wmt/wmt14:de-en"
     """The training corpus."""
@@ -94,7 +104,7 @@ class DataConfig:
     text_column: str = "text"
     """Column of a table or data set that holds running text."""
 
-    given_column: str | None = None
+    prompt_column: str | None = None
     """Column whose text stands before that of `text_column` and is given, not predicted: a question, a prompt."""
 
     layout: Literal["stream", "documents"] = "stream"
@@ -129,11 +139,35 @@ class DataConfig:
                 raise InputError(f"data.{name} is {value}; it must be at least {least}")
         if not 0 < self.valid_part < 1:
             raise InputError(f"data.valid_part is {self.valid_part}; it must be above 0 and below 1")
-        if self.kind == "pairs" and self.vocab_type not in ("bpe", "unigram"):
-            raise InputError(f"data.vocab_type={self.vocab_type} is for data.kind=text; pairs take bpe or unigram")
+        if self.task == "translation" and self.vocab_type not in ("bpe", "unigram"):
+            raise InputError(
+                f"data.vocab_type={self.vocab_type} is for data.task=language_modelling; "
+                "translation takes bpe or unigram"
+            )
         for name in ("source_lang", "target_lang"):
             if getattr(self, name) in ("True", "False"):
                 raise InputError(
                     f"data.{name} is {getattr(self, name)}, which is how YAML reads no, on and the like: "
                     f'put the name in quotes, as in {name}: "no"'
                 )
+
+
+@dataclass(frozen=True)
+class BatchConfig:
+    """How examples form updates. Raises InputError for numbers that make no update."""
+
+    tokens_per_update: int = 25_000
+    """About this many source and as many target tokens, padding not counted, form an update over all devices
+    (section 5.1)."""
+    per_update: int = 4
+    """Batches of one shape each that form an update; part of the recipe, not of the hardware."""
+    block: int | None = None
+    """Tokens of a block of running text; None is `model.max_len`."""
+    buckets: int = 24
+    """Batch shapes that are derived from the corpus; more of them mean less padding."""
+    micro_tokens: int | None = None
+    """Most token positions on a side that a device computes at once; None is a whole brick. Lower it when
+    memory runs out: the update stays the same, it is only cut smaller."""
+
+    def __post_init__(self) -> None:
+        check_positive("batches", self, "tokens_per_update", "per_update", "block", "buckets", "micro_tokens")

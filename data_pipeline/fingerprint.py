@@ -16,23 +16,25 @@ from data_pipeline.sources.names import CorpusSpec, corpus_value, find_files, fi
 FORMAT = 1  # raise it when the same configuration and the same text would give other ids or files
 
 # Fields that never change the ids; the corpora enter by what they hold.
-_ASIDE = ("train", "valid", "test", "cache_dir", "valid_pairs", "grammar_pairs", "kind", "tokenizer")
+_ASIDE = ("train", "valid", "test", "cache_dir", "valid_pairs", "grammar_pairs", "task", "tokenizer")
 _COLUMNS = ("source_lang", "target_lang", "source_column", "target_column")
 _OF_PAIRS = (*_COLUMNS, "max_length", "max_ratio", "drop_empty", "drop_duplicates", "drop_copies")
-_OF_TEXT = ("text_column", "given_column", "layout", "valid_part", "problems", "digits")
+_OLD_NAMES = {"prompt_column": "given_column"}  # a renamed field keeps its name in the hash, and old data its name
+_OF_TEXT = ("text_column", "prompt_column", "layout", "valid_part", "problems", "digits")
 
 
 def fingerprint(config: DataConfig) -> str:
     """16 hexadecimal digits. Local files enter with their content, not their names or dates; a data set of the hub
     with its name. Raises FileNotFoundError where a file is missing."""
-    train = parse_specs(config.train, config.kind)
+    train = parse_specs(config.train, config.task)
     value = corpus_value(config, "valid")
-    valid = None if value is None else parse_specs(value, config.kind)
+    valid = None if value is None else parse_specs(value, config.task)
     known: dict[str, Any] = {"format": FORMAT}
-    others = _OF_TEXT if config.kind == "pairs" else ("kind", *_OF_PAIRS)
-    known["fields"] = {name: value for name, value in asdict(config).items() if name not in (*_ASIDE, *others)}
-    if config.kind != "pairs":
-        known["kind"] = config.kind
+    others = _OF_TEXT if config.task == "translation" else _OF_PAIRS
+    fields = {name: value for name, value in asdict(config).items() if name not in (*_ASIDE, *others)}
+    known["fields"] = {_OLD_NAMES.get(name, name): value for name, value in fields.items()}
+    if config.task == "language_modelling":
+        known["kind"] = "text"
     if config.tokenizer is not None:
         known["tokenizer"] = _content(find_tokenizer(config.tokenizer))
     known["train"] = [_identity(spec) for spec in train]

@@ -128,14 +128,14 @@ def prepare(config: DataConfig, cache_dir: Path, threads: int = 1, quiet: bool =
             result, work = unfinished / "result", unfinished / "work"
             result.mkdir()
             work.mkdir()
-            (build if config.kind == "pairs" else build_text)(config, result, work, threads, quiet)
+            (build if config.task == "translation" else build_text)(config, result, work, threads, quiet)
             _publish(result, folder)
     return open_prepared(config, folder)
 
 
 def open_prepared(config: DataConfig, folder: Path) -> Prepared | PreparedText:
     """A finished folder. Raises FileNotFoundError where a file of it is missing."""
-    return Prepared.open(folder) if config.kind == "pairs" else PreparedText.open(folder)
+    return Prepared.open(folder) if config.task == "translation" else PreparedText.open(folder)
 
 
 @contextmanager

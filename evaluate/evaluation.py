@@ -16,7 +16,7 @@ from common.files import check_equal_lines, write_json, write_text
 from common.processes import check_world_size, set_threads
 from evaluate.config import DecodeConfig
 from evaluate.metrics.significance import read_baseline
-from evaluate.model_settings import read_decode_config
+from evaluate.options import read_decode_config
 from evaluate.report.report import Report, TranslationInfo, make_report
 from evaluate.report.report_text import report_text, worst_text
 from evaluate.test_sets import (
@@ -29,6 +29,7 @@ from evaluate.test_sets import (
     read_file,
 )
 from evaluate.translator import Translator, refuse_language_model
+from transformer.prepacked import prepack
 from transformer.pretrained import find_folder
 
 
@@ -79,6 +80,7 @@ def evaluate_model(
         for test_set in test_sets:
             warn_of_other_languages(test_set, model_languages(folder))
     translator = Translator.from_pretrained(folder, config, accelerator.device, compute_type)
+    prepack(translator.model)
     stems = file_stems([test_set.name for test_set in test_sets])
     for test_set, stem, other in zip(test_sets, stems, baselines, strict=True):
         assert test_set.sources is not None
@@ -121,11 +123,16 @@ def write_translations(output: Path, stem: str, hypotheses: list[str]) -> None:
 
 
 def publish(report: Report, output: Path, stem: str, model: str) -> None:
-    """Print the report, then write NAME.json and NAME.worst.txt, so that a full disk does not lose the scores."""
-    print(report_text(report), flush=True)
+    """Write NAME.json and NAME.worst.txt, and print the report.
+
+    If writing fails, the report is printed all the same. If printing fails, the files are complete.
+    """
     files = [output / f"{stem}.{suffix}" for suffix in ("hyp", "json", "worst.txt")]
-    write_json(files[1], {"model": model, **report.as_json()})
-    write_text(files[2], worst_text(report))
+    try:
+        write_json(files[1], {"model": model, **report.as_json()})
+        write_text(files[2], worst_text(report))
+    finally:
+        print(report_text(report), flush=True)
     print(f"  written to {files[0]}, {files[1]} and {files[2]}", flush=True)
 
 

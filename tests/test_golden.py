@@ -90,9 +90,9 @@ def test_losses_equal_recorded_losses(corpus: dict[str, list[str]], tmp_path: Pa
     data = [f"data.{role}=[{','.join(files)}]" for role, files in corpus.items()]
     settings = [
         "model.d_model=32", "model.n_layers=1", "model.n_heads=2", "model.d_ff=64", "data.vocab_size=340",
-        "data.max_length=64", "train.tokens_per_update=2048", "train.bricks=2", "train.warmup_steps=30",
-        "train.max_steps=30", "train.log_every=1", "train.precision=float64", "train.micro_tokens=512",
-        "train.valid_bleu_sentences=0", "train.average_last=1", "train.log_with=none", "train.threads=1",
+        "data.max_length=64", "batches.tokens_per_update=2048", "batches.per_update=2", "schedule.warmup_steps=30",
+        "train.max_steps=30", "train.log_every=1", "train.precision=float64", "batches.micro_tokens=512",
+        "validation.bleu_sentences=0", "checkpoints.average_last=1", "train.log_with=none", "train.threads=1",
     ]  # fmt: skip
     config = load_settings(RunConfig, None, [*data, f"data.cache_dir={tmp_path / 'cache'}", *settings])
     train(config, tmp_path / "run")

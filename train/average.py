@@ -10,7 +10,7 @@ if not __package__:  # run as a file: put the repository root first, before any 
 from common.command import run_command
 from common.errors import InputError
 from common.files import lock
-from common.settings import load_settings
+from common.settings import load_saved_settings
 from train.config import RunConfig
 from train.run.model_folder import write_model_folder
 
@@ -28,7 +28,7 @@ def main() -> None:
         raise InputError(f"--last is {args.last}; it must be at least 1")
     if not (args.run / "config.yaml").is_file():
         raise FileNotFoundError(f"{args.run} is not the folder of a run: it has no config.yaml")
-    last = args.last or load_settings(RunConfig, args.run / "config.yaml").train.average_last
+    last = args.last or load_saved_settings(RunConfig, args.run / "config.yaml").checkpoints.average_last
     with lock(args.run / ".lock"):
         origin = write_model_folder(args.run, last, args.best, args.out)
     print(f"{args.out or args.run} holds {origin}")

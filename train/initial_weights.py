@@ -7,7 +7,8 @@ from torch import nn
 
 from common.errors import InputError
 from transformer.config import ModelConfig
-from transformer.pretrained import find_folder, load_pretrained, put_weights, weights
+from transformer.pretrained import find_folder, load_pretrained
+from transformer.weights import get_weights, set_weights
 
 FREE = ("dropout", "init")
 """What of the model may differ from the one it starts from: no weight depends on it."""
@@ -35,4 +36,4 @@ def start_from(name: str, model: nn.Module, config: ModelConfig, tokenizer_file:
             f"train.init_from={name} is a model of another shape, whose settings this run must take: "
             f"{'; '.join(differing)}"
         )
-    put_weights(model, weights(source))
+    set_weights(model, get_weights(source))

@@ -73,7 +73,7 @@ def train(config: RunConfig, run_dir: Path) -> int | None:
         stop = StopRequest(until=started + 3600 * (config.train.max_hours or math.inf))
         reason = run.updates(stop)
         if reason is None and accelerator.is_main_process:
-            run.progress.say(f"{run_dir} holds {write_model_folder(run_dir, config.train.average_last)}")
+            run.progress.say(f"{run_dir} holds {write_model_folder(run_dir, config.checkpoints.average_last)}")
         accelerator.wait_for_everyone()
         accelerator.end_training()
     return stop.number or signal.SIGTERM if reason == "signal" else None
@@ -114,11 +114,11 @@ class Run:
         self.task, self.config, self.accelerator = task, task.config, accelerator
         config, settings, self.run_dir = self.config, self.config.train, run_dir
         self.plan = task.plan
-        self.cut = choose_cut(self.plan, self.accelerator.num_processes, settings.micro_tokens)
+        self.cut = choose_cut(self.plan, self.accelerator.num_processes, config.batches.micro_tokens)
         torch.manual_seed(settings.seed)
         dtype = torch.float64 if settings.precision == "float64" else torch.float32
         self.model = build(config.model).to(self.accelerator.device, dtype)
-        optimizer = make_optimizer(self.model, settings)
+        optimizer = make_optimizer(self.model, config.optimizer)
         self.checkpoints = Checkpoints(run_dir / "checkpoints")
         newest = self.checkpoints.newest()
         if newest is None and settings.init_from is not None:
@@ -145,9 +145,11 @@ class Run:
             self.updater.backward(batch.to(self.accelerator.device), weight=1.0)
         except torch.OutOfMemoryError as error:
             half = len(part.rows) * max(part.src_len, part.tgt_len) // 2
-            cure = f"set train.micro_tokens to {half}" if self.cut.slices < ROW_MULTIPLE else "raise train.bricks"
+            cure = (
+                f"set batches.micro_tokens to {half}" if self.cut.slices < ROW_MULTIPLE else "raise batches.per_update"
+            )
             if len(part.rows) == 1:
-                cure = "lower train.block or model.max_len, or take a smaller model"
+                cure = "lower batches.block or model.max_len, or take a smaller model"
             raise InputError(
                 f"the largest batch, {len(part.rows)} rows of {part.src_len} and {part.tgt_len} tokens, does not "
                 f"fit the device's memory: {cure}"
@@ -157,7 +159,7 @@ class Run:
     def updates(self, stop: StopRequest) -> Reason | None:
         """All updates that are left. Returns why the run ended before `train.max_steps`; None where it did not.
 
-        Raises ValueError at the `train.max_bad_updates`-th update in a row that is not finite.
+        Raises ValueError at the `train.max_nonfinite_updates`-th update in a row that is not finite.
         """
         settings = self.config.train
         for update, batches in ahead(self._batches, range(self.state.step, settings.max_steps)):
@@ -172,9 +174,9 @@ class Run:
                 self._log(step, outcome.values())
             self._refuse_to_go_on(outcome)
             with self.progress.pause():
-                if step % settings.valid_every == 0 or last:
+                if step % self.config.validation.every == 0 or last:
                     self._validate(step)
-                if step % settings.checkpoint_every == 0:
+                if step % self.config.checkpoints.every == 0:
                     self._save("regular")
                 elif last or stopping:
                     self._save("final" if last else "interrupted")
@@ -197,12 +199,12 @@ class Run:
 
     def _refuse_to_go_on(self, outcome: Outcome) -> None:
         row = self.state.nonfinite_updates
-        if row >= self.config.train.max_bad_updates:
+        if row >= self.config.train.max_nonfinite_updates:
             raise InputError(
                 f"{row} update(s) in a row were not finite (update {self.state.step}: loss {outcome.loss}, gradient "
                 f"norm {outcome.gradient_norm}), and the weights are left as they were after update "
                 f"{self.state.step - row}: look into {self.run_dir / INCIDENTS}, then start in another run_dir with "
-                "a lower train.lr_scale (or train.peak_lr) or with train.clip_norm=1.0"
+                "a lower schedule.scale (or schedule.peak_lr) or with optimizer.clip_norm=1.0"
             )
 
     def _batches(self, step: int) -> Work:
@@ -229,15 +231,19 @@ class Run:
 
     def _save(self, kind: Kind) -> None:
         if self.accelerator.is_main_process:
-            keep = self.config.train.keep_checkpoints
+            keep = self.config.checkpoints.keep
             metrics = self.log.read_metrics()
             self.checkpoints.save(kind, self.model, self.updater.optimizer, self._now(), metrics, keep)
         self.accelerator.wait_for_everyone()
 
 
+DECIDING = ("model.", "batches.", "optimizer.", "schedule.", "train.", "validation.", "checkpoints.")
+"""Sections whose settings must be equal on all hosts."""
+
+
 def facts(task: Task) -> dict[str, str]:
     """What must be the same on all hosts; paths may differ."""
-    settings = {k: v for k, v in flatten_settings(task.config).items() if k.startswith(("model.", "train."))}
+    settings = {k: v for k, v in flatten_settings(task.config).items() if k.startswith(DECIDING)}
     settings.pop("train.threads")
     prepared = task.prepared
     return {

@@ -3,17 +3,17 @@
 import torch
 from torch import nn
 
-from train.config import TrainConfig
+from train.config import OptimizerConfig
 
 
-def make_optimizer(model: nn.Module, settings: TrainConfig) -> torch.optim.Adam:
+def make_optimizer(model: nn.Module, settings: OptimizerConfig) -> torch.optim.Adam:
     """The optimizer that `settings` names, its moments' memory taken; the rate is set before every update.
 
     AdamW (Loshchilov and Hutter, 2019) lets matrices decay, not biases and norms, as GPT-2's trainings do.
     """
-    betas = (settings.adam_beta1, settings.adam_beta2)
-    if settings.optimizer == "adam":
-        optimizer = torch.optim.Adam(model.parameters(), lr=0.0, betas=betas, eps=settings.adam_eps, fused=True)
+    betas = (settings.beta1, settings.beta2)
+    if settings.name == "adam":
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.0, betas=betas, eps=settings.eps, fused=True)
     else:
         matrices = [p for p in model.parameters() if p.dim() >= 2]
         others = [p for p in model.parameters() if p.dim() < 2]
@@ -21,7 +21,7 @@ def make_optimizer(model: nn.Module, settings: TrainConfig) -> torch.optim.Adam:
             {"params": matrices, "weight_decay": settings.weight_decay},
             {"params": others, "weight_decay": 0.0},
         ]
-        optimizer = torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=settings.adam_eps, fused=True)
+        optimizer = torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=settings.eps, fused=True)
     _reserve_moments(optimizer)
     return optimizer
 

@@ -23,7 +23,7 @@ if not __package__:  # run as a file: put the repository root first, before any 
 from common.command import run_command
 from common.errors import InputError
 from common.processes import set_threads
-from common.settings import load_settings
+from common.settings import load_saved_settings
 from train.config import RunConfig
 from train.distributed import make_accelerator, new_sum, seed_dropout
 from train.loop import prepare_once
@@ -80,7 +80,7 @@ def read_report(folder: Path) -> dict[str, Any]:
 
 def replay(folder: Path) -> Replayed:
     """Compute the update of an incident. Raises ValueError where its data or its checkpoint are not what they were."""
-    report, config = read_report(folder), load_settings(RunConfig, folder / "config.yaml")
+    report, config = read_report(folder), load_saved_settings(RunConfig, folder / "config.yaml")
     set_threads(config.train.threads)
     task = make_task(config, prepare_once(config))
     check_identity(report, task)
@@ -90,7 +90,7 @@ def replay(folder: Path) -> Replayed:
         raise InputError("a replay is made by one process: start it with python, not with accelerate launch")
     dtype = torch.float64 if config.train.precision == "float64" else torch.float32
     model = build(config.model).to(accelerator.device, dtype)
-    optimizer = make_optimizer(model, config.train)
+    optimizer = make_optimizer(model, config.optimizer)
     if (checkpoint := Checkpoints(folder).newest()) is None:
         raise InputError(f"{folder} has no whole checkpoint, so the update cannot be made again")
     progress = restore(checkpoint, model, optimizer)

@@ -1,17 +1,40 @@
 """The learning rate, a pure function of the step."""
 
 import math
+from dataclasses import replace
 
-from train.config import TrainConfig
+from common.errors import InputError
+from train.config import ScheduleConfig
 
 
-def learning_rate(step: int, settings: TrainConfig, d_model: int) -> float:
-    """The rate of update `step`, counted from 1, by the schedule that `settings` names."""
-    if settings.schedule == "noam":
-        return noam(step, d_model, settings.warmup_steps, settings.lr_scale)
-    decay_steps = settings.decay_steps or settings.max_steps
-    shape = (settings.peak_lr, settings.lowest_lr, settings.warmup_steps, decay_steps)
-    return cosine(step, *shape) if settings.schedule == "cosine" else wsd(step, *shape, settings.decay_share)
+def settle_schedule(settings: ScheduleConfig, max_steps: int) -> ScheduleConfig:
+    """Return the schedule with its end, `max_steps` if the settings name none.
+
+    Raises InputError if a schedule that ends would decay before its warm-up is over: it would never reach the peak, or
+    jump.
+    """
+    if settings.name == "noam":
+        return settings
+    end, setting = settings.decay_steps, "schedule.decay_steps"
+    if end is None:
+        end, setting = max_steps, "train.max_steps"
+    last = max(1, last_level_step(end, settings.decay_share)) if settings.name == "wsd" else end
+    if settings.warmup_steps > last:
+        raise InputError(
+            f"schedule.warmup_steps={settings.warmup_steps} is too long: schedule.name={settings.name} with "
+            f"{setting}={end} leaves {last} updates for the warm-up. Set schedule.warmup_steps to {last} or less, "
+            "or set a larger schedule.decay_steps"
+        )
+    return replace(settings, decay_steps=end)
+
+
+def learning_rate(step: int, settings: ScheduleConfig, d_model: int) -> float:
+    """The rate of update `step`, counted from 1, by the schedule that `settings` names, which is settled."""
+    if settings.name == "noam":
+        return noam(step, d_model, settings.warmup_steps, settings.scale)
+    assert settings.decay_steps is not None, "settle_schedule gives the schedule an end"
+    shape = (settings.peak_lr, settings.lowest_lr, settings.warmup_steps, settings.decay_steps)
+    return cosine(step, *shape) if settings.name == "cosine" else wsd(step, *shape, settings.decay_share)
 
 
 def noam(step: int, d_model: int, warmup_steps: int, scale: float = 1.0) -> float:

@@ -22,11 +22,11 @@ from data_pipeline.prepared_data import Prepared, PreparedText
 from data_pipeline.token_store import TextIds
 from data_pipeline.tokenizers import TextTokenizer, open_tokenizer
 from data_pipeline.tokenizers.sentence_piece import Tokenizer
-from evaluate.backends.pytorch import PyTorchBackend
 from evaluate.config import DecodeConfig, SampleConfig
 from evaluate.generator import Generator
 from evaluate.translator import Translator
 from train.config import RunConfig
+from train.schedule import settle_schedule
 from transformer.config import ModelConfig
 from transformer.model import GPT, Transformer
 
@@ -102,14 +102,14 @@ class Translation:
     @cached_property
     def plan(self) -> Plan:
         """Bricks of sentences of similar length."""
-        settings, ids = self.config.train, self.prepared.train
+        settings, ids = self.config.batches, self.prepared.train
         return Plan(
             ids.src.lengths,
             ids.tgt.lengths,
             tokens_per_update=settings.tokens_per_update,
-            bricks=settings.bricks,
-            shapes=settings.shapes,
-            seed=settings.seed,
+            bricks=settings.per_update,
+            shapes=settings.buckets,
+            seed=self.config.train.seed,
         )
 
     def batch(self, part: Slice) -> Batch:
@@ -126,15 +126,15 @@ class Translation:
         return collate(self.prepared.valid, part)
 
     def measure(self, accelerator: Accelerator, model: nn.Module, loss: float) -> dict[str, float]:
-        """sacreBLEU of greedy translations of `train.valid_bleu_sentences` evenly spread validation sentences."""
-        if not self.config.train.valid_bleu_sentences:
+        """sacreBLEU of greedy translations of `validation.bleu_sentences` evenly spread validation sentences."""
+        if not self.config.validation.bleu_sentences:
             return {}
         assert isinstance(model, Transformer)
         sources, references = self.prepared.valid_text()
-        wanted = min(self.config.train.valid_bleu_sentences, len(sources))
+        wanted = min(self.config.validation.bleu_sentences, len(sources))
         chosen = np.linspace(0, len(sources) - 1, wanted).astype(int).tolist()
         mine = chosen[accelerator.process_index :: accelerator.num_processes]
-        translator = Translator(PyTorchBackend(model), self.tokenizer, DecodeConfig(beam=1))
+        translator = Translator(model, self.tokenizer, DecodeConfig(beam=1))
         translated = list(zip(mine, translator([sources[i] for i in mine]), strict=True))
         everyone = dict(gather_object(translated))
         bleu = sacrebleu.corpus_bleu([everyone[i] for i in chosen], [[references[i] for i in chosen]])
@@ -152,9 +152,9 @@ class LanguageModelling:
         self.prepared = prepared
         self.tokenizer = open_tokenizer(prepared.tokenizer_file)
         self.config = settle(config, self.tokenizer.vocab_size)
-        block = config.train.block or config.model.max_len
+        block = config.batches.block or config.model.max_len
         if block > config.model.max_len:
-            raise InputError(f"train.block is {block}, longer than model.max_len {config.model.max_len}")
+            raise InputError(f"batches.block is {block}, longer than model.max_len {config.model.max_len}")
         self.plan_version = [PLAN_VERSION, BLOCKS_VERSION] if config.data.layout == "documents" else BLOCKS_VERSION
         self._train, self._valid = self._rows(prepared.train, block), self._rows(prepared.valid, block)
         self.validation_tokens = self._valid.predicted_tokens
@@ -166,8 +166,9 @@ class LanguageModelling:
     @cached_property
     def plan(self) -> UpdatePlan:
         """Blocks of one stream, or bricks of documents of similar length."""
-        settings = self.config.train
-        return self._train.plan(Recipe(settings.tokens_per_update, settings.bricks, settings.shapes, settings.seed))
+        settings = self.config.batches
+        recipe = Recipe(settings.tokens_per_update, settings.per_update, settings.buckets, self.config.train.seed)
+        return self._train.plan(recipe)
 
     def batch(self, part: Slice) -> Batch:
         """Blocks or documents of the training text."""
@@ -187,12 +188,12 @@ class LanguageModelling:
         return {"valid_bits_per_character": bits / self.prepared.report["valid"]["characters"]}
 
     def show(self, model: nn.Module) -> str:
-        """A sample of `train.sample_tokens` tokens, always of the same seed; of documents, how the first ones of the
-        validation text go on from what is given of them."""
-        if not self.config.train.sample_tokens:
+        """A sample of `validation.sample_tokens` tokens, always of the same seed; of documents, how the first ones of
+        the validation text go on from what is given of them."""
+        if not self.config.validation.sample_tokens:
             return ""
         assert isinstance(model, GPT)
-        settings = SampleConfig(max_tokens=self.config.train.sample_tokens, seed=self.config.train.seed)
+        settings = SampleConfig(max_tokens=self.config.validation.sample_tokens, seed=self.config.train.seed)
         prompts = [self.tokenizer.decode_text(ids) if ids else None for ids in self._valid.beginnings(SHOWN)]
         generator = Generator(model, self.tokenizer, starts_documents=self.config.data.layout == "documents")
         samples = generator.generate(prompts, settings, note=lambda _: None)
@@ -216,7 +217,5 @@ def settle(config: RunConfig, vocab_size: int) -> RunConfig:
             f"model.vocab_size is {config.model.vocab_size}, but the vocabulary has {vocab_size} pieces; "
             "leave model.vocab_size out, it is taken from the vocabulary"
         )
-    settings = config.train
-    if settings.schedule != "noam" and settings.decay_steps is None:
-        settings = replace(settings, decay_steps=settings.max_steps)
-    return replace(config, model=replace(config.model, vocab_size=vocab_size), train=settings)
+    schedule = settle_schedule(config.schedule, config.train.max_steps)
+    return replace(config, model=replace(config.model, vocab_size=vocab_size), schedule=schedule)

@@ -95,7 +95,7 @@ class Updater:
         mean = norm.to(total.dtype) / self.accelerator.num_processes  # the norm is equal on all ranks
         flags = [torch.full_like(total, one) for one in asked()]
         loss_sum, norm_sum, *asked_sums = sum_over_ranks(self.accelerator, torch.stack([total, mean, *flags]))
-        rate = learning_rate(update.step + 1, self.config.train, self.config.model.d_model)
+        rate = learning_rate(update.step + 1, self.config.schedule, self.config.model.d_model)
         kind = self._judge(loss_sum, norm_sum)
         if kind == "learned":
             self._step(rate, norm)
@@ -136,8 +136,8 @@ class Updater:
         return "overflow" if scaler is not None and math.isfinite(loss) and scaler.get_scale() > 1 else "bad"
 
     def _step(self, rate: float, norm: Tensor) -> None:
-        if self.config.train.clip_norm is not None:
-            torch.nn.utils.clip_grads_with_norm_(self.model.parameters(), self.config.train.clip_norm, norm)
+        if self.config.optimizer.clip_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.model.parameters(), self.config.optimizer.clip_norm, norm)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         # Neither through the loss scaler, which would wait for the device once more to decide what is decided, nor

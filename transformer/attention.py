@@ -12,11 +12,11 @@ from transformer.layers import RotaryPositions
 
 
 class MultiHeadAttention(nn.Module):
-    """Section 3.2.2: h attentions side by side, each over its own projection of queries, keys and values.
+    """Section 3.2.2: h attention heads in parallel, each with its own projection of queries, keys and values.
 
-    The h projections W_i^Q are the rows of one matrix, so that all heads are one matrix product, and Eq. 1
-    is PyTorch's `scaled_dot_product_attention`, which never writes the L x M weights where it need not.
-    `rotary` is for self-attention only: queries and keys are then turned by their positions.
+    The projections W_i^Q of all heads are the rows of one matrix, so one matrix product computes all heads. Eq. 1
+    is PyTorch's `scaled_dot_product_attention`, which avoids storing the L x M weights if it can.
+    `rotary` rotates queries and keys by their positions. It is for self-attention only.
     """
 
     def __init__(self, config: ModelConfig, *, rotary: bool = False) -> None:
@@ -27,8 +27,8 @@ class MultiHeadAttention(nn.Module):
         self.key = nn.Linear(config.d_model, kv_inner)
         self.value = nn.Linear(config.d_model, kv_inner)
         self.out = nn.Linear(inner, config.d_model)
-        self.grouped = config.kv_heads < config.n_heads  # Departure from the paper: Ainslie et al. (2023)
-        self.rotary = RotaryPositions(config) if rotary else None  # Departure from the paper: Su et al. (2021)
+        self.grouped = config.kv_heads < config.n_heads  # Differs from the paper: Ainslie et al. (2023)
+        self.rotary = RotaryPositions(config) if rotary else None  # Differs from the paper: Su et al. (2021)
 
     def forward(
         self,
@@ -39,18 +39,15 @@ class MultiHeadAttention(nn.Module):
         causal: bool = False,
         cache: KVCache | None = None,
     ) -> Tensor:
-        """Attend from x to memory (section 3.2.3), or to x itself where memory is None.
+        """Attend from x to the memory (section 3.2.3), or to x itself if the memory is None. Return (B, L, D).
 
         Args:
-            x_BLD: queries come from here.
-            memory_BMD: keys and values come from here: states of the encoder, or `Memory` made of them before,
-                which may have fewer rows than x: those of x that share one are further queries to it.
-            mask: boolean, broadcastable to (B, H, L, M), True = may attend. Every row needs one True.
-            causal: position i sees positions <= i only.
-            cache: of this attention; x holds the positions after those in it.
-
-        Returns:
-            (B, L, D).
+            x_BLD: source of the queries.
+            memory_BMD: source of keys and values: the encoder's output, or the `Memory` computed from it. A `Memory`
+                may have fewer rows than x: consecutive rows of x then share one of its rows.
+            mask: boolean, broadcastable to (B, H, L, M); True means "may attend". Every row needs one True.
+            causal: position i attends only to positions up to i.
+            cache: keys and values of the positions before those of x; those of x are appended.
         """
         shape = x_BLD.shape
         if memory_BMD is None and self.training:
@@ -67,7 +64,7 @@ class MultiHeadAttention(nn.Module):
         if cache is not None:
             k_BHMK, v_BHMK = cache.append(k_BHMK, v_BHMK)
             if causal and cache.length > q_BHLK.size(2):
-                mask, causal = _see_the_past(q_BHLK.size(2), cache.length, x_BLD.device), False
+                mask, causal = _causal_mask(q_BHLK.size(2), cache.length, x_BLD.device), False
         # Eq. 1: softmax(Q K^T / sqrt(d_k)) V, for all heads.
         a_BHLK = scaled_dot_product_attention(
             q_BHLK, k_BHMK, v_BHMK, attn_mask=mask, is_causal=causal, enable_gqa=self.grouped
@@ -75,7 +72,7 @@ class MultiHeadAttention(nn.Module):
         return self.out(a_BHLK.transpose(1, 2).flatten(2)).view(shape)  # Concat(head_1, ..., head_h) W^O
 
     def weights(self, x_BLD: Tensor, memory_BMD: Tensor, *, mask: Tensor | None = None) -> Tensor:
-        """softmax(Q K^T / sqrt(d_k)) of Eq. 1, (B, H, L, M): for people to look at; `forward` need not have it."""
+        """Return softmax(Q K^T / sqrt(d_k)) of Eq. 1, (B, H, L, M), for inspection. `forward` does not compute it."""
         q_BHLK, k_BHMK = self._heads(self.query(x_BLD)), self._heads(self.key(memory_BMD))
         k_BHMK = k_BHMK.repeat_interleave(q_BHLK.size(1) // k_BHMK.size(1), dim=1)
         scores_BHLM = q_BHLK @ k_BHMK.transpose(-2, -1) / math.sqrt(self.head_size)
@@ -84,22 +81,22 @@ class MultiHeadAttention(nn.Module):
         return scores_BHLM.softmax(dim=-1)
 
     def project(self, memory_BMD: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of all heads that have their own, (B, H, M, K) each."""
+        """Return the keys and values, (B, H, M, K) each; H is the number of key-value heads."""
         return self._heads(self.key(memory_BMD)), self._heads(self.value(memory_BMD))
 
     def _project_at_once(self, x_BLD: Tensor) -> tuple[Tensor, ...]:
-        """Queries, keys and values in one matrix product: for many tokens faster than three."""
-        parts = (self.query, self.key, self.value)
-        weight, bias = torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts])
-        projected = linear(x_BLD, weight, bias).split([part.out_features for part in parts], dim=-1)
-        return tuple(self._heads(part) for part in projected)
+        """Return queries, keys and values from one matrix product, which is faster than three for many tokens."""
+        layers = (self.query, self.key, self.value)
+        weight, bias = torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers])
+        projected = linear(x_BLD, weight, bias).split([layer.out_features for layer in layers], dim=-1)
+        return tuple(self._heads(projection) for projection in projected)
 
     def _heads(self, x_BLD: Tensor) -> Tensor:
         return x_BLD.unflatten(-1, (-1, self.head_size)).transpose(1, 2)
 
 
-def _see_the_past(new: int, total: int, device: torch.device) -> Tensor | None:
-    """Mask for `new` queries that are the last of `total` positions; one query may see everything."""
+def _causal_mask(new: int, total: int, device: torch.device) -> Tensor | None:
+    """Return the mask for `new` queries that are the last of `total` positions. One query needs no mask."""
     if new == 1:
         return None
     return torch.ones(new, total, dtype=torch.bool, device=device).tril(diagonal=total - new)

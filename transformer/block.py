@@ -1,6 +1,7 @@
-"""Section 3.1: one block, from which the encoder, the decoder and the GPT are stacked."""
+"""Section 3.1: the block that encoder, decoder and GPT are stacks of."""
 
 from collections.abc import Callable, Sequence
+from typing import assert_never
 
 from torch import Tensor, nn
 
@@ -12,23 +13,29 @@ from transformer.layers import make_feed_forward, make_norm
 
 
 class Residual(nn.Module):
-    """The connection around every sub-layer: residual, dropout and layer normalisation (sections 3.1, 5.4)."""
+    """Residual connection, dropout and layer normalisation around a sub-layer (sections 3.1 and 5.4)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.norm = make_norm(config)
         self.dropout = Dropout(config.dropout)
-        self.pre_norm = config.norm == "pre"
+        match config.norm:
+            case "post":
+                self.pre_norm = False
+            case "pre":  # Differs from the paper: Xiong et al. (2020), section 3
+                self.pre_norm = True
+            case unknown:
+                assert_never(unknown)
 
     def forward(self, x_BLD: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
-        """(B, L, D) to (B, L, D)."""
-        if self.pre_norm:  # Departure from the paper: Xiong et al. (2020), section 3
+        """Apply the sub-layer: (B, L, D) to (B, L, D)."""
+        if self.pre_norm:
             return x_BLD + self.dropout(sublayer(self.norm(x_BLD)))
         return self.norm(x_BLD + self.dropout(sublayer(x_BLD)))  # LayerNorm(x + Sublayer(x))
 
 
 class TransformerBlock(nn.Module):
-    """Self-attention, then (in a decoder) attention to the encoder, then the feed-forward network (Figure 1)."""
+    """Self-attention, cross-attention to the encoder (in the decoder only) and feed-forward network (Figure 1)."""
 
     def __init__(self, config: ModelConfig, *, causal: bool, cross_attention: bool) -> None:
         super().__init__()
@@ -49,7 +56,7 @@ class TransformerBlock(nn.Module):
         memory_mask: Tensor | None = None,
         cache: KVCache | None = None,
     ) -> Tensor:
-        """(B, L, D) to (B, L, D); masks as in `MultiHeadAttention`."""
+        """Apply the sub-layers: (B, L, D) to (B, L, D). Masks are those of `MultiHeadAttention.forward`."""
         x_BLD = self.self_residual(x_BLD, lambda x: self.self_attention(x, mask=mask, causal=self.causal, cache=cache))
         if self.cross_attention is not None and self.cross_residual is not None:
             attend = self.cross_attention
@@ -58,7 +65,7 @@ class TransformerBlock(nn.Module):
 
 
 class Stack(nn.Module):
-    """N blocks (section 3.1), and with pre-norm the final norm that the last residual sum then lacks."""
+    """N blocks (section 3.1). Pre-norm adds a final norm, because the last residual sum is not normalised."""
 
     def __init__(self, config: ModelConfig, *, causal: bool, cross_attention: bool) -> None:
         super().__init__()
@@ -76,7 +83,12 @@ class Stack(nn.Module):
         memory_mask: Tensor | None = None,
         caches: Sequence[KVCache] | None = None,
     ) -> Tensor:
-        """(B, L, D) to (B, L, D). `memory` is the encoder's output, or one `Memory` per block when decoding."""
+        """Apply all blocks: (B, L, D) to (B, L, D).
+
+        Args:
+            memory: the encoder's output in training, or one `Memory` per block in decoding.
+            caches: one per block, in decoding.
+        """
         for i, block in enumerate(self.blocks):
             x_BLD = block(
                 x_BLD,

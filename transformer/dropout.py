@@ -1,22 +1,23 @@
-"""Section 5.4: dropout, with random numbers that cost less on a processor."""
+"""Section 5.4: dropout, with random numbers that cost less time on a CPU."""
 
 import torch
 from torch import Tensor, nn
 
 STEPS = 1 << 16
-"""Of probability: an element is kept where its 16 random bits are below a limit."""
+"""Resolution of the keep probability: an element is kept if its 16-bit random number is below a limit."""
 
 
 class Dropout(nn.Dropout):
-    """Each element is 0 with probability p, and otherwise divided by 1 - p, in training.
+    """In training, set each element to 0 with probability p, and divide the others by 1 - p.
 
-    On a CPU PyTorch draws a number of 32 bits for each element, one after the other: a seventh of an update of the
-    Multi30k model. Four elements share one of 64 bits here, from the same generator, which takes a quarter of that;
-    p is then a multiple of 1/65,536 and the elements are divided by what it makes of 1 - p, so that means are exact.
+    On a CPU, PyTorch draws a 32-bit number for each element, one after the other. In an update of the Multi30k model
+    this takes a seventh of the time. Here, four elements share one 64-bit number of the same generator, which takes a
+    quarter of that. p is therefore rounded to a multiple of 1/65,536, and elements are divided by the rounded 1 - p,
+    so that the mean is exact.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape."""
+        """Take and return a tensor of any shape."""
         if x.device.type != "cpu" or torch.compiler.is_compiling() or not self.training or self.p == 0:
             return super().forward(x)
         limit = max(1, round((1 - self.p) * STEPS))
@@ -24,6 +25,6 @@ class Dropout(nn.Dropout):
 
 
 def _below(limit: int, shape: torch.Size) -> Tensor:
-    """True, in that shape, with probability limit / `STEPS`."""
+    """Return a boolean tensor of that shape whose elements are True with probability limit / STEPS."""
     numbers = torch.empty(-(-shape.numel() // 4), dtype=torch.int64).random_(-(1 << 63), None)
     return numbers.view(torch.int16)[: shape.numel()].view(shape) < limit - STEPS // 2

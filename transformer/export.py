@@ -1,4 +1,7 @@
-"""python -m transformer.export --to ctranslate2 --model runs/x --output x-ct2: the model for another runtime."""
+"""Write a model for another runtime.
+
+python -m transformer.export --to ctranslate2 --model runs/x --output x-ct2
+"""
 
 import argparse
 from pathlib import Path
@@ -8,29 +11,29 @@ from transformer.formats.ctranslate2 import COMPUTE_TYPES, PENALTY_NOTE, export_
 
 
 def parse_args() -> argparse.Namespace:
-    """The command line."""
+    """Return the options of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m transformer.export", description="Write a model for another runtime."
+        prog="python -m transformer.export", description="Write a translation model for another runtime."
     )
-    parser.add_argument("--to", required=True, choices=["ctranslate2"], help="the runtime")
-    parser.add_argument("--model", required=True, help="model folder, or a name on the Hugging Face hub")
-    parser.add_argument("--output", required=True, type=Path, help="new folder; written whole or not at all")
+    parser.add_argument("--to", required=True, choices=["ctranslate2"], help="runtime to export to")
+    parser.add_argument("--model", required=True, help="model folder, or a name on the Hugging Face Hub")
+    parser.add_argument("--output", required=True, type=Path, help="folder to write, which must not exist")
     parser.add_argument(
         "--compute-type",
         default="float32",
         choices=COMPUTE_TYPES,
-        help="how the weights are stored (default: %(default)s); int8 takes a quarter of the space",
+        help="type of the stored weights (default: %(default)s); int8 needs a quarter of the space of float32",
     )
     return parser.parse_args()
 
 
 def main() -> None:
-    """Export, and say what is different over there."""
+    """Export the model. Print its size and where CTranslate2 ranks differently."""
     args = parse_args()
     output = export_ctranslate2(args.model, args.output, args.compute_type)
     size = sum(file.stat().st_size for file in output.iterdir()) / 1e6
-    print(f"{output}: {size:.1f} MB, {args.compute_type}. Its README.md says how to use it.")
-    print(PENALTY_NOTE)
+    print(f"wrote {output}: {size:.1f} MB, {args.compute_type}. Its README.md shows how to use it.")
+    print(f"note: {PENALTY_NOTE}")
 
 
 if __name__ == "__main__":

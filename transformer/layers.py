@@ -1,8 +1,9 @@
-"""Sections 3.3 to 3.5: feed-forward network, embedding, positions; and what a named variation puts in their place."""
+"""Sections 3.3 to 3.5: feed-forward network, embedding and positions, and their named variations."""
 
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import assert_never
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from transformer.dropout import Dropout
 
 
 class FeedForward(nn.Module):
-    """Section 3.3: the same two layers at every position."""
+    """Section 3.3: two linear layers, applied to every position alone."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -23,12 +24,12 @@ class FeedForward(nn.Module):
         self.activation = _activation(config)
 
     def forward(self, x_BLD: Tensor) -> Tensor:
-        """(B, L, D) to (B, L, D)."""
+        """Compute (B, L, D) from (B, L, D)."""
         return self.outer(self.activation(self.inner(x_BLD)))  # Eq. 2
 
 
 def sinusoidal_positions(max_len: int, d_model: int) -> Tensor:
-    """Section 3.5: the table of position encodings, (max_len, d_model), sine and cosine interleaved."""
+    """Return the position encodings of section 3.5, (max_len, d_model), with sine and cosine interleaved."""
     angle = _angles(max_len, d_model)
     table_LD = torch.empty(max_len, d_model, dtype=torch.float64)
     table_LD[:, 0::2] = angle.sin()  # PE(pos, 2i)
@@ -37,7 +38,7 @@ def sinusoidal_positions(max_len: int, d_model: int) -> Tensor:
 
 
 class Embedding(nn.Module):
-    """Sections 3.4, 3.5 and 5.4: tokens times sqrt(d_model), plus positions, then dropout."""
+    """Sections 3.4, 3.5 and 5.4: token embeddings times sqrt(d_model), plus positions, then dropout."""
 
     positions: Tensor | None
 
@@ -46,21 +47,24 @@ class Embedding(nn.Module):
         self.tokens = nn.Embedding(config.vocab_size, config.d_model)
         self.scale = math.sqrt(config.d_model)
         if not config.scale_embedding:
-            self.scale = 1.0  # Departure from the paper: Radford et al. (2019), whose code does not scale
+            self.scale = 1.0  # Differs from the paper: Radford et al. (2019), whose code does not scale
         self.max_len = config.max_len
-        if config.positions == "learned":
-            self.positions = nn.Parameter(torch.empty(config.max_len, config.d_model))
-        elif config.positions == "rotary":
-            self.positions = None  # Departure from the paper: RotaryPositions, in self-attention, take their place
-        else:
-            table = sinusoidal_positions(config.max_len, config.d_model)
-            self.register_buffer("positions", table, persistent=False)
+        match config.positions:
+            case "sinusoidal":
+                table = sinusoidal_positions(config.max_len, config.d_model)
+                self.register_buffer("positions", table, persistent=False)
+            case "learned":  # Table 3 (E)
+                self.positions = nn.Parameter(torch.empty(config.max_len, config.d_model))
+            case "rotary":  # Differs from the paper: RotaryPositions in self-attention instead
+                self.positions = None
+            case unknown:
+                assert_never(unknown)
         self.dropout = Dropout(config.dropout)
 
     def forward(self, tokens_BL: Tensor, start: int = 0) -> Tensor:
-        """Ids (B, L) to (B, L, D); the first of them stands at position `start`.
+        """Compute (B, L, D) from token ids (B, L). The first id is at position `start`.
 
-        Raises ValueError when a position is past `max_len`.
+        Raises InputError if a position is beyond `model.max_len`.
         """
         end = start + tokens_BL.size(1)
         if end > self.max_len:
@@ -71,11 +75,11 @@ class Embedding(nn.Module):
         return self.dropout(x_BLD)
 
 
-# Below: what a named variation puts in the place of the above, and who chooses.
+# Named variations, and the functions that choose by the config.
 
 
 class GatedFeedForward(nn.Module):
-    """Departure from the paper: SwiGLU (Shazeer, 2020, Eq. 6), here with biases. Two matrices into d_ff, one out."""
+    """SwiGLU (Shazeer, 2020, Eq. 6) with biases: two matrices into d_ff and one out. Differs from the paper."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -84,16 +88,18 @@ class GatedFeedForward(nn.Module):
         self.outer = nn.Linear(config.d_ff, config.d_model)
 
     def forward(self, x_BLD: Tensor) -> Tensor:
-        """(B, L, D) to (B, L, D)."""
+        """Compute (B, L, D) from (B, L, D)."""
         return self.outer(F.silu(self.gate(x_BLD)) * self.inner(x_BLD))
 
 
 class RotaryPositions(nn.Module):
-    """Departure from the paper: Su et al. (2021), section 3.2. Turns each query and key by angles that grow with its
-    position, so that their product, and with it the attention, depends on positions by their distance alone.
+    """Rotary positions (Su et al., 2021, section 3.2). Differs from the paper.
 
-    The angles are those of section 3.5, with the head size for d_model. The pairs that turn are (i, i + K/2), as in
-    GPT-NeoX and Llama, not (2i, 2i + 1), as Su et al. print: the same model with the rows of W^Q and W^K reordered.
+    Each query and key is rotated by angles that are proportional to its position. Their product, and so the
+    attention, then depends only on the distance of two positions.
+
+    The angles are those of section 3.5, with the head size instead of d_model. A rotated pair is (i, i + K/2), as in
+    GPT-NeoX and Llama. Su et al. print (2i, 2i + 1); the two differ only in the order of the rows of W^Q and W^K.
     """
 
     cos_MK: Tensor
@@ -108,39 +114,49 @@ class RotaryPositions(nn.Module):
         self.register_buffer("sin_MK", sin_MK.to(torch.get_default_dtype()), persistent=False)
 
     def forward(self, q_BHLK: Tensor, k_BHLK: Tensor, start: int = 0) -> tuple[Tensor, Tensor]:
-        """Both turned, in their own type; the first of L stands at position `start`."""
-        return self._turn(q_BHLK, start), self._turn(k_BHLK, start)
+        """Rotate queries and keys. The first of the L positions is `start`. Keeps the dtype."""
+        return self._rotate(q_BHLK, start), self._rotate(k_BHLK, start)
 
-    def _turn(self, x_BHLK: Tensor, start: int) -> Tensor:
+    def _rotate(self, x_BHLK: Tensor, start: int) -> Tensor:
         positions = slice(start, start + x_BHLK.size(2))
-        other_BHLK = x_BHLK.roll(x_BHLK.size(-1) // 2, dims=-1)  # of each pair the other number
+        other_BHLK = x_BHLK.roll(x_BHLK.size(-1) // 2, dims=-1)  # the other number of each pair
         return (x_BHLK * self.cos_MK[positions] + other_BHLK * self.sin_MK[positions]).type_as(x_BHLK)
 
 
 def make_feed_forward(config: ModelConfig) -> FeedForward | GatedFeedForward:
-    """The network of section 3.3, or the gated one."""
+    """Return the network of section 3.3, or the gated one."""
     return GatedFeedForward(config) if config.activation == "swiglu" else FeedForward(config)
 
 
 def make_norm(config: ModelConfig) -> nn.LayerNorm | nn.RMSNorm:
-    """Layer normalisation (section 3.1), or the one that only divides by the root mean square."""
-    if config.norm_kind == "rms":  # Departure from the paper: Zhang and Sennrich (2019), Eq. 4
-        return nn.RMSNorm(config.d_model, eps=1e-5)  # LayerNorm's epsilon: PyTorch's would change with the dtype
-    return nn.LayerNorm(config.d_model)
+    """Return layer normalisation (section 3.1), or RMS normalisation, which only divides by the root mean square."""
+    match config.norm_kind:
+        case "layer":
+            return nn.LayerNorm(config.d_model)
+        case "rms":  # Differs from the paper: Zhang and Sennrich (2019), Eq. 4
+            return nn.RMSNorm(config.d_model, eps=1e-5)  # LayerNorm's epsilon; RMSNorm's default depends on the dtype
+        case unknown:
+            assert_never(unknown)
 
 
 def _activation(config: ModelConfig) -> Callable[[Tensor], Tensor]:
-    if config.activation == "gelu":  # Departure from the paper: Hendrycks and Gimpel (2016)
-        return F.gelu
-    if config.activation == "gelu_tanh":  # Departure from the paper: the same, section 2; as in GPT-2's code
-        return partial(F.gelu, approximate="tanh")
-    return F.relu
+    match config.activation:
+        case "relu":
+            return F.relu
+        case "gelu":  # Differs from the paper: Hendrycks and Gimpel (2016)
+            return F.gelu
+        case "gelu_tanh":  # Differs from the paper: Hendrycks and Gimpel (2016), section 2, as in GPT-2's code
+            return partial(F.gelu, approximate="tanh")
+        case "swiglu":
+            raise AssertionError("swiglu has its own class, GatedFeedForward")
+        case unknown:
+            assert_never(unknown)
 
 
 def _angles(max_len: int, size: int) -> Tensor:
-    """pos / 10000^(2i / size) of section 3.5, (max_len, size / 2).
+    """Return pos / 10000^(2i / size) of section 3.5, (max_len, size / 2).
 
-    In double precision: in fp32 the angle of position 1000 is already wrong in the fifth digit.
+    In double precision, because in fp32 the angle of position 1000 is already wrong in the fifth digit.
     """
     position_L1 = torch.arange(max_len, dtype=torch.float64).unsqueeze(1)
     even_i = torch.arange(0, size, 2, dtype=torch.float64)

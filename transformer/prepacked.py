@@ -1,64 +1,94 @@
-"""Matrices laid out for oneDNN: what makes a model on a CPU translate faster, and fit for inference alone.
+"""Weights laid out for inference on a CPU: faster products, and a model that can neither be trained nor saved.
 
-PyTorch hands a float32 matrix product to MKL, which reads the rows of a matrix that is larger than the caches slowly
-where there are few of the other, as in decoding, and slower still on processors that are not Intel's. oneDNN, which
-PyTorch has too and uses for bfloat16, is up to five times as fast there once the matrix lies in its own blocks
-(docs/decoding.md has the figures). PyTorch's compiler does the same when it freezes a model; these are its operators.
+PyTorch computes float32 products with MKL. MKL reads a matrix that is larger than the CPU caches slowly if the other
+matrix has few rows, as in decoding, and more slowly on CPUs that are not Intel's. oneDNN, which is part of PyTorch,
+is up to five times as fast there if the matrix is stored in oneDNN's own blocks (docs/decoding.md has the figures).
+
+PyTorch has no public function for this. `_reorder`, `_product` and `_has_bfloat16` are the only functions here that
+call its private operators, which its compiler also calls when it freezes a model. If a version of PyTorch has not got
+them, or they return something else, `prepack` does not change the model, and decoding is slower.
 """
 
 import platform
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from common.errors import InputError
 
 ROWS = 16
-"""For how many rows the blocks are chosen. Decoding has 1 to some hundreds; measured, this choice is good for all."""
+"""Number of rows that the blocks are chosen for. Decoding has 1 to some hundreds; 16 was good for all in
+measurements."""
 
 
-class PackedLinear(nn.Module):
-    """x W^T + b, as the `nn.Linear` that it is made of, except for rounding."""
+class PrepackedLinear(nn.Module):
+    """x W^T + b, equal to the given `nn.Linear` except for rounding."""
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        # Not parameters: nothing but the product can read them.
-        self.packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), ROWS)
+        # Not a parameter: only `_product` can read it.
+        self.weight_blocks = _reorder(linear.weight.detach())
         self.bias = None if linear.bias is None else linear.bias.detach()
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, in_features) to (…, out_features)."""
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
-        return product
+        return _product(x, self.weight_blocks, self.bias)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "PackedLinear":
-        raise InputError("a packed model stays where it is and as it is: load it again for another device or type")
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "PrepackedLinear":
+        raise InputError("a prepacked model has a fixed device and dtype. Load the model again for another one.")
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        raise InputError("a packed model cannot be saved: its weights are those of the folder that it was loaded from")
+        raise InputError("a prepacked model cannot be saved. Its weights are in the folder that it was loaded from.")
 
 
-def pack(model: nn.Module) -> None:
-    """Replace every `nn.Linear` of a model that is on a CPU; does nothing where the machine or the type lacks it.
+def prepack(model: nn.Module) -> None:
+    """Replace every `nn.Linear` of a model for inference. Does nothing if `can_prepack` returns False.
 
-    Only inference is left then. A matrix that is an embedding, too, stays there as it is.
+    A matrix that is also an embedding stays in the embedding.
     """
-    if not can_pack(next(model.parameters())):
+    if not can_prepack(next(model.parameters())):
         return
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.Linear):
-                setattr(module, name, PackedLinear(child))
+                setattr(module, name, PrepackedLinear(child))
 
 
-def can_pack(weight: Tensor) -> bool:
-    """Whether this machine has oneDNN's product in the type and on the device of `weight`."""
-    if weight.device.type != "cpu" or platform.machine() not in ("x86_64", "AMD64"):  # elsewhere not measured
+def can_prepack(weight: Tensor) -> bool:
+    """Return True if PyTorch and the CPU have oneDNN's product for the dtype and the device of `weight`."""
+    if weight.device.type != "cpu" or platform.machine() not in ("x86_64", "AMD64"):  # not measured on other CPUs
         return False
-    if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
+    return weight.dtype in (torch.float32, torch.bfloat16) and _works(weight.dtype)
+
+
+@cache
+def _works(dtype: torch.dtype) -> bool:
+    """Try a small product with the private operators."""
+    if not torch.backends.mkldnn.is_available():
         return False
-    if weight.dtype == torch.bfloat16:
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    return weight.dtype == torch.float32
+    weight = torch.arange(6, dtype=dtype, device="cpu").view(3, 2)
+    x = torch.ones(1, 2, dtype=dtype, device="cpu")
+    try:
+        if dtype == torch.bfloat16 and not _has_bfloat16():
+            return False
+        return torch.equal(_product(x, _reorder(weight), None), linear(x, weight))
+    except (AttributeError, NotImplementedError, RuntimeError, TypeError):
+        return False
+
+
+def _reorder(weight: Tensor) -> Tensor:
+    blocks: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS)
+    return blocks
+
+
+def _product(x: Tensor, blocks: Tensor, bias: Tensor | None) -> Tensor:
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, blocks, bias, "none", [], "")
+    return product
+
+
+def _has_bfloat16() -> bool:
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.errors import InputError
-from data_pipeline.config import DataConfig
+from data_pipeline.config import DataConfig, Task
 
 Role = Literal["train", "valid", "test"]
 
@@ -15,7 +15,6 @@ COMPRESSED = (".gz", ".xz")
 GRAMMAR_SPLITS = ("train", "valid", "test", "unseen")
 ARITHMETIC = ("addition", "calculator")
 ARITHMETIC_SPLITS = ("train", "valid", "test")
-Kind = Literal["pairs", "text"]
 
 
 @dataclass(frozen=True)
@@ -50,15 +49,15 @@ class CorpusSpec:
         return ":".join(name or "" for name in names).rstrip(":")
 
 
-def parse_specs(value: Any, kind: Kind = "pairs") -> list[CorpusSpec]:
+def parse_specs(value: Any, task: Task = "translation") -> list[CorpusSpec]:
     """The corpora that a `train`, `valid` or `test` of the configuration names; a `CorpusSpec` names itself.
 
-    Raises ValueError where the form is none that `DataConfig` describes for data of this kind, FileNotFoundError
+    Raises ValueError where the form is none that `DataConfig` describes for data of this task, FileNotFoundError
     where a path that can only be local does not exist.
     """
     if isinstance(value, CorpusSpec):
         return [value]
-    if kind == "text":
+    if task == "language_modelling":
         names = [value] if isinstance(value, str) else value
         if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) for name in names):
             raise InputError(f"running text is a name or a list of names, not {value!r}")
@@ -89,7 +88,7 @@ def corpus_value(config: DataConfig, role: Role) -> Any:
     value = {"train": config.train, "valid": config.valid, "test": config.test}[role]
     if value is not None:
         return value
-    specs = parse_specs(config.train, config.kind)
+    specs = parse_specs(config.train, config.task)
     if all(spec.kind == "arithmetic" for spec in specs):
         return [spec.path for spec in specs]  # drawn with repetition: the end of a split is no held-out part of it
     return config.train if all(spec.has_splits for spec in specs) else None
@@ -144,7 +143,9 @@ def _parse_text(name: str) -> CorpusSpec:
             raise InputError(f"the built-in {head} has the splits {', '.join(ARITHMETIC_SPLITS)}, not {name!r}")
         return CorpusSpec("arithmetic", head, split=rest[0] if rest else None)
     if head == "grammar":
-        raise InputError("the built-in corpus grammar holds pairs of sentences: set data.kind=pairs, or name a text")
+        raise InputError(
+            "the built-in corpus grammar holds pairs of sentences: set data.task=translation, or name a text"
+        )
     if table_format(name):
         return CorpusSpec("table", name)
     path = Path(name).expanduser()

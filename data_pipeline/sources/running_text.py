@@ -1,4 +1,4 @@
-"""Running text for a language model, piece by piece, from whatever `data.kind=text` may name (see `DataConfig`)."""
+"""Running text for a language model, piece by piece, from whatever `data.train` may name (see `DataConfig`)."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -37,13 +37,15 @@ def open_text(value: Any, config: DataConfig, role: Role, work: Path) -> Callabl
     `work` is a folder for what data sets are converted into. Raises as `corpus.load`; a file's own mistakes show
     while it is read.
     """
-    parts = [_open(spec, config, role, work) for spec in parse_specs(value, "text")]
+    parts = [_open(spec, config, role, work) for spec in parse_specs(value, "language_modelling")]
     return lambda: (piece for part in parts for piece in part())
 
 
 def has_given_parts(value: Any, config: DataConfig) -> bool:
     """True where some of the text may be given."""
-    return config.given_column is not None or any(spec.kind == "arithmetic" for spec in parse_specs(value, "text"))
+    return config.prompt_column is not None or any(
+        spec.kind == "arithmetic" for spec in parse_specs(value, "language_modelling")
+    )
 
 
 def _open(spec: CorpusSpec, config: DataConfig, role: Role, work: Path) -> Callable[[], Iterator[Piece]]:
@@ -56,7 +58,7 @@ def _open(spec: CorpusSpec, config: DataConfig, role: Role, work: Path) -> Calla
         rows = load_rows(spec, role, work)
         if rows is None:
             return lambda: iter(())
-        columns = [config.given_column or config.text_column, config.text_column]
+        columns = [config.prompt_column or config.text_column, config.text_column]
         check_text_columns(rows, columns, str(spec), columns_cure(config))
         return partial(_rows, rows.select_columns(sorted(set(columns))), config)
     tables = find_files(spec.path)
@@ -84,7 +86,9 @@ def _lines_of(lines: Iterator[str], characters: int) -> Iterator[str]:
 
 
 def _table(file: Path, config: DataConfig) -> Iterator[Piece]:
-    columns = replace(config, source_column=config.given_column or config.text_column, target_column=config.text_column)
+    columns = replace(
+        config, source_column=config.prompt_column or config.text_column, target_column=config.text_column
+    )
     for given, text in read_table(file, columns):
         yield from _document(given, text, config)
 
@@ -92,7 +96,7 @@ def _table(file: Path, config: DataConfig) -> Iterator[Piece]:
 def _rows(dataset: "Dataset", config: DataConfig) -> Iterator[Piece]:
     for table in dataset.with_format("arrow").iter(batch_size=BATCH):
         texts = table.column(config.text_column).to_pylist()
-        given = table.column(config.given_column or config.text_column).to_pylist()
+        given = table.column(config.prompt_column or config.text_column).to_pylist()
         for before, text in zip(given, texts, strict=True):
             yield from _document(before or "", text or "", config)
 
@@ -100,7 +104,7 @@ def _rows(dataset: "Dataset", config: DataConfig) -> Iterator[Piece]:
 def _document(given: str, text: str, config: DataConfig) -> Iterator[Piece]:
     if not text.strip():
         return  # a row without text says nothing
-    if config.given_column is not None and given:
+    if config.prompt_column is not None and given:
         yield Piece(given, predicted=False, ends=False)
     yield Piece(text)
 

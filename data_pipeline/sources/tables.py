@@ -70,8 +70,8 @@ def read_text(file: Path) -> Iterator[str]:
 
 def columns_cure(config: DataConfig) -> str:
     """What to set where a column is missing."""
-    if config.kind == "text":
-        return "set data.text_column (and data.given_column)"
+    if config.task == "language_modelling":
+        return "set data.text_column (and data.prompt_column)"
     return "set data.source_column and data.target_column"
 
 

@@ -21,7 +21,7 @@ from benchmarks.machine import describe_machine, write_result
 from benchmarks.quality import read_lines, training_seconds
 from common.command import run_command
 from common.errors import InputError
-from common.settings import flatten_settings, load_settings
+from common.settings import flatten_settings, load_saved_settings
 from data_pipeline.builtin.arithmetic import Document, addition, answer, calculator, describe, final_answer
 from data_pipeline.sources.names import parse_specs
 from evaluate.config import SampleConfig
@@ -54,7 +54,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.problems < 1 or args.failures < 0:
         parser.error("--problems must be at least 1 and --failures at least 0")
-    config = load_settings(RunConfig, args.run / "config.yaml")
+    config = load_saved_settings(RunConfig, args.run / "config.yaml")
     attempts = solve(Generator.from_pretrained(args.run), problems(config, args.problems))
     wrong = [attempt for attempt in attempts if not attempt.right]
     for attempt in wrong[: args.failures]:
@@ -69,7 +69,7 @@ def problems(config: RunConfig, n: int) -> list[Document]:
     Raises ValueError where that is not one of the built-in kinds of arithmetic.
     """
     data = config.data
-    specs = parse_specs(data.train, "text") if data.kind == "text" else []
+    specs = parse_specs(data.train, "language_modelling") if data.task == "language_modelling" else []
     if len(specs) == 1 and specs[0].kind == "arithmetic":
         if specs[0].path == "addition":
             return list(addition("test", n, data.seed, data.digits))

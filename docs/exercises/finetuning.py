@@ -44,7 +44,7 @@ def main() -> None:
             outcomes.setdefault(kind, []).append(train(run_dir, CONFIG, *overrides, f"train.seed={seed}"))
             return run_dir
 
-        short = (f"train.max_steps={args.tuning_steps}", f"train.valid_every={max(1, args.tuning_steps // 5)}")
+        short = (f"train.max_steps={args.tuning_steps}", f"validation.every={max(1, args.tuning_steps // 5)}")
         run(f"from scratch, {args.steps:,} updates", "scratch", *on_small, f"train.max_steps={args.steps}")
         run(f"from scratch, {args.tuning_steps:,} updates", "scratch-short", *on_small, *short)
         both = args.steps + args.tuning_steps
@@ -52,7 +52,7 @@ def main() -> None:
         large = (f"data.train={args.large.resolve()}", *shared, f"train.max_steps={args.steps}")
         first = run("the large text alone (loss on its own validation text)", "large", *large)
         for rate in args.tuning_rates:
-            rates = (f"train.peak_lr={rate}", f"train.lowest_lr={rate / 10}")
+            rates = (f"schedule.peak_lr={rate}", f"schedule.lowest_lr={rate / 10}")
             kind = f"{args.steps:,} updates on the large text, then {args.tuning_steps:,} at {rate:g}"
             run(kind, f"tuned-{rate:g}", *on_small, *short, *rates, f"train.init_from={first}")
     rows = [
@@ -65,7 +65,7 @@ def main() -> None:
 def shared_alphabet(large: Path, small: Path, folder: Path) -> Path:
     """The vocabulary of both texts together, which a model that reads both needs."""
     texts = [str(large.resolve()), str(small.resolve())]
-    data = DataConfig(kind="text", train=texts, vocab_type="characters")
+    data = DataConfig(task="language_modelling", train=texts, vocab_type="characters")
     return prepare(data, folder / "alphabet", quiet=True).tokenizer_file.resolve()
 
 

@@ -21,8 +21,8 @@ class MetricScore:
     score: float
     """Corpus score from 0 to 100. Higher is better, except for TER."""
     interval: float | None
-    """Half of the 95% confidence interval, by bootstrap resampling of sentences. None for TER of a few lines of which
-    some have an empty reference."""
+    """Half of the 95% confidence interval, by bootstrap resampling of sentences. None for chrF and TER of a few lines
+    of which some have an empty reference."""
     mean: float | None
     """Mean of the resamples, the middle of the interval; close to the score."""
     signature: str
@@ -47,7 +47,7 @@ def score_text(label: str, metric: Metric, hypotheses: list[str], references: li
     try:
         found = metric.corpus_score(hypotheses, references, n_bootstrap=RESAMPLES)
         missing = 0.0  # sacreBLEU omits mean and interval if all resamples score 0
-    except TypeError:  # sacreBLEU's TER fails if a resample has empty references only
+    except TypeError:  # sacreBLEU's chrF and TER fail if a resample has empty references only
         found = metric.corpus_score(hypotheses, references)
         missing = None
     signature = str(metric.get_signature())

@@ -61,7 +61,7 @@ def make_updater(tmp_path: Path) -> MakeUpdater:
         config = RunConfig(model=model, train=TrainConfig(max_steps=40, precision="float64", log_with="none"))
         torch.manual_seed(1)
         built = build(config.model).double()
-        return kind(built, make_optimizer(built, config.train), make_accelerator(config.train, tmp_path), config)
+        return kind(built, make_optimizer(built, config.optimizer), make_accelerator(config.train, tmp_path), config)
 
     return make
 
@@ -120,7 +120,7 @@ def test_every_recipe_is_one_that_the_trainer_takes() -> None:
         config = load_settings(RunConfig, Path("configs/multi30k.yaml"), settings(recipe, 2, 700, 2))
         assert config.train.seed == 2
         assert config.train.max_steps == round(700 * recipe.updates)
-        assert (config.train.warmup_steps == 1000) == (name == "paper")
+        assert (config.schedule.warmup_steps == 1000) == (name == "paper")
 
 
 def test_a_finished_run_is_not_made_again_and_a_stopped_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,11 +20,13 @@ def block(step: int, seconds: float, time: float, cpu: float) -> dict[str, Any]:
     return {"step": step, "time": time, "cpu_seconds": cpu, **speed}
 
 
-def write_run(folder: Path, bleu: list[float], seed: int = 1, lr_scale: float = 1.0) -> Path:
+def write_run(folder: Path, bleu: list[float], seed: int = 1, scale: float = 1.0) -> Path:
     """A run with a validation after every 10 updates of 1 second, each of which takes 5 seconds."""
     folder.mkdir()
     config = RunConfig()
-    config = replace(config, train=replace(config.train, seed=seed, lr_scale=lr_scale, valid_every=10))
+    config = replace(config, train=replace(config.train, seed=seed))
+    config = replace(config, schedule=replace(config.schedule, scale=scale))
+    config = replace(config, validation=replace(config.validation, every=10))
     (folder / "config.yaml").write_text(dump_settings(config))
     metrics, timing = [], []
     for i, value in enumerate(bleu, start=1):
@@ -65,8 +67,8 @@ def test_the_time_that_a_run_was_stopped_does_not_count(cpu: int) -> None:
 
 
 def test_runs_of_other_recipes_are_no_seeds_of_one(tmp_path: Path) -> None:
-    runs = [write_run(tmp_path / "a", [5.0]), write_run(tmp_path / "b", [6.0], seed=2, lr_scale=2.0)]
-    with pytest.raises(ValueError, match=r"differ in train\.lr_scale"):
+    runs = [write_run(tmp_path / "a", [5.0]), write_run(tmp_path / "b", [6.0], seed=2, scale=2.0)]
+    with pytest.raises(ValueError, match=r"differ in schedule\.scale"):
         collect({"both": runs}, [5.0])
 
 

@@ -1,10 +1,13 @@
 """Config: the paper by default, one sentence for a mistake, and the same config after saving."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
-from common.settings import dump_settings, flatten_settings, load_settings
+from common.errors import InputError
+from common.settings import dump_settings, flatten_settings, load_saved_settings, load_settings
 from train.config import RunConfig
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -17,9 +20,10 @@ def test_the_defaults_are_the_papers_base_model_and_recipe() -> None:
     assert (model.dropout, model.norm, model.positions, model.activation, model.tying) == (
         *(0.1, "post", "sinusoidal", "relu", "all"),
     )
-    assert (train.max_steps, train.warmup_steps, train.tokens_per_update) == (100_000, 4000, 25_000)
-    assert (train.adam_beta1, train.adam_beta2, train.adam_eps) == (0.9, 0.98, 1e-9)
-    assert (train.label_smoothing, train.average_last, train.lr_scale, train.clip_norm) == (0.1, 5, 1.0, None)
+    assert (train.max_steps, config.schedule.warmup_steps, config.batches.tokens_per_update) == (100_000, 4000, 25_000)
+    adam = config.optimizer
+    assert (adam.beta1, adam.beta2, adam.eps, adam.clip_norm) == (0.9, 0.98, 1e-9, None)
+    assert (train.label_smoothing, config.checkpoints.average_last, config.schedule.scale) == (0.1, 5, 1.0)
     assert (decode.beam, decode.alpha, decode.max_extra) == (4, 0.6, 50)
     assert (config.data.vocab_size, config.data.vocab_type) == (37_000, "bpe")
 
@@ -37,14 +41,14 @@ def test_base_is_the_defaults() -> None:
 
 def test_overrides_come_after_the_file_and_the_last_one_wins(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
-    path.write_text("model: {d_model: 256, dropout: 0.3}\ntrain: {adam_eps: 1e-8}\n")
+    path.write_text("model: {d_model: 256, dropout: 0.3}\noptimizer: {eps: 1e-8}\n")
     config = load_settings(RunConfig, path, ["model.dropout=0.2", "data.train=[a.en,a.de]", "model.dropout=0.4"])
-    assert (config.model.d_model, config.model.dropout, config.train.adam_eps) == (256, 0.4, 1e-8)
+    assert (config.model.d_model, config.model.dropout, config.optimizer.eps) == (256, 0.4, 1e-8)
     assert config.data.train == ["a.en", "a.de"]
 
 
 def test_a_saved_config_loads_as_it_was(tmp_path: Path) -> None:
-    config = load_settings(RunConfig, None, ["data.train=[[a.en,a.de],[grammar]]", "train.clip_norm=1.0"])
+    config = load_settings(RunConfig, None, ["data.train=[[a.en,a.de],[grammar]]", "optimizer.clip_norm=1.0"])
     path = tmp_path / "config.yaml"
     path.write_text(dump_settings(config))
     assert load_settings(RunConfig, path) == config
@@ -62,7 +66,7 @@ def test_a_saved_config_loads_as_it_was(tmp_path: Path) -> None:
         ("d_model", "is not an override"),
         ("train.max_steps=0", "train.max_steps is 0; it must be above 0"),
         ("train.label_smoothing=1", "label_smoothing is 1.0"),
-        ("train.average_last=9", "needs as many checkpoints"),
+        ("checkpoints.average_last=9", "needs as many checkpoints"),
         ("decode.beam=0", "decode.beam is 0"),
     ],
 )
@@ -94,7 +98,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_flattening_names_every_setting() -> None:
     flat = flatten_settings(load_settings(RunConfig))
-    assert flat["train.adam_beta2"] == 0.98
+    assert flat["optimizer.beta2"] == 0.98
     assert flat["run_dir"] is None
 
 
@@ -107,3 +111,50 @@ def test_a_word_that_yaml_takes_for_a_boolean_is_a_word(way: str, tmp_path: Path
         else load_settings(RunConfig, tmp_path / "c.yaml")
     )
     assert config.train.precision == "no"
+
+
+@dataclass(frozen=True)
+class Section:
+    size: int = 1
+    name: str = "a"
+
+
+@dataclass(frozen=True)
+class Renaming:
+    RENAMED: ClassVar[dict[str, str]] = {"old.width": "new.size", "old.kind=text": "new.name=b", "top": "new.name"}
+    old: Section = field(default_factory=Section)
+    new: Section = field(default_factory=Section)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("old.width=3", "old.width is now new.size"),
+        ("old.kind=text", "old.kind=text is now new.name=b"),
+        ("old.kind=other", "Key 'kind' not in 'Section'"),
+        ("top=x", "top is now new.name"),
+    ],
+)
+def test_load_settings_rejects_renamed_setting(override: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_settings(Renaming, None, [override])
+
+
+def test_load_settings_names_every_renamed_setting_of_file(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("old: {width: 3, kind: text, size: 2}\n")
+    with pytest.raises(InputError, match=r"c\.yaml: old\.width is now new\.size; old\.kind=text is now new\.name=b"):
+        load_settings(Renaming, path)
+
+
+def test_load_saved_settings_translates_old_names(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("old: {width: 3, kind: text, size: 2}\nnew: {}\n")
+    assert load_saved_settings(Renaming, path) == Renaming(old=Section(size=2), new=Section(size=3, name="b"))
+
+
+def test_renamed_settings_of_runs_lead_to_settings() -> None:
+    known = flatten_settings(RunConfig())
+    for old, new in RunConfig.RENAMED.items():
+        assert new.partition("=")[0] in known
+        assert old.partition("=")[0] not in known

@@ -157,7 +157,7 @@ def test_the_cut_is_the_coarsest_that_fits_and_gives_everyone_work() -> None:
 def test_a_cut_that_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match="work to at most 32 devices, not 33"):
         choose_cut(make(), 33, None)
-    with pytest.raises(ValueError, match=r"train\.micro_tokens 10 is too small"):
+    with pytest.raises(ValueError, match=r"batches\.micro_tokens 10 is too small"):
         choose_cut(make(), 1, 10)
 
 
@@ -169,7 +169,9 @@ def test_a_sentence_too_long_for_a_brick_is_refused_by_its_number() -> None:
 
 
 def test_a_limit_that_no_sentence_could_meet_is_no_advice() -> None:
-    with pytest.raises(ValueError, match=r"it may have 1: raise train\.tokens_per_update or lower train\.bricks$"):
+    with pytest.raises(
+        ValueError, match=r"it may have 1: raise batches\.tokens_per_update or lower batches\.per_update$"
+    ):
         make(50, tokens_per_update=8, bricks=8)
 
 

@@ -324,6 +324,24 @@ def test_the_fingerprint_follows_everything_that_changes_the_ids(config: DataCon
     assert len(set(prints)) == len(prints)
 
 
+def test_fingerprint_of_files_equals_recorded_fingerprint(tmp_path: Path) -> None:
+    """Recorded with the settings' names of before (`kind`, `given_column`): a run of then must find its data."""
+    texts = {
+        "a.en": "one\ntwo\n",
+        "a.de": "eins\nzwei\n",
+        "b.en": "three\n",
+        "b.de": "drei\n",
+        "a.txt": "one two three\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    train, valid = ([str(tmp_path / f"{name}.{lang}") for lang in ("en", "de")] for name in "ab")
+    assert fingerprint(DataConfig(train=train, valid=valid)) == "2d4fa8d12008af93"
+    text = DataConfig(task="language_modelling", train=str(tmp_path / "a.txt"), vocab_type="characters")
+    assert fingerprint(text) == "2451ce35c5a8e7eb"
+    assert fingerprint(replace(text, prompt_column="q", layout="documents")) == "5c8ad3d1d3e215ff"
+
+
 def test_the_fingerprint_leaves_out_what_does_not_change_the_ids(config: DataConfig, tmp_path: Path) -> None:
     moved = corpus(tmp_path / "elsewhere", "renamed", pairs(300))
     os.utime(moved[0], (1, 1))

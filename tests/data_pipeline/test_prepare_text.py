@@ -22,7 +22,7 @@ def write(folder: Path, name: str, content: str) -> str:
 
 
 def config(train: object, **settings: object) -> DataConfig:
-    return DataConfig(**({"kind": "text", "train": train, "vocab_type": "characters"} | settings))  # type: ignore[arg-type]
+    return DataConfig(**({"task": "language_modelling", "train": train, "vocab_type": "characters"} | settings))  # type: ignore[arg-type]
 
 
 def run(data: DataConfig, folder: Path) -> PreparedText:
@@ -110,10 +110,10 @@ def test_rows_of_a_table_or_data_set_are_documents(tmp_path: Path, kind: str) ->
     assert decode(prepared, "train") == "".join(row + "\n" for row in rows[:36])
 
 
-def test_a_given_column_is_read_and_not_predicted(tmp_path: Path) -> None:
+def test_a_prompt_column_is_read_and_not_predicted(tmp_path: Path) -> None:
     rows = [{"question": f"What is {i}? ", "text": f"A number, {i}."} for i in range(30)]
     name = write(tmp_path, "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-    prepared = run(config(name, given_column="question", layout="documents"), tmp_path)
+    prepared = run(config(name, prompt_column="question", layout="documents"), tmp_path)
     assert given_and_predicted(prepared, 3) == ("What is 3? ", "A number, 3.\n")
     answers = sum(len(row["text"]) for row in rows[:27])
     assert prepared.report["train"]["characters"] == answers
@@ -134,7 +134,7 @@ def test_the_built_in_arithmetic_gives_the_question_and_predicts_the_rest(tmp_pa
 def test_an_answer_goes_on_in_the_line_of_its_question(tmp_path: Path, vocab_type: str) -> None:
     rows = [{"question": f"{i} plus un", "text": f"happy{i} dog\nand more"} for i in range(30)]
     name = write(tmp_path, "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-    settings = {"given_column": "question", "layout": "documents", "vocab_type": vocab_type, "vocab_size": 285}
+    settings = {"prompt_column": "question", "layout": "documents", "vocab_type": vocab_type, "vocab_size": 285}
     prepared = run(config(name, **settings), tmp_path)
     tokenizer = open_tokenizer(prepared.tokenizer_file)
     ids, mask = prepared.train.ids[3].tolist(), prepared.train.predicted[3].tolist()  # type: ignore[index]
@@ -234,5 +234,5 @@ def test_a_table_without_the_column_says_which_it_has(tmp_path: Path) -> None:
 
 
 def test_pairs_and_text_do_not_share_vocabularies_by_accident() -> None:
-    with pytest.raises(ValueError, match=r"is for data\.kind=text"):
+    with pytest.raises(ValueError, match=r"is for data\.task=language_modelling"):
         DataConfig(vocab_type="characters")

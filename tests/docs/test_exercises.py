@@ -12,8 +12,8 @@ from docs.exercises import finetuning, runs, variations
 
 TINY = [
     "model.d_model=16", "model.n_layers=1", "model.n_heads=2", "model.d_ff=24", "model.max_len=16",
-    "train.tokens_per_update=64", "train.max_steps=2", "train.valid_every=1", "train.checkpoint_every=1",
-    "train.log_every=1", "train.log_with=none", "train.sample_tokens=0", "train.threads=1",
+    "batches.tokens_per_update=64", "train.max_steps=2", "schedule.warmup_steps=1", "validation.every=1",
+    "checkpoints.every=1", "train.log_every=1", "train.log_with=none", "validation.sample_tokens=0", "train.threads=1",
 ]  # fmt: skip
 
 

@@ -52,7 +52,17 @@ def test_translations_are_saved_before_scoring(tmp_path: Path, monkeypatch: pyte
     assert file.read_text().splitlines() == HYPOTHESES
 
 
-def test_publish_prints_report_before_writing(
+def test_publish_writes_files_if_printing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(*args: object, **options: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("builtins.print", closed)
+    with pytest.raises(BrokenPipeError):
+        publish(make_report(TestSet("x", None, [REFERENCES]), HYPOTHESES), tmp_path, "x", "model")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.json", "x.worst.txt"]
+
+
+def test_publish_prints_report_if_writing_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def full(*args: object) -> None:

@@ -18,7 +18,7 @@ from tests.train.test_training import SETTINGS
 from train.run.checkpoints import Checkpoints
 
 ROOT = Path(__file__).resolve().parents[2]
-STEPS = ("train.log_every=1", "train.valid_every=1000", "train.checkpoint_every=4", "train.valid_bleu_sentences=0")
+STEPS = ("train.log_every=1", "validation.every=1000", "checkpoints.every=4", "validation.bleu_sentences=0")
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch"]
 TWO_RANKS = [*LAUNCH, "--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
 
@@ -84,12 +84,12 @@ def largest_difference(a: list[float], b: list[float]) -> float:
 def test_two_ranks_make_the_updates_of_one_in_float64_whatever_the_cut(corpus: dict, tmp_path: Path) -> None:
     exact = (
         *("train.precision=float64", "model.dropout=0.0", "train.max_steps=50", "train.log_every=1"),
-        *("train.valid_every=1000", "train.checkpoint_every=1000"),
+        *("validation.every=1000", "checkpoints.every=1000"),
     )
     one, said = losses([sys.executable], corpus, tmp_path, "one", *exact)
     assert "1 x cpu" in said
     for slices, micro in ((2, 800), (4, 400)):
-        cut = f"train.micro_tokens={micro}"
+        cut = f"batches.micro_tokens={micro}"
         two, said = losses(TWO_RANKS, corpus, tmp_path, f"two-{micro}", *exact, cut, ACCELERATE_USE_CPU="true")
         assert "2 x cpu" in said, "the launcher must have started two ranks"
         assert f"{slices} slice(s)" in said
@@ -98,7 +98,7 @@ def test_two_ranks_make_the_updates_of_one_in_float64_whatever_the_cut(corpus: d
 
 
 def test_two_ranks_make_the_updates_of_one_in_fp32_dropout_included(corpus: dict, tmp_path: Path) -> None:
-    single = ("train.max_steps=20", "train.log_every=1", "train.valid_every=10")
+    single = ("train.max_steps=20", "train.log_every=1", "validation.every=10")
     one, _ = losses([*LAUNCH, "--num_processes", "1"], corpus, tmp_path, "one", *single, ACCELERATE_USE_CPU="true")
     two, said = losses(TWO_RANKS, corpus, tmp_path, "two", *single, ACCELERATE_USE_CPU="true")
     assert "2 x cpu" in said
@@ -107,7 +107,7 @@ def test_two_ranks_make_the_updates_of_one_in_fp32_dropout_included(corpus: dict
 
 
 def test_a_run_goes_on_with_another_number_of_ranks(corpus: dict, tmp_path: Path) -> None:
-    steps = ("train.log_every=1", "train.valid_every=4", "train.precision=float64", "model.dropout=0.0")
+    steps = ("train.log_every=1", "validation.every=4", "train.precision=float64", "model.dropout=0.0")
     alone, _ = losses([sys.executable], corpus, tmp_path, "alone", *steps, "train.max_steps=8")
     losses([sys.executable], corpus, tmp_path, "both", *steps, "train.max_steps=4")
     two, said = losses(TWO_RANKS, corpus, tmp_path, "both", *steps, "train.max_steps=8", ACCELERATE_USE_CPU="true")
@@ -166,7 +166,7 @@ def newest(run: Path) -> Path:
 
 
 def test_settings_that_two_ranks_refuse_are_one_sentence(corpus: dict, tmp_path: Path) -> None:
-    losses([sys.executable], corpus, tmp_path, "r", "train.max_steps=1", "train.average_last=1")
+    losses([sys.executable], corpus, tmp_path, "r", "train.max_steps=1", "checkpoints.average_last=1")
     data = [f"data.{role}=[{','.join(files)}]" for role, files in corpus.items()]
     where = [f"data.cache_dir={tmp_path / 'cache'}", f"run_dir={tmp_path / 'r'}", "model.dropout=0.3"]
     done = start([*TWO_RANKS, "train/train.py", *data, *SETTINGS, *where], tmp_path, ACCELERATE_USE_CPU="true")

@@ -29,11 +29,11 @@ TEXT = "".join(f"{i} sheep jump over {i % 7} gates, and then they sleep.\n" for 
 SETTINGS = [
     "model.architecture=gpt", "model.d_model=32", "model.n_layers=2", "model.n_heads=2", "model.d_ff=64",
     "model.max_len=32", "model.norm=pre", "model.positions=learned", "model.init=gpt2", "model.scale_embedding=false",
-    "data.kind=text", "data.vocab_type=characters", "train.tokens_per_update=256", "train.bricks=2",
-    "train.warmup_steps=5", "train.schedule=cosine", "train.peak_lr=1e-2", "train.lowest_lr=1e-3",
-    "train.optimizer=adamw", "train.label_smoothing=0", "train.max_steps=12", "train.log_every=1",
-    "train.valid_every=4", "train.checkpoint_every=4", "train.keep_checkpoints=2", "train.average_last=1",
-    "train.log_with=none", "train.threads=1", "train.sample_tokens=20",
+    "data.task=language_modelling", "data.vocab_type=characters", "batches.tokens_per_update=256",
+    "batches.per_update=2", "schedule.warmup_steps=5", "schedule.name=cosine", "schedule.peak_lr=1e-2",
+    "schedule.lowest_lr=1e-3", "optimizer.name=adamw", "train.label_smoothing=0", "train.max_steps=12",
+    "train.log_every=1", "validation.every=4", "checkpoints.every=4", "checkpoints.keep=2",
+    "checkpoints.average_last=1", "train.log_with=none", "train.threads=1", "validation.sample_tokens=20",
 ]  # fmt: skip
 
 
@@ -102,45 +102,47 @@ def test_validation_is_the_mean_loss_of_all_held_out_tokens(finished: Path, data
 
 
 def test_the_sample_is_shown_while_it_trains(data: list[str], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    run(make_config(data, "train.max_steps=1"), tmp_path / "shown")
+    single = ("train.max_steps=1", "schedule.warmup_steps=1")
+    run(make_config(data, *single), tmp_path / "shown")
     sample = Generator.from_pretrained(tmp_path / "shown").generate([None], SampleConfig(max_tokens=20))[0][0]
     assert sample in capsys.readouterr().out
-    run(make_config(data, "train.max_steps=1", "train.sample_tokens=0"), tmp_path / "silent")
+    run(make_config(data, *single, "validation.sample_tokens=0"), tmp_path / "silent")
     assert sample not in capsys.readouterr().out
 
 
 def test_a_continued_run_equals_an_uninterrupted_one(finished: Path, data: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "continued"
-    run(make_config(data, "train.max_steps=4", "train.decay_steps=12"), folder)
+    run(make_config(data, "train.max_steps=4", "schedule.decay_steps=12"), folder)
     run(make_config(data), folder)
     assert (folder / "metrics.jsonl").read_bytes() == (finished / "metrics.jsonl").read_bytes()
     assert (folder / "model.safetensors").read_bytes() == (finished / "model.safetensors").read_bytes()
 
 
 def test_more_updates_under_a_schedule_that_ends_earlier_need_a_word(finished: Path, data: list[str]) -> None:
-    with pytest.raises(ValueError, match=r"train\.decay_steps was 12 and is 20"):
+    with pytest.raises(ValueError, match=r"schedule\.decay_steps was 12 and is 20"):
         run(make_config(data, "train.max_steps=20"), finished)
 
 
 def test_the_end_of_a_level_rate_may_be_moved_until_it_falls(data: list[str], tmp_path: Path) -> None:
     """The run is then the one that was made for the later end from the start, to the bit."""
-    level = ["train.schedule=wsd", "train.decay_share=0.5", "train.checkpoint_every=2", "train.valid_every=100"]
+    level = ["schedule.name=wsd", "schedule.decay_share=0.5", "schedule.warmup_steps=4"]
+    level += ["checkpoints.every=2", "validation.every=100"]
     run(make_config(data, *level, "train.max_steps=12"), tmp_path / "whole")
-    run(make_config(data, *level, "train.max_steps=4", "train.decay_steps=8"), tmp_path / "moved")
+    run(make_config(data, *level, "train.max_steps=4", "schedule.decay_steps=8"), tmp_path / "moved")
     (tmp_path / "moved/checkpoints/regular-4 (copy)").mkdir()  # what a user keeps there is no checkpoint of ours
     run(make_config(data, *level, "train.max_steps=12"), tmp_path / "moved")
     logged = [[line["lr"] for line in lines(tmp_path / name) if "lr" in line] for name in ("whole", "moved")]
-    assert logged[0] == logged[1] == [wsd(step, 1e-2, 1e-3, 5, 12, 0.5) for step in range(1, 13)]
+    assert logged[0] == logged[1] == [wsd(step, 1e-2, 1e-3, 4, 12, 0.5) for step in range(1, 13)]
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "moved")]
     assert weights[0] == weights[1]
-    with pytest.raises(ValueError, match=r"train\.decay_steps was 12 and is 40"):
+    with pytest.raises(ValueError, match=r"schedule\.decay_steps was 12 and is 40"):
         run(make_config(data, *level, "train.max_steps=40"), tmp_path / "moved")
 
 
 def test_two_ranks_make_the_updates_of_one_whatever_the_cut(data: list[str], tmp_path: Path) -> None:
     exact = ["train.precision=float64", "model.dropout=0.0"]
     folders = {}
-    for name, launcher, more in (("one", LAUNCH, []), ("two", TWO_RANKS, ["train.micro_tokens=64"])):
+    for name, launcher, more in (("one", LAUNCH, []), ("two", TWO_RANKS, ["batches.micro_tokens=64"])):
         folders[name] = tmp_path / name
         command = [*launcher, "train/train.py", *data, *SETTINGS, *exact, *more, f"run_dir={folders[name]}"]
         if name == "one":
@@ -158,7 +160,7 @@ def test_documents_learn_their_answers_only(tmp_path: Path) -> None:
     rows = [{"question": f"{i}? ", "text": "yes" if i % 2 else "no"} for i in range(200)]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     data = [f"data.train={tmp_path / 'a.jsonl'}", f"data.cache_dir={tmp_path / 'cache'}"]
-    config = make_config(data, "data.layout=documents", "data.given_column=question", "train.max_steps=60")
+    config = make_config(data, "data.layout=documents", "data.prompt_column=question", "train.max_steps=60")
     task = make_task(config, loop.prepare_once(config))
     assert task.validation_tokens == sum(len(row["text"]) + 1 for row in rows[180:])
     losses = [line["loss"] for line in run(config, tmp_path / "run") if "loss" in line]
@@ -172,11 +174,11 @@ def test_a_model_of_documents_generates_as_it_was_trained(tmp_path: Path, vocab_
     data = [f"data.train={tmp_path / 'a.jsonl'}", f"data.cache_dir={tmp_path / 'cache'}", "data.vocab_size=275"]
     more = [
         "data.layout=documents",
-        "data.given_column=question",
+        "data.prompt_column=question",
         "train.max_steps=60",
         f"data.vocab_type={vocab_type}",
     ]
-    run(make_config(data, *more, "train.tokens_per_update=512"), tmp_path / "run")
+    run(make_config(data, *more, "batches.tokens_per_update=512"), tmp_path / "run")
     greedy = SampleConfig(temperature=0, max_tokens=1)
     answers = Generator.from_pretrained(tmp_path / "run").generate(["a>", "b>", "c>", "d>"], greedy)
     assert answers == [["w"], ["x"], ["y"], ["z"]]
@@ -187,7 +189,13 @@ def test_a_model_of_documents_generates_as_it_was_trained(tmp_path: Path, vocab_
 
 def test_a_finetuned_model_starts_where_the_other_ended(finished: Path, data: list[str], tmp_path: Path) -> None:
     start_loss = [line for line in lines(finished) if "valid_loss" in line][-1]["valid_loss"]
-    quiet = ("train.peak_lr=1e-9", "train.lowest_lr=0", "train.max_steps=1", "model.dropout=0.0")
+    quiet = (
+        "schedule.peak_lr=1e-9",
+        "schedule.lowest_lr=0",
+        "train.max_steps=1",
+        "model.dropout=0.0",
+        "schedule.warmup_steps=1",
+    )
     later = run(make_config(data, f"train.init_from={finished}", *quiet), tmp_path / "tuned")
     assert next(line for line in later if "valid_loss" in line)["valid_loss"] == pytest.approx(start_loss, rel=1e-6)
 
@@ -195,7 +203,7 @@ def test_a_finetuned_model_starts_where_the_other_ended(finished: Path, data: li
 def test_a_finetuning_run_continues_from_its_own_checkpoint(finished: Path, data: list[str], tmp_path: Path) -> None:
     again = f"train.init_from={finished}"
     whole = run(make_config(data, again, "train.max_steps=8"), tmp_path / "whole")
-    run(make_config(data, again, "train.max_steps=4", "train.decay_steps=8"), tmp_path / "parts")
+    run(make_config(data, again, "train.max_steps=4", "schedule.decay_steps=8"), tmp_path / "parts")
     assert run(make_config(data, again, "train.max_steps=8"), tmp_path / "parts") == whole
 
 
@@ -208,8 +216,8 @@ def test_a_finetuning_run_continues_from_its_own_checkpoint(finished: Path, data
         ),
         (["data.vocab_type=bpe", "data.vocab_size=300"], r"another vocabulary than this run: set data.tokenizer="),
         (["train.init_from=nowhere"], "there is no model folder nowhere"),
-        (["train.lowest_lr=1"], r"train\.lowest_lr 1\.0 is above train\.peak_lr 0\.01"),
-        (["train.block=33"], "train.block is 33, longer than model.max_len 32"),
+        (["schedule.lowest_lr=1"], r"schedule\.lowest_lr 1\.0 is above schedule\.peak_lr 0\.01"),
+        (["batches.block=33"], "batches.block is 33, longer than model.max_len 32"),
         (["model.max_len=20000"], "a block needs 20001: add text"),
     ],
 )
@@ -224,12 +232,12 @@ def test_a_translator_can_start_from_another_too(tmp_path: Path) -> None:
     small = [
         "data.train=grammar", "data.grammar_pairs=300", "data.vocab_size=350", "data.max_length=64",
         "model.d_model=16", "model.n_layers=1", "model.n_heads=2", "model.d_ff=32",
-        "train.tokens_per_update=4096", "train.max_steps=2", "train.log_with=none",
-        "train.average_last=1", "train.valid_bleu_sentences=0", f"data.cache_dir={tmp_path / 'cache'}",
+        "batches.tokens_per_update=4096", "train.max_steps=2", "train.log_with=none",
+        "checkpoints.average_last=1", "validation.bleu_sentences=0", f"data.cache_dir={tmp_path / 'cache'}",
     ]  # fmt: skip
     run(load_settings(RunConfig, None, small), tmp_path / "first")
     more = [*small, f"train.init_from={tmp_path / 'first'}", f"data.tokenizer={tmp_path / 'first'}"]
-    more += ["data.seed=2", "train.lr_scale=1e-9", "train.max_steps=1"]
+    more += ["data.seed=2", "schedule.scale=1e-9", "train.max_steps=1"]
     run(load_settings(RunConfig, None, more), tmp_path / "second")
     before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("first", "second"))
     torch.testing.assert_close(before, after)
@@ -259,7 +267,7 @@ def test_a_level_rate_does_not_depend_on_the_end_until_it_falls(end: int, share:
 
 
 def test_the_schedule_that_is_named_is_used(finished: Path, data: list[str]) -> None:
-    settings = make_config(data, "train.decay_steps=12").train
+    settings = make_config(data, "schedule.decay_steps=12").schedule
     logged = [line["lr"] for line in lines(finished) if "lr" in line]
     assert logged == [learning_rate(step, settings, d_model=32) for step in range(1, 13)]
     assert logged == [cosine(step, 1e-2, 1e-3, 5, 12) for step in range(1, 13)]
@@ -267,7 +275,7 @@ def test_the_schedule_that_is_named_is_used(finished: Path, data: list[str]) -> 
 
 def test_only_matrices_decay(data: list[str], tmp_path: Path) -> None:
     """Adam's first update moves a weight by the rate; decay adds rate x decay x weight, to matrices only."""
-    config = make_config(data, "train.weight_decay=0.5", "train.max_steps=1", "train.warmup_steps=1")
+    config = make_config(data, "optimizer.weight_decay=0.5", "train.max_steps=1", "schedule.warmup_steps=1")
     run(config, tmp_path / "one")
     after = load_file(tmp_path / "one/model.safetensors")
     torch.manual_seed(config.train.seed)

@@ -16,7 +16,7 @@ from train import trainer as update
 from train.config import RunConfig, TrainConfig
 from train.trainer import Outcome, Updater
 
-SHORT = ("train.max_steps=2", "train.valid_every=100", "train.checkpoint_every=100", "train.average_last=1")
+SHORT = ("train.max_steps=2", "validation.every=100", "checkpoints.every=100", "checkpoints.average_last=1")
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ class Reads(TorchDispatchMode):
 def test_the_host_reads_the_device_once_an_update(
     corpus: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = make_config(corpus, tmp_path / "cache", *SHORT, "train.micro_tokens=400", "train.clip_norm=0.1")
+    config = make_config(corpus, tmp_path / "cache", *SHORT, "batches.micro_tokens=400", "optimizer.clip_norm=0.1")
     reads, sums, learned = Reads(), [], []
     original, sum_over_ranks = Updater.learn, update.sum_over_ranks
 
@@ -58,7 +58,7 @@ def test_the_host_reads_the_device_once_an_update(
 
 
 @pytest.mark.parametrize(
-    ("slices", "cure"), [(1, r"set train\.micro_tokens to \d+"), (loop.ROW_MULTIPLE, r"raise train\.bricks")]
+    ("slices", "cure"), [(1, r"set batches\.micro_tokens to \d+"), (loop.ROW_MULTIPLE, r"raise batches\.per_update")]
 )
 def test_a_largest_batch_that_does_not_fit_ends_the_run_at_once_with_the_setting_to_change(
     config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slices: int, cure: str

@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
+from common.errors import InputError
 from common.files import lock
 from common.settings import load_settings
 from data_pipeline.batch_plan import Update
@@ -28,13 +30,12 @@ from train.run.checkpoints import Checkpoints
 from train.run.model_folder import write_model_folder
 from train.trainer import Outcome, Updater
 from transformer.model import Transformer
-from transformer.pretrained import load_pretrained
 
 SETTINGS = [
     "model.d_model=32", "model.n_layers=1", "model.n_heads=2", "model.d_ff=64", "data.vocab_size=340",
-    "data.max_length=64", "train.tokens_per_update=2048", "train.bricks=2", "train.warmup_steps=30",
-    "train.max_steps=12", "train.log_every=1", "train.valid_every=4", "train.valid_bleu_sentences=5",
-    "train.checkpoint_every=4", "train.keep_checkpoints=2", "train.average_last=2", "train.log_with=none",
+    "data.max_length=64", "batches.tokens_per_update=2048", "batches.per_update=2", "schedule.warmup_steps=30",
+    "train.max_steps=12", "train.log_every=1", "validation.every=4", "validation.bleu_sentences=5",
+    "checkpoints.every=4", "checkpoints.keep=2", "checkpoints.average_last=2", "train.log_with=none",
     "train.threads=1",
 ]  # fmt: skip
 
@@ -99,7 +100,7 @@ def test_the_loss_falls_and_every_update_is_logged_once(finished: Path) -> None:
 
 def test_an_update_is_adam_with_the_rate_of_eq_3(corpus: dict, cache: Path, tmp_path: Path) -> None:
     """The first update of Adam moves each weight by the rate times the sign of its gradient (bias correction)."""
-    config = make_config(corpus, cache, "train.max_steps=1", "train.average_last=1")
+    config = make_config(corpus, cache, "train.max_steps=1", "checkpoints.average_last=1")
     lines = run(config, tmp_path / "one")
     rate = 32**-0.5 * 30**-1.5
     assert lines[0]["lr"] == pytest.approx(rate)
@@ -120,7 +121,7 @@ def test_an_update_is_adam_with_the_rate_of_eq_3(corpus: dict, cache: Path, tmp_
 def test_the_model_folder_holds_the_mean_of_the_last_checkpoints(finished: Path) -> None:
     parts = [load_file(path / "model.safetensors") for path in Checkpoints(finished / "checkpoints").to_average()]
     assert len(parts) == 2
-    folder = load_pretrained(finished)[0].state_dict()
+    folder = Translator.from_pretrained(finished).model.state_dict()
     for name, tensor in parts[0].items():
         torch.testing.assert_close(folder[name], (tensor + parts[1][name]) / 2)
     assert "mean of the weights after updates 8, 12" in (finished / "README.md").read_text()
@@ -130,7 +131,7 @@ def test_the_model_can_be_made_again_from_other_checkpoints(finished: Path, tmp_
     write_model_folder(finished, last=1, out=tmp_path / "last")
     write_model_folder(finished, last=1, best=True, out=tmp_path / "best")
     last = load_file(finished / "checkpoints/regular-00000012/model.safetensors")
-    loaded = load_pretrained(tmp_path / "last")[0].state_dict()
+    loaded = Translator.from_pretrained(tmp_path / "last").model.state_dict()
     assert all(torch.equal(loaded[name], tensor) for name, tensor in last.items())
     assert Translator.from_pretrained(tmp_path / "best")(["one."]) is not None
 
@@ -157,6 +158,79 @@ def test_a_continued_run_equals_an_uninterrupted_one(finished: Path, corpus: dic
     for file in ("model.safetensors", "optimizer.safetensors"):
         last = "checkpoints/regular-00000012"
         assert (folder / last / file).read_bytes() == (finished / last / file).read_bytes()
+
+
+OLD_SECTIONS = """\
+data:
+  kind: pairs
+  given_column: null
+train:
+  seed: 1
+  max_steps: 4
+  max_hours: null
+  tokens_per_update: 2048
+  bricks: 2
+  block: null
+  shapes: 24
+  micro_tokens: null
+  init_from: null
+  schedule: noam
+  warmup_steps: 30
+  lr_scale: 1.0
+  peak_lr: 0.001
+  lowest_lr: 0.0001
+  decay_steps: null
+  decay_share: 0.3
+  optimizer: adam
+  weight_decay: 0.1
+  adam_beta1: 0.9
+  adam_beta2: 0.98
+  adam_eps: 1.0e-09
+  label_smoothing: 0.1
+  clip_norm: null
+  max_bad_updates: 3
+  deterministic: false
+  precision: 'no'
+  compile: false
+  threads: 1
+  log_every: 1
+  log_with: none
+  valid_every: 4
+  valid_bleu_sentences: 5
+  sample_tokens: 200
+  checkpoint_every: 4
+  keep_checkpoints: 2
+  average_last: 2
+"""
+"""The sections `data` (where names differ) and `train` of a `config.yaml` as version 519d8ed wrote it."""
+
+
+def make_old(folder: Path) -> None:
+    """Give a run folder the config that the version before the sections would have written."""
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    old = yaml.safe_load(OLD_SECTIONS)
+    kept = {name: value for name, value in config["data"].items() if name not in ("task", "prompt_column")}
+    sections = {"model": config["model"], "data": old["data"] | kept, "train": old["train"], "decode": config["decode"]}
+    (folder / "config.yaml").write_text(yaml.safe_dump(sections | {"run_dir": config["run_dir"]}, sort_keys=False))
+
+
+def test_train_resumes_run_with_old_setting_names(finished: Path, corpus: dict, cache: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "old"
+    run(make_config(corpus, cache, "train.max_steps=4"), folder)
+    make_old(folder)
+    run(make_config(corpus, cache), folder)
+    assert (folder / "metrics.jsonl").read_bytes() == (finished / "metrics.jsonl").read_bytes()
+    assert (folder / "model.safetensors").read_bytes() == (finished / "model.safetensors").read_bytes()
+
+
+def test_train_names_changed_setting_of_run_with_old_names_by_its_new_name(
+    corpus: dict, cache: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "old"
+    run(make_config(corpus, cache, "train.max_steps=4"), folder)
+    make_old(folder)
+    with pytest.raises(InputError, match=r"batches\.per_update was 2 and is 4"):
+        run(make_config(corpus, cache, "batches.per_update=4"), folder)
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_continued(
@@ -258,7 +332,7 @@ def test_other_training_text_under_the_same_names_is_refused(cache: Path, tmp_pa
         "train": write_parallel(tmp_path, "t", make_pairs(200)),
         "valid": write_parallel(tmp_path, "v", make_pairs(9)),
     }
-    config = make_config(corpus, cache, "train.max_steps=1", "data.test=null", "train.average_last=1")
+    config = make_config(corpus, cache, "train.max_steps=1", "data.test=null", "checkpoints.average_last=1")
     run(config, tmp_path / "run")
     tokenizer = (tmp_path / "run/tokenizer.model").read_bytes()
     write_parallel(tmp_path, "t", make_pairs(210))
@@ -268,7 +342,7 @@ def test_other_training_text_under_the_same_names_is_refused(cache: Path, tmp_pa
 
 
 def test_a_run_of_another_plan_is_not_continued(corpus: Path, cache: Path, tmp_path: Path) -> None:
-    config = make_config(corpus, cache, "train.max_steps=1", "train.average_last=1")
+    config = make_config(corpus, cache, "train.max_steps=1", "checkpoints.average_last=1")
     run(config, tmp_path / "run")
     file = tmp_path / "run/identity.json"
     file.write_text(file.read_text().replace('"plan": ', '"plan": 90'))
@@ -280,8 +354,8 @@ def test_a_run_without_a_checkpoint_may_be_started_again_with_other_settings(
     corpus: dict, cache: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match="micro_tokens 1 is too small"):
-        run(make_config(corpus, cache, "train.micro_tokens=1"), tmp_path / "new")
-    run(make_config(corpus, cache, "train.max_steps=1", "train.average_last=1"), tmp_path / "new")
+        run(make_config(corpus, cache, "batches.micro_tokens=1"), tmp_path / "new")
+    run(make_config(corpus, cache, "train.max_steps=1", "checkpoints.average_last=1"), tmp_path / "new")
 
 
 def test_a_run_folder_may_be_moved(finished: Path, corpus: dict, cache: Path, tmp_path: Path) -> None:
@@ -293,7 +367,7 @@ def test_a_run_folder_may_be_moved(finished: Path, corpus: dict, cache: Path, tm
 def test_tensorboard_shows_each_step_once_after_a_restart(corpus: dict, cache: Path, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    folder, tracked = tmp_path / "tracked", ("train.log_with=tensorboard", "train.average_last=1")
+    folder, tracked = tmp_path / "tracked", ("train.log_with=tensorboard", "checkpoints.average_last=1")
     run(make_config(corpus, cache, *tracked, "train.max_steps=3"), folder)
     shutil.rmtree(folder / "checkpoints")  # as if it had been killed before the first of them
     run(make_config(corpus, cache, *tracked, "train.max_steps=3"), folder)
@@ -306,7 +380,7 @@ def test_tensorboard_shows_each_step_once_after_a_restart(corpus: dict, cache: P
 def test_gradients_are_clipped_and_their_norm_is_logged(
     finished: Path, corpus: dict, cache: Path, tmp_path: Path
 ) -> None:
-    lines = run(make_config(corpus, cache, "train.clip_norm=1e-6", "train.max_steps=4"), tmp_path / "clipped")
+    lines = run(make_config(corpus, cache, "optimizer.clip_norm=1e-6", "train.max_steps=4"), tmp_path / "clipped")
     free = metrics(finished)
     assert lines[0]["gradient_norm"] == pytest.approx(free[0]["gradient_norm"])
     assert lines[0]["loss"] == free[0]["loss"]
@@ -353,7 +427,7 @@ def test_a_full_disk_leaves_the_older_checkpoints_whole(
     [
         ("train.precision=fp16", "fp16 needs a CUDA GPU"),
         ("train.log_with=trackio", "needs a package that is missing: pip install trackio"),
-        ("model.architecture=gpt", "a gpt takes text, a transformer takes pairs"),
+        ("model.architecture=gpt", "a gpt is for language_modelling, a transformer for"),
         ("model.vocab_size=77", "leave model.vocab_size out"),
     ],
 )
@@ -409,7 +483,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_before_it_reaches_the_weights(
     monkeypatch.setattr(Updater, "backward", lambda *a, **k: backward(*a, **k) * float("nan"))
     with pytest.raises(
         ValueError,
-        match=r"update 3: loss nan.*, and the weights are left as they were after update 0: .* lower train\.lr_scale",
+        match=r"update 3: loss nan.*, and the weights are left as they were after update 0: .* lower schedule\.scale",
     ):
         run(config, tmp_path / "nan")
 

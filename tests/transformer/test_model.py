@@ -296,14 +296,50 @@ def test_every_parameter_learns(variation: dict[str, object]) -> None:
     ("changes", "message"),
     [
         ({"d_model": 15, "n_heads": 3}, "is odd"),
-        ({"n_heads": 3}, "cannot be shared equally"),
+        ({"n_heads": 3}, "is not divisible by"),
         ({"dropout": 1.0}, "dropout is 1.0"),
         ({"n_layers": 0}, "must be at least 1"),
     ],
 )
-def test_numbers_that_make_no_model_are_refused(changes: dict[str, object], message: str) -> None:
+def test_model_config_rejects_invalid_sizes(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(SMALL, **changes)  # type: ignore[arg-type]
+
+
+WORDS = ["architecture", "norm", "positions", "activation", "tying", "norm_kind", "init"]
+"""Fields of ModelConfig that have named values."""
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_model_config_rejects_unknown_value(name: str) -> None:
+    with pytest.raises(ValueError, match=f"model.{name} is 'sandwich'; it must be '{getattr(SMALL, name)}' or "):
+        ModelConfig(**{name: "sandwich"})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"d_model": "wide"}, "model.d_model is 'wide'; it must be an integer"),
+        ({"d_model": 16.0}, "model.d_model is 16.0; it must be an integer"),
+        ({"n_layers": True}, "model.n_layers is True; it must be an integer"),
+        ({"dropout": None}, "model.dropout is None; it must be a number"),
+        ({"n_kv_heads": "2"}, "model.n_kv_heads is '2'; it must be an integer or null"),
+        ({"scale_embedding": 1}, "model.scale_embedding is 1; it must be true or false"),
+    ],
+)
+def test_model_config_rejects_wrong_types(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(SMALL, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", WORDS)
+@pytest.mark.parametrize("architecture", ["transformer", "gpt"])
+def test_build_fails_for_value_without_implementation(name: str, architecture: str) -> None:
+    """Each named value is read in a place that lists all values: there is no silent default."""
+    config = replace(SMALL, architecture=architecture)  # type: ignore[arg-type]
+    object.__setattr__(config, name, "sandwich")
+    with pytest.raises(AssertionError, match="sandwich"):
+        build(config)
 
 
 def test_a_sequence_longer_than_the_model_takes_is_refused() -> None:

@@ -1,6 +1,7 @@
-"""A packed model: the same function, faster on a CPU, for inference alone."""
+"""Prepacked weights: the same outputs up to rounding, for inference only."""
 
 import copy
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,12 @@ from torch import nn
 
 from evaluate.config import DecodeConfig
 from evaluate.scorer import Scorer
-from tests.tiny_model import TEXT, load_translator, make_folder
-from transformer.prepacked import PackedLinear, can_pack, pack
+from evaluate.translator import Translator
+from tests.tiny_model import TEXT, make_folder
+from transformer import prepacked
+from transformer.prepacked import PrepackedLinear, can_prepack, prepack
 
-needs_onednn = pytest.mark.skipif(not can_pack(torch.zeros(1)), reason="no oneDNN for x86 here")
+needs_onednn = pytest.mark.skipif(not can_prepack(torch.zeros(1)), reason="this machine has no oneDNN for x86")
 
 
 @pytest.fixture(scope="module")
@@ -23,34 +26,34 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @needs_onednn
 @pytest.mark.parametrize("shape", [(1, 48), (7, 48), (300, 48), (2, 5, 48)])
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_packed_product_is_the_product(shape: tuple[int, ...], bias: bool) -> None:
+def test_prepacked_linear_equals_linear(shape: tuple[int, ...], bias: bool) -> None:
     torch.manual_seed(0)
     linear, x = nn.Linear(48, 70, bias=bias), torch.randn(shape)
     with torch.inference_mode():
-        torch.testing.assert_close(PackedLinear(linear)(x), linear(x), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(PrepackedLinear(linear)(x), linear(x), atol=1e-5, rtol=1e-5)
 
 
 @needs_onednn
-def test_a_packed_model_translates_and_scores_as_before(folder: Path) -> None:
+def test_prepack_keeps_translations_and_scores(folder: Path) -> None:
     config = DecodeConfig(beam=3, max_extra=6)
-    plain, _ = load_translator(folder, config, torch.float32)
-    packed, model = load_translator(folder, config, torch.float32)
-    pack(model)
-    assert not any(isinstance(module, nn.Linear) for module in model.modules())
-    expected, found = plain.translate(TEXT, n_best=3), packed.translate(TEXT, n_best=3)
+    plain = Translator.from_pretrained(folder, config, "cpu")
+    fast = Translator.from_pretrained(folder, config, "cpu")
+    prepack(fast.model)
+    assert not any(isinstance(module, nn.Linear) for module in fast.model.modules())
+    expected, found = plain.translate(TEXT, n_best=3), fast.translate(TEXT, n_best=3)
     for many, few in zip(expected, found, strict=True):
         assert [t.log_prob for t in many] == pytest.approx([t.log_prob for t in few], abs=1e-4)
     sources, outputs = plain.encode(TEXT), [best[0].tokens for best in expected]
-    assert [s.log_prob for s in Scorer(packed).score_ids(sources, outputs)] == pytest.approx(
+    assert [s.log_prob for s in Scorer(fast).score_ids(sources, outputs)] == pytest.approx(
         [s.log_prob for s in Scorer(plain).score_ids(sources, outputs)], abs=1e-4
     )
 
 
 @needs_onednn
-def test_the_tied_embedding_stays_a_parameter(folder: Path) -> None:
-    _, model = load_translator(folder, DecodeConfig(), torch.float32)
+def test_prepack_keeps_tied_embedding(folder: Path) -> None:
+    model = Translator.from_pretrained(folder, device="cpu").model
     before = model.tgt_embedding.tokens.weight.detach().clone()
-    pack(model)
+    prepack(model)
     assert torch.equal(model.tgt_embedding.tokens.weight, before)
 
 
@@ -58,16 +61,46 @@ def test_the_tied_embedding_stays_a_parameter(folder: Path) -> None:
 @pytest.mark.parametrize(
     "use", [lambda m: m.double(), lambda m: m.to("meta"), lambda m: m.state_dict()], ids=["type", "device", "save"]
 )
-def test_what_a_packed_model_cannot_do_is_said(folder: Path, use) -> None:  # type: ignore[no-untyped-def]
-    _, model = load_translator(folder, DecodeConfig(), torch.float32)
-    pack(model)
-    with pytest.raises(ValueError, match="a packed model"):
+def test_prepacked_model_rejects_new_dtype_device_and_saving(folder: Path, use) -> None:  # type: ignore[no-untyped-def]
+    model = Translator.from_pretrained(folder, device="cpu").model
+    prepack(model)
+    with pytest.raises(ValueError, match="a prepacked model"):
         use(model)
 
 
-def test_a_type_that_onednn_lacks_is_left_as_it_is() -> None:
+def test_prepack_does_not_change_float64_model() -> None:
     model = nn.Sequential(nn.Linear(3, 4)).double()
     expected = copy.deepcopy(model)
-    pack(model)
+    prepack(model)
     assert type(model[0]) is nn.Linear
     assert torch.equal(model[0].weight, expected[0].weight)
+
+
+@pytest.fixture
+def forget_trial() -> Iterator[None]:
+    prepacked._works.cache_clear()
+    yield
+    prepacked._works.cache_clear()
+
+
+@pytest.mark.usefixtures("forget_trial")
+@pytest.mark.parametrize("operator", ["_reorder", "_product"])
+@pytest.mark.parametrize("error", [AttributeError, RuntimeError, TypeError])
+def test_prepack_does_not_change_model_if_operator_is_missing(
+    operator: str, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch's operators are private: a later version may rename them or change their arguments."""
+
+    def fail(*args: object) -> None:
+        raise error("no such operator")
+
+    monkeypatch.setattr(prepacked, operator, fail)
+    model = nn.Sequential(nn.Linear(3, 4))
+    prepack(model)
+    assert type(model[0]) is nn.Linear
+
+
+@pytest.mark.usefixtures("forget_trial")
+def test_prepack_does_not_change_model_if_operator_returns_other_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepacked, "_product", lambda x, blocks, bias: torch.zeros(1, 3))
+    assert not can_prepack(torch.zeros(1))

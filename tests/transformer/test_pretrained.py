@@ -10,10 +10,11 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from transformer import pretrained
+from transformer import weights
 from transformer.config import ModelConfig
 from transformer.model import GPT, Transformer, count_parameters
-from transformer.pretrained import FILES, average, load_pretrained, push_to_hub, save_pretrained, save_tensors
+from transformer.pretrained import FILES, load_pretrained, push_to_hub, save_pretrained
+from transformer.weights import mean_weights, save_tensors
 
 CONFIG = ModelConfig(vocab_size=40, d_model=16, n_layers=1, n_heads=2, d_ff=32, max_len=20)
 
@@ -79,7 +80,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", FILES[:3])
 def test_an_incomplete_folder_names_what_is_missing(folder: Path, file: str) -> None:
     (folder / file).unlink()
-    with pytest.raises(FileNotFoundError, match=f"{file} is missing"):
+    with pytest.raises(FileNotFoundError, match=f"has no {file}, so it is not a complete"):
         load_pretrained(folder)
 
 
@@ -91,23 +92,23 @@ def test_an_incomplete_folder_names_what_is_missing(folder: Path, file: str) -> 
         ({"model": {**CONFIG.__dict__, "alibi": True}}, "does not describe a model of this version: alibi$"),
         ({"model": {"d_model": 16, "n_heads": 2}}, "of this version: d_ff, n_layers, vocab_size$"),
         ({"model": {**CONFIG.__dict__, "scale_embedding": 1}}, "model.scale_embedding is 1; it must be true or false"),
-        ({"model": {**CONFIG.__dict__, "n_kv_heads": 1}}, "none of its tensors has the size 8"),
-        ({"model": {**CONFIG.__dict__, "positions": "rotary", "d_head": 7}}, r"config\.json: a head of 7 numbers"),
-        ({"model": {**CONFIG.__dict__, "vocab_size": 41}}, "damaged or belongs to another config.json"),
-        ({"model": {**CONFIG.__dict__, "n_layers": 2}}, "damaged or belongs to another config.json"),
-        ({"model": {**CONFIG.__dict__, "d_model": "wide"}}, 'model.d_model is "wide"; it must be an integer'),
+        ({"model": {**CONFIG.__dict__, "n_kv_heads": 1}}, "no tensor has the size 8"),
+        ({"model": {**CONFIG.__dict__, "positions": "rotary", "d_head": 7}}, r"config\.json: the head size 7"),
+        ({"model": {**CONFIG.__dict__, "vocab_size": 41}}, "damaged or does not fit config.json"),
+        ({"model": {**CONFIG.__dict__, "n_layers": 2}}, "damaged or does not fit config.json"),
+        ({"model": {**CONFIG.__dict__, "d_model": "wide"}}, "model.d_model is 'wide'; it must be an integer"),
         ({"model": {**CONFIG.__dict__, "d_model": 16.0}}, r"model.d_model is 16.0; it must be an integer"),
-        ({"model": {**CONFIG.__dict__, "n_layers": True}}, "model.n_layers is true; it must be an integer"),
-        ({"model": {**CONFIG.__dict__, "d_head": "x"}}, 'model.d_head is "x"; it must be an integer or null'),
-        ({"model": {**CONFIG.__dict__, "dropout": None}}, "model.dropout is null; it must be a number"),
+        ({"model": {**CONFIG.__dict__, "n_layers": True}}, "model.n_layers is True; it must be an integer"),
+        ({"model": {**CONFIG.__dict__, "d_head": "x"}}, "model.d_head is 'x'; it must be an integer or null"),
+        ({"model": {**CONFIG.__dict__, "dropout": None}}, "model.dropout is None; it must be a number"),
         ({"model": {**CONFIG.__dict__, "dropout": 2}}, r"config\.json: model.dropout is 2"),
-        ({"model": {**CONFIG.__dict__, "norm": "weird"}}, "model.norm is \"weird\"; it must be 'post' or 'pre'"),
-        ({"model": {**CONFIG.__dict__, "architecture": "bert"}}, 'model.architecture is "bert"; it must be'),
-        ({"model": {**CONFIG.__dict__, "vocab_size": 10**9}}, "none of its tensors has the size 1000000000"),
-        ({"model": {**CONFIG.__dict__, "d_ff": 10**30}}, "none of its tensors has the size 10+"),
+        ({"model": {**CONFIG.__dict__, "norm": "weird"}}, "model.norm is 'weird'; it must be 'post' or 'pre'"),
+        ({"model": {**CONFIG.__dict__, "architecture": "bert"}}, "model.architecture is 'bert'; it must be"),
+        ({"model": {**CONFIG.__dict__, "vocab_size": 10**9}}, "no tensor has the size 1000000000"),
+        ({"model": {**CONFIG.__dict__, "d_ff": 10**30}}, "no tensor has the size 10+"),
         ({"model": {**CONFIG.__dict__, "n_layers": 10**9}}, "too few for 1000000000 layers"),
-        ({"model": {**CONFIG.__dict__, "max_len": 10**15}}, "no model of the sizes in"),
-        ({"model": {**CONFIG.__dict__, "max_len": 10**30}}, "no model of the sizes in"),
+        ({"model": {**CONFIG.__dict__, "max_len": 10**15}}, "a model of the sizes in .* cannot be built"),
+        ({"model": {**CONFIG.__dict__, "max_len": 10**30}}, "a model of the sizes in .* cannot be built"),
     ],
 )
 def test_a_folder_of_another_version_or_shape_is_refused(folder: Path, change: dict, message: str) -> None:
@@ -119,15 +120,15 @@ def test_a_folder_of_another_version_or_shape_is_refused(folder: Path, change: d
 
 @pytest.mark.parametrize("keep", [0, 7, 200, 1000])
 def test_truncated_weights_are_refused(folder: Path, keep: int) -> None:
-    weights = folder / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:keep])
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:keep])
     with pytest.raises(ValueError, match=r"model\.safetensors is damaged"):
         load_pretrained(folder)
 
 
 def test_a_damaged_config_is_refused(folder: Path) -> None:
     (folder / "config.json").write_text("{")
-    with pytest.raises(ValueError, match="not valid JSON"):
+    with pytest.raises(ValueError, match="it is not valid JSON"):
         load_pretrained(folder)
 
 
@@ -146,7 +147,7 @@ def test_a_disk_that_is_full_is_the_systems_error_and_leaves_the_old_weights(
         raise SafetensorError(f"Error while serializing: {text}")
 
     before = (folder / "model.safetensors").read_bytes()
-    monkeypatch.setattr(pretrained, "save_file", full)
+    monkeypatch.setattr(weights, "save_file", full)
     with pytest.raises(OSError) as caught:
         save_pretrained(folder, Transformer(CONFIG), folder / "tokenizer.model", "# A card\n")
     assert caught.value.errno == number
@@ -189,13 +190,15 @@ def test_a_name_that_neither_a_folder_nor_the_hub_has_is_one_clean_sentence(monk
     with pytest.raises(FileNotFoundError) as caught:
         load_pretrained("runs/nowhere")
     assert str(caught.value) == (
-        "there is no folder runs/nowhere here, and the Hugging Face hub has no such model or cannot be reached"
+        "there is no folder runs/nowhere, and the Hugging Face Hub has no such model or does not answer"
     )
 
 
 def test_a_download_that_fails_says_why_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     hub(monkeypatch, knows=True, cached=None)
-    with pytest.raises(FileNotFoundError, match=r"me/model could not be fetched from the Hugging Face hub: several$"):
+    with pytest.raises(
+        FileNotFoundError, match=r"me/model could not be downloaded from the Hugging Face Hub: several$"
+    ):
         load_pretrained("me/model")
 
 
@@ -212,7 +215,7 @@ def test_the_average_of_weights_is_their_mean(tmp_path: Path) -> None:
 
     for i in range(3):
         save_file({"w": torch.tensor([i, 10.0 * i])}, str(tmp_path / f"{i}"))
-    mean = average([tmp_path / str(i) for i in range(3)])
+    mean = mean_weights([tmp_path / str(i) for i in range(3)])
     torch.testing.assert_close(mean["w"], torch.tensor([1.0, 10.0]))
 
 

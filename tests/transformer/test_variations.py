@@ -388,10 +388,10 @@ def test_the_papers_model_computes_what_it_did_before_it_had_variations() -> Non
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"n_kv_heads": 3}, r"model\.n_kv_heads 3 does not divide model\.n_heads 4"),
-        ({"n_kv_heads": 8}, r"model\.n_kv_heads 8 does not divide model\.n_heads 4"),
-        ({"n_kv_heads": 0}, r"model\.n_kv_heads 0 does not divide model\.n_heads 4"),
-        ({"positions": "rotary", "d_head": 3}, r"a head of 3 numbers .* is odd"),
+        ({"n_kv_heads": 3}, r"model\.n_heads 4 is not divisible by model\.n_kv_heads 3"),
+        ({"n_kv_heads": 8}, r"model\.n_heads 4 is not divisible by model\.n_kv_heads 8"),
+        ({"n_kv_heads": 0}, r"model\.n_heads 4 is not divisible by model\.n_kv_heads 0"),
+        ({"positions": "rotary", "d_head": 3}, r"the head size 3 .* is odd"),
     ],
 )
 def test_numbers_that_make_no_model_are_refused(changes: dict[str, object], message: str) -> None:

@@ -37,12 +37,12 @@ def examine(config: RunConfig) -> Iterator[Finding]:
     set_threads(config.train.threads)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("the doctor works alone: start it with python -m train.doctor, without accelerate launch")
-    if config.data.kind == "pairs":
+    if config.data.task == "translation":
         yield from pair_findings(config)
     try:
         task = make_task(config, prepare_once(config))
         plan = task.plan
-        choose_cut(plan, 1, config.train.micro_tokens)
+        choose_cut(plan, 1, config.batches.micro_tokens)
     except ValueError as error:  # the sentence that training would end with
         yield Finding("settings", "fault", describe_error(error), "change what the sentence names, and call again")
         return
@@ -118,7 +118,7 @@ def vocabulary_findings(task: Task) -> Iterator[Finding]:
     prepared, data, size = task.prepared, task.config.data, task.tokenizer.vocab_size
     texts = samples.sample_texts(task)
     yield text_checks.check_round_trip(task.tokenizer, texts)
-    if data.vocab_type == "characters" and data.kind == "text":
+    if data.vocab_type == "characters" and data.task == "language_modelling":
         return  # as many characters as there are, one a token
     yield text_checks.check_token_size(task.tokenizer, texts)
     sides = (prepared.train.ids,) if isinstance(prepared, PreparedText) else (prepared.train.src, prepared.train.tgt)

@@ -48,7 +48,7 @@ def needed(task: Task) -> Need:
         parameters = count_parameters(build(task.config.model))
     settings = task.config.train
     size = 8 if settings.precision == "float64" else 4
-    part = task.plan.largest(choose_cut(task.plan, 1, settings.micro_tokens).slices)
+    part = task.plan.largest(choose_cut(task.plan, 1, task.config.batches.micro_tokens).slices)
     return Need(4.0 * size * parameters, size * activation_numbers(task.config.model, part))
 
 
@@ -73,8 +73,8 @@ def check_weights_fit(need: Need, device: torch.device) -> Finding | None:
 def forecast_findings(task: Task, accelerator: Accelerator, need: Need) -> Iterator[Finding]:
     """Memory and time of the run, measured with the model, the optimizer and the precision of the config."""
     config, plan, device = task.config, task.plan, accelerator.device
-    part = plan.largest(choose_cut(plan, 1, config.train.micro_tokens).slices)
-    half = f"set train.micro_tokens to {max(1, max(part.src_len, part.tgt_len) * len(part.rows) // 2)}: updates stay"
+    part = plan.largest(choose_cut(plan, 1, config.batches.micro_tokens).slices)
+    half = f"set batches.micro_tokens to {max(1, max(part.src_len, part.tgt_len) * len(part.rows) // 2)}: updates stay"
     too_large = (
         f"the largest batch, {describe(task, part)}, does not fit into {memory_of(device) / GIB:.1f} GiB ({need})"
     )
@@ -88,7 +88,7 @@ def forecast_findings(task: Task, accelerator: Accelerator, need: Need) -> Itera
     dtype = torch.float64 if config.train.precision == "float64" else torch.float32
     model = build(config.model).to(device, dtype)
     config = replace(config, train=replace(config.train, compile=False))
-    bench = Bench(task, accelerator, Updater(model, make_optimizer(model, config.train), accelerator, config))
+    bench = Bench(task, accelerator, Updater(model, make_optimizer(model, config.optimizer), accelerator, config))
     try:
         bench.learn([part])
     except torch.OutOfMemoryError:
@@ -110,7 +110,9 @@ def check_memory(task: Task, device: torch.device, part: Slice, need: Need, sinc
         f"{used / GIB:.2f} of {there / GIB:.1f} GiB at the most, {what}, with the largest batch, "
         f"{describe(task, part)} ({need})"
     )
-    return graded("memory", used / there, 0.85, 0.97, message, "lower train.micro_tokens: the updates stay as they are")
+    return graded(
+        "memory", used / there, 0.85, 0.97, message, "lower batches.micro_tokens: the updates stay as they are"
+    )
 
 
 def reset_peak(device: torch.device) -> bool:
@@ -178,7 +180,7 @@ class Bench:
 def check_time(bench: Bench, model: nn.Module) -> Finding:
     """Seconds and floating-point operations of the whole run, from the first updates of its plan."""
     config, plan, device = bench.task.config, bench.task.plan, bench.accelerator.device
-    cut = choose_cut(plan, 1, config.train.micro_tokens)
+    cut = choose_cut(plan, 1, config.batches.micro_tokens)
     seconds, src, tgt = [], [], []
     started, processor = time.perf_counter(), time.process_time()
     for step in range(min(TIMED_UPDATES, config.train.max_steps)):
@@ -190,7 +192,7 @@ def check_time(bench: Bench, model: nn.Module) -> Finding:
             break
     ours = (time.process_time() - processor) / (time.perf_counter() - started) / torch.get_num_threads()
     per_update, source, target = (float(np.mean(each)) for each in (seconds, src, tgt))
-    work = update_flops(model, config.model, config.train.block or config.model.max_len, source, target)
+    work = update_flops(model, config.model, config.batches.block or config.model.max_len, source, target)
     tokens = f"{source:,.0f} " + ("tokens" if isinstance(model, GPT) else f"source and {target:,.0f} target tokens")
     steps = config.train.max_steps
     hours = per_update * steps / 3600

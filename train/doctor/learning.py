@@ -68,13 +68,15 @@ def learning_findings(config: RunConfig, batch: Batch) -> Iterator[Finding]:
     (`train.init_from`) has low rates on purpose, and is tried with that one only.
     """
     settings, device = config.train, batch.labels_BL.device
-    highest = learning_rate(min(settings.warmup_steps, settings.max_steps), settings, config.model.d_model)
+    highest = learning_rate(
+        min(config.schedule.warmup_steps, settings.max_steps), config.schedule, config.model.d_model
+    )
     sure = min(3e-3, 0.5 / config.model.d_model)
 
     def lesson(rate: float) -> Lesson:
         torch.manual_seed(settings.seed)
         model = build(replace(config.model, dropout=0.0)).to(device)
-        return learn_by_heart(model, make_optimizer(model, settings), batch, rate, UPDATES)
+        return learn_by_heart(model, make_optimizer(model, config.optimizer), batch, rate, UPDATES)
 
     first = lesson(sure if settings.init_from else highest)
     if first.learned or first.rate == sure:
@@ -105,7 +107,7 @@ def check_rate(lesson: Lesson, sure: float) -> Finding:
     if lesson.undecided:
         return Finding("learning rate", "note", f"{message} (time was up)", "try it on a faster device")
     too = "high: lower" if lesson.rate > sure else "low: raise"
-    return Finding("learning rate", "fault", message, f"the rate is too {too} train.lr_scale (or train.peak_lr)")
+    return Finding("learning rate", "fault", message, f"the rate is too {too} schedule.scale (or schedule.peak_lr)")
 
 
 def learn_by_heart(

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from common.errors import InputError
 from common.files import create_folder, sha256
 from common.processes import local_rank
-from transformer.pretrained import put_weights, save_tensors, weights
+from transformer.weights import get_weights, save_tensors, set_weights
 
 Kind = Literal["regular", "final", "interrupted", "best"]
 MANIFEST = "manifest.json"
@@ -74,7 +74,7 @@ class Checkpoints:
             self._remove(target)
         if not target.exists():
             with create_folder(target) as temporary:
-                save_tensors(temporary / "model.safetensors", weights(model))
+                save_tensors(temporary / "model.safetensors", get_weights(model))
                 if kind != "best":
                     save_tensors(temporary / "optimizer.safetensors", _optimizer_state(model, optimizer))
                     (temporary / METRICS).write_text(metrics, encoding="utf-8")
@@ -144,7 +144,7 @@ class Checkpoints:
 def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> RunState:
     """Load the weights and the optimizer state of a checkpoint. Return its run state."""
     tensors = load_file(str(path / "optimizer.safetensors"))
-    put_weights(model, load_file(str(path / "model.safetensors")))
+    set_weights(model, load_file(str(path / "model.safetensors")))
     of_name: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         name, moment = key.rsplit(".", 1)

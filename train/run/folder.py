@@ -6,7 +6,7 @@ from typing import Any
 
 from common.errors import InputError
 from common.files import read_json, write_text
-from common.settings import dump_settings, flatten_settings, load_settings
+from common.settings import dump_settings, flatten_settings, load_saved_settings
 from data_pipeline.tokenizers import TextTokenizer
 from train.config import MAY_CHANGE, RunConfig
 from train.run.checkpoints import Checkpoints
@@ -44,10 +44,10 @@ def check_settings(run_dir: Path, config: RunConfig, identity: dict[str, Any]) -
 
 
 def _check_config(run_dir: Path, config: RunConfig) -> None:
-    old, new = flatten_settings(load_settings(RunConfig, run_dir / "config.yaml")), flatten_settings(config)
+    old, new = flatten_settings(load_saved_settings(RunConfig, run_dir / "config.yaml")), flatten_settings(config)
     free = {*MAY_CHANGE}
-    if old["train.schedule"] == new["train.schedule"] == "wsd" and _before_decay(run_dir, old, new):
-        free.add("train.decay_steps")
+    if old["schedule.name"] == new["schedule.name"] == "wsd" and _before_decay(run_dir, old, new):
+        free.add("schedule.decay_steps")
     changed = [
         f"{name} was {old[name]} and is {new[name]}"
         for name in new
@@ -63,7 +63,7 @@ def _check_config(run_dir: Path, config: RunConfig) -> None:
 def _before_decay(run_dir: Path, *settings: dict[str, Any]) -> bool:
     """Return True if no update so far used the decay phase, so that the end of the schedule can still move."""
     done = Checkpoints(run_dir / "checkpoints").last_step()
-    return all(done <= last_level_step(flat["train.decay_steps"], flat["train.decay_share"]) for flat in settings)
+    return all(done <= last_level_step(flat["schedule.decay_steps"], flat["schedule.decay_share"]) for flat in settings)
 
 
 def write_settings(run_dir: Path, config: RunConfig, identity: dict[str, Any], tokenizer: TextTokenizer) -> None:

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import InputError
-from common.settings import load_settings
+from common.settings import load_saved_settings
 from common.versions import describe_versions
 from train.config import RunConfig
 from train.run.checkpoints import Checkpoints, find_damage, read_state
 from train.run.paper_comparison import public_names, read_comparison
 from transformer.model import build, count_parameters
 from transformer.model_card import model_card
-from transformer.pretrained import average, put_weights, save_pretrained
+from transformer.pretrained import save_pretrained
+from transformer.weights import mean_weights, set_weights
 
 
 def write_model_folder(run_dir: Path, last: int, best: bool = False, out: Path | None = None) -> str:
@@ -29,20 +30,18 @@ def write_model_folder(run_dir: Path, last: int, best: bool = False, out: Path |
     checkpoints = Checkpoints(run_dir / "checkpoints")
     chosen = checkpoints.best() if best else checkpoints.to_average()[-last:]
     if not chosen:
-        raise InputError(
-            f"{run_dir} has no checkpoint yet. The first one is written after train.checkpoint_every updates"
-        )
+        raise InputError(f"{run_dir} has no checkpoint yet. The first one is written after checkpoints.every updates")
     for path in chosen:
         if damage := find_damage(path):
             raise InputError(f"checkpoint {path} is damaged: {damage}. Choose others with --last or --best")
-    config = load_settings(RunConfig, run_dir / "config.yaml")
+    config = load_saved_settings(RunConfig, run_dir / "config.yaml")
     data = config.data
     model = build(config.model)
-    put_weights(model, average([path / "model.safetensors" for path in chosen]))
+    set_weights(model, mean_weights([path / "model.safetensors" for path in chosen]))
     origin = describe_origin([read_state(path).step for path in chosen], best)
     card = describe_run(config, count_parameters(model), origin, run_dir)
     tokenizer, out = run_dir / "tokenizer.model", out or run_dir
-    if data.kind == "pairs":
+    if data.task == "translation":
         languages, decode = (data.source_lang, data.target_lang), asdict(config.decode)
         save_pretrained(out, model, tokenizer, card, languages=languages, decode=decode)
     else:
@@ -63,11 +62,11 @@ def describe_run(config: RunConfig, parameters: int, origin: str, run_dir: Path)
     """Return the model card of a run."""
     settings, data = config.train, config.data
     training = (
-        f"## Training\n\n{settings.max_steps:,} updates of about {settings.tokens_per_update:,} tokens, warm-up of "
-        f"{settings.warmup_steps:,} updates, label smoothing {settings.label_smoothing:g}, seed {settings.seed}, on "
-        f"`{public_names(data.train)}`. Made with {describe_versions()}."
+        f"## Training\n\n{settings.max_steps:,} updates of about {config.batches.tokens_per_update:,} tokens, warm-up "
+        f"of {config.schedule.warmup_steps:,} updates, label smoothing {settings.label_smoothing:g}, seed "
+        f"{settings.seed}, on `{public_names(data.train)}`. Made with {describe_versions()}."
     )
-    languages = (data.source_lang, data.target_lang) if data.kind == "pairs" else ()
+    languages = (data.source_lang, data.target_lang) if data.task == "translation" else ()
     title = f"Transformer, {' to '.join(languages)}" if languages else "GPT"
     sections = [training, validation_table(last_validation(run_dir)), read_comparison(run_dir)]
     return model_card(title, config.model, parameters, f"The weights are {origin}.", sections, languages)

@@ -37,25 +37,25 @@ FIELDS: dict[str, tuple[str, str]] = {
     "model.init": ("", "initial weights"),
     "model.dropout": ("5.4", "dropout"),
     "train.label_smoothing": ("5.4", "label smoothing"),
-    "train.optimizer": ("5.3", "optimizer"),
-    "train.adam_beta1": ("5.3", "beta1"),
-    "train.adam_beta2": ("5.3", "beta2"),
-    "train.adam_eps": ("5.3", "epsilon"),
-    "train.weight_decay": ("", "weight decay"),
-    "train.clip_norm": ("", "largest gradient norm"),
-    "train.schedule": ("5.3", "learning-rate schedule"),
-    "train.lr_scale": ("5.3", "factor of Eq. 3"),
-    "train.warmup_steps": ("5.3", "warm-up updates"),
-    "train.peak_lr": ("", "peak learning rate"),
-    "train.lowest_lr": ("", "last learning rate"),
-    "train.decay_steps": ("", "updates until the last learning rate"),
-    "train.decay_share": ("", "share of the updates in the decay phase"),
+    "optimizer.name": ("5.3", "optimizer"),
+    "optimizer.beta1": ("5.3", "beta1"),
+    "optimizer.beta2": ("5.3", "beta2"),
+    "optimizer.eps": ("5.3", "epsilon"),
+    "optimizer.weight_decay": ("", "weight decay"),
+    "optimizer.clip_norm": ("", "largest gradient norm"),
+    "schedule.name": ("5.3", "learning-rate schedule"),
+    "schedule.scale": ("5.3", "factor of Eq. 3"),
+    "schedule.warmup_steps": ("5.3", "warm-up updates"),
+    "schedule.peak_lr": ("", "peak learning rate"),
+    "schedule.lowest_lr": ("", "last learning rate"),
+    "schedule.decay_steps": ("", "updates until the last learning rate"),
+    "schedule.decay_share": ("", "share of the updates in the decay phase"),
     "train.precision": ("", "precision"),
     "train.init_from": ("", "starts from the weights of"),
-    "train.tokens_per_update": ("5.1", "source tokens, and target tokens, per update"),
+    "batches.tokens_per_update": ("5.1", "source tokens, and target tokens, per update"),
     "train.max_steps": ("5.2", "updates"),
-    "train.average_last": ("6.1", "checkpoints averaged"),
-    "train.checkpoint_every": ("6.1", "updates between checkpoints"),
+    "checkpoints.average_last": ("6.1", "checkpoints averaged"),
+    "checkpoints.every": ("6.1", "updates between checkpoints"),
     "decode.beam": ("6.1", "beam"),
     "decode.length_penalty": ("6.1", "length penalty"),
     "decode.alpha": ("6.1", "alpha"),
@@ -64,7 +64,13 @@ FIELDS: dict[str, tuple[str, str]] = {
     "decode.min_length": ("", "shortest output in tokens"),
 }
 """Settings that are compared: section of the paper ("" if the paper does not say), and name in the table."""
-NOT_OF_A_GPT = ("decode.", "train.tokens_per_update", "train.max_steps", "train.average_last", "train.checkpoint_every")
+NOT_OF_A_GPT = (
+    "decode.",
+    "batches.tokens_per_update",
+    "train.max_steps",
+    "checkpoints.average_last",
+    "checkpoints.every",
+)
 WORDS = {"no": "fp32", "noam": "Eq. 3", "gnmt": "((5 + n) / 6)^alpha, GNMT's", "length": "n^alpha"}
 
 
@@ -165,11 +171,11 @@ def _fixed_rows(config: RunConfig, parameters: int) -> list[Row]:
 def _used_settings(config: RunConfig) -> dict[str, Any]:
     """Return the settings as a flat dictionary, without those that other settings switch off."""
     flat, train = flatten_settings(config), config.train
-    unused = ["train.lr_scale"]
-    if train.schedule == "noam":
-        unused = ["train.peak_lr", "train.lowest_lr", "train.decay_steps"]
-    unused += ["train.decay_share"] if train.schedule != "wsd" else []
-    unused += ["train.weight_decay"] if train.optimizer != "adamw" else []
+    unused = ["schedule.scale"]
+    if config.schedule.name == "noam":
+        unused = ["schedule.peak_lr", "schedule.lowest_lr", "schedule.decay_steps"]
+    unused += ["schedule.decay_share"] if config.schedule.name != "wsd" else []
+    unused += ["optimizer.weight_decay"] if config.optimizer.name != "adamw" else []
     flat |= {"model.d_head": config.model.head_size, "model.n_kv_heads": config.model.kv_heads}
     flat["train.init_from"] = public_name(train.init_from) if train.init_from else None
     return {field: value for field, value in flat.items() if field not in unused}
@@ -196,7 +202,7 @@ def mean_tokens(plan: UpdatePlan) -> str:
 
 
 def _is_french(config: RunConfig) -> bool:
-    return config.data.kind == "pairs" and "fr" in (config.data.source_lang, config.data.target_lang)
+    return config.data.task == "translation" and "fr" in (config.data.source_lang, config.data.target_lang)
 
 
 def _show(value: Any) -> str:

@@ -33,7 +33,7 @@ class Progress:
             f"{task.prepared.summary()}\n"
             f"model       {parameters:,} parameters, vocabulary of {self.config.model.vocab_size:,}\n"
             f"data        {task.prepared.sizes()}\n"
-            f"update      {self.config.train.tokens_per_update:,} tokens, {task.plan.describe()}\n"
+            f"update      {self.config.batches.tokens_per_update:,} tokens, {task.plan.describe()}\n"
             f"hardware    {ranks} x {device}, {torch.get_num_threads()} threads, precision "
             f"{self.config.train.precision}, {cut.slices} slice(s) a batch\n"
             f"run folder  {self.run_dir}"

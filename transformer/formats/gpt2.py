@@ -1,7 +1,7 @@
-"""GPT-2 (Radford et al., 2019) as the library `transformers` keeps it, to a `GPT` and back: settings and weights.
+"""Settings and weights of a GPT-2 (Radford et al., 2019) of the library `transformers`, to a `GPT` and back.
 
-The function is the same, so logits are equal up to rounding. What differs is where the numbers stand: GPT-2 holds
-a layer's matrix as (in, out), ours is (out, in), and it holds those of queries, keys and values side by side.
+Both models compute the same function, so their logits are equal up to rounding. The layout differs: GPT-2 stores the
+matrix of a layer as (in, out), this project as (out, in), and GPT-2 stores queries, keys and values as one matrix.
 """
 
 from __future__ import annotations
@@ -16,26 +16,79 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from common.errors import InputError
+from common.files import expand, read_json, replace_file, write_json
 from transformer.config import ModelConfig
-from transformer.model import GPT
-from transformer.pretrained import put_weights, save_tensors, weights
+from transformer.formats.supported import Values, check_supported
+from transformer.hub import download
+from transformer.model import GPT, Transformer
+from transformer.weights import get_weights, save_tensors, set_weights
 
-if TYPE_CHECKING:  # the library itself is needed by `to_gpt2` alone
+if TYPE_CHECKING:  # only `to_gpt2` needs the library itself
     from transformers import GPT2LMHeadModel
 
+_FILES = ["config.json", "vocab.json", "merges.txt", "tokenizer.json", "model.safetensors", "model-*.safetensors"]
+
 _ACTIVATIONS: dict[str, Literal["gelu_tanh", "gelu", "relu"]] = {
-    "gelu_pytorch_tanh": "gelu_tanh",  # two names of one function, of which the second is GPT-2's
+    "gelu_pytorch_tanh": "gelu_tanh",  # the same function as gelu_new, which is GPT-2's name
     "gelu_new": "gelu_tanh",
     "gelu": "gelu",
     "relu": "relu",
 }
-_FIXED = {  # settings that have one value here, which is also what they are where they are not stated
+_SUPPORTED: dict[str, Values] = {
+    "architecture": ("gpt",),
+    "vocab_size": None,
+    "d_model": None,
+    "n_layers": None,
+    "n_heads": None,
+    "d_head": None,  # checked in `check_exportable`, with n_heads
+    "d_ff": None,
+    "dropout": None,
+    "norm": ("pre",),
+    "positions": ("learned",),
+    "activation": tuple(dict.fromkeys(_ACTIVATIONS.values())),
+    "tying": ("all", "output", "none"),
+    "norm_kind": ("layer",),
+    "n_kv_heads": None,  # checked in `check_exportable`, with n_heads
+    "scale_embedding": (False,),
+    "init": None,
+    "max_len": None,
+}
+"""For each field of ModelConfig, the values that a GPT-2 can have."""
+_FIXED: dict[str, Any] = {
     "scale_attn_weights": True,
     "scale_attn_by_inverse_layer_idx": False,
     "add_cross_attention": False,
     "layer_norm_epsilon": 1e-5,
 }
-_BLOCK = {  # GPT-2's layers in a block, and those of ours that they hold
+"""Settings of GPT-2 that have one value in this project, which is also GPT-2's default."""
+_EMPTY = {"is_encoder_decoder", "pruned_heads", "quantization_config"}
+"""Settings of all models of transformers that must be false, empty or missing: they change weights or logits."""
+_READ = {
+    "vocab_size", "n_positions", "n_embd", "n_layer", "n_head", "n_inner", "activation_function", "resid_pdrop",
+    "tie_word_embeddings",
+}  # fmt: skip
+_IGNORED = {
+    # GPT-2's settings for training, rounding and classification
+    "embd_pdrop", "attn_pdrop", "initializer_range", "n_ctx", "reorder_and_upcast_attn", "use_cache",
+    "summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels", "summary_first_dropout",
+    "gradient_checkpointing", "_num_labels", "num_labels", "id2label", "label2id", "problem_type", "finetuning_task",
+    "task_specific_params",
+    # settings of all models: types, files, special tokens and what `forward` returns
+    "model_type", "architectures", "transformers_version", "_name_or_path", "torch_dtype", "dtype", "auto_map",
+    "tokenizer_class", "bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "decoder_start_token_id",
+    "output_hidden_states", "output_attentions", "output_past", "output_scores", "return_dict",
+    "return_dict_in_generate", "torchscript", "use_bfloat16", "tf_legacy_loss", "chunk_size_feed_forward",
+    "is_decoder", "cross_attention_hidden_size", "tie_encoder_decoder", "attn_implementation",
+    "_attn_implementation", "_attn_implementation_autoset", "attribute_map", "keys_to_ignore_at_inference",
+    # settings of `generate`
+    "max_length", "min_length", "do_sample", "early_stopping", "num_beams", "num_beam_groups", "diversity_penalty",
+    "temperature", "top_k", "top_p", "typical_p", "repetition_penalty", "length_penalty", "no_repeat_ngram_size",
+    "encoder_no_repeat_ngram_size", "bad_words_ids", "num_return_sequences", "forced_bos_token_id",
+    "forced_eos_token_id", "remove_invalid_values", "exponential_decay_length_penalty", "suppress_tokens",
+    "begin_suppress_tokens", "prefix",
+}  # fmt: skip
+"""Settings that do not change the logits of a language model."""
+_BLOCK = {
     "ln_1": ("self_residual.norm",),
     "attn.c_attn": ("self_attention.query", "self_attention.key", "self_attention.value"),
     "attn.c_proj": ("self_attention.out",),
@@ -43,75 +96,96 @@ _BLOCK = {  # GPT-2's layers in a block, and those of ours that they hold
     "mlp.c_fc": ("feed_forward.inner",),
     "mlp.c_proj": ("feed_forward.outer",),
 }
+"""For each layer of a GPT-2 block, the layers of `TransformerBlock` that it consists of."""
 
 
 def from_gpt2(model: GPT2LMHeadModel) -> GPT:
-    """The same model as a `GPT`, in eval mode, with weights of its own.
+    """Return the same model as a `GPT`, in eval mode, with a copy of the weights.
 
-    Raises ValueError, naming the setting, where `ModelConfig` does not know a variation of GPT-2.
+    Raises InputError with the setting if `ModelConfig` does not support a variation of GPT-2.
     """
     return _make_gpt(model.config.to_dict(), model.state_dict())
 
 
-def to_gpt2(model: GPT) -> GPT2LMHeadModel:
-    """The same model as the library's, in eval mode, with weights of its own.
+def to_gpt2(model: Transformer | GPT) -> GPT2LMHeadModel:
+    """Return the same model as transformers' GPT-2, in eval mode, with a copy of the weights.
 
-    Raises ValueError, naming the field, where the model is no GPT-2 in shape, and where the library is missing.
+    Raises InputError with the field if the model differs from GPT-2, and if transformers is not installed.
     """
     settings = gpt2_settings(model.config)
     try:
         from transformers import GPT2Config, GPT2LMHeadModel
     except ImportError as error:
-        raise InputError('the package transformers is missing: pip install "paper-transformer[gpt2]"') from error
-    made = GPT2LMHeadModel(GPT2Config(**settings))
-    made.load_state_dict(gpt2_tensors(model), strict=False)  # a tied output layer has a second name there
-    return made.eval()
+        raise InputError("the package transformers is not installed. Run: pip install transformers") from error
+    converted = GPT2LMHeadModel(GPT2Config(**settings))
+    found = converted.load_state_dict(gpt2_tensors(model), strict=False)
+    missing = set(found.missing_keys) - ({"lm_head.weight"} if model.config.tying != "none" else set())
+    if odd := sorted(missing | set(found.unexpected_keys)):
+        raise InputError(f"this version of transformers has other weights in a GPT-2, such as {odd[0]}")
+    return converted.eval()
+
+
+def find_gpt2(source: str) -> Path:
+    """Return the folder of a GPT-2: the local folder, or else a download from the Hub."""
+    folder = expand(source)
+    if folder.is_dir():
+        return folder
+    if source.count("/") > 1 or source.startswith((".", "/", "~")):
+        raise FileNotFoundError(f"there is no folder {source}. Give the folder of a GPT-2, or a Hub name such as gpt2.")
+    return download(source, _FILES)
 
 
 def read_gpt2(folder: Path) -> GPT:
-    """The model in a folder that the library's `save_pretrained` wrote, in eval mode; read without the library.
+    """Return the model in a folder that transformers' `save_pretrained` wrote, in eval mode. Does not need
+    transformers.
 
-    Raises FileNotFoundError where a file is missing, ValueError where the folder holds another kind of model, a
-    variation that `ModelConfig` does not know, or damage.
+    Raises:
+        FileNotFoundError: a file is missing.
+        InputError: the folder contains another kind of model or an unsupported variation, or is damaged.
     """
     path = folder / "config.json"
     if not path.is_file():
-        raise FileNotFoundError(f"{folder} is not the folder of a GPT-2: it has no config.json")
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not valid JSON: {error}") from error
+        raise FileNotFoundError(f"{folder} has no config.json, so it is not the folder of a GPT-2")
+    settings = read_json(path)
     kind = settings.get("model_type") if isinstance(settings, dict) else None
     if kind != "gpt2":
-        raise InputError(f'{path} does not describe a GPT-2: its model_type is {json.dumps(kind)} and not "gpt2"')
+        raise InputError(f'{path} does not describe a GPT-2: its model_type is {json.dumps(kind)}, not "gpt2"')
     try:
         return _make_gpt(settings, _read_tensors(folder))
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, InputError) as error:
         raise InputError(f"the model in {folder} cannot be read: {error}") from error
 
 
-def write_gpt2(folder: Path, model: GPT, end_id: int | None) -> None:
-    """Write the `config.json` and `model.safetensors` that the library reads; the token `end_id` ends a document.
+def write_gpt2(folder: Path, model: Transformer | GPT, end_id: int | None) -> None:
+    """Write the `config.json` and `model.safetensors` of transformers. The token `end_id` ends a document.
 
-    Raises ValueError, naming the field, where the model is no GPT-2 in shape.
+    Raises InputError with the field if the model differs from GPT-2.
     """
     about = {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2"} | gpt2_settings(model.config, end_id)
+    tensors = gpt2_tensors(model)
     folder.mkdir(parents=True, exist_ok=True)
-    config, weights_file = folder / "config.json", folder / "model.safetensors"
-    config.write_text(json.dumps(about, indent=2) + "\n")
-    save_tensors(weights_file, gpt2_tensors(model))
-    weights_file.chmod(config.stat().st_mode)  # safetensors lets nobody else read them
+    write_json(folder / "config.json", about)
+    with replace_file(folder / "model.safetensors") as temporary:
+        save_tensors(temporary, tensors)
 
 
 def model_config(settings: dict[str, Any]) -> ModelConfig:
-    """GPT-2's settings as ours. Raises ValueError, naming the setting, where there is nothing like it here."""
+    """Return GPT-2's settings as a `ModelConfig`. Raises InputError with the setting if there is no equivalent."""
     for name, value in _FIXED.items():
         if settings.get(name, value) != value:
-            raise InputError(f"{name} is {json.dumps(settings[name])}; this project's GPT has {json.dumps(value)} only")
+            raise InputError(f"{name} is {json.dumps(settings[name])}; only {json.dumps(value)} is supported")
+    for name in sorted(_EMPTY):
+        if settings.get(name):
+            raise InputError(f"{name} is {json.dumps(settings[name], default=str)}, which is not supported")
+    if unknown := sorted(settings.keys() - _FIXED.keys() - _EMPTY - _READ - _IGNORED):
+        raise InputError(
+            f"{unknown[0]} is not a setting of GPT-2 that this project supports. If it does not change the logits, "
+            "delete it from config.json"
+        )
     activation = settings.get("activation_function")
     if activation not in _ACTIVATIONS:
         known = ", ".join(_ACTIVATIONS)
-        raise InputError(f"activation_function is {json.dumps(activation)}; this project's GPT has {known} only")
+        raise InputError(f"activation_function is {json.dumps(activation)}; only {known} are supported")
     n_embd = _number(settings, "n_embd", int)
     return ModelConfig(
         architecture="gpt",
@@ -131,25 +205,19 @@ def model_config(settings: dict[str, Any]) -> ModelConfig:
     )
 
 
+def check_exportable(config: ModelConfig) -> None:
+    """Raise InputError with the field if the model differs from GPT-2."""
+    check_supported(config, _SUPPORTED, "GPT-2")
+    if config.kv_heads != config.n_heads:
+        raise InputError(f"model.n_kv_heads is {config.kv_heads}, but GPT-2 supports only model.n_heads")
+    if config.n_heads * config.head_size != config.d_model:
+        raise InputError(f"model.d_head is {config.head_size}, but GPT-2 supports only model.d_model / model.n_heads")
+
+
 def gpt2_settings(config: ModelConfig, end_id: int | None = None) -> dict[str, Any]:
-    """Our settings as GPT-2's. Raises ValueError, naming the field, where the model is no GPT-2 in shape."""
-    for name, found, needed in (
-        ("model.architecture", config.architecture, "gpt"),
-        ("model.norm", config.norm, "pre"),
-        ("model.norm_kind", config.norm_kind, "layer"),
-        ("model.positions", config.positions, "learned"),
-        ("model.scale_embedding", config.scale_embedding, False),
-        ("model.n_kv_heads", config.kv_heads, config.n_heads),
-        ("model.n_heads times model.d_head", config.n_heads * config.head_size, config.d_model),
-    ):
-        if found != needed:
-            raise InputError(f"{name} is {found}; a GPT-2 of this size has {needed} only")
-    activations = {ours: theirs for theirs, ours in _ACTIVATIONS.items()}
-    if config.activation not in activations:
-        known = ", ".join(activations)
-        raise InputError(
-            f"model.activation is {config.activation}; a GPT-2 has {known} only, so it cannot be this model"
-        )
+    """Return the settings of a model as GPT-2's. Raises InputError with the field if the model differs from GPT-2."""
+    check_exportable(config)
+    names: dict[str, str] = {activation: name for name, activation in _ACTIVATIONS.items()}
     return _FIXED | {
         "vocab_size": config.vocab_size,
         "n_positions": config.max_len,
@@ -157,7 +225,7 @@ def gpt2_settings(config: ModelConfig, end_id: int | None = None) -> dict[str, A
         "n_layer": config.n_layers,
         "n_head": config.n_heads,
         "n_inner": config.d_ff,
-        "activation_function": activations[config.activation],
+        "activation_function": names[config.activation],
         "resid_pdrop": config.dropout,
         "embd_pdrop": config.dropout,
         "attn_pdrop": 0.0,  # dropout on attention weights, which this project does not have
@@ -167,72 +235,74 @@ def gpt2_settings(config: ModelConfig, end_id: int | None = None) -> dict[str, A
     }
 
 
-def gpt2_tensors(model: GPT) -> dict[str, Tensor]:
-    """The weights as GPT-2 names and places them."""
-    ours = weights(model)
+def gpt2_tensors(model: Transformer | GPT) -> dict[str, Tensor]:
+    """Return the weights with GPT-2's names and layout. Raises InputError for a weight that GPT-2 does not have."""
+    weights, layout = get_weights(model), _layout(model.config)
+    if odd := sorted(weights.keys() ^ {part for parts in layout.values() for part in parts}):
+        raise InputError(f"only one of GPT-2 and this model has the weight {odd[0]}")
     tensors = {}
-    for name, parts in _layout(model.config).items():
-        tensor = torch.cat([ours[part] for part in parts])
-        tensors[name] = (tensor.T if _is_turned(name) else tensor).contiguous()
+    for name, parts in layout.items():
+        tensor = torch.cat([weights[part] for part in parts])
+        tensors[name] = (tensor.T if _is_transposed(name) else tensor).contiguous()
     return {name if name == "lm_head.weight" else f"transformer.{name}": tensors[name] for name in tensors}
 
 
 def _make_gpt(settings: dict[str, Any], tensors: dict[str, Tensor]) -> GPT:
     config = model_config(settings)
-    ours = _our_tensors(config, {name.removeprefix("transformer."): tensor for name, tensor in tensors.items()})
-    with torch.device("meta"):  # names and shapes are checked before a model takes memory
-        put_weights(GPT(config), ours)
+    weights = _from_layout(config, {name.removeprefix("transformer."): tensor for name, tensor in tensors.items()})
+    with torch.device("meta"):  # check names and shapes before a model is allocated
+        set_weights(GPT(config), weights)
     model = GPT(config)
-    put_weights(model, ours)
+    set_weights(model, weights)
     return model.eval()
 
 
-def _our_tensors(config: ModelConfig, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _from_layout(config: ModelConfig, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     if config.n_layers > len(tensors):
         raise InputError(f"the weights are too few for {config.n_layers} layers")
     layout, head = _layout(config), tensors.get("lm_head.weight")
     if missing := sorted(layout.keys() - tensors.keys()):
-        raise InputError(f"the weights lack {missing[0]}")
-    # The causal mask, which older versions stored beside the weights, and a tied output layer's second name.
+        raise InputError(f"the weights have no {missing[0]}")
+    # Older versions also stored the causal mask, and the second name of a tied output layer.
     known = layout.keys() | {"lm_head.weight"}
     if odd := sorted(name for name in tensors.keys() - known if not name.endswith((".attn.bias", ".attn.masked_bias"))):
-        raise InputError(f"the weights hold {odd[0]}, which a GPT-2 language model does not have")
+        raise InputError(f"the weights contain {odd[0]}, which a GPT-2 language model does not have")
     if config.tying != "none" and head is not None and not torch.equal(head, tensors["wte.weight"]):
-        raise InputError("lm_head.weight differs from wte.weight: say so with tie_word_embeddings false in config.json")
-    ours: dict[str, Tensor] = {}
+        raise InputError("lm_head.weight differs from wte.weight. Set tie_word_embeddings to false in config.json")
+    weights: dict[str, Tensor] = {}
     for name, parts in layout.items():
-        tensor = tensors[name].T if _is_turned(name) else tensors[name]
-        ours |= zip(parts, tensor.tensor_split(len(parts)), strict=True)
-    return ours
+        tensor = tensors[name].T if _is_transposed(name) else tensors[name]
+        weights |= zip(parts, tensor.tensor_split(len(parts)), strict=True)
+    return weights
 
 
 def _layout(config: ModelConfig) -> dict[str, tuple[str, ...]]:
-    """GPT-2's name of each tensor, and ours of those that it holds, one below the other."""
+    """Return, for GPT-2's name of each tensor, the names of the weights of a `GPT` that it consists of, in order."""
     layout: dict[str, tuple[str, ...]] = {
         "wte.weight": ("embedding.tokens.weight",),
         "wpe.weight": ("embedding.positions",),
     }
     for i in range(config.n_layers):
-        for theirs, ours in _BLOCK.items():
+        for gpt2_layer, layers in _BLOCK.items():
             for kind in ("weight", "bias"):
-                layout[f"h.{i}.{theirs}.{kind}"] = tuple(f"decoder.blocks.{i}.{layer}.{kind}" for layer in ours)
+                layout[f"h.{i}.{gpt2_layer}.{kind}"] = tuple(f"decoder.blocks.{i}.{layer}.{kind}" for layer in layers)
     layout |= {f"ln_f.{kind}": (f"decoder.norm.{kind}",) for kind in ("weight", "bias")}
     return layout if config.tying != "none" else layout | {"lm_head.weight": ("output.weight",)}
 
 
-def _is_turned(name: str) -> bool:
-    """True for the matrices that GPT-2 holds as (in, out): those of its `Conv1D` layers."""
+def _is_transposed(name: str) -> bool:
+    """Return True for the matrices that GPT-2 stores as (in, out): those of its `Conv1D` layers."""
     return ".c_" in name and name.endswith("weight")
 
 
 def _read_tensors(folder: Path) -> dict[str, Tensor]:
-    """All tensors of `model.safetensors`, or of the pieces that a large model is stored in."""
-    whole = folder / "model.safetensors"
-    files = [whole] if whole.is_file() else sorted(folder.glob("model-*-of-*.safetensors"))
+    """Return all tensors of `model.safetensors`, or of the several files of a large model."""
+    single = folder / "model.safetensors"
+    files = [single] if single.is_file() else sorted(folder.glob("model-*-of-*.safetensors"))
     if not files:
         raise FileNotFoundError(
-            f"{folder} has no model.safetensors; GPT2LMHeadModel.from_pretrained(...).save_pretrained(...) of "
-            "transformers writes one from weights of another kind"
+            f"{folder} has no model.safetensors. GPT2LMHeadModel.from_pretrained(...).save_pretrained(...) of "
+            "transformers writes it from other formats"
         )
     tensors: dict[str, Tensor] = {}
     for file in files:
@@ -241,7 +311,7 @@ def _read_tensors(folder: Path) -> dict[str, Tensor]:
 
 
 def _number(settings: dict[str, Any], name: str, kind: type) -> Any:
-    """A setting; raises ValueError where it is missing or of another kind. A whole number also does for a float."""
+    """Return a setting. Raises InputError if it is missing or has another type; an integer is also a float."""
     value = settings.get(name)
     if type(value) is not kind and (kind, type(value)) != (float, int):
         raise InputError(f"{name} is {json.dumps(value)}; it must be {'an integer' if kind is int else 'a number'}")

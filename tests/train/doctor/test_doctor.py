@@ -18,7 +18,7 @@ from data_pipeline.examples import IGNORE, Batch
 from data_pipeline.tokenizers.characters import CharTokenizer
 from data_pipeline.tokenizers.sentence_piece import Tokenizer, train_tokenizer
 from tests.conftest import write_parallel
-from train.config import RunConfig, TrainConfig
+from train.config import OptimizerConfig, RunConfig
 from train.doctor import __main__ as doctor
 from train.doctor import examine, flops, forecast, learning, samples
 from train.doctor import model as model_checks
@@ -34,7 +34,8 @@ Pairs = list[tuple[str, str]]
 
 SETTINGS = [
     "model.d_model=32", "model.n_layers=1", "model.n_heads=2", "model.d_ff=64", "data.max_length=64",
-    "train.tokens_per_update=2048", "train.bricks=2", "train.max_steps=4000", "train.log_with=none", "train.threads=1",
+    "batches.tokens_per_update=2048", "batches.per_update=2", "train.max_steps=4000", "train.log_with=none",
+    "train.threads=1",
 ]  # fmt: skip
 
 
@@ -267,7 +268,7 @@ def test_a_cache_that_forgets_is_found(shape: ModelConfig, monkeypatch: pytest.M
 
 
 def test_a_cache_that_does_not_follow_its_rows_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(KVCache, "reorder", lambda self, index_N, room_NHMK: None)
+    monkeypatch.setattr(KVCache, "reorder", lambda self, index_N, spare_NHMK: None)
     assert probes(make_model(SHAPE)) == {"cache": "fault"}
 
 
@@ -282,7 +283,7 @@ def make_batch(shift: Callable[[Tensor], Tensor] = lambda labels: labels) -> Bat
 
 def overfitted(model: Transformer | GPT, batch: Batch) -> Finding:
     model = model.float().train()
-    optimizer = make_optimizer(model, TrainConfig())
+    optimizer = make_optimizer(model, OptimizerConfig())
     return learning.check_overfit(learning.learn_by_heart(model, optimizer, batch, rate=1e-2, updates=150))
 
 
@@ -317,7 +318,7 @@ def test_a_rate_at_which_nothing_is_learned_is_found(
     scale: float, expected: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(learning, "UPDATES", 150)
-    config = load_settings(RunConfig, None, [*RATES, f"train.lr_scale={scale}"])
+    config = load_settings(RunConfig, None, [*RATES, f"schedule.scale={scale}"])
     found = {finding.name: finding for finding in learning.learning_findings(config, make_batch())}
     assert ailing(found) == expected
     if expected:
@@ -377,7 +378,7 @@ def test_clean_running_text_passes(
 ) -> None:
     text = tmp_path / "text.txt"
     text.write_text("\n".join(source for source, _ in TRAIN) + "\n", encoding="utf-8")
-    gpt = ["model.architecture=gpt", "data.kind=text", "data.vocab_type=characters", "model.max_len=32"]
+    gpt = ["model.architecture=gpt", "data.task=language_modelling", "data.vocab_type=characters", "model.max_len=32"]
     status = call(monkeypatch, *gpt, f"data.train={text}", f"data.cache_dir={tmp_path / 'cache'}")
     table = capsys.readouterr().out
     assert status == 0, table
@@ -389,7 +390,7 @@ def test_a_fault_ends_with_status_1_and_names_its_cure(
 ) -> None:
     monkeypatch.setattr(TransformerBlock, "forward", _see_everything(TransformerBlock.forward))
     arguments = ("data.train=addition", "data.problems=400", "data.digits=2", "data.layout=documents")
-    gpt = ("model.architecture=gpt", "data.kind=text", "data.vocab_type=characters", "model.max_len=32")
+    gpt = ("model.architecture=gpt", "data.task=language_modelling", "data.vocab_type=characters", "model.max_len=32")
     assert call(monkeypatch, *gpt, *arguments, f"data.cache_dir={tmp_path}") == 1
     assert "-> the causal mask has a fault" in capsys.readouterr().out
 

@@ -27,8 +27,8 @@ from train.run.checkpoints import Checkpoints, find_damage
 from train.trainer import Outcome, Updater
 
 SHORT = (
-    *("train.max_steps=6", "train.checkpoint_every=2", "train.keep_checkpoints=3"),
-    *("train.valid_every=6", "train.valid_bleu_sentences=0"),
+    *("train.max_steps=6", "checkpoints.every=2", "checkpoints.keep=3"),
+    *("validation.every=6", "validation.bleu_sentences=0"),
 )
 POISONED = 2
 """Updates that are done before the poisoned one."""
@@ -176,7 +176,10 @@ def test_a_checkpoint_that_falls_on_a_bad_update_holds_the_weights_of_the_last_g
     with monkeypatch.context() as inner:
         poison_gradients(inner, 3, 5)  # updates 4 and 6: a regular checkpoint, and the end of the run
         run(config, tmp_path / "run")
-    run(replace(config, train=replace(config.train, checkpoint_every=1, max_steps=3)), tmp_path / "three")
+    run(
+        replace(config, train=replace(config.train, max_steps=3), checkpoints=replace(config.checkpoints, every=1)),
+        tmp_path / "three",
+    )
     of_four, of_three = tmp_path / "run/checkpoints/regular-00000004", tmp_path / "three/checkpoints/regular-00000003"
     assert (of_four / "model.safetensors").read_bytes() == (of_three / "model.safetensors").read_bytes()
     assert json.loads((of_four / "progress.json").read_text())["nonfinite_updates"] == 1
@@ -220,7 +223,7 @@ def poison_a_word(monkeypatch: pytest.MonkeyPatch, token: int) -> None:
 def test_a_replay_finds_the_module_and_the_sentences_of_a_loss_that_is_not_finite(
     corpus: dict, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = make_config(corpus, cache, *SHORT, "model.tying=none", "train.max_bad_updates=1")
+    config = make_config(corpus, cache, *SHORT, "model.tying=none", "train.max_nonfinite_updates=1")
     prepared = loop.prepare_once(config)
     assert isinstance(prepared, Prepared)
     rows_of = Counter(token for row in range(len(prepared.train)) for token in set(prepared.train.src[row].tolist()))
@@ -342,7 +345,14 @@ def test_a_loss_scale_is_continued_exactly(config: RunConfig, tmp_path: Path, mo
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     run(config, whole)
     for steps in (2, 4, 6):  # the first of them while the scale is still too high
-        run(replace(config, train=replace(config.train, max_steps=steps, average_last=1)), stopped)
+        run(
+            replace(
+                config,
+                train=replace(config.train, max_steps=steps),
+                checkpoints=replace(config.checkpoints, average_last=1),
+            ),
+            stopped,
+        )
     assert final_state(stopped) == final_state(whole)
     losses = [[line.get("loss") for line in metrics(folder) if "lr" in line] for folder in (whole, stopped)]
     assert losses[0] == losses[1]

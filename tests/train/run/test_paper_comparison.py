@@ -62,22 +62,22 @@ OTHER = {
     "model.tying=output": "shared matrices",
     "model.scale_embedding=false": "embeddings multiplied by sqrt(d_model)",
     "model.init=gpt2": "initial weights",
-    "train.optimizer=adamw": "optimizer",
-    "train.adam_beta1=0.8": "beta1",
-    "train.adam_beta2=0.99": "beta2",
-    "train.adam_eps=1e-8": "epsilon",
-    "train.schedule=cosine": "learning-rate schedule",
-    "train.schedule=wsd": "share of the updates in the decay phase",
-    "train.warmup_steps=100": "warm-up updates",
-    "train.lr_scale=2": "factor of Eq. 3",
-    "train.tokens_per_update=4000": "source tokens, and target tokens, per update",
+    "optimizer.name=adamw": "optimizer",
+    "optimizer.beta1=0.8": "beta1",
+    "optimizer.beta2=0.99": "beta2",
+    "optimizer.eps=1e-8": "epsilon",
+    "schedule.name=cosine": "learning-rate schedule",
+    "schedule.name=wsd": "share of the updates in the decay phase",
+    "schedule.warmup_steps=100": "warm-up updates",
+    "schedule.scale=2": "factor of Eq. 3",
+    "batches.tokens_per_update=4000": "source tokens, and target tokens, per update",
     "train.max_steps=10": "updates",
     "train.label_smoothing=0": "label smoothing",
-    "train.clip_norm=1": "largest gradient norm",
+    "optimizer.clip_norm=1": "largest gradient norm",
     "train.precision=bf16": "precision",
     "train.init_from=a/model": "starts from the weights of",
-    "train.average_last=1": "checkpoints averaged",
-    "train.checkpoint_every=10": "updates between checkpoints",
+    "checkpoints.average_last=1": "checkpoints averaged",
+    "checkpoints.every=10": "updates between checkpoints",
     "decode.beam=5": "beam",
     "decode.alpha=1": "alpha",
     "decode.length_penalty=length": "length penalty",
@@ -98,8 +98,8 @@ def test_equal_head_sizes_are_no_difference() -> None:
 
 def test_unused_settings_are_not_compared() -> None:
     """The cosine schedule does not read the factor of Eq. 3, and Eq. 3 has no peak learning rate."""
-    assert differing(load_settings(RunConfig, None, ["train.peak_lr=1", "train.weight_decay=1"])) == ALWAYS
-    cosine = {row.name for row in compare(load_settings(RunConfig, None, ["train.schedule=cosine"]), 1)}
+    assert differing(load_settings(RunConfig, None, ["schedule.peak_lr=1", "optimizer.weight_decay=1"])) == ALWAYS
+    cosine = {row.name for row in compare(load_settings(RunConfig, None, ["schedule.name=cosine"]), 1)}
     assert "peak learning rate" in cosine
     assert "factor of Eq. 3" not in cosine
 
@@ -121,7 +121,7 @@ def test_mean_tokens_equals_mean_over_epoch() -> None:
 
 def test_gpt_is_compared_only_in_what_applies_to_gpt() -> None:
     model = replace(ModelConfig(), architecture="gpt", tying="output")
-    config = replace(RunConfig(), model=model, data=replace(RunConfig().data, kind="text"))
+    config = replace(RunConfig(), model=model, data=replace(RunConfig().data, task="language_modelling"))
     rows = {row.name: row.differs for row in compare(config, 1)}
     assert rows["architecture"]
     assert not rows["shared matrices"], "its only embedding is the output layer"

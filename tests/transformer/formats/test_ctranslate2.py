@@ -1,7 +1,6 @@
 """A model exported to CTranslate2 gives the same probabilities, the same greedy output and the same n-best."""
 
 import json
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,13 +18,19 @@ from evaluate.translator import LineTooLong, Translator
 from tests.tiny_model import TEXT
 from transformer.config import ModelConfig
 from transformer.formats import ctranslate2 as ctranslate2_model
-from transformer.formats.ctranslate2 import export_ctranslate2, import_ctranslate2, read_pieces, refuse_unsupported
+from transformer.formats.ctranslate2 import (
+    check_exportable,
+    export_ctranslate2,
+    import_ctranslate2,
+    make_spec,
+    read_pieces,
+)
 from transformer.model import GPT, Transformer
 from transformer.pretrained import load_pretrained, save_pretrained
 
 ctranslate2 = pytest.importorskip("ctranslate2")
 
-from evaluate.backends.ctranslate2 import CTranslate2Backend, check_compute_type, find_export  # noqa: E402
+from evaluate.backends.ctranslate2 import CTranslate2Translator, check_compute_type, find_export  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[3]
 TINY = ModelConfig(vocab_size=320, d_model=16, n_layers=2, n_heads=4, d_ff=32, max_len=40)
@@ -73,10 +78,9 @@ def exported(folder: Path) -> Path:
     return export_ctranslate2(folder, folder.with_name("exported"))
 
 
-def both(folder: Path, exported: Path, config: DecodeConfig) -> tuple[Translator, Translator]:
-    backend = CTranslate2Backend(exported, max_len=TINY.max_len, threads=1, patience=8)
-    theirs = Translator(backend, Tokenizer(exported / "tokenizer.model"), config)
-    return Translator.from_pretrained(folder, config, device="cpu", prepack=False), theirs
+def both(folder: Path, exported: Path, config: DecodeConfig) -> tuple[Translator, CTranslate2Translator]:
+    theirs = CTranslate2Translator(exported, config, max_len=TINY.max_len, threads=1, patience=8)
+    return Translator.from_pretrained(folder, config, device="cpu"), theirs
 
 
 @pytest.mark.parametrize("name", VARIATIONS)
@@ -154,24 +158,9 @@ def test_empty_lines_stay_empty_and_order_is_kept(folder: Path, exported: Path) 
     assert theirs(lines) == ours(lines)
 
 
-def test_translator_with_ctranslate2_uses_decode_settings_of_model_folder(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    saved = shutil.copytree(folder, tmp_path / "model")
-    about = json.loads((saved / "config.json").read_text())
-    (saved / "config.json").write_text(json.dumps({**about, "decode": {"beam": 2, "max_extra": 5}}))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    translator = Translator.from_pretrained(saved, device="cpu", backend="ctranslate2")
-    assert translator.config == DecodeConfig(beam=2, max_extra=5)
-    assert (translator.max_len, translator.source_lang) == (TINY.max_len, "en")
-    assert [bool(text) for text in translator([TEXT[0], ""])] == [True, False]
-    with pytest.raises(ValueError, match="the backend ctranslate2 does not support sampling"):
-        translator.sample(TEXT)
-
-
 def test_a_line_too_long_is_refused_as_ever(folder: Path, exported: Path) -> None:
     _, theirs = both(folder, exported, DecodeConfig())
-    with pytest.raises(LineTooLong, match=r"line 2 has .* tokens; the model supports 40"):
+    with pytest.raises(LineTooLong, match=r"line 2 has .* tokens and the model takes at most 40"):
         theirs.translate(["a", "word " * 50])
 
 
@@ -202,39 +191,56 @@ def test_a_failure_leaves_nothing_behind(folder: Path, tmp_path: Path, monkeypat
 
 
 def test_what_exists_is_not_overwritten(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileExistsError, match="exists already"):
+    with pytest.raises(FileExistsError, match="already exists"):
         export_ctranslate2(folder, tmp_path)
 
 
 def test_a_language_model_is_refused(tmp_path: Path, folder: Path) -> None:
     config = replace(TINY, architecture="gpt")
     save_pretrained(tmp_path / "gpt", GPT(config), folder / "tokenizer.model", "A test.")
-    with pytest.raises(ValueError, match="only translators"):
+    with pytest.raises(
+        ValueError, match=r"model\.architecture is gpt, but the export to CTranslate2 supports only transformer"
+    ):
         export_ctranslate2(tmp_path / "gpt", tmp_path / "out")
 
 
 def test_a_field_that_the_export_does_not_know_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ctranslate2_model, "EXPORTED", ctranslate2_model.EXPORTED - {"norm_kind"})
-    refuse_unsupported(TINY)
-    with pytest.raises(ValueError, match=r"model\.norm_kind is rms"):
-        refuse_unsupported(replace(TINY, norm_kind="rms"))
+    check_exportable(TINY)
+    with monkeypatch.context() as patch:
+        patch.delitem(ctranslate2_model._SUPPORTED, "norm_kind")
+        check_exportable(TINY)
+        with pytest.raises(ValueError, match=r"model\.norm_kind is rms, but the export .* supports only layer"):
+            check_exportable(replace(TINY, norm_kind="rms"))
+
+
+@pytest.mark.parametrize("name", ["norm", "positions", "activation", "tying", "norm_kind"])
+def test_check_exportable_rejects_unknown_value(name: str) -> None:
+    config = replace(TINY)
+    object.__setattr__(config, name, "future")
+    with pytest.raises(ValueError, match=f"model.{name} is future, but the export to CTranslate2 supports only"):
+        check_exportable(config)
+
+
+def test_make_spec_rejects_unknown_weight() -> None:
+    model = Transformer(TINY)
+    model.register_parameter("extra", torch.nn.Parameter(torch.ones(1)))
+    with pytest.raises(ValueError, match="has the weight extra"):
+        make_spec(model, ["piece"] * TINY.vocab_size)
 
 
 def test_every_field_of_the_model_is_exported_or_refused_by_a_decision() -> None:
-    assert set(ModelConfig.__dataclass_fields__) >= ctranslate2_model.EXPORTED
+    assert ctranslate2_model._SUPPORTED.keys() == ModelConfig.__dataclass_fields__.keys()
 
 
 def test_a_compute_type_that_the_machine_lacks_is_named_with_those_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctranslate2, "get_supported_compute_types", lambda device: {"float32", "int8"})
-    with pytest.raises(
-        ValueError, match=r"cannot compute in float16 on the cpu of this machine\. Use one of float32, int8"
-    ):
+    with pytest.raises(ValueError, match="this machine's cpu cannot compute in float16: take one of float32, int8"):
         check_compute_type("float16", "cpu")
 
 
 def test_a_missing_package_is_one_sentence_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ctranslate2", None)
-    with pytest.raises(ValueError, match=r"pip install 'paper-transformer\[export\]'"):
+    with pytest.raises(ValueError, match=r"CTranslate2 is not installed\. Run: pip install ctranslate2"):
         import_ctranslate2()
 
 

@@ -1,0 +1,148 @@
+"""Pages name only tests, files, commands, settings and headings that exist."""
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from common.settings import flatten_settings
+from train.config import RunConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+PENDING = (
+    "CONTRIBUTING.md",
+    "docs/decoding.md",
+    "docs/export.md",
+    "docs/glossary.md",
+    "docs/gpt.md",
+    "docs/paper.md",
+    "docs/performance.md",
+    "benchmarks/",
+    "transformer/formats/",
+)
+"""Pages and folders that are not checked yet."""
+PAGES = ["README.md", "CONTRIBUTING.md", *sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "docs").rglob("*.md"))]
+PAGES = [page for page in PAGES if page not in PENDING]
+ROOMS = ("common", "transformer", "data_pipeline", "evaluate", "train", "serve", "paper_transformer")
+FOLDERS = (*ROOMS, "configs", "models", "benchmarks", "docs", "tests")
+SUFFIXES = ("py", "md", "yaml", "json", "jsonl", "safetensors", "model", "tsv", "csv", "txt", "sh", "png", "pt", "hyp")
+OTHER_SUFFIXES = ("en", "de", "fr", "gz", "xz", "zst", "bin")
+"""Ends of the names of files that users have, such as train.en."""
+CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)|<img[^>]* src=\"([^\"]+)\"")
+
+
+@cache
+def text_of(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def code_of(page: str) -> str:
+    """The code blocks and the code in the lines of a page."""
+    return "\n".join(CODE.findall(text_of(page)))
+
+
+@cache
+def known_tests() -> set[str]:
+    """Names of all test functions, and of the files they are in."""
+    files = list((ROOT / "tests").rglob("*.py"))
+    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in files]
+    functions = {node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    return functions | {file.stem for file in files} | {"test_set", "test_sets"}  # the type and the module of evaluate
+
+
+@cache
+def known_settings() -> set[str]:
+    """Every setting, and every section."""
+    names = set(flatten_settings(RunConfig()))
+    return names | {name.rpartition(".")[0] for name in names} - {""}
+
+
+@cache
+def known_targets() -> set[str]:
+    """Targets of the Makefile."""
+    return set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def is_command(file: Path) -> bool:
+    return file.is_file() and '__name__ == "__main__"' in file.read_text(encoding="utf-8")
+
+
+def slugs(text: str) -> set[str]:
+    """The anchors that GitHub makes of the headings of a page."""
+    headings = re.findall(r"^#+ +(.+?) *$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    plain = [re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).replace("`", "") for heading in headings]
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in plain}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_names_only_tests_that_exist(page: str) -> None:
+    names = re.findall(r"\btest_\w+\b(?!\.(?!py\b)\w)", text_of(page))  # test_2016.en is a file of a user
+    assert set(names) - known_tests() == set()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_names_only_files_that_exist(page: str) -> None:
+    names = re.findall(rf"(?<![\w/.*-])((?:{'|'.join(FOLDERS)})/[\w./*-]*)", code_of(page))
+    for name in names:
+        name = name.rstrip(".")
+        assert any(ROOT.glob(name)) or Path(name).suffix[1:] not in SUFFIXES, name
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_names_only_commands_that_exist(page: str) -> None:
+    code = code_of(page)
+    for module in re.findall(rf"python3? -m ((?:{'|'.join(FOLDERS)})[\w.]*)", code):
+        path = ROOT / module.replace(".", "/")
+        assert is_command(path.with_suffix(".py")) or (path / "__main__.py").is_file(), module
+    for name in re.findall(r"(?:python3?|accelerate launch(?: --?\S+| \d+)*) ([\w./-]+\.py)", code):
+        if name.split("/")[0] in FOLDERS:
+            assert is_command(ROOT / name), name
+    assert set(re.findall(r"(?:^|`)make ([\w-]+)", code, re.MULTILINE)) <= known_targets()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_names_only_settings_that_exist(page: str) -> None:
+    sections = {name.split(".")[0] for name in known_settings() if "." in name}
+    for name in re.findall(rf"(?<![\w/.-])((?:{'|'.join(sections)})(?:\.[a-z]\w*)+)(?![\w/(*])", code_of(page)):
+        path = ROOT / name.replace(".", "/")
+        is_module = path.with_suffix(".py").is_file() or path.is_dir() or path.parent.with_suffix(".py").is_file()
+        assert name in known_settings() or is_module or name.split(".")[-1] in (*SUFFIXES, *OTHER_SUFFIXES), name
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_gives_settings_only_values_of_their_type(page: str) -> None:
+    settings = OmegaConf.structured(RunConfig)
+    for name, value in re.findall(
+        r"(?<![\w/.-])([a-z]\w*\.\w+)=(\[\[.*?\]\]|\[[^\n\]]*\]|[^\s`'\"),;…]+)", code_of(page)
+    ):
+        if name in known_settings():
+            OmegaConf.merge(settings, OmegaConf.from_dotlist([f"{name}={value}"]))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_links_to_files_and_headings_that_exist(page: str) -> None:
+    for target in (first or second for first, second in LINK.findall(text_of(page))):
+        if re.match(r"\w+:", target):
+            continue
+        name, _, heading = target.partition("#")
+        file = (ROOT / page).parent / name if name else ROOT / page
+        assert file.exists(), target
+        if heading:
+            assert heading in slugs(file.read_text(encoding="utf-8")), target
+
+
+def test_no_text_installs_package_by_name_from_index() -> None:
+    """The package is not on an index, so such a command fails or installs something else."""
+    sources = [
+        file.relative_to(ROOT).as_posix() for room in (*ROOMS, "benchmarks") for file in (ROOT / room).rglob("*.py")
+    ]
+    for name in (*PAGES, *(source for source in sources if not source.startswith(PENDING))):
+        assert not re.search(r"install\s+(-\S+\s+)*['\"]?paper[-_]transformer", text_of(name)), name
+
+
+def test_slugs_equal_anchors_of_github() -> None:
+    assert slugs("# Two `words`, and [a link](x.md)\n## A.B (c)\n") == {"two-words-and-a-link", "ab-c"}

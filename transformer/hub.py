@@ -1,0 +1,46 @@
+"""Download and upload of models on the Hugging Face Hub."""
+
+import errno
+from pathlib import Path
+
+TIMEOUT = 10
+"""Seconds to wait for the Hub's answer."""
+
+
+def download(name: str, files: list[str]) -> Path:
+    """Return the local copy of a model on the Hub, updated first if the Hub answers.
+
+    Args:
+        name: such as `user/model`.
+        files: names or patterns of the files to download.
+
+    Raises:
+        FileNotFoundError: the Hub has no such model, or does not answer and no copy exists.
+    """
+    from huggingface_hub import HfApi, snapshot_download  # slow import, needed only for models on the Hub
+
+    try:
+        HfApi().model_info(name, timeout=TIMEOUT)  # snapshot_download has no timeout if the Hub does not answer
+        reached = True
+    except Exception:  # the client raises many types; all mean "no such model" or "no answer"
+        reached = False
+    try:
+        return Path(snapshot_download(name, allow_patterns=files, local_files_only=not reached))
+    except Exception as error:
+        if getattr(error, "errno", None) == errno.ENOSPC:
+            raise
+        if reached:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise FileNotFoundError(f"{name} could not be downloaded from the Hugging Face Hub: {reason}") from error
+        raise FileNotFoundError(
+            f"there is no folder {name}, and the Hugging Face Hub has no such model or does not answer"
+        ) from error
+
+
+def upload(folder: Path, name: str, files: list[str], private: bool = False) -> str:
+    """Upload those files of a folder as the model `name`; return the address of the commit."""
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    api.create_repo(name, private=private, exist_ok=True)
+    return str(api.upload_folder(repo_id=name, folder_path=folder, allow_patterns=files))

@@ -1,0 +1,56 @@
+"""First weights. The paper does not describe them; docs/paper.md, section 4, explains the choice."""
+
+import math
+from typing import assert_never
+
+from torch import nn
+
+from transformer.config import ModelConfig
+from transformer.layers import Embedding
+
+
+def initialise(model: nn.Module, config: ModelConfig) -> None:
+    """Draw the first weights as `config.init` says. The gains of norms stay 1 and their biases 0."""
+    match config.init:
+        case "xavier":
+            _initialise_as_tensor2tensor(model, config)
+        case "gpt2":  # Differs from the paper's code: Radford et al. (2019), section 2.3
+            _initialise_as_gpt2(model, config)
+        case unknown:
+            assert_never(unknown)
+
+
+def _initialise_as_tensor2tensor(model: nn.Module, config: ModelConfig) -> None:
+    """Use Xavier for every matrix, 0 for biases, N(0, 1/d_model) for embeddings, positions and an untied output.
+
+    These are the values of tensor2tensor, the authors' code. Multiplied by sqrt(d_model), the embeddings have
+    variance 1, so the positions do not outweigh them.
+    """
+    std = config.d_model**-0.5
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, Embedding) and isinstance(module.positions, nn.Parameter):
+            nn.init.normal_(module.positions, std=std)
+    for module in model.modules():  # last, because a tied matrix also belongs to a Linear
+        if isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=std)
+    if config.tying == "none":
+        nn.init.normal_(model.get_parameter("output.weight"), std=std)
+
+
+def _initialise_as_gpt2(model: nn.Module, config: ModelConfig) -> None:
+    """Use N(0, 0.02) for every matrix and 0 for biases.
+
+    Matrices that write into the residual sum get N(0, 0.02 / sqrt(2 n_layers)), so that the sum over all sub-layers
+    does not grow with their number.
+    """
+    for name, parameter in model.named_parameters():
+        if name.endswith(("attention.out.weight", "feed_forward.outer.weight")):
+            nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * config.n_layers))
+        elif parameter.dim() == 2:  # the other matrices, embeddings and learned positions
+            nn.init.normal_(parameter, std=0.02)
+        elif name.endswith(".bias"):
+            nn.init.zeros_(parameter)

@@ -1,0 +1,62 @@
+"""Weights as named tensors: out of a model and into it, to a safetensors file, and the mean of several files."""
+
+import errno
+import os
+import re
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from common.errors import InputError
+
+
+def get_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Return the trained weights by name, on the CPU, without buffers. A tied matrix appears once, under its first
+    name."""
+    return {name: parameter.detach().cpu().contiguous() for name, parameter in model.named_parameters()}
+
+
+def set_weights(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Copy weights into the model. Raises InputError if a name or a shape differs from the model's."""
+    parameters = dict(model.named_parameters())
+    if odd := sorted(parameters.keys() ^ tensors.keys()):
+        where = "the weights" if odd[0] in tensors else "the model"
+        raise InputError(f"only {where} has a tensor {odd[0]}")
+    for name, parameter in parameters.items():
+        if parameter.shape != tensors[name].shape:
+            raise InputError(f"{name} has the shape {list(tensors[name].shape)}; it must be {list(parameter.shape)}")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[name])
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write a safetensors file and flush it to the disk. Raises OSError, with its errno, if that fails."""
+    try:
+        path.touch()  # with the permissions of the user's umask; safetensors gives other users none
+        mode = path.stat().st_mode
+        save_file(tensors, str(path), metadata={"format": "pt"})
+        path.chmod(mode)
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    except SafetensorError as error:  # contains the operating system's reason as text only
+        if number := re.search(r"os error (\d+)", str(error)):
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+        if "No space left" in str(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
+
+
+def mean_weights(files: list[Path]) -> dict[str, Tensor]:
+    """Section 6.1: return the mean of the weights in several `model.safetensors`, summed in double precision."""
+    assert files, "no files to average"
+    total: dict[str, Tensor] = {}
+    dtypes: dict[str, torch.dtype] = {}
+    for file in files:
+        for name, tensor in load_file(str(file)).items():
+            dtypes[name] = tensor.dtype
+            total[name] = total[name] + tensor.double() if name in total else tensor.double()
+    return {name: (tensor / len(files)).to(dtypes[name]) for name, tensor in total.items()}
