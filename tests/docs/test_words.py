@@ -28,7 +28,7 @@ WORDS = {
     r"in the place of": "instead of",
     r"report[ _-]?cards?": "evaluation report",
     r"contestants?|(?<!by )peers?": "compared programs",
-    r"(more|spare|make|leave|leaves|no) room|room (for|in|of)": "spare buffer; free space (of a disk)",
+    r"(more|spare|make|leave|leaves|no) room|(?<!for )room (for|in|of)": "spare buffer; free space (of a disk)",
     r"arrows?": "import direction (the library is written Arrow)",
     r"undisturbed": "uninterrupted run",
     r"half a surrogate": "lone surrogate",
