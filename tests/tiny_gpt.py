@@ -1,4 +1,4 @@
-"""A GPT's model folder small enough for every test: random weights, a vocabulary of characters."""
+"""The model folder of a GPT, small enough for every test: random weights, a vocabulary of characters."""
 
 from pathlib import Path
 
@@ -9,13 +9,13 @@ from transformer.config import ModelConfig
 from transformer.model import GPT
 from transformer.pretrained import save_pretrained
 
-torch.set_num_threads(1)  # tests share the cores: threads that wait for one another would only be slower
+torch.set_num_threads(1)  # tests share the cores, so more threads would only wait for each other
 
 TEXT = "The cat sees the small house.\nEin großer Hund, „zwei“ Bücher!\n"
 
 
 def make_folder(folder: Path, max_len: int = 32) -> Path:
-    """Write a GPT with random weights, always the same, and its tokenizer."""
+    """Write a GPT with the same random weights every time, and its tokenizer. Return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = CharTokenizer.learn([TEXT], folder / "tokenizer.model")
     model = make_model(tokenizer.vocab_size, max_len)
@@ -24,7 +24,7 @@ def make_folder(folder: Path, max_len: int = 32) -> Path:
 
 
 def make_model(vocab_size: int, max_len: int = 32) -> GPT:
-    """The same random weights every time."""
+    """Return a GPT with the same random weights every time."""
     torch.manual_seed(0)
     config = ModelConfig(
         architecture="gpt",
@@ -36,11 +36,11 @@ def make_model(vocab_size: int, max_len: int = 32) -> GPT:
         dropout=0.1,
         norm="pre",
         positions="learned",
-        tying="none",  # tied weights would repeat the last token
+        tying="none",  # with tied weights the model would repeat the last token
         max_len=max_len,
     )
     model = GPT(config)
-    with torch.no_grad():  # otherwise the likeliest text soon is one letter for ever
+    with torch.no_grad():  # otherwise greedy text soon repeats one letter
         for parameter in model.parameters():
             parameter.mul_(2)
     return model.eval()

@@ -1,4 +1,4 @@
-"""A model folder small enough for every test: random weights, a vocabulary of bytes and a few letters."""
+"""A model folder small enough for every test: random weights, a vocabulary of bytes and some letters."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from transformer.config import ModelConfig
 from transformer.model import Transformer
 from transformer.pretrained import save_pretrained
 
-torch.set_num_threads(1)  # tests share the cores: threads that wait for one another would only be slower
+torch.set_num_threads(1)  # tests share the cores, so more threads would only wait for each other
 
 TEXT = [
     "The cat sees the small house.",
@@ -21,7 +21,7 @@ TEXT = [
 
 
 def make_folder(folder: Path, max_len: int = 40) -> Path:
-    """Write a Transformer with random weights, always the same, and its tokenizer."""
+    """Write a Transformer with the same random weights every time, and its tokenizer. Return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = train_tokenizer(iter(TEXT), folder / "tokenizer.model", vocab_size=320)
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""A decoder whose logits are known: a table from (sentence, prefix) to logits; and what enumeration finds in it."""
+"""A decoder with known logits, a table from (sentence, prefix) to logits, and its outputs by enumeration."""
 
 import itertools
 import random
@@ -14,13 +14,13 @@ BOS, EOS = 0, 1
 
 
 class Table:
-    """A decoder and its state. Logits of a prefix are drawn once, from (seed, sentence, prefix)."""
+    """A decoder and its state. The logits of a prefix are random numbers that depend on (seed, sentence, prefix)."""
 
     def __init__(self, sentences: list[int], vocab: int, seed: int = 0, eos_bias: float = 0.0) -> None:
         self.rows: list[tuple[int, tuple[int, ...]]] = [(s, ()) for s in sentences]
         self.vocab, self.seed, self.eos_bias = vocab, seed, eos_bias
         self.rows_per_step: list[int] = []
-        self.promises: list[bool] = []
+        self.same_sentences: list[bool] = []
 
     def logits(self, sentence: int, prefix: tuple[int, ...]) -> list[float]:
         draw = random.Random(f"{self.seed} {sentence} {prefix}")
@@ -37,13 +37,13 @@ class Table:
 
     def reorder(self, index_N: Tensor, same_sentences: bool = False) -> None:
         before, self.rows = self.rows, [self.rows[i] for i in index_N.tolist()]
-        self.promises.append(same_sentences)
+        self.same_sentences.append(same_sentences)
         if same_sentences:
             assert [sentence for sentence, _ in self.rows] == [sentence for sentence, _ in before]
 
 
 def forced_log_prob(model: Table, sentence: int, tokens: tuple[int, ...]) -> float:
-    """The model's log-probability of `tokens`, one prefix after the other."""
+    """Return the log-probability of `tokens`, computed prefix by prefix."""
     prefixes = [(BOS, *tokens[:i]) for i in range(len(tokens))]
     rows = torch.tensor([model.logits(sentence, prefix) for prefix in prefixes], dtype=torch.float64)
     return sum(row.log_softmax(0)[token].item() for row, token in zip(rows, tokens, strict=True))
@@ -58,7 +58,7 @@ def all_outputs(
     min_len: int = 1,
     begin: Sequence[int] = (),
 ) -> list[Hypothesis]:
-    """Every finished output of `min_len` to `max_len` tokens that begins so, best first."""
+    """Return all finished outputs of `min_len` to `max_len` tokens that start with `begin`, best first."""
     words = [t for t in range(model.vocab) if t not in (BOS, EOS)]
     outputs = []
     for n in range(max(min_len - 1, len(begin)), max_len):

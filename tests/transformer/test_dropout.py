@@ -1,4 +1,4 @@
-"""Section 5.4: which elements are dropped is chance, and nothing else changes."""
+"""Section 5.4: dropout draws other random numbers than PyTorch, with the same distribution."""
 
 import math
 
@@ -9,7 +9,7 @@ from transformer.dropout import STEPS, Dropout
 
 
 @pytest.mark.parametrize("p", [0.1, 0.2, 0.5, 0.9])
-def test_the_share_that_is_dropped_is_p(p: float) -> None:
+def test_dropout_drops_with_probability_p(p: float) -> None:
     torch.manual_seed(0)
     n = 400_000
     dropped = (Dropout(p)(torch.ones(n)) == 0).sum().item()
@@ -17,7 +17,7 @@ def test_the_share_that_is_dropped_is_p(p: float) -> None:
 
 
 @pytest.mark.parametrize("p", [0.1, 0.3])
-def test_what_is_kept_is_divided_by_its_probability(p: float) -> None:
+def test_dropout_divides_kept_elements_by_keep_probability(p: float) -> None:
     torch.manual_seed(0)
     x = torch.randn(1000, dtype=torch.float64)
     y = Dropout(p)(x)
@@ -27,14 +27,14 @@ def test_what_is_kept_is_divided_by_its_probability(p: float) -> None:
     assert abs(limit / STEPS - (1 - p)) <= 0.5 / STEPS
 
 
-def test_neighbours_are_dropped_independently() -> None:
+def test_dropout_drops_neighbours_independently() -> None:
     torch.manual_seed(0)
     dropped = (Dropout(0.5)(torch.ones(200_000)) == 0).double() - 0.5
     for distance in (1, 2, 3, 4, 8):  # four of them share a random number
         assert abs((dropped[:-distance] * dropped[distance:]).mean().item()) < 0.25 * 5 / math.sqrt(200_000)
 
 
-def test_the_same_seed_drops_the_same_in_every_precision() -> None:
+def test_dropout_mask_does_not_depend_on_dtype() -> None:
     masks = []
     for dtype in (torch.float32, torch.float64, torch.bfloat16):
         torch.manual_seed(3)
@@ -43,7 +43,7 @@ def test_the_same_seed_drops_the_same_in_every_precision() -> None:
     assert torch.equal(masks[0], masks[2])
 
 
-def test_the_gradient_is_dropped_where_the_value_was() -> None:
+def test_dropout_gradient_has_same_mask_as_output() -> None:
     torch.manual_seed(0)
     x = torch.randn(5, 13, dtype=torch.float64, requires_grad=True)
     y = Dropout(0.4)(x)
@@ -52,7 +52,7 @@ def test_the_gradient_is_dropped_where_the_value_was() -> None:
     torch.testing.assert_close(x.grad * x.detach(), y.detach())
 
 
-def test_without_training_and_without_probability_nothing_is_dropped_and_no_number_drawn() -> None:
+def test_dropout_is_identity_in_eval_mode_and_at_p_zero() -> None:
     x = torch.randn(20)
     state = torch.get_rng_state()
     assert torch.equal(Dropout(0.5).eval()(x), x)

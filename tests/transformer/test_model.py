@@ -1,20 +1,20 @@
-"""What must hold of the model: section 3 of the paper, and the bugs others are known for."""
+"""Section 3 of the paper, and mistakes that other implementations have made."""
 
 import math
 from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
+from tests.transformer.small_models import SMALL, small, small_gpt, sources, targets
 from transformer.attention import MultiHeadAttention
 from transformer.block import Residual
 from transformer.config import ModelConfig
 from transformer.layers import Embedding, FeedForward, sinusoidal_positions
 from transformer.model import GPT, Transformer, build, count_parameters
 
-SMALL = ModelConfig(vocab_size=40, d_model=16, n_layers=2, n_heads=4, d_ff=32, max_len=32)
 VARIATIONS = [
     {},
     {"norm": "pre"},
@@ -26,57 +26,37 @@ VARIATIONS = [
 ]
 
 
-def small(**changes: object) -> Transformer:
-    """A small model in double precision without dropout."""
-    torch.manual_seed(0)
-    return Transformer(replace(SMALL, **changes)).double().eval()  # type: ignore[arg-type]
-
-
-def sources() -> tuple[Tensor, Tensor]:
-    """Three sentences of 7, 4 and 5 tokens."""
-    torch.manual_seed(1)
-    src_BM = torch.randint(4, 40, (3, 7))
-    mask_BM = torch.arange(7) < torch.tensor([[7], [4], [5]])
-    return src_BM.masked_fill(~mask_BM, 0), mask_BM
-
-
-def targets() -> Tensor:
-    torch.manual_seed(2)
-    return torch.randint(4, 40, (3, 6))
-
-
 @pytest.mark.parametrize("j", range(6))
-def test_a_target_token_moves_the_outputs_from_its_position_on_and_none_before(j: int) -> None:
+def test_target_token_changes_outputs_only_from_own_position_on(j: int) -> None:
     model, tgt_BL = small(), targets()
     before = model(*sources(), tgt_BL)
     tgt_BL[:, j] = (tgt_BL[:, j] + 1) % 36 + 4
-    moved = (model(*sources(), tgt_BL) - before).abs().amax(dim=(0, 2))
-    assert (moved[:j] == 0).all()
-    assert (moved[j:] > 1e-9).all()
+    change = (model(*sources(), tgt_BL) - before).abs().amax(dim=(0, 2))
+    assert (change[:j] == 0).all()
+    assert (change[j:] > 1e-9).all()
 
 
 @pytest.mark.parametrize("j", range(5))
-def test_gpt_sees_the_past_and_not_the_future(j: int) -> None:
-    torch.manual_seed(0)
-    model, tokens_BL = GPT(replace(SMALL, architecture="gpt")).double().eval(), targets()
+def test_gpt_attends_only_to_earlier_positions(j: int) -> None:
+    model, tokens_BL = small_gpt(), targets()
     before = model(tokens_BL)
     tokens_BL[:, j] = (tokens_BL[:, j] + 1) % 36 + 4
-    moved = (model(tokens_BL) - before).abs().amax(dim=(0, 2))
-    assert (moved[:j] == 0).all()
-    assert (moved[j:] > 1e-9).all()
+    change = (model(tokens_BL) - before).abs().amax(dim=(0, 2))
+    assert (change[:j] == 0).all()
+    assert (change[j:] > 1e-9).all()
 
 
-def test_every_source_token_moves_every_output_in_both_directions() -> None:
+def test_source_token_changes_all_outputs() -> None:
     model, (src_BM, mask_BM) = small(), sources()
     before = model(src_BM, mask_BM, targets())
     src_BM[0, 6] = src_BM[0, 6] % 35 + 5
-    moved = (model(src_BM, mask_BM, targets()) - before).abs().amax(dim=2)
-    assert (moved[0] > 1e-9).all()
-    assert (moved[1:] == 0).all()
+    change = (model(src_BM, mask_BM, targets()) - before).abs().amax(dim=2)
+    assert (change[0] > 1e-9).all()
+    assert (change[1:] == 0).all()
 
 
 @pytest.mark.parametrize("variation", VARIATIONS, ids=str)
-def test_a_sentence_alone_gives_what_it_gives_in_a_padded_batch(variation: dict[str, object]) -> None:
+def test_sentence_alone_equals_sentence_in_padded_batch(variation: dict[str, object]) -> None:
     model, (src_BM, mask_BM), tgt_BL = small(**variation), sources(), targets()
     together = model(src_BM, mask_BM, tgt_BL)
     for i, length in enumerate((7, 4, 5)):
@@ -84,7 +64,7 @@ def test_a_sentence_alone_gives_what_it_gives_in_a_padded_batch(variation: dict[
         torch.testing.assert_close(alone[0], together[i], rtol=0, atol=1e-12)
 
 
-def test_what_stands_in_the_padding_does_not_matter() -> None:
+def test_outputs_do_not_depend_on_ids_in_padding() -> None:
     model, (src_BM, mask_BM) = small(), sources()
     before = model(src_BM, mask_BM, targets())
     after = model(src_BM.masked_fill(~mask_BM, 9), mask_BM, targets())
@@ -92,34 +72,32 @@ def test_what_stands_in_the_padding_does_not_matter() -> None:
 
 
 @pytest.mark.parametrize("variation", VARIATIONS, ids=str)
-def test_decoding_step_by_step_gives_the_logits_of_training(variation: dict[str, object]) -> None:
+def test_decoding_steps_equal_forward(variation: dict[str, object]) -> None:
     model, (src_BM, mask_BM), tgt_BL = small(**variation), sources(), targets()
-    whole = model(src_BM, mask_BM, tgt_BL)
+    expected = model(src_BM, mask_BM, tgt_BL)
     state = model.start(src_BM, mask_BM, max_len=6)
     steps = torch.stack([model.step(tgt_BL[:, i], state) for i in range(6)], dim=1)
-    torch.testing.assert_close(steps, whole, rtol=0, atol=1e-12)
+    torch.testing.assert_close(steps, expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("prompt", [1, 2, 4])
-def test_gpt_prefill_and_steps_give_the_full_forward(prompt: int) -> None:
-    torch.manual_seed(0)
-    model, tokens_BL = GPT(replace(SMALL, architecture="gpt", norm="pre")).double().eval(), targets()
-    whole = model(tokens_BL)
+def test_gpt_start_and_steps_equal_forward(prompt: int) -> None:
+    model, tokens_BL = small_gpt(norm="pre"), targets()
+    expected = model(tokens_BL)
     state = model.start(tokens_BL[:, :prompt], max_len=6)
     steps = torch.stack([model.step(tokens_BL[:, i], state) for i in range(prompt - 1, 6)], dim=1)
-    torch.testing.assert_close(steps, whole[:, prompt - 1 :], rtol=0, atol=1e-12)
+    torch.testing.assert_close(steps, expected[:, prompt - 1 :], rtol=0, atol=1e-12)
 
 
-def test_a_cache_takes_several_tokens_at_once_after_others() -> None:
-    torch.manual_seed(0)
-    model, tokens_BL = GPT(replace(SMALL, architecture="gpt")).double().eval(), targets()
+def test_cache_accepts_several_tokens_after_earlier_tokens() -> None:
+    model, tokens_BL = small_gpt(), targets()
     state = model.start(tokens_BL[:, :1], max_len=6)
     first = model.decoder(model.embedding(tokens_BL[:, :2]), caches=state.caches)
     rest = model.decoder(model.embedding(tokens_BL[:, 2:], start=2), caches=state.caches)
     torch.testing.assert_close(torch.cat([first, rest], 1), model.decoder(model.embedding(tokens_BL)))
 
 
-def test_reordering_the_state_reorders_the_sentences() -> None:
+def test_reorder_reorders_sentences() -> None:
     model, (src_BM, mask_BM), tgt_BL = small(), sources(), targets()
     state = model.start(src_BM, mask_BM, max_len=6)
     model.step(tgt_BL[:, 0], state)
@@ -135,36 +113,34 @@ def test_reordering_the_state_reorders_the_sentences() -> None:
 @pytest.mark.parametrize(
     ("index", "memory_rows"),
     [
-        ([0, 0, 1, 1, 2, 2], 3),  # two hypotheses of each sentence share its memory
+        ([0, 0, 1, 1, 2, 2], 3),  # two hypotheses per sentence
         ([2, 2, 0, 0], 2),
         ([1, 0, 2], 3),
-        ([0, 0, 1], 3),  # unequal in number
-        ([0, 1, 0, 1], 4),  # rows of a sentence that do not stand together
+        ([0, 0, 1], 3),  # different numbers of hypotheses
+        ([0, 1, 0, 1], 4),  # rows of a sentence that are not neighbours
         ([1, 1, 1, 1], 1),
     ],
 )
 @pytest.mark.parametrize("then", [[1, 0], [2, 1, 0], [0, 0, 1, 2, 2, 1]])
-def test_hypotheses_share_their_sentences_memory_and_see_no_other(
-    index: list[int], memory_rows: int, then: list[int]
-) -> None:
+def test_hypotheses_share_memory_of_own_sentence(index: list[int], memory_rows: int, then: list[int]) -> None:
     model, (src_BM, mask_BM), tgt_BL = small(), sources(), targets()
-    whole = model(src_BM, mask_BM, tgt_BL)
+    expected = model(src_BM, mask_BM, tgt_BL)
     state = model.start(src_BM, mask_BM, max_len=6)
     model.step(tgt_BL[:, 0], state)
     rows_N = torch.tensor(index)
     state.reorder(rows_N)
     assert [memory.k_BHMK.size(0) for memory in state.memories if memory is not None] == [memory_rows] * 2
-    torch.testing.assert_close(model.step(tgt_BL[rows_N, 1], state), whole[rows_N, 1], rtol=0, atol=1e-12)
+    torch.testing.assert_close(model.step(tgt_BL[rows_N, 1], state), expected[rows_N, 1], rtol=0, atol=1e-12)
     state.reorder(torch.tensor(then))
     rows_N = rows_N[then]
-    torch.testing.assert_close(model.step(tgt_BL[rows_N, 2], state), whole[rows_N, 2], rtol=0, atol=1e-12)
+    torch.testing.assert_close(model.step(tgt_BL[rows_N, 2], state), expected[rows_N, 2], rtol=0, atol=1e-12)
 
 
-def test_reordering_within_sentences_moves_the_past_and_leaves_the_memory() -> None:
+def test_reorder_with_same_sentences_keeps_memory() -> None:
     model, (src_BM, mask_BM), tgt_BL = small(), sources(), targets()
     state = model.start(src_BM, mask_BM, max_len=6)
     state.reorder(torch.tensor([0, 0, 1, 1, 2, 2]))
-    first_N = torch.tensor([5, 6, 7, 8, 9, 10])  # another first token for every hypothesis
+    first_N = torch.tensor([5, 6, 7, 8, 9, 10])  # a different first token for each hypothesis
     model.step(first_N, state)
     memory = state.memories[0]
     assert memory is not None
@@ -177,8 +153,8 @@ def test_reordering_within_sentences_moves_the_past_and_leaves_the_memory() -> N
     torch.testing.assert_close(model.step(history_NL[:, 1], state), expected, rtol=0, atol=1e-12)
 
 
-def test_heads_in_parallel_equal_heads_one_by_one() -> None:
-    """Section 3.2.2: Concat(head_1, ..., head_h) W^O, each head by Eq. 1 as written."""
+def test_multi_head_attention_equals_eq_1_for_each_head() -> None:
+    """Section 3.2.2: Concat(head_1, ..., head_h) W^O, with Eq. 1 for each head as printed."""
     torch.manual_seed(0)
     attention, x_LD = MultiHeadAttention(SMALL).double(), torch.randn(5, 16, dtype=torch.float64)
     heads = []
@@ -193,7 +169,7 @@ def test_heads_in_parallel_equal_heads_one_by_one() -> None:
     torch.testing.assert_close(attention(x_LD[None])[0], expected)
 
 
-def test_positions_are_the_formula_interleaved() -> None:
+def test_sinusoidal_positions_equal_formula_of_section_3_5() -> None:
     table = sinusoidal_positions(50, 16)
     for pos in (0, 1, 7, 49):
         for i in range(8):
@@ -202,21 +178,21 @@ def test_positions_are_the_formula_interleaved() -> None:
             assert table[pos, 2 * i + 1] == pytest.approx(math.cos(angle), abs=1e-7)
 
 
-def test_embeddings_are_scaled_by_the_root_of_d_model_and_positions_are_not() -> None:
+def test_embedding_scales_tokens_by_sqrt_d_model_and_not_positions() -> None:
     embedding = Embedding(replace(SMALL, dropout=0.0))
     tokens = torch.tensor([[5, 5]])
     expected = embedding.tokens.weight[5] * 4 + sinusoidal_positions(2, 16)
     torch.testing.assert_close(embedding(tokens)[0], expected)
 
 
-def test_feed_forward_is_eq_2() -> None:
+def test_feed_forward_equals_eq_2() -> None:
     feed_forward, x = FeedForward(SMALL), torch.randn(3, 16)
     inner, outer = feed_forward.inner, feed_forward.outer
     expected = torch.clamp(x @ inner.weight.T + inner.bias, min=0) @ outer.weight.T + outer.bias
     torch.testing.assert_close(feed_forward(x), expected)
 
 
-def test_post_norm_is_the_default_and_pre_norm_is_the_named_departure() -> None:
+def test_residual_is_post_norm_by_default_and_pre_norm_if_set() -> None:
     x, double = torch.randn(2, 3, 16), lambda x: 2 * x
     post, pre = Residual(replace(SMALL, dropout=0.0)), Residual(replace(SMALL, dropout=0.0, norm="pre"))
     torch.testing.assert_close(post(x, double), F.layer_norm(3 * x, (16,)))
@@ -224,7 +200,7 @@ def test_post_norm_is_the_default_and_pre_norm_is_the_named_departure() -> None:
     assert ModelConfig().norm == "post"
 
 
-def test_dropout_stands_on_sublayer_outputs_and_embedding_sums_only() -> None:
+def test_dropout_is_only_on_sublayer_outputs_and_embedding_sums() -> None:
     model = Transformer(SMALL)
     sites = [name for name, module in model.named_modules() if isinstance(module, nn.Dropout)]
     assert sum(".self_residual." in s or ".cross_residual." in s for s in sites) == 2 + 4
@@ -240,7 +216,7 @@ def test_tying_shares_matrices(tying: str, matrices: int) -> None:
     assert count_parameters(model) == count_parameters(small()) + (matrices - 1) * 40 * 16
 
 
-def test_initialisation_is_xavier_for_matrices_and_unit_variance_for_scaled_embeddings() -> None:
+def test_initialise_uses_xavier_and_unit_variance_of_scaled_embeddings() -> None:
     torch.manual_seed(0)
     config = ModelConfig(vocab_size=5000, d_model=64, n_layers=1, n_heads=4, d_ff=256)
     model = Transformer(config)
@@ -261,7 +237,7 @@ def attention_parameters(d: int, inner: int) -> int:
     [(ModelConfig(), 63_082_496), (ModelConfig(d_model=1024, n_heads=16, d_ff=4096, dropout=0.3), 214_245_376)],
     ids=["base", "big"],
 )
-def test_parameters_of_base_and_big_are_accounted_for_layer_by_layer(config: ModelConfig, total: int) -> None:
+def test_parameter_counts_of_base_and_big_add_up_by_layer(config: ModelConfig, total: int) -> None:
     with torch.device("meta"):
         model = Transformer(config)
     d, ff = config.d_model, config.d_ff
@@ -276,7 +252,7 @@ def test_parameters_of_base_and_big_are_accounted_for_layer_by_layer(config: Mod
     assert total == embedding + 6 * (3 * attention + 2 * feed_forward + 5 * norm)
 
 
-def test_parameters_of_a_gpt_are_accounted_for() -> None:
+def test_parameter_count_of_gpt_adds_up() -> None:
     config = replace(SMALL, architecture="gpt", norm="pre", positions="learned")
     block = attention_parameters(16, 16) + (16 * 32 + 32 + 32 * 16 + 16) + 2 * 32
     model = build(config)
@@ -285,11 +261,11 @@ def test_parameters_of_a_gpt_are_accounted_for() -> None:
 
 
 @pytest.mark.parametrize("variation", VARIATIONS, ids=str)
-def test_every_parameter_learns(variation: dict[str, object]) -> None:
+def test_every_parameter_gets_gradient(variation: dict[str, object]) -> None:
     model = small(**variation)
     model(*sources(), targets()).square().sum().backward()
-    still = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
-    assert [n for n in still if not n.endswith("key.bias")] == []  # a key's bias moves every score of a row alike
+    unused = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert [n for n in unused if not n.endswith("key.bias")] == []  # softmax cancels the bias of keys
 
 
 @pytest.mark.parametrize(
@@ -335,13 +311,13 @@ def test_model_config_rejects_wrong_types(changes: dict[str, object], message: s
 @pytest.mark.parametrize("name", WORDS)
 @pytest.mark.parametrize("architecture", ["transformer", "gpt"])
 def test_build_fails_for_value_without_implementation(name: str, architecture: str) -> None:
-    """Each named value is read in a place that lists all values: there is no silent default."""
+    """The code that reads a named value lists all values, so no value falls back to a default silently."""
     config = replace(SMALL, architecture=architecture)  # type: ignore[arg-type]
     object.__setattr__(config, name, "sandwich")
     with pytest.raises(AssertionError, match="sandwich"):
         build(config)
 
 
-def test_a_sequence_longer_than_the_model_takes_is_refused() -> None:
+def test_encode_rejects_sequence_longer_than_max_len() -> None:
     with pytest.raises(ValueError, match=r"33 tokens is longer than model\.max_len 32"):
         small().encode(torch.ones(1, 33, dtype=torch.long), torch.ones(1, 33, dtype=torch.bool))

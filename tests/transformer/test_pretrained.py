@@ -1,4 +1,4 @@
-"""The model folder: what is saved is what is loaded, and what is broken is named."""
+"""The model folder: loading returns what was saved, and damaged folders raise errors."""
 
 import errno
 import json
@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("tying", ["all", "output", "none"])
-def test_saving_and_loading_keeps_weights_and_tying(tmp_path: Path, tying: str) -> None:
+def test_save_and_load_keep_weights_and_tying(tmp_path: Path, tying: str) -> None:
     torch.manual_seed(0)
     model = Transformer(ModelConfig(**{**CONFIG.__dict__, "tying": tying})).eval()
     (tmp_path / "spm").write_bytes(b"pieces")
@@ -41,14 +41,14 @@ def test_saving_and_loading_keeps_weights_and_tying(tmp_path: Path, tying: str) 
     assert not loaded.training
 
 
-def test_a_gpt_is_loaded_as_a_gpt(tmp_path: Path) -> None:
+def test_load_pretrained_returns_gpt_for_gpt(tmp_path: Path) -> None:
     (tmp_path / "spm").write_bytes(b"pieces")
     config = ModelConfig(**{**CONFIG.__dict__, "architecture": "gpt"})
     save_pretrained(tmp_path / "m", GPT(config), tmp_path / "spm", "# card")
     assert isinstance(load_pretrained(tmp_path / "m")[0], GPT)
 
 
-def test_a_model_of_every_variation_is_loaded_as_it_was_saved(tmp_path: Path) -> None:
+def test_save_and_load_keep_model_with_all_variations(tmp_path: Path) -> None:
     (tmp_path / "spm").write_bytes(b"pieces")
     changes = {"activation": "swiglu", "positions": "rotary", "norm_kind": "rms", "n_kv_heads": 1, "init": "gpt2"}
     model = Transformer(ModelConfig(**{**CONFIG.__dict__, **changes, "scale_embedding": False})).eval()
@@ -59,7 +59,7 @@ def test_a_model_of_every_variation_is_loaded_as_it_was_saved(tmp_path: Path) ->
     torch.testing.assert_close(loaded(src, mask, tgt), model(src, mask, tgt), rtol=0, atol=0)
 
 
-def test_a_field_that_did_not_exist_when_the_model_was_saved_has_its_default(folder: Path) -> None:
+def test_load_pretrained_uses_default_for_field_missing_in_old_folder(folder: Path) -> None:
     about = json.loads((folder / "config.json").read_text())
     for name in ("norm_kind", "n_kv_heads", "scale_embedding", "init"):
         del about["model"][name]
@@ -67,18 +67,18 @@ def test_a_field_that_did_not_exist_when_the_model_was_saved_has_its_default(fol
     assert load_pretrained(folder)[1] == CONFIG
 
 
-def test_the_folder_holds_the_four_files_and_nothing_else(folder: Path) -> None:
+def test_save_pretrained_writes_four_files(folder: Path) -> None:
     assert sorted(p.name for p in folder.iterdir()) == sorted(FILES)
     assert json.loads((folder / "config.json").read_text())["source_lang"] == "en"
 
 
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+def test_load_pretrained_fails_if_folder_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="there is no model folder"):
         load_pretrained(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("file", FILES[:3])
-def test_an_incomplete_folder_names_what_is_missing(folder: Path, file: str) -> None:
+def test_load_pretrained_lists_missing_file(folder: Path, file: str) -> None:
     (folder / file).unlink()
     with pytest.raises(FileNotFoundError, match=f"has no {file}, so it is not a complete"):
         load_pretrained(folder)
@@ -111,7 +111,7 @@ def test_an_incomplete_folder_names_what_is_missing(folder: Path, file: str) -> 
         ({"model": {**CONFIG.__dict__, "max_len": 10**30}}, "a model of the sizes in .* cannot be built"),
     ],
 )
-def test_a_folder_of_another_version_or_shape_is_refused(folder: Path, change: dict, message: str) -> None:
+def test_load_pretrained_rejects_config_json_that_does_not_fit(folder: Path, change: dict, message: str) -> None:
     about = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(about | change))
     with pytest.raises(ValueError, match=message):
@@ -119,14 +119,14 @@ def test_a_folder_of_another_version_or_shape_is_refused(folder: Path, change: d
 
 
 @pytest.mark.parametrize("keep", [0, 7, 200, 1000])
-def test_truncated_weights_are_refused(folder: Path, keep: int) -> None:
+def test_load_pretrained_rejects_truncated_weights(folder: Path, keep: int) -> None:
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:keep])
     with pytest.raises(ValueError, match=r"model\.safetensors is damaged"):
         load_pretrained(folder)
 
 
-def test_a_damaged_config_is_refused(folder: Path) -> None:
+def test_load_pretrained_rejects_invalid_json(folder: Path) -> None:
     (folder / "config.json").write_text("{")
     with pytest.raises(ValueError, match="it is not valid JSON"):
         load_pretrained(folder)
@@ -140,7 +140,7 @@ def test_a_damaged_config_is_refused(folder: Path) -> None:
         ("I/O error: File too large (os error 27)", errno.EFBIG),
     ],
 )
-def test_a_disk_that_is_full_is_the_systems_error_and_leaves_the_old_weights(
+def test_save_pretrained_keeps_old_weights_if_disk_is_full(
     folder: Path, text: str, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*args: object, **options: object) -> None:
@@ -156,8 +156,8 @@ def test_a_disk_that_is_full_is_the_systems_error_and_leaves_the_old_weights(
     assert sorted(p.name for p in folder.iterdir()) == sorted(FILES)
 
 
-@pytest.mark.skipif(not Path("/proc/self/limits").exists(), reason="needs a limit on the size of files")
-def test_a_write_that_the_system_refuses_names_the_file(tmp_path: Path) -> None:
+@pytest.mark.skipif(not Path("/proc/self/limits").exists(), reason="needs a limit on file sizes")
+def test_save_tensors_names_file_if_write_fails(tmp_path: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, before[1]))
     try:
@@ -168,15 +168,15 @@ def test_a_write_that_the_system_refuses_names_the_file(tmp_path: Path) -> None:
     assert caught.value.filename == str(tmp_path / "w")
 
 
-def hub(monkeypatch: pytest.MonkeyPatch, knows: bool, cached: Path | None) -> None:
-    """A hub that has the model or cannot be reached, and a cache that has it or not."""
+def set_hub(monkeypatch: pytest.MonkeyPatch, answers: bool, cached: Path | None) -> None:
+    """Replace the Hub by one that has the model or does not answer, and set the content of the cache."""
 
     def model_info(self: object, name: str, timeout: float) -> None:
-        if not knows:
+        if not answers:
             raise ConnectionError("several\nlines of the client")
 
     def snapshot_download(name: str, allow_patterns: list[str], local_files_only: bool) -> str:
-        assert local_files_only is not knows
+        assert local_files_only is not answers
         if cached is None:
             raise OSError("several\nlines of the client")
         return str(cached)
@@ -185,8 +185,8 @@ def hub(monkeypatch: pytest.MonkeyPatch, knows: bool, cached: Path | None) -> No
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
 
 
-def test_a_name_that_neither_a_folder_nor_the_hub_has_is_one_clean_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    hub(monkeypatch, knows=False, cached=None)
+def test_load_pretrained_fails_if_hub_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_hub(monkeypatch, answers=False, cached=None)
     with pytest.raises(FileNotFoundError) as caught:
         load_pretrained("runs/nowhere")
     assert str(caught.value) == (
@@ -194,23 +194,23 @@ def test_a_name_that_neither_a_folder_nor_the_hub_has_is_one_clean_sentence(monk
     )
 
 
-def test_a_download_that_fails_says_why_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    hub(monkeypatch, knows=True, cached=None)
+def test_load_pretrained_prints_first_line_of_download_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_hub(monkeypatch, answers=True, cached=None)
     with pytest.raises(
         FileNotFoundError, match=r"me/model could not be downloaded from the Hugging Face Hub: several$"
     ):
         load_pretrained("me/model")
 
 
-@pytest.mark.parametrize("knows", [False, True])
-def test_a_model_of_the_hub_is_loaded_and_its_cached_copy_where_the_hub_is_not_reached(
-    folder: Path, knows: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("answers", [False, True])
+def test_load_pretrained_uses_cache_if_hub_does_not_answer(
+    folder: Path, answers: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hub(monkeypatch, knows=knows, cached=folder)
+    set_hub(monkeypatch, answers=answers, cached=folder)
     assert load_pretrained("me/model")[1] == CONFIG
 
 
-def test_the_average_of_weights_is_their_mean(tmp_path: Path) -> None:
+def test_mean_weights_equals_mean(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     for i in range(3):
@@ -219,7 +219,7 @@ def test_the_average_of_weights_is_their_mean(tmp_path: Path) -> None:
     torch.testing.assert_close(mean["w"], torch.tensor([1.0, 10.0]))
 
 
-def test_only_the_model_is_uploaded_and_not_the_run_around_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_push_to_hub_uploads_only_model_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = {}
 
     class Api:

@@ -1,4 +1,4 @@
-"""What must hold of the model's named variations: each alone, and all that a modern GPT takes together."""
+"""Named variations of the model: each alone, and those of a current GPT together."""
 
 import math
 from dataclasses import replace
@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tests.transformer.small_models import SMALL, small, small_gpt, sources, targets
 from transformer.attention import MultiHeadAttention
 from transformer.config import ModelConfig
 from transformer.layers import Embedding, GatedFeedForward, RotaryPositions, make_feed_forward, make_norm
-from transformer.model import GPT, Transformer, build, count_parameters
+from transformer.model import GPT, build, count_parameters
 
-SMALL = ModelConfig(vocab_size=40, d_model=16, n_layers=2, n_heads=4, d_ff=32, max_len=32)
 EACH: list[dict[str, object]] = [
     {"activation": "gelu_tanh"},
     {"activation": "swiglu"},
@@ -31,60 +31,35 @@ VARIATIONS = [{"norm": norm, **changes} for changes in EACH for norm in ("post",
 every_variation = pytest.mark.parametrize("variation", VARIATIONS, ids=str)
 
 
-def small(**changes: object) -> Transformer:
-    """A small Transformer in double precision without dropout."""
-    torch.manual_seed(0)
-    return Transformer(replace(SMALL, **changes)).double().eval()  # type: ignore[arg-type]
-
-
-def small_gpt(**changes: object) -> GPT:
-    """A small GPT in double precision without dropout."""
-    torch.manual_seed(0)
-    return GPT(replace(SMALL, architecture="gpt", **changes)).double().eval()  # type: ignore[arg-type]
-
-
-def sources() -> tuple[Tensor, Tensor]:
-    """Three sentences of 7, 4 and 5 tokens."""
-    torch.manual_seed(1)
-    src_BM = torch.randint(4, 40, (3, 7))
-    mask_BM = torch.arange(7) < torch.tensor([[7], [4], [5]])
-    return src_BM.masked_fill(~mask_BM, 0), mask_BM
-
-
-def targets() -> Tensor:
-    torch.manual_seed(2)
-    return torch.randint(4, 40, (3, 6))
-
-
-def with_another(tokens_BL: Tensor, j: int) -> Tensor:
-    """The same tokens but for another one at position j."""
+def replace_token(tokens_BL: Tensor, j: int) -> Tensor:
+    """Return the same tokens with a different token at position j."""
     tokens_BL = tokens_BL.clone()
     tokens_BL[:, j] = (tokens_BL[:, j] + 1) % 36 + 4
     return tokens_BL
 
 
 @every_variation
-def test_a_target_token_moves_no_output_before_it(variation: dict[str, object]) -> None:
+def test_target_token_changes_no_earlier_output(variation: dict[str, object]) -> None:
     model, tgt_BL = small(**variation), targets()
     before = model(*sources(), tgt_BL)
     for j in range(6):
-        moved = (model(*sources(), with_another(tgt_BL, j)) - before).abs().amax(dim=(0, 2))
-        assert (moved[:j] == 0).all()
-        assert (moved[j:] > 0).all()
+        change = (model(*sources(), replace_token(tgt_BL, j)) - before).abs().amax(dim=(0, 2))
+        assert (change[:j] == 0).all()
+        assert (change[j:] > 0).all()
 
 
 @every_variation
-def test_a_gpt_sees_the_past_and_not_the_future(variation: dict[str, object]) -> None:
+def test_gpt_attends_only_to_earlier_positions(variation: dict[str, object]) -> None:
     model, tokens_BL = small_gpt(**variation), targets()
     before = model(tokens_BL)
     for j in range(6):
-        moved = (model(with_another(tokens_BL, j)) - before).abs().amax(dim=(0, 2))
-        assert (moved[:j] == 0).all()
-        assert (moved[j:] > 0).all()
+        change = (model(replace_token(tokens_BL, j)) - before).abs().amax(dim=(0, 2))
+        assert (change[:j] == 0).all()
+        assert (change[j:] > 0).all()
 
 
 @every_variation
-def test_a_sentence_alone_gives_what_it_gives_in_a_padded_batch(variation: dict[str, object]) -> None:
+def test_sentence_alone_equals_sentence_in_padded_batch(variation: dict[str, object]) -> None:
     model, (src_BM, mask_BM), tgt_BL = small(**variation), sources(), targets()
     together = model(src_BM, mask_BM, tgt_BL)
     for i, length in enumerate((7, 4, 5)):
@@ -93,40 +68,40 @@ def test_a_sentence_alone_gives_what_it_gives_in_a_padded_batch(variation: dict[
 
 
 @every_variation
-def test_decoding_step_by_step_gives_the_logits_of_training(variation: dict[str, object]) -> None:
+def test_decoding_steps_equal_forward(variation: dict[str, object]) -> None:
     model, (src_BM, mask_BM), tgt_BL = small(**variation), sources(), targets()
-    whole = model(src_BM, mask_BM, tgt_BL)
+    expected = model(src_BM, mask_BM, tgt_BL)
     state = model.start(src_BM, mask_BM, max_len=6)
     steps = torch.stack([model.step(tgt_BL[:, i], state) for i in range(6)], dim=1)
-    torch.testing.assert_close(steps, whole, rtol=0, atol=1e-12)
+    torch.testing.assert_close(steps, expected, rtol=0, atol=1e-12)
 
 
 @every_variation
-def test_hypotheses_share_a_memory_and_reorder(variation: dict[str, object]) -> None:
+def test_reorder_keeps_hypotheses_with_own_memory(variation: dict[str, object]) -> None:
     model, (src_BM, mask_BM), tgt_BL = small(**variation), sources(), targets()
-    whole = model(src_BM, mask_BM, tgt_BL)
+    expected = model(src_BM, mask_BM, tgt_BL)
     state = model.start(src_BM, mask_BM, max_len=6)
     model.step(tgt_BL[:, 0], state)
     rows_N = torch.tensor([2, 2, 0, 0])
     state.reorder(rows_N)
-    torch.testing.assert_close(model.step(tgt_BL[rows_N, 1], state), whole[rows_N, 1], rtol=0, atol=1e-12)
+    torch.testing.assert_close(model.step(tgt_BL[rows_N, 1], state), expected[rows_N, 1], rtol=0, atol=1e-12)
     state.reorder(torch.tensor([3, 0]))
     rows_N = torch.tensor([0, 2])
-    torch.testing.assert_close(model.step(tgt_BL[rows_N, 2], state), whole[rows_N, 2], rtol=0, atol=1e-12)
+    torch.testing.assert_close(model.step(tgt_BL[rows_N, 2], state), expected[rows_N, 2], rtol=0, atol=1e-12)
 
 
 @every_variation
 @pytest.mark.parametrize("prompt", [1, 2, 4])
-def test_gpt_prefill_and_steps_give_the_full_forward(variation: dict[str, object], prompt: int) -> None:
+def test_gpt_start_and_steps_equal_forward(variation: dict[str, object], prompt: int) -> None:
     model, tokens_BL = small_gpt(**variation), targets()
-    whole = model(tokens_BL)
+    expected = model(tokens_BL)
     state = model.start(tokens_BL[:, :prompt], max_len=6)
     steps = torch.stack([model.step(tokens_BL[:, i], state) for i in range(prompt - 1, 6)], dim=1)
-    torch.testing.assert_close(steps, whole[:, prompt - 1 :], rtol=0, atol=1e-12)
+    torch.testing.assert_close(steps, expected[:, prompt - 1 :], rtol=0, atol=1e-12)
 
 
 @every_variation
-def test_one_prompt_becomes_many_samples(variation: dict[str, object]) -> None:
+def test_reorder_makes_several_samples_of_same_prompt(variation: dict[str, object]) -> None:
     model, tokens_BL = small_gpt(**variation), targets()
     state = model.start(tokens_BL[:1, :3], max_len=6)
     state.reorder(torch.zeros(3, dtype=torch.long))
@@ -138,7 +113,7 @@ def test_one_prompt_becomes_many_samples(variation: dict[str, object]) -> None:
 
 
 @every_variation
-def test_a_cache_takes_several_tokens_at_once_after_others(variation: dict[str, object]) -> None:
+def test_cache_accepts_several_tokens_after_earlier_tokens(variation: dict[str, object]) -> None:
     model, tokens_BL = small_gpt(**variation), targets()
     state = model.start(tokens_BL[:, :1], max_len=6)
     first = model.decoder(model.embedding(tokens_BL[:, :2]), caches=state.caches)
@@ -148,20 +123,20 @@ def test_a_cache_takes_several_tokens_at_once_after_others(variation: dict[str, 
 
 @every_variation
 @pytest.mark.parametrize("architecture", ["transformer", "gpt"])
-def test_every_parameter_learns(variation: dict[str, object], architecture: str) -> None:
+def test_every_parameter_gets_gradient(variation: dict[str, object], architecture: str) -> None:
     torch.manual_seed(0)
     model = build(replace(SMALL, architecture=architecture, **variation)).double().eval()  # type: ignore[arg-type]
     out = model(targets()) if isinstance(model, GPT) else model(*sources(), targets())
     F.cross_entropy(out.flatten(0, 1), targets().roll(-1, 1).flatten()).backward()
-    still = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
-    assert [n for n in still if not n.endswith("key.bias")] == []  # a key's bias moves every score of a row alike
+    unused = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert [n for n in unused if not n.endswith("key.bias")] == []  # softmax cancels the bias of keys
 
 
 # Grouped queries
 
 
 @pytest.mark.parametrize("architecture", ["transformer", "gpt"])
-def test_as_many_heads_of_keys_as_of_queries_are_the_plain_model(architecture: str) -> None:
+def test_n_kv_heads_equal_to_n_heads_changes_no_output(architecture: str) -> None:
     torch.manual_seed(0)
     plain = build(replace(SMALL, architecture=architecture)).eval()  # type: ignore[arg-type]
     torch.manual_seed(0)
@@ -172,9 +147,7 @@ def test_as_many_heads_of_keys_as_of_queries_are_the_plain_model(architecture: s
 
 @pytest.mark.parametrize("architecture", ["transformer", "gpt"])
 @pytest.mark.parametrize("n_kv_heads", [1, 2])
-def test_grouped_queries_are_full_attention_whose_neighbouring_heads_have_equal_keys_and_values(
-    architecture: str, n_kv_heads: int
-) -> None:
+def test_grouped_queries_equal_attention_with_repeated_keys_and_values(architecture: str, n_kv_heads: int) -> None:
     torch.manual_seed(0)
     config = replace(SMALL, architecture=architecture, n_kv_heads=n_kv_heads)  # type: ignore[arg-type]
     grouped, full = build(config).double().eval(), build(replace(config, n_kv_heads=None)).double().eval()
@@ -187,7 +160,7 @@ def test_grouped_queries_are_full_attention_whose_neighbouring_heads_have_equal_
     torch.testing.assert_close(grouped(*inputs), full(*inputs), rtol=0, atol=1e-12)
 
 
-def test_the_cache_and_the_memory_hold_the_heads_of_keys_alone() -> None:
+def test_cache_and_memory_have_n_kv_heads() -> None:
     state = small(n_kv_heads=2).start(*sources(), max_len=6)
     assert state.caches[0].k_NHMK.shape == state.caches[0].v_NHMK.shape == (3, 2, 6, 4)
     memory = state.memories[0]
@@ -197,7 +170,7 @@ def test_the_cache_and_the_memory_hold_the_heads_of_keys_alone() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("causal", [False, True])
-def test_grouped_queries_are_right_in_every_precision(dtype: torch.dtype, causal: bool) -> None:
+def test_grouped_queries_agree_with_float64_in_lower_precision(dtype: torch.dtype, causal: bool) -> None:
     torch.manual_seed(0)
     attention, x_BLD = MultiHeadAttention(replace(SMALL, n_kv_heads=2)).double(), torch.randn(3, 7, 16).double()
     mask = None if causal else sources()[1][:, None, None, :]
@@ -210,18 +183,18 @@ def test_grouped_queries_are_right_in_every_precision(dtype: torch.dtype, causal
 # Rotary positions
 
 
-def test_rotary_positions_turn_each_pair_by_its_angle() -> None:
-    """Su et al. (2021), Eq. 12 and 13: multiplication by exp(i m theta), the pair as a complex number."""
+def test_rotary_positions_rotate_each_pair_by_angle() -> None:
+    """Su et al. (2021), Eq. 12 and 13: a pair is a complex number that is multiplied by exp(i m theta)."""
     rotary = RotaryPositions(replace(SMALL, d_head=8, positions="rotary"))
     x_BHLK = torch.randn(2, 4, 5, 8)
-    turned, _ = rotary(x_BHLK, x_BHLK, start=3)
+    rotated, _ = rotary(x_BHLK, x_BHLK, start=3)
     angle = torch.arange(3, 8)[:, None] / 10000 ** (torch.arange(0, 8, 2) / 8)
     expected = torch.complex(x_BHLK[..., :4], x_BHLK[..., 4:]) * torch.polar(torch.ones(5, 4), angle)
-    torch.testing.assert_close(turned, torch.cat([expected.real, expected.imag], dim=-1))
+    torch.testing.assert_close(rotated, torch.cat([expected.real, expected.imag], dim=-1))
 
 
-def test_rotary_positions_are_those_of_su_et_al_with_the_rows_reordered() -> None:
-    """Their Eq. 34, whose pairs are neighbours."""
+def test_rotary_positions_equal_su_et_al_with_reordered_rows() -> None:
+    """Su et al. (2021), Eq. 34, where pairs are neighbours."""
     rotary = RotaryPositions(replace(SMALL, d_head=8, positions="rotary"))
     x_BHLK = torch.randn(2, 4, 5, 8)
     angle = (torch.arange(5)[:, None] / 10000 ** (torch.arange(0, 8, 2) / 8)).repeat_interleave(2, dim=1)
@@ -232,7 +205,7 @@ def test_rotary_positions_are_those_of_su_et_al_with_the_rows_reordered() -> Non
 
 
 @pytest.mark.parametrize("shift", [1, 9])
-def test_rotary_attention_depends_on_distances_alone(shift: int) -> None:
+def test_rotary_attention_depends_only_on_distances(shift: int) -> None:
     torch.manual_seed(0)
     attention = MultiHeadAttention(replace(SMALL, positions="rotary"), rotary=True).double()
     x_BLD, before_BLD = torch.randn(2, 5, 16).double(), torch.randn(2, shift, 16).double()
@@ -241,12 +214,12 @@ def test_rotary_attention_depends_on_distances_alone(shift: int) -> None:
     torch.testing.assert_close(shifted[:, shift:], attention(x_BLD), rtol=0, atol=1e-6)  # the tables are fp32
 
 
-def test_without_positions_rotary_attention_still_knows_the_order() -> None:
+def test_rotary_attention_depends_on_order() -> None:
     attention, x_BLD = MultiHeadAttention(replace(SMALL, positions="rotary"), rotary=True), torch.randn(1, 5, 16)
     assert (attention(x_BLD.flip(1)).flip(1) - attention(x_BLD)).abs().max() > 1e-3
 
 
-def test_rotary_positions_leave_the_attention_to_the_encoder_and_the_embeddings_alone() -> None:
+def test_rotary_positions_do_not_change_cross_attention_and_embeddings() -> None:
     model, memory_BMD = small(positions="rotary"), torch.randn(1, 5, 16).double()
     attend, x_BLD = model.decoder.blocks[0].cross_attention, torch.randn(1, 3, 16).double()
     assert isinstance(attend, MultiHeadAttention)
@@ -255,17 +228,17 @@ def test_rotary_positions_leave_the_attention_to_the_encoder_and_the_embeddings_
     torch.testing.assert_close(model.src_embedding(tokens)[0], (model.src_embedding.tokens.weight[5] * 4).expand(3, 16))
 
 
-def test_rotary_tables_are_computed_and_neither_saved_nor_learned() -> None:
+def test_rotary_tables_are_not_saved() -> None:
     assert small(positions="rotary").state_dict().keys() == small().state_dict().keys()
     assert small_gpt(positions="rotary").state_dict().keys() == small_gpt().state_dict().keys()
 
 
-def test_rotary_positions_keep_the_type_of_low_precision() -> None:
+def test_rotary_positions_keep_dtype() -> None:
     x_BHLK = torch.randn(1, 4, 3, 4).bfloat16()
     assert [x.dtype for x in RotaryPositions(SMALL)(x_BHLK, x_BHLK)] == [torch.bfloat16] * 2
 
 
-def test_a_rotary_model_refuses_what_is_longer_than_it_takes() -> None:
+def test_rotary_model_rejects_sequence_longer_than_max_len() -> None:
     with pytest.raises(ValueError, match=r"33 tokens is longer than model\.max_len 32"):
         small_gpt(positions="rotary")(torch.ones(1, 33, dtype=torch.long))
 
@@ -273,19 +246,19 @@ def test_a_rotary_model_refuses_what_is_longer_than_it_takes() -> None:
 # Layers
 
 
-def test_rms_normalisation_divides_by_the_root_mean_square() -> None:
+def test_rms_norm_equals_formula() -> None:
     norm, x = make_norm(replace(SMALL, norm_kind="rms")), 3 * torch.randn(2, 5, 16) + 1
     torch.nn.init.normal_(norm.weight)
     torch.testing.assert_close(norm(x), x / (x.square().mean(-1, keepdim=True) + 1e-5).sqrt() * norm.weight)
     assert [name for name, _ in norm.named_parameters()] == ["weight"]
 
 
-def test_every_norm_of_a_model_is_of_the_kind_that_its_config_names() -> None:
+def test_all_norms_of_model_have_norm_kind() -> None:
     for kind, other in (("rms", torch.nn.LayerNorm), ("layer", torch.nn.RMSNorm)):
         assert not any(isinstance(module, other) for module in small(norm_kind=kind, norm="pre").modules())
 
 
-def test_swiglu_is_its_formula() -> None:
+def test_swiglu_equals_formula() -> None:
     feed_forward, x = make_feed_forward(replace(SMALL, activation="swiglu")), torch.randn(3, 16)
     assert isinstance(feed_forward, GatedFeedForward)
     gate, inner, outer = feed_forward.gate, feed_forward.inner, feed_forward.outer
@@ -303,13 +276,13 @@ def test_swiglu_is_its_formula() -> None:
         ("gelu_tanh", lambda x: x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2),
     ],
 )
-def test_activations_are_their_formulas(name: str, formula: object) -> None:
+def test_activations_equal_formulas(name: str, formula: object) -> None:
     feed_forward, x = make_feed_forward(replace(SMALL, activation=name)).double(), torch.randn(9, 16).double()  # type: ignore[arg-type]
     expected = feed_forward.outer(formula(feed_forward.inner(x)))  # type: ignore[operator]
     torch.testing.assert_close(feed_forward(x), expected, rtol=0, atol=1e-12)
 
 
-def test_embeddings_stay_as_they_are_where_they_are_not_scaled() -> None:
+def test_embedding_does_not_scale_if_scale_embedding_is_false() -> None:
     embedding = Embedding(replace(SMALL, scale_embedding=False, positions="rotary", dropout=0.0))
     assert torch.equal(embedding(torch.tensor([[5, 6]]))[0], embedding.tokens.weight[5:7])
 
@@ -320,7 +293,7 @@ def test_embeddings_stay_as_they_are_where_they_are_not_scaled() -> None:
 @pytest.mark.parametrize("architecture", ["transformer", "gpt"])
 @pytest.mark.parametrize("tying", ["output", "none"])
 @pytest.mark.parametrize("activation", ["gelu_tanh", "swiglu"])
-def test_gpt2s_first_weights(architecture: str, tying: str, activation: str) -> None:
+def test_initialise_as_gpt2_has_standard_deviations_of_gpt2(architecture: str, tying: str, activation: str) -> None:
     torch.manual_seed(0)
     config = ModelConfig(vocab_size=900, d_model=128, n_layers=2, n_heads=4, d_ff=256, max_len=100, init="gpt2")
     model = build(replace(config, architecture=architecture, tying=tying, activation=activation, positions="learned"))  # type: ignore[arg-type]
@@ -333,7 +306,7 @@ def test_gpt2s_first_weights(architecture: str, tying: str, activation: str) -> 
             assert abs(parameter.mean().item()) < 1e-3, name
 
 
-# Sizes, names and what is refused
+# Sizes, names and errors
 
 
 @pytest.mark.parametrize(
@@ -346,7 +319,7 @@ def test_gpt2s_first_weights(architecture: str, tying: str, activation: str) -> 
     ],
     ids=["small", "medium", "large", "xl"],
 )
-def test_the_four_gpt2s_have_their_published_number_of_parameters(
+def test_parameter_counts_of_gpt2_sizes_equal_published_counts(
     d_model: int, n_layers: int, n_heads: int, total: int
 ) -> None:
     config = ModelConfig(
@@ -358,7 +331,7 @@ def test_the_four_gpt2s_have_their_published_number_of_parameters(
         assert count_parameters(GPT(config)) == total
 
 
-def test_the_names_of_a_gpts_weights() -> None:
+def test_gpt_weight_names() -> None:
     model = small_gpt(norm="pre", positions="learned", n_layers=1)
     attention = [f"{part}.{kind}" for part in ("query", "key", "value", "out") for kind in ("weight", "bias")]
     block = [
@@ -375,7 +348,8 @@ def test_the_names_of_a_gpts_weights() -> None:
     assert [name for name, _ in model.named_parameters() if name.startswith("output")] == []  # tied
 
 
-def test_the_papers_model_computes_what_it_did_before_it_had_variations() -> None:
+def test_base_model_outputs_equal_recorded_outputs() -> None:
+    """The outputs were recorded before the model had variations."""
     model = small()
     with torch.no_grad():
         for i, (_, parameter) in enumerate(sorted(model.named_parameters())):
@@ -394,11 +368,11 @@ def test_the_papers_model_computes_what_it_did_before_it_had_variations() -> Non
         ({"positions": "rotary", "d_head": 3}, r"the head size 3 .* is odd"),
     ],
 )
-def test_numbers_that_make_no_model_are_refused(changes: dict[str, object], message: str) -> None:
+def test_model_config_rejects_invalid_head_sizes(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(SMALL, **changes)  # type: ignore[arg-type]
 
 
-def test_an_odd_width_needs_no_sinusoids_with_rotary_positions() -> None:
+def test_rotary_model_accepts_odd_d_model() -> None:
     config = replace(SMALL, architecture="gpt", d_model=15, d_head=4, positions="rotary")
     assert GPT(config)(targets()).shape == (3, 6, 40)

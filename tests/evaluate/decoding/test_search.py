@@ -206,7 +206,7 @@ def test_finished_sentences_leave_the_batch_at_once() -> None:
 def test_sentences_are_said_to_stay_exactly_where_none_leaves_and_none_gets_more_rows() -> None:
     endless = Fixed(3, {}, default=[0, 0.0, 0.6, 0.4])
     search(endless, [2, 5, 3], beam=2)  # rows per step 3, 6, 4, 2, 2
-    assert endless.promises == [False, False, False, True]
+    assert endless.same_sentences == [False, False, False, True]
 
 
 def test_a_vocabulary_smaller_than_the_candidates_gives_no_nan_and_no_repetition() -> None:

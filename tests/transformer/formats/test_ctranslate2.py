@@ -1,4 +1,4 @@
-"""A model exported to CTranslate2 gives the same probabilities, the same greedy output and the same n-best."""
+"""A model exported to CTranslate2 gives the same probabilities, the same greedy output and the same n-best lists."""
 
 import json
 import subprocess
@@ -49,7 +49,7 @@ VARIATIONS = {
 
 
 def make_folder(folder: Path, config: ModelConfig, updates: int = 0) -> Path:
-    """A model with random weights and biases, then trained: it then knows when to end."""
+    """Write a model with random weights and biases, trained for some updates so that its outputs end."""
     folder.mkdir()
     tokenizer = train_tokenizer(iter(TEXT), folder / "tokenizer.model", vocab_size=config.vocab_size)
     torch.manual_seed(1)
@@ -84,7 +84,7 @@ def both(folder: Path, exported: Path, config: DecodeConfig) -> tuple[Translator
 
 
 @pytest.mark.parametrize("name", VARIATIONS)
-def test_forced_decoding_gives_the_same_log_probability_of_every_token(name: str, tmp_path: Path) -> None:
+def test_exported_model_gives_same_token_log_probabilities(name: str, tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "model", VARIATIONS[name])
     model, _ = load_pretrained(folder)
     tokenizer, pieces = Tokenizer(folder / "tokenizer.model"), read_pieces(folder / "tokenizer.model", 320)
@@ -99,7 +99,7 @@ def test_forced_decoding_gives_the_same_log_probability_of_every_token(name: str
 
 
 @pytest.mark.parametrize("name", VARIATIONS)
-def test_step_by_step_it_finds_the_same_tokens(name: str, tmp_path: Path) -> None:
+def test_exported_model_finds_same_tokens_in_greedy_search(name: str, tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "model", VARIATIONS[name])
     config = DecodeConfig(beam=1, max_extra=6)
     ours, theirs = both(folder, export_ctranslate2(folder, tmp_path / "out"), config)
@@ -107,7 +107,7 @@ def test_step_by_step_it_finds_the_same_tokens(name: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("penalty", get_args(LengthPenalty))
-def test_the_best_of_a_beam_are_the_same_with_the_same_scores(
+def test_exported_model_finds_same_n_best_with_same_scores(
     folder: Path, exported: Path, penalty: LengthPenalty
 ) -> None:
     ours, theirs = both(folder, exported, DecodeConfig(beam=4, length_penalty=penalty, max_extra=8))
@@ -119,8 +119,8 @@ def test_the_best_of_a_beam_are_the_same_with_the_same_scores(
 
 
 @pytest.mark.parametrize("returned", [True, False])
-def test_its_penalty_counts_the_end_of_the_sentence(exported: Path, returned: bool) -> None:
-    """As our `length` does; a version that did not would make the sentence that the export prints wrong."""
+def test_ctranslate2_length_penalty_counts_end_of_sentence(exported: Path, returned: bool) -> None:
+    """As `decode.length_penalty=length` does. Otherwise the note that the export prints would be wrong."""
     pieces = read_pieces(exported / "tokenizer.model", 320)
     source = [pieces[i] for i in Tokenizer(exported / "tokenizer.model").encode(TEXT[:1])[0][:-1]]
     translator = ctranslate2.Translator(str(exported), intra_threads=1)
@@ -132,10 +132,10 @@ def test_its_penalty_counts_the_end_of_the_sentence(exported: Path, returned: bo
     assert found.scores[0] == pytest.approx(sum(score.log_probs) / (len(words) + 1), abs=1e-5)
 
 
-def test_a_forbidden_token_is_never_in_the_output(tmp_path: Path) -> None:
+def test_ctranslate2_backend_never_outputs_forbidden_token(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "model", replace(TINY, tying="none"))
     model, _ = load_pretrained(folder)
-    with torch.no_grad():  # the likeliest token everywhere
+    with torch.no_grad():  # <unk> is the likeliest token at every position
         model.output.weight.copy_(model.get_parameter("decoder.blocks.1.feed_forward_residual.norm.bias") * 0.01)
         model.output.weight[UNK_ID] *= 1000
     save_pretrained(folder, model, folder / "tokenizer.model", "A test.")
@@ -145,26 +145,26 @@ def test_a_forbidden_token_is_never_in_the_output(tmp_path: Path) -> None:
     assert not found & {PAD_ID, UNK_ID, BOS_ID}
 
 
-def test_no_output_is_longer_than_its_own_source_allows(folder: Path, exported: Path) -> None:
+def test_ctranslate2_backend_limits_output_length_per_sentence(folder: Path, exported: Path) -> None:
     _, theirs = both(folder, exported, DecodeConfig(beam=3, max_extra=0))
     lines = ["The cat.", "The cat sees the small house and a dog."]
     for ids, best in zip(theirs.encode(lines), theirs.translate(lines), strict=True):
         assert 0 < len(best[0].tokens) <= len(ids)
 
 
-def test_empty_lines_stay_empty_and_order_is_kept(folder: Path, exported: Path) -> None:
+def test_ctranslate2_backend_keeps_order_and_empty_lines(folder: Path, exported: Path) -> None:
     ours, theirs = both(folder, exported, DecodeConfig(beam=1, max_extra=5))
     lines = ["", *TEXT, "  ", TEXT[0]]
     assert theirs(lines) == ours(lines)
 
 
-def test_a_line_too_long_is_refused_as_ever(folder: Path, exported: Path) -> None:
+def test_ctranslate2_backend_rejects_line_longer_than_max_len(folder: Path, exported: Path) -> None:
     _, theirs = both(folder, exported, DecodeConfig())
     with pytest.raises(LineTooLong, match=r"line 2 has .* tokens and the model takes at most 40"):
         theirs.translate(["a", "word " * 50])
 
 
-def test_the_cache_is_used_again_for_the_same_weights_only(folder: Path, tmp_path: Path) -> None:
+def test_find_export_reuses_cache_only_for_same_weights(folder: Path, tmp_path: Path) -> None:
     first = find_export(folder, "float32", tmp_path)
     written = (first / "model.bin").stat().st_mtime_ns
     assert find_export(folder, "float32", tmp_path) == first
@@ -174,7 +174,7 @@ def test_the_cache_is_used_again_for_the_same_weights_only(folder: Path, tmp_pat
     assert find_export(folder, "int8", tmp_path) != first
 
 
-def test_the_export_is_a_folder_that_needs_nothing_else(exported: Path, folder: Path) -> None:
+def test_export_ctranslate2_writes_complete_folder(exported: Path, folder: Path) -> None:
     names: set[str] = {"README.md", "config.json", "model.bin", "shared_vocabulary.json", "tokenizer.model"}
     assert {file.name for file in exported.iterdir()} == names
     assert (exported / "tokenizer.model").read_bytes() == (folder / "tokenizer.model").read_bytes()
@@ -183,19 +183,21 @@ def test_the_export_is_a_folder_that_needs_nothing_else(exported: Path, folder: 
     assert read_pieces(exported / "tokenizer.model", 320)[EOS_ID] == "</s>"
 
 
-def test_a_failure_leaves_nothing_behind(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_ctranslate2_leaves_no_files_after_failure(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ctranslate2_model.shutil, "copyfile", lambda *_: (_ for _ in ()).throw(OSError("disk")))
     with pytest.raises(OSError, match="disk"):
         export_ctranslate2(folder, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_exists_is_not_overwritten(folder: Path, tmp_path: Path) -> None:
+def test_export_ctranslate2_does_not_overwrite_folder(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(FileExistsError, match="already exists"):
         export_ctranslate2(folder, tmp_path)
 
 
-def test_a_language_model_is_refused(tmp_path: Path, folder: Path) -> None:
+def test_export_ctranslate2_rejects_language_model(tmp_path: Path, folder: Path) -> None:
     config = replace(TINY, architecture="gpt")
     save_pretrained(tmp_path / "gpt", GPT(config), folder / "tokenizer.model", "A test.")
     with pytest.raises(
@@ -204,7 +206,7 @@ def test_a_language_model_is_refused(tmp_path: Path, folder: Path) -> None:
         export_ctranslate2(tmp_path / "gpt", tmp_path / "out")
 
 
-def test_a_field_that_the_export_does_not_know_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_exportable_rejects_unknown_field_with_new_value(monkeypatch: pytest.MonkeyPatch) -> None:
     check_exportable(TINY)
     with monkeypatch.context() as patch:
         patch.delitem(ctranslate2_model._SUPPORTED, "norm_kind")
@@ -228,23 +230,23 @@ def test_make_spec_rejects_unknown_weight() -> None:
         make_spec(model, ["piece"] * TINY.vocab_size)
 
 
-def test_every_field_of_the_model_is_exported_or_refused_by_a_decision() -> None:
+def test_export_lists_every_model_field() -> None:
     assert ctranslate2_model._SUPPORTED.keys() == ModelConfig.__dataclass_fields__.keys()
 
 
-def test_a_compute_type_that_the_machine_lacks_is_named_with_those_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_compute_type_lists_supported_types(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctranslate2, "get_supported_compute_types", lambda device: {"float32", "int8"})
     with pytest.raises(ValueError, match="this machine's cpu cannot compute in float16: take one of float32, int8"):
         check_compute_type("float16", "cpu")
 
 
-def test_a_missing_package_is_one_sentence_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_import_ctranslate2_fails_if_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ctranslate2", None)
     with pytest.raises(ValueError, match=r"CTranslate2 is not installed\. Run: pip install ctranslate2"):
         import_ctranslate2()
 
 
-def test_the_command_line_exports_and_says_where_the_penalty_differs(folder: Path, tmp_path: Path) -> None:
+def test_export_command_prints_note_on_length_penalty(folder: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "transformer.export", "--to", "ctranslate2", "--model", str(folder)]
     done = subprocess.run([*command, "--output", str(tmp_path / "out")], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -190,7 +190,7 @@ def test_check_exportable_rejects_unknown_value(name: str) -> None:
         check_exportable(config)
 
 
-def test_check_exportable_rejects_unknown_field_unless_it_has_its_default() -> None:
+def test_check_exportable_rejects_unknown_field_with_new_value() -> None:
     @dataclass(frozen=True)
     class Future(ModelConfig):
         n_experts: int = 1
