@@ -21,7 +21,7 @@ import numpy as np
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
 from common.errors import InputError
-from data_pipeline.builtin.grammar import Split, generate
+from data_pipeline.builtin.grammar import GrammarSplit, generate
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = 37  # not a multiple of the spacing of checkpoints: the last one is of the kind `final`
@@ -152,7 +152,7 @@ def run_to_end(start: Start, folder: Path, ranks: int = 1, settings: tuple[str, 
 
 def write_corpus(folder: Path) -> None:
     """A few hundred pairs of the built-in corpus as text files, and the vocabulary's cache beside them later."""
-    splits: tuple[tuple[Split, int], ...] = (("train", 400), ("valid", 40))
+    splits: tuple[tuple[GrammarSplit, int], ...] = (("train", 400), ("valid", 40))
     for split, count in splits:
         sources, targets = zip(*generate(split, count, seed=1), strict=True)
         (folder / f"{split}.en").write_text("".join(f"{line}\n" for line in sources), encoding="utf-8")

@@ -1,23 +1,22 @@
-"""Problems of arithmetic with their working, made on the fly: sums for a GPT that adds, and a small calculator.
+"""Arithmetic problems, generated when they are needed: sums (`addition`) and a calculator with four operations.
 
-A document is a question, which is given, and what a model has to write. An integer hash of the problem decides its
-split (2% are valid, 2% test), so no seed brings a held-out problem into train; a + b and b + a are one problem, and
-so are a * b and b * a.
+A document is a question, which is the prompt, and the text that a model must predict. An integer hash of the problem
+decides its split (2% valid, 2% test), so no seed puts a held-out problem into train. a + b and b + a are the same
+problem, and so are a * b and b * a.
 
-The calculator's working is cut by commas into steps, of which every character follows from a few others; then come
-":" and the answer:
+The calculator writes a scratchpad (intermediate steps) before the answer. Commas separate the steps, and ":" stands
+before the answer. Each character follows from a few earlier ones:
 
 57+68=7851,5621:125          columns, the last first: digit, digit, digit of the sum, carry
-57-68=-,8710,6510:-11        the result's sign, then columns of the greater number minus the smaller: digit, digit,
+57-68=-,8710,6510:-11        sign of the result, then columns of the larger number minus the smaller: digit, digit,
                              digit of the difference, borrow
 57*68=8,756065,540054,6,742574,530483:3876
-                             a digit of the second number, and for each digit of the first: that digit, their product
-                             (two digits), the digit that stood at this place of the result, the one that stands
-                             there now, carry
+                             a digit of the second number; then for each digit of the first number: that digit, the
+                             product (two digits), the digit of the result at this place before and after, carry
 958/41=90,5,2,102020,408080,5230,9810,8,3,103030,412021,8350,3210:23r15
-                             the digits with which a division begins, last first; then for each further digit of the
-                             first number: that digit, a digit of the quotient, the second number times it as above,
-                             and the columns of what that leaves
+                             the first digits of the dividend, last first; then for each further digit: that digit,
+                             a digit of the quotient, the divisor times that digit (as above), and the columns of
+                             the subtraction that gives the remainder
 """
 
 import re
@@ -30,35 +29,36 @@ import numpy.typing as npt
 
 from common.errors import InputError
 
-Split = Literal["train", "valid", "test"]
+ArithmeticSplit = Literal["train", "valid", "test"]
 Document = tuple[tuple[str, bool], ...]
-"""Text, and whether a model is to learn to write it."""
+"""Segments of text, each with True if a model must predict it, False if it is a prompt."""
 
 ARITHMETIC_VERSION = 1
-"""Raise it if the same split and seed would give other problems. The fingerprint of the data contains it."""
+"""Raise this number if the same split and seed give other problems. The fingerprint of the data contains it."""
 OPERATIONS = "+-*/"
 MOST_DIGITS = {"+": (3, 3), "-": (3, 3), "*": (3, 2), "/": (3, 2)}
-"""Of the calculator's two numbers."""
+"""Largest number of digits of the first and the second number, for each operation of the calculator."""
 LONGEST = 72
-"""Characters of the calculator's longest document, the end of its line included."""
+"""Characters in the longest document of the calculator, with the line break at its end."""
 
 _Ints = npt.NDArray[np.int64]
-_AT_ONCE = 1 << 14  # problems that are drawn before it is looked which of them belong to the split
-_IN_VAIN = 50  # after so many draws of `_AT_ONCE` without a new problem there is none
-_HUNDREDTHS = 2  # of all problems that are valid, and again test
+_AT_ONCE = 1 << 14  # problems that are drawn together and then filtered by split
+_MAX_DRAWS = 50  # draws of `_AT_ONCE` problems without a new one, after which the split has no more
+_HELD_OUT_PERCENT = 2  # of all problems are valid, and as many are test
 
 
-def addition(split: Split, n: int, seed: int, digits: int = 3) -> Iterator[Document]:
-    """Yields `n` sums of two numbers of `digits` digits: "057+068=" is given, "5210" and a line break is to be written.
+def addition(split: ArithmeticSplit, n: int, seed: int, digits: int = 3) -> Iterator[Document]:
+    """Yield `n` sums of two numbers of `digits` digits: the prompt "057+068=", then "5210" and a line break.
 
-    The sum has a digit more than the numbers and is written from its last digit to its first, in the order in which
-    one adds. In train a sum may come again; the other splits have no duplicates, and end where they have no more.
+    The sum has one digit more than the numbers. Its last digit comes first, because that is the order of addition.
+    In train, a sum may occur several times. The other splits have no duplicates, and end if they have fewer than `n`
+    problems.
 
-    Raises ValueError for an unknown split, a negative number or more than 9 digits.
+    Raises InputError for an unknown split, a negative `n` or seed, and more than 9 digits.
     """
     _check("addition", split, n, seed)
     if not 1 <= digits <= 9:
-        raise InputError(f"The built-in addition was asked for numbers of {digits} digits; it has those of 1 to 9.")
+        raise InputError(f"data.digits is {digits}; the built-in addition has numbers of 1 to 9 digits")
 
     def draw(random: Callable[[int], _Ints]) -> tuple[_Ints, _Ints, _Ints]:
         return np.zeros(_AT_ONCE, np.int64), random(10**digits), random(10**digits)
@@ -69,56 +69,58 @@ def addition(split: Split, n: int, seed: int, digits: int = 3) -> Iterator[Docum
     )
 
 
-def calculator(split: Split, n: int, seed: int) -> Iterator[Document]:
-    """Yields `n` problems of the four operations, "57*68=" given, with the working and the answer to be written.
+def calculator(split: ArithmeticSplit, n: int, seed: int) -> Iterator[Document]:
+    """Yield `n` problems of the four operations: the prompt "57*68=", then scratchpad, answer and a line break.
 
-    The operations are equally frequent, and in each of them all lengths of its numbers are (`MOST_DIGITS`). In train
-    a problem may come again; the other splits have no duplicates, so of short numbers they have few, and end where
-    they have no more.
+    The operations are equally frequent. Within an operation, all lengths of the numbers up to MOST_DIGITS are equally
+    frequent. In train, a problem may occur several times. The other splits have no duplicates, so they contain few
+    problems with short numbers, and end if they have fewer than `n` problems.
 
-    Raises ValueError for an unknown split or a negative number.
+    Raises InputError for an unknown split and a negative `n` or seed.
     """
     _check("calculator", split, n, seed)
     return (
-        ((f"{a}{OPERATIONS[op]}{b}=", False), (work(OPERATIONS[op], a, b) + "\n", True))
+        ((f"{a}{OPERATIONS[op]}{b}=", False), (f"{scratchpad(OPERATIONS[op], a, b)}\n", True))
         for op, a, b in _problems(split, n, seed, _draw_calculation)
     )
 
 
-def split_of(question: str) -> Split:
-    """The split that has this problem. Raises ValueError for what is no question."""
+def split_of(question: str) -> ArithmeticSplit:
+    """Return the split that contains this problem. Raises InputError if the text is not a question."""
     operation, a, b = parse(question)
     problem = np.array([OPERATIONS.index(operation), int(a), int(b)]).reshape(3, 1)
-    return get_args(Split)[int(_split(*problem)[0])]
+    return get_args(ArithmeticSplit)[int(_split(*problem)[0])]
 
 
 def parse(question: str) -> tuple[str, str, str]:
-    """Operation and both numbers of a question such as "57*68=".
+    """Return operation and both numbers of a question such as "57*68=".
 
-    Raises ValueError for what is no question, or a division by zero.
+    Raises InputError if the text is not a question, or divides by zero.
     """
     match = re.fullmatch(r"([0-9]+)([+\-*/])([0-9]+)=", question)
     if not match:
-        raise InputError(f"{question!r} is no question; one looks like 57*68=, with one of + - * / and nothing else.")
+        raise InputError(
+            f"{question!r} is not a question. Write two whole numbers with one of + - * / between them, as in 57*68=."
+        )
     if match[2] == "/" and not int(match[3]):
-        raise InputError(f"{question!r} divides by zero.")
+        raise InputError(f"{question!r} divides by zero")
     return match[2], match[1], match[3]
 
 
 def answer(question: str) -> str:
-    """The right answer: a number, or for a division the quotient and what remains, such as 23r15."""
+    """Return the correct answer: a number, or quotient and remainder of a division, such as 23r15."""
     operation, a, b = parse(question)
     return _answer(operation, int(a), int(b))
 
 
-def work(operation: str, a: int, b: int) -> str:
-    """The right working and answer of the calculator, without the end of the line."""
+def scratchpad(operation: str, a: int, b: int) -> str:
+    """Return the correct intermediate steps and answer of the calculator, without a line break."""
     steps = {"+": _add, "-": _subtract, "*": _multiply, "/": _divide}[operation](a, b)
     return ",".join(steps) + ":" + _answer(operation, a, b)
 
 
 def final_answer(written: str) -> str | None:
-    """The answer in what a model wrote after a question of either kind, as `answer` would put it; None for nonsense."""
+    """Return the answer in what a model wrote after a question, in the form of `answer`, or None if it has none."""
     line = written.split("\n")[0]
     if re.fullmatch("[0-9]+", line):  # a sum, last digit first
         return str(int(line[::-1]))
@@ -126,60 +128,65 @@ def final_answer(written: str) -> str | None:
     return match[1] if match else None
 
 
-def describe(question: str) -> tuple[str, str]:
-    """Operation and lengths of the numbers, for tables: ("*", "2 and 2 digits")."""
+def operation_and_digits(question: str) -> tuple[str, str]:
+    """Return the operation and the lengths of the numbers, for tables: ("*", "2 and 2 digits")."""
     operation, a, b = parse(question)
     return operation, f"{len(a)} and {len(b)} digits"
 
 
 def _check(name: str, split: str, n: int, seed: int) -> None:
-    if split not in get_args(Split):
-        raise InputError(f"The built-in {name} has no split {split!r}; choose one of {', '.join(get_args(Split))}.")
+    if split not in get_args(ArithmeticSplit):
+        raise InputError(
+            f"the built-in {name} has no split {split!r}. Choose one of {', '.join(get_args(ArithmeticSplit))}."
+        )
     if n < 0 or seed < 0:
-        raise InputError(f"The built-in {name} was asked for n={n} problems with seed={seed}; neither can be negative.")
+        raise InputError(f"the built-in {name} needs n and seed of at least 0, not n={n} and seed={seed}")
 
 
 def _problems(
-    split: Split, n: int, seed: int, draw: Callable[[Callable[[int], _Ints]], tuple[_Ints, _Ints, _Ints]]
+    split: ArithmeticSplit, n: int, seed: int, draw: Callable[[Callable[[int], _Ints]], tuple[_Ints, _Ints, _Ints]]
 ) -> Iterator[tuple[int, int, int]]:
-    """Operation, as its place in `OPERATIONS`, and both numbers. `draw` is given what draws integers below a limit."""
-    number = get_args(Split).index(split)
+    """Yield problems: index of the operation in OPERATIONS, and both numbers.
+
+    `draw` gets a function that draws integers below a limit.
+    """
+    number = get_args(ArithmeticSplit).index(split)
     bits = np.random.PCG64([seed, number])  # its raw numbers are the same in all versions of NumPy
     seen: set[tuple[int, int, int]] = set()
-    in_vain = 0
-    while n and in_vain < _IN_VAIN:
+    draws = 0
+    while n and draws < _MAX_DRAWS:
         drawn = draw(lambda limit: (bits.random_raw(_AT_ONCE) % np.uint64(limit)).astype(np.int64))
         mine = _split(*drawn) == number
         found = list(zip(*(part[mine].tolist() for part in drawn), strict=True))
         if split != "train":
             found = [problem for problem in dict.fromkeys(found) if problem not in seen]
             seen.update(found)
-        in_vain = 0 if found else in_vain + 1
+        draws = 0 if found else draws + 1
         yield from found[:n]
         n -= len(found[:n])
 
 
 def _split(operation: _Ints, a: _Ints, b: _Ints) -> _Ints:
-    """0 train, 1 valid, 2 test: the mixing steps of SplitMix64 (Steele et al. 2014) on the problem, modulo 100."""
-    swap = (a > b) & (operation % 2 == 0)  # + and * stand at even places
+    """Return 0 for train, 1 for valid, 2 for test: SplitMix64 (Steele et al. 2014) mixes the problem, modulo 100."""
+    swap = (a > b) & (operation % 2 == 0)  # + and * have even indices
     first, second = np.where(swap, b, a), np.where(swap, a, b)
     x = ((operation << 60) | (first << 30) | second).astype(np.uint64)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     share = (x ^ (x >> np.uint64(31))) % np.uint64(100)
-    return np.where(share < _HUNDREDTHS, 1, np.where(share < 2 * _HUNDREDTHS, 2, 0))
+    return np.where(share < _HELD_OUT_PERCENT, 1, np.where(share < 2 * _HELD_OUT_PERCENT, 2, 0))
 
 
-_LOW, _HIGH = np.array([0, 0, 10, 100]), np.array([0, 10, 100, 1000])  # numbers by their digits
+_LOW, _HIGH = np.array([0, 0, 10, 100]), np.array([0, 10, 100, 1000])  # range of the numbers of 0 to 3 digits
 _MOST = np.array([MOST_DIGITS[operation] for operation in OPERATIONS])
 
 
 def _draw_calculation(random: Callable[[int], _Ints]) -> tuple[_Ints, _Ints, _Ints]:
     operation = random(4)
     numbers = []
-    for side in (0, 1):
-        digits = 1 + random(6) % _MOST[operation, side]  # 6 is a multiple of 2 and 3
-        low = np.where((operation == 3) & (side == 1) & (digits == 1), 1, _LOW[digits])  # never 0
+    for i in (0, 1):
+        digits = 1 + random(6) % _MOST[operation, i]  # 6 is a multiple of 2 and 3
+        low = np.where((operation == 3) & (i == 1) & (digits == 1), 1, _LOW[digits])  # never 0
         numbers.append(low + random(1 << 40) % (_HIGH[digits] - low))
     return operation, numbers[0], numbers[1]
 
@@ -191,7 +198,7 @@ def _answer(operation: str, a: int, b: int) -> str:
 
 
 def _digits(number: int) -> list[int]:
-    """The last first."""
+    """Return the digits, the last first."""
     return [int(digit) for digit in reversed(str(number))]
 
 
@@ -236,6 +243,6 @@ def _divide(a: int, b: int) -> Iterator[str]:
         rest = 10 * rest + int(digit)
         yield digit
         yield from _multiply(b, rest // b)
-        upper, lower = (_digits(number)[:width] for number in (rest, rest // b * b))  # nothing is left above
+        upper, lower = (_digits(number)[:width] for number in (rest, rest // b * b))  # all higher digits are zero
         yield from _differences(upper, lower + [0] * (width - len(lower)))
         rest %= b

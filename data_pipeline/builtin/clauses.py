@@ -1,8 +1,8 @@
-"""Phrases, clauses and sentences of the built-in corpus, and how they are said in English and in German.
+"""Phrases, clauses and sentences of the built-in corpus, and their English and German text.
 
-`render(Sentence(...))` gives the English sentence and its German translation. The German side follows the standard
-order: finite verb second (first in yes-no questions, last in subordinate clauses), and between the verb brackets
-subject, pronoun, time, dative, frequency, object, nicht, manner, place, predicate.
+`render(Sentence(...))` returns the English sentence and its German translation. German has the standard word order:
+the finite verb is second (first in yes-no questions, last in subordinate clauses). Between the verb brackets come
+subject, pronoun, time, dative, frequency, object, nicht, manner, place and predicate.
 """
 
 from typing import NamedTuple
@@ -27,9 +27,9 @@ class Pronoun(NamedTuple):
     """A personal pronoun in both languages."""
 
     english: tuple[str, str]
-    """As subject, as object."""
+    """Forms as subject and as object."""
     german: tuple[str, str, str]
-    """Nominative, accusative, dative."""
+    """Forms in nominative, accusative and dative."""
     agreement: int
 
 
@@ -50,10 +50,10 @@ THESE = Pronoun(("these", "these"), ("das", "das", ""), PLURAL)
 
 
 class NounPhrase(NamedTuple):
-    """Determiner, adjective and noun; the cases come from where it stands."""
+    """Determiner, adjective and noun. The clause decides the case."""
 
     determiner: str
-    """English: a key of DETERMINERS; "" is no determiner."""
+    """English determiner, a key of DETERMINERS. An empty text is no determiner."""
     noun: Noun
     adjective: Adjective | None = None
     plural: bool = False
@@ -66,10 +66,10 @@ class PrepPhrase(NamedTuple):
     """A preposition and its noun phrase."""
 
     preposition: str
-    """English: a key of PREPOSITIONS."""
+    """English preposition, a key of PREPOSITIONS."""
     phrase: NounPhrase
     motion: bool = False
-    """With a two-way preposition: where to (accusative), not where (dative)."""
+    """True if a two-way preposition names a direction (accusative), False if a place (dative)."""
 
 
 class Adverb(NamedTuple):
@@ -84,49 +84,49 @@ WHERE_TO = Adverb("where", "wohin")
 
 
 class Modal(NamedTuple):
-    """A modal verb; the infinitive it governs is the clause's verb."""
+    """A modal verb. Its infinitive is the verb of the clause."""
 
     base: str
     third: str
     past: str
-    """English present, its third person, and past."""
+    """English present, third person and past."""
     needs_do: bool
-    """Is negated and asked with do ("wants to")."""
+    """True if negation and question need "do" ("wants to")."""
     present_de: tuple[str, str, str, str]
     past_de: tuple[str, str, str, str]
 
 
 class Clause(NamedTuple):
-    """What a clause says, before it is said in either language."""
+    """Content of a clause, independent of the language."""
 
     subject: Nominal
     verb: Verb
     tense: str = "present"
-    """present, past (German Präteritum) or perfect."""
+    """`present`, `past` (German Präteritum) or `perfect`."""
     object: Nominal | None = None
     indirect: NounPhrase | None = None
-    """The dative object of a verb that has both."""
+    """Dative object of a verb with two objects."""
     predicate: Adjective | NounPhrase | None = None
     degree: Adverb | None = None
-    """Before an adjective as predicate: very."""
+    """Adverb before an adjective as predicate, such as "very"."""
     place: PrepPhrase | Adverb | None = None
     time: Adverb | None = None
     often: Adverb | None = None
-    """Frequency, or already."""
+    """Frequency, or "already"."""
     manner: Adverb | None = None
     modal: Modal | None = None
     negated: bool = False
     question: bool = False
     front: str = ""
-    """What comes first instead of the subject: "time", "object" or "place" (in questions a question word)."""
+    """Constituent that comes before the subject: `time`, `object` or `place` (in questions a question word)."""
 
 
 class Sentence(NamedTuple):
-    """One clause, or two and what links them."""
+    """One clause, or two clauses and the word that links them."""
 
     first: Clause
     link: str = ""
-    """A key of LINKS, "." (two sentences) or "" (a single clause)."""
+    """Key of LINKS, or "." (two sentences), or an empty text (one clause)."""
     second: Clause | None = None
 
 
@@ -214,32 +214,32 @@ LINKS = {
 
 
 def it_for(phrase: NounPhrase) -> Pronoun:
-    """The pronoun for a thing; in German it has the gender of the noun."""
+    """Return the pronoun for a thing. In German it has the gender of the noun."""
     return THEY if phrase.plural else IT[phrase.noun.gender]
 
 
 def agreement(subject: Nominal) -> int:
-    """Which form of the finite verb the subject takes: an index of its present and past forms."""
+    """Return the index of the form of the finite verb that agrees with the subject."""
     if isinstance(subject, NounPhrase):
         return PLURAL if subject.plural else THIRD
     return subject.agreement
 
 
 def english_nominal(nominal: Nominal, as_object: bool = True) -> str:
-    """The English words of a noun phrase or pronoun."""
+    """Return the English words of a noun phrase or pronoun."""
     if isinstance(nominal, Pronoun):
         return nominal.english[as_object]
     determiner, noun, adjective, plural = nominal
     words = noun.english[plural]
     if adjective:
         words = f"{adjective.english} {words}"
-    if determiner == "a" and words[0] in "aeiou":  # holds for all words of the lexicon
+    if determiner == "a" and words[0] in "aeiou":  # correct for all words of the lexicon
         determiner = "an"
     return f"{determiner} {words}" if determiner else words
 
 
 def german_nominal(nominal: Nominal, case: int) -> str:
-    """The German words of a noun phrase or pronoun in a case (0 nominative, 1 accusative, 2 dative)."""
+    """Return the German words of a noun phrase or pronoun in a case (0 nominative, 1 accusative, 2 dative)."""
     if isinstance(nominal, Pronoun):
         return nominal.german[case]
     determiner, noun, adjective, plural = nominal
@@ -274,7 +274,7 @@ def _english_place(place: PrepPhrase | Adverb) -> str:
 
 
 def _english_verb(c: Clause, who: int, inverted: bool) -> tuple[str, str]:
-    """Auxiliary (or "") and the rest of the verb group."""
+    """Return the auxiliary, or an empty text, and the rest of the verb group."""
     verb, modal = c.verb, c.modal
     with_do = inverted or c.negated
     did = "did" if c.tense == "past" else "does" if who == THIRD else "do"
@@ -297,7 +297,7 @@ def _english_verb(c: Clause, who: int, inverted: bool) -> tuple[str, str]:
 
 
 def english_clause(c: Clause) -> str:
-    """The clause without capital letter and full stop."""
+    """Return the English clause without capital letter and full stop."""
     asks_subject = c.subject is WHO
     inverted = c.question and not asks_subject
     who = PLURAL if isinstance(c.predicate, NounPhrase) and c.predicate.plural else agreement(c.subject)
@@ -345,7 +345,7 @@ def _english_front(c: Clause) -> str:
 
 
 def _german_verb(c: Clause, who: int) -> tuple[str, str]:
-    """The finite verb and what closes the bracket."""
+    """Return the finite verb and the word that closes the verb bracket."""
     verb, modal = c.verb, c.modal
     if modal:
         return (modal.past_de if c.tense == "past" else modal.present_de)[who], verb.infinitive
@@ -365,7 +365,7 @@ def _german_object(c: Clause) -> str:
 
 
 def _german_middle(c: Clause) -> list[str]:
-    """The field between the verb brackets, without the subject."""
+    """Return the words between the verb brackets, without the subject."""
     words: list[str] = []
     verb, nominal = c.verb, c.object
     obj = _german_object(c) if nominal and c.front != "object" else ""
@@ -409,9 +409,11 @@ def _german_front(c: Clause) -> str:
 
 
 def german_clause(c: Clause, final: bool = False, after_clause: bool = False) -> str:
-    """The clause without capital letter and full stop.
+    """Return the German clause without capital letter and full stop.
 
-    `final`: it is subordinate; `after_clause`: a subordinate clause takes its first place.
+    Args:
+        final: the clause is subordinate.
+        after_clause: a subordinate clause comes first.
     """
     who = PLURAL if isinstance(c.predicate, NounPhrase) and c.predicate.plural else agreement(c.subject)
     finite, bracket = _german_verb(c, who)
@@ -434,7 +436,7 @@ def _close(text: str, question: bool) -> str:
 
 
 def english(sentence: Sentence) -> str:
-    """The English sentence, with capital letter and final mark."""
+    """Return the English sentence with capital letter and final mark."""
     first, link, second = sentence
     text = english_clause(first)
     if second is None:
@@ -448,7 +450,7 @@ def english(sentence: Sentence) -> str:
 
 
 def german(sentence: Sentence) -> str:
-    """The German sentence, with capital letter and final mark."""
+    """Return the German sentence with capital letter and final mark."""
     first, link, second = sentence
     if second is None:
         return _close(german_clause(first), first.question)
@@ -462,6 +464,6 @@ def german(sentence: Sentence) -> str:
 
 
 def render(sentence: Sentence | Clause) -> tuple[str, str]:
-    """(English, German) of a sentence, or of one clause as a sentence."""
+    """Return English and German of a sentence, or of one clause as a sentence."""
     whole = sentence if isinstance(sentence, Sentence) else Sentence(sentence)
     return english(whole), german(whole)

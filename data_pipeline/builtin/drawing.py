@@ -1,7 +1,7 @@
-"""Drawing phrases and clauses of the built-in corpus at random.
+"""Random phrases and clauses of the built-in corpus.
 
-What may be said of what is decided by the classes in the lexicon and by the small tables here. Random numbers in
-[0, 1) come from a function that the caller gives.
+The classes in the lexicon and the small tables in this file decide which words go together. The caller gives a
+function that returns random numbers in [0, 1).
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -57,8 +57,8 @@ ALREADY = _adverbs("already = schon, just = gerade")
 VERY = _adverbs("very = sehr, quite = ziemlich, really = wirklich")
 TOO = Adverb("too", "zu")
 _MEASURES = "size price temperature weight length width height volume speed difficulty taste light"
-TOO_GROUPS = frozenset(_MEASURES.split())  # groups of adjectives of which there can be too much
-ABSOLUTE = frozenset(["color", "fill", "state", "shape"])  # and of those without degrees
+TOO_GROUPS = frozenset(_MEASURES.split())  # groups of adjectives that allow "too"
+ABSOLUTE = frozenset(["color", "fill", "state", "shape"])  # groups of adjectives without degrees
 MANNER = {
     "run": _adverbs("fast = schnell, slowly = langsam"),
     "swim": _adverbs("fast = schnell, slowly = langsam"),
@@ -73,7 +73,7 @@ MANNER = {
 
 
 def _modal(english: str, present: str, past: str = "") -> Modal:
-    """English base, third person and past; German ich, du, er, wir."""
+    """Make a modal verb from English base, third person and past, and the German forms for ich, du, er and wir."""
     base, third, english_past = (form.strip() for form in english.split(","))
     return Modal(base, third, english_past, base.endswith(" to"), _four(present), _four(past or present))
 
@@ -89,7 +89,7 @@ SHOULD = _modal("should, should, should", "sollte solltest sollte sollten")
 MAY = _modal("may, may, may", "darf darfst darf dürfen")
 WANT = _modal("want to, wants to, wanted to", "will willst will wollen", "wollte wolltest wollte wollten")
 HAVE_TO = _modal("have to, has to, had to", "muss musst muss müssen", "musste musstest musste mussten")
-# with the tense each is used in; those that may be negated and asked come first
+# each with its tense; the first N_NEGATABLE allow negation and questions
 MODALS = ((CAN, "present"), (CAN, "past"), (WANT, "present"), (WANT, "past"), (SHOULD, "present"), (HAVE_TO, "present"),
            (HAVE_TO, "past"), (MUST, "present"), (MAY, "present"))  # fmt: skip
 N_NEGATABLE = 6
@@ -113,37 +113,37 @@ SENSE_WORDS = {verb: frozenset(words.split()) for verb, words in _SENSES.items()
 
 
 def pick(r: Random, items: Sequence[T]) -> T:
-    """One of the items, each as likely as another."""
+    """Return one of the items, all with equal probability."""
     return items[int(r() * len(items))]
 
 
 @cache
 def nouns_in(classes: frozenset[str]) -> tuple[Noun, ...]:
-    """Nouns that are of any of these classes."""
+    """Return the nouns that belong to at least one of the classes."""
     return tuple(noun for noun in NOUNS.values() if noun.classes & classes)
 
 
 @cache
 def adjectives_of(noun: Noun) -> tuple[Adjective, ...]:
-    """Adjectives that may be said of the noun."""
+    """Return the adjectives that can describe the noun."""
     return tuple(adjective for adjective in ADJECTIVES.values() if adjective.classes & noun.classes)
 
 
 @cache
 def verbs_named(words: str) -> tuple[Verb, ...]:
-    """Verbs by their keys, separated by spaces."""
+    """Return the verbs with these keys, which are separated by spaces."""
     return tuple(VERBS[word] for word in words.split())
 
 
 @cache
 def verbs_framed(frames: str) -> tuple[Verb, ...]:
-    """Verbs by frame; "prep" stands for all prepositional objects."""
+    """Return the verbs with these frames. "prep" means any prepositional object."""
     return tuple(v for v in EVENTS if ("prep" if v.preposition else v.frame) in frames.split())
 
 
 @cache
 def any_of(words: str) -> frozenset[str]:
-    """The set of the words, which are separated by spaces."""
+    """Return the set of the words, which are separated by spaces."""
     return frozenset(words.split())
 
 
@@ -160,7 +160,13 @@ def _determiners(noun: Noun, many: bool, known: bool) -> tuple[str, ...]:
 def noun_phrase(
     r: Random, noun: Noun, known: bool = False, plural: float = 0.25, described: float = 0.35
 ) -> NounPhrase:
-    """`known`: with a definite determiner; `plural` and `described` (with an adjective) are probabilities."""
+    """Return a random phrase of the noun.
+
+    Args:
+        known: choose a definite determiner.
+        plural: probability of the plural.
+        described: probability of an adjective.
+    """
     many = bool(noun.english[1]) and r() < plural
     adjectives = adjectives_of(noun)
     adjective = pick(r, adjectives) if adjectives and r() < described else None
@@ -168,14 +174,14 @@ def noun_phrase(
 
 
 def draw_subject(r: Random, classes: frozenset[str], tense: str, known: bool = False) -> Nominal:
-    """A noun phrase or, for people, sometimes a pronoun; no "you" in the past: du kauftest is bookish."""
+    """Return a noun phrase or, for people, sometimes a pronoun. "you" is never in the past: du kauftest is bookish."""
     if ("person" in classes or "adult" in classes) and r() < 0.3:
         return pick(r, (I, HE, SHE, WE, THEY) if tense == "past" else (I, HE, SHE, WE, THEY, YOU))
     return noun_phrase(r, pick(r, nouns_in(classes)), known)
 
 
 def another(r: Random, classes: frozenset[str], taken: Iterable[Noun]) -> Noun:
-    """A noun of the classes that the clause does not have yet."""
+    """Return a noun of the classes that is not in `taken`, the nouns of the clause so far."""
     for _ in range(20):
         noun = pick(r, nouns_in(classes))
         if noun not in taken:
@@ -184,7 +190,7 @@ def another(r: Random, classes: frozenset[str], taken: Iterable[Noun]) -> Noun:
 
 
 def nouns_of(*nominals: Nominal | None) -> tuple[Noun, ...]:
-    """Nouns of those that are noun phrases."""
+    """Return the nouns of the noun phrases among the nominals."""
     return tuple(nominal.noun for nominal in nominals if isinstance(nominal, NounPhrase))
 
 
@@ -196,7 +202,7 @@ def _draw_object(r: Random, verb: Verb, subject: Nominal, known: bool) -> Nomina
 
 
 def _preposition(r: Random, verb: Verb, noun: Noun) -> str:
-    """English preposition between a verb of place or direction and this noun."""
+    """Return the English preposition between a verb of place or direction and this noun."""
     kinds = noun.classes
     if verb.key == "fly":
         return "over"
@@ -228,7 +234,7 @@ def _draw_place(r: Random, verb: Verb, taken: Iterable[Noun]) -> PrepPhrase:
 
 
 def fill(r: Random, verb: Verb, subject: Nominal, tense: str, known: bool = False) -> Clause:
-    """The clause of this subject and verb with what the verb asks for."""
+    """Return a clause of this subject and verb, with random objects and places that the verb needs."""
     frame = verb.frame
     if frame == "dat+acc":
         indirect = noun_phrase(r, another(r, any_of("person"), nouns_of(subject)), known, described=0.25)
@@ -245,7 +251,11 @@ def fill(r: Random, verb: Verb, subject: Nominal, tense: str, known: bool = Fals
 
 
 def event(r: Random, verbs: Sequence[Verb], tense: str, known: bool = False, with_do: bool = False) -> Clause:
-    """A clause with a random verb. `with_do`: English will use do, so that put and read show their tense."""
+    """Return a clause with a random verb.
+
+    Args:
+        with_do: English will use "do", which shows the tense of verbs such as put and read.
+    """
     verb = pick(r, verbs)
     if tense == "present" and not with_do and verb.base == verb.past:
         tense = "past"
@@ -256,25 +266,25 @@ def event(r: Random, verbs: Sequence[Verb], tense: str, known: bool = False, wit
 
 @cache
 def dynamic_verbs() -> tuple[Verb, ...]:
-    """Verbs of events that are not states."""
+    """Return the verbs of events that are not states."""
     return tuple(verb for verb in EVENTS if not verb.static)
 
 
 @cache
 def willing_verbs() -> tuple[Verb, ...]:
-    """Verbs for modals: of people and animals, and not for what befalls them."""
+    """Return the verbs for modals: voluntary actions of people and animals."""
     alive = {"person", "adult", "animal", "pet"}
-    befalls = {"lose", "disappear", "receive", "break", "miss"}
-    return tuple(verb for verb in dynamic_verbs() if verb.classes <= alive and verb.key not in befalls)
+    involuntary = {"lose", "disappear", "receive", "break", "miss"}
+    return tuple(verb for verb in dynamic_verbs() if verb.classes <= alive and verb.key not in involuntary)
 
 
 def draw_tense(r: Random) -> str:
-    """Past a little more often than present."""
+    """Return past with probability 0.55, otherwise present."""
     return "past" if r() < 0.55 else "present"
 
 
 def with_time(r: Random, clause: Clause, often: float = 0.4) -> Clause:
-    """Perhaps says when, at the front or at the end."""
+    """Return the clause with a time at its start or end, with probability `often`."""
     times = _TIMES["future" if clause.modal and clause.tense == "present" else clause.tense]
     if r() < often and clause.verb.key not in ("have", "belong to", "suit", "fit", "trust", "like", "love"):
         return clause._replace(time=pick(r, times), front="time" if r() < 0.4 else "")

@@ -1,7 +1,7 @@
-"""The sentence families of the built-in corpus: each draws one sentence plan at random.
+"""The sentence families of the built-in corpus. Each function returns one random sentence of its family.
 
-A family is a function of a source of random numbers in [0, 1) and gives a `Sentence`; `clauses` says it in both
-languages.
+A family gets a function that returns random numbers in [0, 1). `clauses` makes English and German of the sentence.
+The docstrings are examples.
 """
 
 from collections.abc import Callable, Iterable
@@ -109,7 +109,7 @@ def modal(r: Random) -> Sentence:
 
 
 def _negate(r: Random, clause: Clause) -> Clause:
-    """Negates a clause of definite phrases; an indefinite direct object makes the German say kein."""
+    """Negate a clause of definite phrases. With an indefinite direct object, German uses kein."""
     thing = clause.object
     if isinstance(thing, NounPhrase) and clause.verb.frame in ("acc", "dat+acc") and r() < 0.4:
         thing = thing._replace(determiner="" if thing.plural or not thing.noun.english[1] else "a")
@@ -150,7 +150,7 @@ def _asking(about: str) -> tuple[Verb, ...]:
 
 def _ask_subject(r: Random, tense: str) -> Clause:
     verb = pick(r, verbs_framed("acc dat+acc dat prep dir"))
-    if not verb.classes & {"person", "adult"}:  # what belongs, fits or flies is not asked for with who
+    if not verb.classes & {"person", "adult"}:  # "who" does not ask for things that belong, fit or fly
         verb = VERBS["buy"]
     if (verb.static and tense == "perfect") or (verb.base == verb.past and tense == "present"):
         tense = "past"
@@ -188,7 +188,7 @@ def _degree(r: Random, adjective: Adjective) -> Adverb | None:
 
 
 def _predicate(r: Random, phrase: NounPhrase, avoid: Iterable[str] = ()) -> Adjective | None:
-    """An adjective that can be said of the phrase and is of another group than its own (and those to avoid)."""
+    """Return an adjective for the phrase, of another group than its own adjective and the groups in `avoid`."""
     groups = {*avoid, phrase.adjective.group if phrase.adjective else ""}
     fitting = [a for a in adjectives_of(phrase.noun) if a.group not in groups]
     return pick(r, fitting) if fitting else None
@@ -198,8 +198,8 @@ _DESCRIBED = tuple(noun for noun in NOUNS.values() if len({a.group for a in adje
 _MOODS = tuple(a for a in ADJECTIVES.values() if "person" in a.classes)
 
 
-def describe(r: Random, tense: str, subject: Nominal | None = None) -> Clause:
-    """A clause with be (taste, smell, look) and an adjective."""
+def draw_description(r: Random, tense: str, subject: Nominal | None = None) -> Clause:
+    """Return a clause with be, taste, smell or look, and an adjective."""
     if subject is None and r() < 0.1:
         subject = draw_subject(r, any_of("person"), tense, known=True)
     phrase = subject or noun_phrase(r, pick(r, _DESCRIBED), known=True)
@@ -217,7 +217,7 @@ def describe(r: Random, tense: str, subject: Nominal | None = None) -> Clause:
 
 def description(r: Random) -> Sentence:
     """The old house is very beautiful. The soup tasted good. She was not tired."""
-    clause = describe(r, draw_tense(r))
+    clause = draw_description(r, draw_tense(r))
     known = isinstance(clause.subject, Pronoun) or clause.subject.determiner in DEFINITE
     if known and r() < 0.2:
         return Sentence(clause._replace(negated=True, degree=None))
@@ -225,7 +225,7 @@ def description(r: Random) -> Sentence:
 
 
 def person_pronoun(nominal: Nominal) -> Pronoun | None:
-    """he, she, they …; none for Kind and Mädchen, where the grammar and the person disagree, and none for things."""
+    """Return he, she or they for a person. None for things, and for neuter nouns of people such as Kind and Mädchen."""
     if isinstance(nominal, Pronoun):
         return nominal
     if "person" not in nominal.noun.classes:
@@ -235,7 +235,7 @@ def person_pronoun(nominal: Nominal) -> Pronoun | None:
     return {0: HE, 1: SHE}.get(nominal.noun.gender)
 
 
-# verb -> moods that are a reason; moods in spite of which; the last row is for all other verbs
+# verb -> moods after because, moods after although; the last entry is for all other verbs
 _MOOD_WORDS = {
     "cry": ("sad tired angry nervous sick", "happy strong brave rich"),
     "laugh": ("happy", "sad tired sick nervous poor"),
@@ -247,12 +247,12 @@ _MOOD_WORDS = {
 
 
 def _plain(nominal: Nominal) -> Nominal:
-    """Without adjective: no tired man does something because he is tired."""
+    """Return the phrase without its adjective, to avoid "the tired man sleeps because he is tired"."""
     return nominal._replace(adjective=None) if isinstance(nominal, NounPhrase) else nominal
 
 
 def _mood(r: Random, link: str, verb: Verb, person: Pronoun, tense: str) -> Clause:
-    """He was tired: why a person does something, or in spite of what."""
+    """Return a clause such as "he was tired": a reason, or after although the opposite."""
     words = _MOOD_WORDS.get(verb.key, _MOOD_WORDS[""])[link.lower() == "although"]
     adjective = ADJECTIVES[pick(r, words.split())]
     return Clause(person, BE, tense, predicate=adjective, degree=_degree(r, adjective))
@@ -265,7 +265,7 @@ def that_clause(r: Random) -> Sentence:
     main = Clause(draw_subject(r, verb.classes, tense, known=True), verb, tense)
     inner = "past" if tense == "past" else "perfect" if r() < 0.4 else "present"
     if verb.key != "hope" and r() < 0.35:
-        return Sentence(main, "that", describe(r, "past" if tense == "past" else "present"))
+        return Sentence(main, "that", draw_description(r, "past" if tense == "past" else "present"))
     second = event(r, EVENTS, inner, known=True)
     return Sentence(main, "that", second)
 
@@ -305,13 +305,13 @@ def condition(r: Random) -> Sentence:
 
 
 def _care(r: Random) -> Sentence:
-    """If the child is sick, the doctor must help …: what others do then for the person."""
+    """If the woman is sick, the doctor must help her."""
     who = noun_phrase(r, pick(r, nouns_in(any_of("adult"))), known=True, described=0)
     adjective = ADJECTIVES[pick(r, ("sick", "sad", "nervous", "angry", "happy", "tired"))]
     first = Clause(who, BE, predicate=adjective, degree=_degree(r, adjective))
     verb = pick(r, _caring())
     helper = draw_subject(r, any_of("adult"), "present", known=True)
-    if helper in (HE, SHE, THEY, YOU, who):  # he, she, they would be taken for the person
+    if helper in (HE, SHE, THEY, YOU, who):  # he, she or they would mean the person
         helper = I
     modal = pick(r, (CAN, MUST, SHOULD, WANT, None))
     return Sentence(first, "If", Clause(helper, verb, object=person_pronoun(who), modal=modal))
@@ -368,7 +368,7 @@ def pronoun_contrast(r: Random) -> Sentence:
     """The car is old, but it drives fast. The coat was beautiful, but it did not fit me."""
     tense = draw_tense(r)
     noun = pick(r, _things())
-    first = describe(r, tense, noun_phrase(r, noun, known=True, described=0.3))._replace(verb=BE)
+    first = draw_description(r, tense, noun_phrase(r, noun, known=True, described=0.3))._replace(verb=BE)
     assert isinstance(first.subject, NounPhrase)
     assert isinstance(first.predicate, Adjective)
     it = it_for(first.subject)
@@ -380,7 +380,7 @@ def pronoun_contrast(r: Random) -> Sentence:
     else:
         groups = [first.predicate.group, first.subject.adjective.group if first.subject.adjective else ""]
         fitting = [a for a in adjectives_of(noun) if value and a.value not in ("", value) and a.group not in groups]
-        if not fitting:  # a color, or nothing else to be said of it
+        if not fitting:  # a color, or no other adjective fits
             return pronoun_contrast(r)
         adjective = pick(r, fitting)
         degree = _degree(r, adjective)
@@ -417,7 +417,7 @@ _REASONS = {
 
 @cache
 def _reason_pairs() -> tuple[tuple[Verb, Noun, tuple[Adjective, ...]], ...]:
-    """(verb, thing, adjectives that are a reason to do so)."""
+    """Return triples of a verb, a thing, and the adjectives that are a reason for the action."""
     found = []
     for keys, words in _REASONS.items():
         for verb in (VERBS[key] for key in keys.split(", ")):
@@ -445,7 +445,7 @@ def pronoun_reason(r: Random) -> Sentence:
     return Sentence(Clause(subject, verb, tense, thing), "because", second)
 
 
-# (what is done with a thing, what is not done with it then, kinds of things)
+# (action, next action that does not happen, classes of things)
 _BUT_NOT = (
     ("buy", "wear", "clothes"), ("buy", "use", "tool device"), ("buy", "read", "book newspaper magazine novel"),
     ("cook", "eat", "cooked"), ("bake", "eat", "baked"), ("order", "eat", "dish"), ("order", "drink", "drink"),
@@ -517,5 +517,5 @@ _SHARES = tuple(family for family, share in FAMILIES for _ in range(share))
 
 
 def draw(r: Random) -> Sentence:
-    """A sentence of a random family."""
+    """Return a sentence of a random family."""
     return pick(r, _SHARES)(r)

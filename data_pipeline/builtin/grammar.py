@@ -1,12 +1,12 @@
-"""The built-in English-German corpus: sentences of a small grammar with their correct translations, made on the fly.
+"""The built-in English-German corpus: sentences of a small grammar with correct translations, generated when needed.
 
-A pair is a deterministic function of (split, seed, index); an English sentence has exactly one German translation.
+Split, seed and index decide a pair. An English sentence has exactly one German translation.
 
 Splits:
 
-train, valid, test   the checksum of the English sentence decides, so they share no sentence, whatever the seed
-unseen               sentences with a reserved pair of noun and verb (the noun is subject or object of the verb); about
-                     5% of all such pairs are reserved and occur in no other split, though every noun and verb does
+train, valid, test   the checksum of the English sentence decides the split, so with any seed they share no sentence
+unseen               sentences with a reserved pair of noun and verb (the noun is subject or object of the verb). About
+                     5% of all such pairs are reserved. They occur in no other split, but each noun and verb does.
 """
 
 import random
@@ -20,15 +20,15 @@ from data_pipeline.builtin.clauses import Clause, NounPhrase, Sentence, english,
 from data_pipeline.builtin.families import draw
 from data_pipeline.builtin.lexicon import Noun, Verb
 
-Split = Literal["train", "valid", "test", "unseen"]
+GrammarSplit = Literal["train", "valid", "test", "unseen"]
 GRAMMAR_VERSION = 1
-"""Raise it if the same split and seed would give other pairs. The fingerprint of the data contains it."""
-_BLOCK = 500  # pairs that share one random generator: where a range starts, at most so many are drawn in vain
+"""Raise this number if the same split and seed give other pairs. The fingerprint of the data contains it."""
+_BLOCK = 500  # pairs that share one random generator; a range may have to draw as many before its first
 
 
 @cache
 def is_reserved(noun: Noun, verb: Verb) -> bool:
-    """True for the pairs that only the split unseen has."""
+    """Return True for the pairs that occur only in the split unseen."""
     return zlib.crc32(f"{noun.english[0]} {verb.key}".encode()) % 20 == 3
 
 
@@ -41,13 +41,13 @@ def _has_reserved(sentence: Sentence) -> bool:
     return False
 
 
-def _split_of(text: str) -> Split:
+def _split_of(text: str) -> GrammarSplit:
     share = zlib.crc32(text.encode()) % 20
     return "valid" if share == 0 else "test" if share == 1 else "train"
 
 
-def _candidates(split: Split, r: random.Random) -> Iterator[tuple[str, Sentence]]:
-    """Endless sentences of the split of 4 to 14 English words, with their English."""
+def _candidates(split: GrammarSplit, r: random.Random) -> Iterator[tuple[str, Sentence]]:
+    """Yield sentences of the split with 4 to 14 English words, and their English text, without end."""
     while True:
         sentence = draw(r.random)
         if _has_reserved(sentence) != (split == "unseen"):
@@ -68,22 +68,24 @@ def _train(seed: int, start: int, n: int) -> Iterator[tuple[str, str]]:
                 yield text, german(sentence)
 
 
-def generate(split: Split, n: int, seed: int, start: int = 0) -> Iterator[tuple[str, str]]:
-    """Yields the pairs start … start + n - 1 of a split as (English, German).
+def generate(split: GrammarSplit, n: int, seed: int, start: int = 0) -> Iterator[tuple[str, str]]:
+    """Yield the pairs start to start + n - 1 of a split as (English, German).
 
-    In train a pair may come again; ranges can be made by several processes. The other splits have no duplicates, for
-    which they are always drawn from the beginning.
+    In train, a pair may occur several times, and several processes can generate different ranges. The other splits
+    have no duplicates. Therefore they are always drawn from the first pair on.
 
-    Raises ValueError for an unknown split or a negative number.
+    Raises InputError for an unknown split and a negative `n` or `start`.
     """
-    if split not in get_args(Split):
-        raise InputError(f"The built-in grammar has no split {split!r}; choose one of {', '.join(get_args(Split))}.")
+    if split not in get_args(GrammarSplit):
+        raise InputError(
+            f"the built-in grammar has no split {split!r}. Choose one of {', '.join(get_args(GrammarSplit))}."
+        )
     if n < 0 or start < 0:
-        raise InputError(f"The built-in grammar was asked for n={n} pairs from start={start}; neither can be negative.")
+        raise InputError(f"the built-in grammar needs n and start of at least 0, not n={n} and start={start}")
     return _train(seed, start, n) if split == "train" else _distinct(split, seed, start, n)
 
 
-def _distinct(split: Split, seed: int, start: int, n: int) -> Iterator[tuple[str, str]]:
+def _distinct(split: GrammarSplit, seed: int, start: int, n: int) -> Iterator[tuple[str, str]]:
     seen: set[str] = set()
     candidates = _candidates(split, random.Random(f"{seed} {split}"))
     while len(seen) < start + n:

@@ -7,15 +7,15 @@ english        the lemma. A verb may carry a particle ("look for") and, in paren
                not part of the sentence
 english_forms  noun: plural · verb: third person, past, participle
 german         noun: nominative singular · verb: infinitive, a separable prefix cut off by "|" · adj: predicative form
-german_forms   noun: plural, and the singular of the other cases where it differs (weak nouns) ·
+german_forms   noun: plural, and the singular of the other cases if it differs (weak nouns) ·
                verb: [ich] du er [wir] preterite participle (six, five or four forms; without them ich is the
                infinitive without -n, and wir is the infinitive) · adj: the stem that takes the endings
-grammar        noun: gender m, f or n · verb: auxiliary of the perfect, frame, and "static" where perfect and modals
-               sound odd · adj: group; two adjectives of one group are never said of the same thing
-classes        noun: what it is ("public": nobody's own, so without possessive) · verb: classes its subjects come from ·
-               adj: classes it can be said of
-objects        verb: classes its objects (or places) come from · adj: good or bad, where that is clear
-               (where classes are asked for, a noun may also be named itself)
+grammar        noun: gender m, f or n · verb: auxiliary of the perfect, frame, and "static" if perfect and modals
+               sound odd · adj: group; two adjectives of one group never describe the same thing
+classes        noun: kinds of things it belongs to ("public" nouns have no possessive) · verb: classes of its subjects ·
+               adj: classes of nouns that it can describe
+objects        verb: classes of its objects (or places) · adj: good or bad, if that is clear
+               (a noun may also stand for itself where a class is expected)
 
 Frames of verbs: acc, dat, dat+acc, PREPOSITION+acc|dat (prepositional object), none, loc (where), dir (where to),
 put (object and where to), pred (adjective), that (clause).
@@ -29,7 +29,7 @@ NOMINATIVE, ACCUSATIVE, DATIVE = 0, 1, 2
 CASES = {"acc": ACCUSATIVE, "dat": DATIVE}
 GENDERS = "mfn"
 PLURAL_SLOT = 3  # articles and endings have four slots: masculine, feminine, neuter, plural
-FIRST, SECOND, THIRD, PLURAL = 0, 1, 2, 3  # what a finite verb agrees with: ich, du, er, wir
+FIRST, SECOND, THIRD, PLURAL = 0, 1, 2, 3  # person and number of a finite verb: ich, du, er, wir
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -39,40 +39,40 @@ class Noun:
     english: tuple[str, str]
     """Singular and plural; the plural of a mass noun is empty."""
     german: tuple[tuple[str, str, str], tuple[str, str, str]]
-    """Number, then case."""
+    """Forms by number, then by case."""
     gender: int
     """0 masculine, 1 feminine, 2 neuter."""
     classes: frozenset[str]
-    """What it is; its own English name is among them."""
+    """Kinds of things it belongs to, and its own English name."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Verb:
-    """A verb with all its forms, and what it may be said with."""
+    """A verb with all its forms, and the classes of its subjects and objects."""
 
     key: str
-    """The `english` cell: unique."""
+    """The cell `english`, which is unique."""
     base: str
     third: str
     past: str
     participle: str
     """The four English forms."""
     particle: str
-    """English word after the verb, "" or for example "up" or "for"."""
+    """English word after the verb, for example "up" or "for", or an empty text."""
     infinitive: str
     prefix: str
-    """Separable prefix, "" for most."""
+    """Separable prefix, or an empty text."""
     present_de: tuple[str, str, str, str]
     past_de: tuple[str, str, str, str]
-    """ich, du, er, wir; without the prefix."""
+    """Forms for ich, du, er and wir, without the prefix."""
     participle_de: str
     with_sein: bool
-    """The perfect is built with sein."""
+    """True if the perfect is formed with sein, False if with haben."""
     frame: str
     preposition: str
-    """German preposition of a prepositional object, or empty."""
+    """German preposition of a prepositional object, or an empty text."""
     case: int
-    """Case of the (direct or prepositional) object."""
+    """Case of the direct or prepositional object."""
     static: bool
     classes: frozenset[str]
     objects: frozenset[str]
@@ -80,7 +80,7 @@ class Verb:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Adjective:
-    """An adjective, its German stem, and what it may be said of."""
+    """An adjective, its German stem, and the classes of nouns that it can describe."""
 
     english: str
     german: str
@@ -88,7 +88,7 @@ class Adjective:
     group: str
     classes: frozenset[str]
     value: str
-    """good, bad or empty: old but beautiful."""
+    """`good` or `bad` for "old but beautiful", or an empty text."""
 
 
 def _noun(row: dict[str, str]) -> Noun:
@@ -104,7 +104,7 @@ def _noun(row: dict[str, str]) -> Noun:
 
 
 def _past_de(past: str) -> tuple[str, str, str, str]:
-    """The preterite of ich gives the others: kaufte, kauftest, kauften; fand, fandest, fanden."""
+    """Return all forms of the preterite from that of ich: kaufte, kauftest, kauften; fand, fandest, fanden."""
     second = "est" if past.endswith(("s", "ß", "z", "t", "d")) else "st"
     return past, past + second, past, past + ("n" if past.endswith("e") else "en")
 

@@ -22,7 +22,7 @@ from benchmarks.quality import read_lines, training_seconds
 from common.command import run_command
 from common.errors import InputError
 from common.settings import flatten_settings, load_saved_settings
-from data_pipeline.builtin.arithmetic import Document, addition, answer, calculator, describe, final_answer
+from data_pipeline.builtin.arithmetic import Document, addition, answer, calculator, final_answer, operation_and_digits
 from data_pipeline.sources.names import parse_specs
 from evaluate.config import SampleConfig
 from evaluate.generator import Generator
@@ -99,7 +99,7 @@ def report(run: Path, config: RunConfig, attempts: list[Attempt], shown: list[At
     places = ("data.cache_dir", "run_dir")
     classes: dict[tuple[str, str], list[bool]] = defaultdict(list)
     for attempt in attempts:
-        classes[describe(attempt.question)].append(attempt.right)
+        classes[operation_and_digits(attempt.question)].append(attempt.right)
     return {
         "machine": describe_machine(),
         "differs_from_base": {k: v for k, v in settings.items() if v != defaults[k] and k not in places},

@@ -1,4 +1,4 @@
-"""The built-in arithmetic: every step of the working is computed anew, and the promises about splits."""
+"""Each step of the built-in arithmetic is computed a second time, and its splits are as documented."""
 
 import itertools
 from collections import Counter
@@ -11,29 +11,29 @@ from data_pipeline.builtin.arithmetic import (
     LONGEST,
     MOST_DIGITS,
     OPERATIONS,
-    Split,
+    ArithmeticSplit,
     addition,
     answer,
     calculator,
-    describe,
     final_answer,
+    operation_and_digits,
     parse,
+    scratchpad,
     split_of,
-    work,
 )
 
-SPLITS: tuple[Split, ...] = ("train", "valid", "test")
+SPLITS: tuple[ArithmeticSplit, ...] = ("train", "valid", "test")
 ADDITION = ["127+160=", "086+605=", "885+598="]
 CALCULATOR = ["68/76=", "659*9=", "747-1=", "5*10="]
 
 
 @cache
-def sums(split: Split) -> list[tuple[str, str]]:
+def sums(split: ArithmeticSplit) -> list[tuple[str, str]]:
     return [(question, written) for (question, _), (written, _) in addition(split, 10_000, seed=1)]
 
 
 @cache
-def problems(split: Split) -> list[tuple[str, str]]:
+def problems(split: ArithmeticSplit) -> list[tuple[str, str]]:
     return [(question, written) for (question, _), (written, _) in calculator(split, 10_000, seed=1)]
 
 
@@ -55,11 +55,11 @@ def backwards(digits: list[int]) -> int:
 
 def row(number: int, factor: int) -> list[list[int]]:
     """The steps of a multiplication by one digit where nothing stood before."""
-    steps = work("*", number, factor).partition(":")[0].split(",")[1:]
+    steps = scratchpad("*", number, factor).partition(":")[0].split(",")[1:]
     return [[int(digit) for digit in step] for step in steps]
 
 
-def test_a_sum_is_given_with_zeros_and_written_from_its_last_digit() -> None:
+def test_addition_pads_numbers_and_writes_last_digit_first() -> None:
     for question, written in sums("train"):
         a, b = question.rstrip("=").split("+")
         assert len(a) == len(b) == 3
@@ -68,14 +68,14 @@ def test_a_sum_is_given_with_zeros_and_written_from_its_last_digit() -> None:
 
 
 @pytest.mark.parametrize("digits", [1, 2, 9])
-def test_sums_have_the_digits_that_are_asked_for(digits: int) -> None:
+def test_addition_has_given_number_of_digits(digits: int) -> None:
     for (question, _), (written, _) in addition("train", 50, 1, digits):
         assert len(question) == 2 * digits + 2
         assert len(written) == digits + 2
         assert final_answer(written) == answer(question)
 
 
-def test_the_question_is_given_and_what_follows_is_predicted() -> None:
+def test_arithmetic_documents_are_prompt_and_predicted_text() -> None:
     for document in itertools.chain(addition("train", 100, 1), calculator("train", 100, 1)):
         assert [predicted for _, predicted in document] == [False, True]
         assert document[0][0].endswith("=")
@@ -91,13 +91,13 @@ def test_the_question_is_given_and_what_follows_is_predicted() -> None:
         ("958/41=", "90,5,2,102020,408080,5230,9810,8,3,103030,412021,8350,3210:23r15"),
     ],
 )
-def test_the_working_is_that_of_the_documentation(question: str, written: str) -> None:
+def test_scratchpad_equals_examples_of_docstring(question: str, written: str) -> None:
     operation, a, b = parse(question)
-    assert work(operation, int(a), int(b)) == written
+    assert scratchpad(operation, int(a), int(b)) == written
     assert question + written in (arithmetic.__doc__ or "")
 
 
-def test_columns_of_a_sum_follow_from_digits_and_carry() -> None:
+def test_scratchpad_of_sum_follows_from_digits_and_carry() -> None:
     for a, b, steps, result in of("+"):
         carry = 0
         for x, y, digit, after in steps:
@@ -107,7 +107,7 @@ def test_columns_of_a_sum_follow_from_digits_and_carry() -> None:
         assert backwards([s[2] for s in steps] + [carry]) == int(result)
 
 
-def test_columns_of_a_difference_follow_from_digits_and_borrow() -> None:
+def test_scratchpad_of_difference_follows_from_digits_and_borrow() -> None:
     for a, b, steps, result in of("-"):
         borrow = 0
         for x, y, digit, after in steps:
@@ -118,13 +118,13 @@ def test_columns_of_a_difference_follow_from_digits_and_borrow() -> None:
         assert backwards([s[2] for s in steps]) == abs(int(result))
 
 
-def test_the_sign_comes_first_and_is_that_of_the_result() -> None:
+def test_scratchpad_of_difference_starts_with_sign_of_result() -> None:
     for question, written in problems("train"):
         if "-" in question:
             assert written[:2] == ("-," if int(answer(question)) < 0 else "+,")
 
 
-def test_products_follow_from_digits_carry_and_what_stood_there() -> None:
+def test_scratchpad_of_product_follows_from_digits_carry_and_result() -> None:
     for a, b, steps, result in of("*"):
         places, shift, carry, factor, columns = Counter[int](), -1, 0, 0, []
         for step in [*steps, [0]]:
@@ -145,7 +145,7 @@ def test_products_follow_from_digits_carry_and_what_stood_there() -> None:
         assert sum(digit * 10**place for place, digit in places.items()) == int(result)
 
 
-def test_a_division_brings_down_digits_multiplies_and_subtracts() -> None:
+def test_scratchpad_of_division_follows_long_division() -> None:
     for a, b, steps, result in of("/"):
         width = len(str(b))
         rest = dividend = backwards(steps[0])
@@ -170,12 +170,12 @@ def test_a_division_brings_down_digits_multiplies_and_subtracts() -> None:
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_the_final_answer_is_the_true_one(split: Split) -> None:
+def test_final_answer_equals_answer_for_each_problem(split: ArithmeticSplit) -> None:
     for question, written in problems(split) + sums(split):
         assert final_answer(written) == answer(question)
 
 
-def test_true_answers_are_those_of_python() -> None:
+def test_answer_equals_python() -> None:
     for question, _ in problems("test"):
         operation, a, b = parse(question)
         if operation == "/":
@@ -184,20 +184,20 @@ def test_true_answers_are_those_of_python() -> None:
             assert answer(question) == str(eval(f"{a}{operation}{b}"))
 
 
-def test_nonsense_has_no_final_answer() -> None:
+def test_final_answer_returns_none_for_other_text() -> None:
     assert [final_answer(text) for text in ("", "\n", "7851,5621", "7851:", ":-", "5:1:2", ":1r", ":x")] == [None] * 8
     assert final_answer("7851:15\n2+2=") == "15"
 
 
 @pytest.mark.parametrize("make", [addition, calculator])
-def test_splits_share_no_problem_whatever_the_seed(make) -> None:  # type: ignore[no-untyped-def]
+def test_arithmetic_splits_share_no_problem_for_any_seed(make) -> None:  # type: ignore[no-untyped-def]
     for seed in (1, 2):
         for split in SPLITS:
             assert {split_of(question) for (question, _), _ in make(split, 3000, seed)} == {split}
 
 
 @pytest.mark.parametrize(("question", "mirrored"), [("12+345=", "345+12="), ("12*34=", "34*12=")])
-def test_a_problem_and_its_mirror_image_are_in_one_split(question: str, mirrored: str) -> None:
+def test_split_of_ignores_order_of_operands(question: str, mirrored: str) -> None:
     assert split_of(question) == split_of(mirrored)
     for question, _ in problems("test"):
         operation, a, b = parse(question)
@@ -205,17 +205,17 @@ def test_a_problem_and_its_mirror_image_are_in_one_split(question: str, mirrored
             assert split_of(f"{b}{operation}{a}=") == "test"
 
 
-def test_zeros_in_front_do_not_change_the_split() -> None:
+def test_split_of_ignores_leading_zeros() -> None:
     assert all(split_of(f"00{question}") == "test" for question, _ in problems("test")[:200])
 
 
 @pytest.mark.parametrize("split", ["valid", "test"])
-def test_held_out_sums_are_ten_thousand_and_distinct(split: Split) -> None:
+def test_held_out_splits_have_10000_distinct_problems(split: ArithmeticSplit) -> None:
     assert len(set(sums(split))) == 10_000
     assert len(set(problems(split))) == 10_000
 
 
-def test_a_held_out_split_ends_where_it_has_no_more_problems() -> None:
+def test_addition_ends_if_held_out_split_has_no_more_problems() -> None:
     found = {question for (question, _), _ in addition("test", 10_000, seed=1, digits=2)}
     every = {f"{a:02}+{b:02}=" for a in range(100) for b in range(100)}
     assert found == {question for question in every if split_of(question) == "test"}
@@ -224,7 +224,7 @@ def test_a_held_out_split_ends_where_it_has_no_more_problems() -> None:
 
 @pytest.mark.parametrize("make", [addition, calculator])
 @pytest.mark.parametrize("split", SPLITS)
-def test_documents_depend_on_split_and_seed_alone(make, split: Split) -> None:  # type: ignore[no-untyped-def]
+def test_arithmetic_documents_depend_only_on_split_and_seed(make, split: ArithmeticSplit) -> None:  # type: ignore[no-untyped-def]
     first = list(make(split, 2000, 1))
     assert first == list(make(split, 2000, 1))
     assert first[:300] == list(make(split, 300, 1))
@@ -232,14 +232,14 @@ def test_documents_depend_on_split_and_seed_alone(make, split: Split) -> None:  
     assert len(first) == 2000
 
 
-def test_training_documents_are_these_in_all_versions_of_numpy() -> None:
+def test_arithmetic_documents_equal_recorded_questions() -> None:
     assert [question for (question, _), _ in addition("train", 3, seed=1)] == ADDITION
     assert [question for (question, _), _ in calculator("train", 4, seed=1)] == CALCULATOR
 
 
-def test_operations_and_lengths_are_balanced() -> None:
-    operations = Counter(describe(question)[0] for question, _ in problems("train"))
-    lengths = Counter(describe(question) for question, _ in problems("train"))
+def test_calculator_balances_operations_and_lengths() -> None:
+    operations = Counter(operation_and_digits(question)[0] for question, _ in problems("train"))
+    lengths = Counter(operation_and_digits(question) for question, _ in problems("train"))
     assert all(0.23 < operations[operation] / 10_000 < 0.27 for operation in OPERATIONS)
     for operation, (first, second) in MOST_DIGITS.items():
         for a, b in itertools.product(range(1, first + 1), range(1, second + 1)):
@@ -247,7 +247,7 @@ def test_operations_and_lengths_are_balanced() -> None:
             assert abs(share * first * second - 1) < 0.3, (operation, a, b)
 
 
-def test_all_digits_and_no_zero_divisor_occur() -> None:
+def test_calculator_has_all_digits_and_no_zero_divisor() -> None:
     ones = {question for (question, _), _ in calculator("train", 60_000, 3) if len(question) == 4}
     missing = {f"{a}{operation}{b}=" for a, b in itertools.product(range(10), repeat=2) for operation in OPERATIONS}
     missing -= ones
@@ -255,26 +255,26 @@ def test_all_digits_and_no_zero_divisor_occur() -> None:
     assert not any(question.endswith("/0=") for question in ones)
 
 
-def test_documents_are_made_of_a_few_characters() -> None:
+def test_arithmetic_documents_have_known_alphabet() -> None:
     made = [text for split in SPLITS for text in itertools.chain(*problems(split))]
     assert set("".join(made)) == set("\n0123456789+-*/=,:r")
     assert set("".join(itertools.chain(*sums("train")))) == set("\n0123456789+=")
 
 
-def test_the_longest_document_is_as_long_as_stated() -> None:
+def test_longest_document_has_stated_length() -> None:
     longest = max(len(question) + len(written) for split in SPLITS for question, written in problems(split))
     assert longest == LONGEST
     assert {len(question) + len(written) for question, written in sums("train")} == {13}
 
 
-def test_wrong_use_is_refused_at_once() -> None:
+def test_arithmetic_rejects_invalid_arguments() -> None:
     with pytest.raises(ValueError, match="addition has no split 'unseen'"):
         addition("unseen", 1, seed=0)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="calculator was asked for n=-1"):
+    with pytest.raises(ValueError, match="calculator needs n and seed of at least 0, not n=-1"):
         calculator("train", -1, seed=0)
-    with pytest.raises(ValueError, match="numbers of 10 digits"):
+    with pytest.raises(ValueError, match=r"data\.digits is 10; .* numbers of 1 to 9 digits"):
         addition("train", 1, seed=0, digits=10)
     with pytest.raises(ValueError, match="divides by zero"):
         answer("1/0=")
-    with pytest.raises(ValueError, match="no question"):
+    with pytest.raises(ValueError, match="is not a question"):
         answer("1+2")

@@ -1,4 +1,4 @@
-"""The built-in corpus: every construct against hand-written German, and the promises of `generate` about its splits."""
+"""Each construct of the built-in corpus equals German written by hand, and `generate` keeps its splits apart."""
 # ruff: noqa: E501 - an example, its English and its German are read side by side
 
 import random
@@ -284,11 +284,11 @@ PAIRS: list[tuple[Clause | Sentence, str, str]] = [
 
 
 @pytest.mark.parametrize(("sentence", "english", "german"), PAIRS, ids=[english for _, english, _ in PAIRS])
-def test_the_german_is_what_a_person_wrote(sentence: Clause | Sentence, english: str, german: str) -> None:
+def test_render_equals_translation_written_by_hand(sentence: Clause | Sentence, english: str, german: str) -> None:
     assert render(sentence) == (english, german)
 
 
-def test_there_are_enough_written_examples() -> None:
+def test_render_examples_are_at_least_80() -> None:
     assert len({english for _, english, _ in PAIRS}) >= 80
 
 
@@ -297,19 +297,19 @@ def train() -> list[tuple[str, str]]:
     return list(generate("train", 50_000, seed=1))
 
 
-def test_the_lexicon_is_large_enough() -> None:
+def test_lexicon_has_enough_words_of_each_kind_and_gender() -> None:
     assert len(NOUNS) >= 150
     assert len(VERBS) >= 80
     assert len(ADJECTIVES) >= 60
     assert all(sum(noun.gender == gender for noun in NOUNS.values()) >= 30 for gender in range(3))
 
 
-def test_no_english_form_is_both_noun_and_verb() -> None:
+def test_lexicon_has_no_english_form_of_noun_and_verb() -> None:
     verbs = {form for verb in VERBS.values() for form in (verb.base, verb.third, verb.past, verb.participle)}
     assert not verbs & set(BY_FORM)  # else the antecedent of "it" could not be found by its form
 
 
-def test_every_class_that_is_asked_for_exists() -> None:
+def test_lexicon_uses_only_classes_of_its_nouns() -> None:
     known = {name for noun in NOUNS.values() for name in noun.classes}
     asked = [verb.classes | verb.objects for verb in VERBS.values()] + [
         adjective.classes for adjective in ADJECTIVES.values()
@@ -317,30 +317,30 @@ def test_every_class_that_is_asked_for_exists() -> None:
     assert {name for names in asked for name in names} - {"-"} <= known
 
 
-def test_generate_is_deterministic_and_seeds_differ() -> None:
+def test_generate_depends_on_seed() -> None:
     assert list(generate("train", 300, seed=5)) == list(generate("train", 300, seed=5))
     assert list(generate("train", 300, seed=5)) != list(generate("train", 300, seed=6))
 
 
 @pytest.mark.parametrize("split", ["train", "valid", "test", "unseen"])
-def test_ranges_are_independent_of_where_they_start(split: str) -> None:
+def test_generate_does_not_depend_on_start_of_range(split: str) -> None:
     whole = list(generate(split, 1200, seed=3))  # type: ignore[arg-type]
     assert whole[50:100] == list(generate(split, 50, seed=3, start=50))  # type: ignore[arg-type]
     assert whole[450:1100] == list(generate(split, 650, seed=3, start=450))  # type: ignore[arg-type]
 
 
-def test_splits_share_no_sentence_even_across_seeds(train: list[tuple[str, str]]) -> None:
+def test_grammar_splits_share_no_sentence_for_any_seed(train: list[tuple[str, str]]) -> None:
     splits = [{text for text, _ in train}]
     splits += [{text for text, _ in generate(split, 2000, seed=2)} for split in ("valid", "test", "unseen")]
     assert [len(split) for split in splits[1:]] == [2000] * 3  # and none comes twice
     assert sum(len(split) for split in splits) == len(set.union(*splits))
 
 
-def test_train_rarely_repeats_a_sentence(train: list[tuple[str, str]]) -> None:
+def test_generate_rarely_repeats_training_sentence(train: list[tuple[str, str]]) -> None:
     assert len(set(train)) > 0.95 * len(train)
 
 
-def test_an_english_sentence_has_one_translation(train: list[tuple[str, str]]) -> None:
+def test_generate_gives_each_english_sentence_one_translation(train: list[tuple[str, str]]) -> None:
     pairs = {*train, *(pair for seed in (1, 2) for pair in generate("unseen", 3000, seed))}
     assert len({english for english, _ in pairs}) == len(pairs)
 
@@ -359,7 +359,7 @@ def combinations(text: str) -> list[tuple[Noun, Verb]]:
     return [(BY_FORM[noun][0], verb) for noun in (first, second) for verb in verbs]
 
 
-def test_reserved_pairs_are_only_in_unseen(train: list[tuple[str, str]]) -> None:
+def test_reserved_pairs_occur_only_in_unseen(train: list[tuple[str, str]]) -> None:
     seen = {pair for text, _ in train for pair in combinations(text)}
     assert len(seen) > 500
     assert not any(is_reserved(*pair) for pair in seen)
@@ -369,13 +369,13 @@ def test_reserved_pairs_are_only_in_unseen(train: list[tuple[str, str]]) -> None
     assert all(any(is_reserved(*pair) for pair in pairs) for pairs in plain)
 
 
-def test_reserved_share_is_about_a_twentieth() -> None:
+def test_is_reserved_is_true_for_5_percent_of_pairs() -> None:
     share = sum(is_reserved(noun, verb) for noun in NOUNS.values() for verb in VERBS.values()) / len(NOUNS) / len(VERBS)
     assert 0.04 < share < 0.06
     assert not is_reserved(NOUNS["pizza"], VERBS["come"])
 
 
-def test_every_noun_verb_and_adjective_occurs_in_training(train: list[tuple[str, str]]) -> None:
+def test_generate_uses_every_word_of_lexicon_in_training(train: list[tuple[str, str]]) -> None:
     words = {word for text, _ in train for word in re.findall(r"\w+", text)}
     assert set(NOUNS) <= words
     assert set(ADJECTIVES) <= words
@@ -385,14 +385,14 @@ def test_every_noun_verb_and_adjective_occurs_in_training(train: list[tuple[str,
     )
 
 
-def test_every_family_makes_sentences() -> None:
+def test_families_make_different_sentences() -> None:
     for family, share in FAMILIES:
         assert share > 0
         r = random.Random(0)
         assert len({render(family(r.random)) for _ in range(50)}) > 40, family.__name__
 
 
-def test_the_english_is_well_formed(train: list[tuple[str, str]]) -> None:
+def test_generate_gives_well_formed_english(train: list[tuple[str, str]]) -> None:
     for text, _ in train:
         assert text[0].isupper()
         assert re.fullmatch(r"[A-Z][A-Za-z, ]*[.?]( [A-Z][A-Za-z, ]*[.?])?", text), text
@@ -401,7 +401,7 @@ def test_the_english_is_well_formed(train: list[tuple[str, str]]) -> None:
         assert 4 <= len(text.split()) <= 14
 
 
-def test_the_german_is_well_formed(train: list[tuple[str, str]]) -> None:
+def test_generate_gives_well_formed_german(train: list[tuple[str, str]]) -> None:
     for _, text in train:
         assert re.fullmatch(r"[A-ZÄÖÜ][A-Za-zäöüßÄÖÜ, -]*[.?]( [A-Z][A-Za-zäöüßÄÖÜ, -]*[.?])?", text), text
         assert "  " not in text
@@ -410,14 +410,14 @@ def test_the_german_is_well_formed(train: list[tuple[str, str]]) -> None:
         assert not re.search(r"\b(in dem|in das|zu dem|zu der|von dem) [A-ZÄÖÜ]", text), text
 
 
-def test_wrong_use_is_refused() -> None:
+def test_generate_rejects_invalid_arguments() -> None:
     with pytest.raises(ValueError, match="no split 'dev'"):
         generate("dev", 1, seed=0)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="negative"):
+    with pytest.raises(ValueError, match="at least 0, not n=-1"):
         generate("train", -1, seed=0)
 
 
-def test_the_families_can_make_the_pizza_sentence() -> None:
+def test_pronoun_result_can_make_pizza_sentence() -> None:
     family = next(family for family, _ in FAMILIES if family.__name__ == "pronoun_result")
     r = random.Random(0)
     made = (render(family(r.random)) for _ in range(200_000))

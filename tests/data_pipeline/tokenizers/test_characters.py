@@ -14,25 +14,25 @@ def characters(tmp_path: Path) -> CharTokenizer:
     return CharTokenizer.learn(["".join(HARD_TEXTS), *make_random_texts()], tmp_path / "tokenizer.model")
 
 
-def test_characters_give_every_text_back(characters: CharTokenizer) -> None:
+def test_characters_round_trip(characters: CharTokenizer) -> None:
     for text in [*HARD_TEXTS, *make_random_texts()]:
         assert characters.decode_text(characters.encode_text(text)) == text
 
 
-def test_the_vocabulary_is_the_characters_of_the_text_by_code_point(tmp_path: Path) -> None:
+def test_char_tokenizer_sorts_characters_by_code_point(tmp_path: Path) -> None:
     tokenizer = CharTokenizer.learn(["hello\n", "Welt 😀!"], tmp_path / "t")
     assert tokenizer.decode_text(list(range(tokenizer.vocab_size))) == "\n !Wehlot😀"
 
 
-def test_a_line_end_is_a_character_even_of_a_text_without_one(tmp_path: Path) -> None:
+def test_char_tokenizer_always_contains_line_break(tmp_path: Path) -> None:
     assert CharTokenizer.learn(["ab"], tmp_path / "t").encode_text("a\nb") == [1, 0, 2]
 
 
-def test_characters_have_no_token_that_ends_a_document(characters: CharTokenizer) -> None:
+def test_char_tokenizer_has_no_end_id(characters: CharTokenizer) -> None:
     assert characters.end_id is None
 
 
-def test_an_unknown_character_is_named_with_its_place(tmp_path: Path) -> None:
+def test_char_tokenizer_rejects_unknown_character_with_context(tmp_path: Path) -> None:
     tokenizer = CharTokenizer.learn(["abc"], tmp_path / "t")
     with pytest.raises(
         ValueError,
@@ -41,7 +41,7 @@ def test_an_unknown_character_is_named_with_its_place(tmp_path: Path) -> None:
         tokenizer.encode_text("ab\na\né😀")
 
 
-def test_half_a_surrogate_pair_is_no_character(tmp_path: Path) -> None:
+def test_char_tokenizer_rejects_lone_surrogate(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"'\\ud83d' \(U\+D83D\), half of a surrogate pair"):
         CharTokenizer.learn(["a\ud83d"], tmp_path / "t")
     with pytest.raises(ValueError, match=r"has .*\(U\+D83D\)"):
@@ -49,12 +49,12 @@ def test_half_a_surrogate_pair_is_no_character(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("texts", [[], ["", ""]])
-def test_no_text_has_no_characters(tmp_path: Path, texts: list[str]) -> None:
+def test_char_tokenizer_rejects_empty_text(tmp_path: Path, texts: list[str]) -> None:
     with pytest.raises(ValueError, match="no text to learn characters from"):
         CharTokenizer.learn(texts, tmp_path / "t")
 
 
-def test_a_million_characters_take_no_time(tmp_path: Path) -> None:
+def test_char_tokenizer_encodes_million_characters_in_2_seconds(tmp_path: Path) -> None:
     text = make_text(200) * 200
     assert len(text) > 1_000_000
     tokenizer = CharTokenizer.learn([text], tmp_path / "t")
@@ -66,7 +66,7 @@ def test_a_million_characters_take_no_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", ["", "hello", "[]", "{}", '{"type": "characters"}', '{"type": "characters", "characters": "aa"}']
 )
-def test_a_damaged_vocabulary_of_characters_is_named(tmp_path: Path, content: str) -> None:
+def test_char_tokenizer_rejects_damaged_file(tmp_path: Path, content: str) -> None:
     (tmp_path / "t.json").write_text(content)
     with pytest.raises(ValueError, match=r"t\.json is no vocabulary of characters"):
         CharTokenizer(tmp_path / "t.json")

@@ -73,11 +73,11 @@ ODD = [
 
 
 @pytest.mark.parametrize("text", ODD)
-def test_a_text_comes_back_as_it_went_in_up_to_normalisation(tokenizer: Tokenizer, text: str) -> None:
+def test_tokenizer_round_trips_normalised_text(tokenizer: Tokenizer, text: str) -> None:
     assert tokenizer.decode(tokenizer.encode([text])) == [normalize(text)]
 
 
-def test_random_unicode_comes_back_as_it_went_in(tokenizer: Tokenizer) -> None:
+def test_tokenizer_round_trips_random_unicode(tokenizer: Tokenizer) -> None:
     rng = random.Random(7)
     alphabets = [(0x20, 0x7F), (0xA0, 0x250), (0x2500, 0x25A0), (0xE000, 0xE010), (0x1F300, 0x1F600)]
     texts = ["".join(chr(rng.randrange(*rng.choice(alphabets))) for _ in range(12)) for _ in range(300)]
@@ -85,48 +85,48 @@ def test_random_unicode_comes_back_as_it_went_in(tokenizer: Tokenizer) -> None:
 
 
 @pytest.mark.parametrize("text", ODD)
-def test_no_text_needs_an_unknown_piece(tokenizer: Tokenizer, text: str) -> None:
+def test_encode_never_returns_unk(tokenizer: Tokenizer, text: str) -> None:
     assert UNK_ID not in tokenizer.encode([text])[0]
 
 
-def test_every_encoding_ends_in_one_eos_and_has_no_other_special_id(tokenizer: Tokenizer) -> None:
+def test_encode_ends_with_eos_as_only_special_id(tokenizer: Tokenizer) -> None:
     for ids in tokenizer.encode(ODD):
         assert ids[-1] == EOS_ID
         assert not {PAD_ID, UNK_ID, BOS_ID, EOS_ID} & set(ids[:-1])
 
 
-def test_the_special_ids_are_0_to_3(tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_special_ids_are_0_to_3(tokenizer: Tokenizer, tmp_path: Path) -> None:
     tokenizer.save(tmp_path)
     model = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "tokenizer.model"))
     assert (model.pad_id(), model.unk_id(), model.bos_id(), model.eos_id()) == (0, 1, 2, 3)
     assert (PAD_ID, UNK_ID, BOS_ID, EOS_ID) == (0, 1, 2, 3)
 
 
-def test_decoding_leaves_padding_begin_and_end_out(tokenizer: Tokenizer) -> None:
+def test_decode_ignores_pad_bos_and_eos(tokenizer: Tokenizer) -> None:
     ids = tokenizer.encode(["the old house"])[0]
     assert tokenizer.decode([[BOS_ID, *ids, PAD_ID, PAD_ID]]) == ["the old house"]
 
 
-def test_bytes_that_are_no_utf8_decode_to_the_replacement_character(tokenizer: Tokenizer) -> None:
+def test_decode_replaces_invalid_utf8(tokenizer: Tokenizer) -> None:
     first_byte_of_two = tokenizer.encode(["ÿ"])[0][-3]
     assert "\ufffd" in tokenizer.decode([[first_byte_of_two, EOS_ID]])[0]
 
 
-def test_half_a_surrogate_pair_becomes_the_replacement_character(tokenizer: Tokenizer) -> None:
+def test_encode_replaces_lone_surrogate(tokenizer: Tokenizer) -> None:
     assert tokenizer.decode(tokenizer.encode(["a \ud83d b"])) == ["a \ufffd b"]
 
 
-def test_normalisation_composes_and_strips_and_does_nothing_else() -> None:
+def test_normalize_only_composes_and_strips() -> None:
     assert normalize("\u3000 e\u0301 … ½\t\u00a0x \n") == "é … ½\t\u00a0x"
     assert normalize(normalize("e\u0301")) == normalize("e\u0301")
 
 
-def test_several_threads_encode_as_one(tokenizer: Tokenizer) -> None:
+def test_encode_does_not_depend_on_threads(tokenizer: Tokenizer) -> None:
     texts = sentences(200, seed=3)
     assert tokenizer.encode(texts, threads=4) == tokenizer.encode(texts)
 
 
-def test_saving_copies_the_file_to_the_byte(tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_tokenizer_save_copies_file(tokenizer: Tokenizer, tmp_path: Path) -> None:
     (tmp_path / "first").mkdir()
     (tmp_path / "second").mkdir()
     tokenizer.save(tmp_path / "first")
@@ -136,32 +136,32 @@ def test_saving_copies_the_file_to_the_byte(tokenizer: Tokenizer, tmp_path: Path
 
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
-def test_the_same_text_gives_the_same_vocabulary_to_the_byte(tmp_path: Path, kind: str) -> None:
+def test_train_tokenizer_gives_same_bytes_for_same_text(tmp_path: Path, kind: str) -> None:
     for name in ("a", "b"):
         train_tokenizer(iter(sentences(200)), tmp_path / name, 290, kind)  # type: ignore[arg-type]
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
-def test_a_vocabulary_too_large_for_the_text_is_refused_with_the_largest_that_works(tmp_path: Path, kind: str) -> None:
+def test_train_tokenizer_names_largest_size_if_vocab_size_is_too_large(tmp_path: Path, kind: str) -> None:
     with pytest.raises(ValueError, match=r"vocab_size is 5000, .* at most \d+ pieces") as error:
         train_tokenizer(iter(sentences(50)), tmp_path / "t", 5000, kind)  # type: ignore[arg-type]
     largest = int(str(error.value).split("at most ")[1].split()[0])
     assert train_tokenizer(iter(sentences(50)), tmp_path / "t", largest, kind).vocab_size == largest  # type: ignore[arg-type]
 
 
-def test_a_vocabulary_too_small_for_the_bytes_is_refused_with_the_smallest_that_works(tmp_path: Path) -> None:
+def test_train_tokenizer_names_smallest_size_if_vocab_size_is_too_small(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"vocab_size is 100, .* set it to 2.. or more"):
         train_tokenizer(iter(sentences(50)), tmp_path / "t", 100)
 
 
 @pytest.mark.parametrize("texts", [[], ["", "  "]])
-def test_no_text_is_refused(tmp_path: Path, texts: list[str]) -> None:
+def test_train_tokenizer_rejects_empty_text(tmp_path: Path, texts: list[str]) -> None:
     with pytest.raises(ValueError, match="no text to learn a vocabulary from"):
         train_tokenizer(iter(texts), tmp_path / "t", 300)
 
 
-def test_a_huge_line_is_learned_from_only_as_far_as_the_cap(tmp_path: Path) -> None:
+def test_train_tokenizer_reads_only_start_of_very_long_line(tmp_path: Path) -> None:
     line = "word " * 50_000
     tokenizer = train_tokenizer(iter([*sentences(100), line + "qqqqzz " * 9]), tmp_path / "t", 300)
     assert len(tokenizer.encode([line])[0]) > 50_000
@@ -170,9 +170,7 @@ def test_a_huge_line_is_learned_from_only_as_far_as_the_cap(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt(), OSError(errno.ENOSPC, "full"), ValueError("bad line 7")])
 @pytest.mark.parametrize("before", [0, 500])
-def test_what_reading_the_text_raises_is_what_learning_raises(
-    tmp_path: Path, failure: BaseException, before: int
-) -> None:
+def test_train_tokenizer_raises_exception_of_its_input(tmp_path: Path, failure: BaseException, before: int) -> None:
     def texts() -> Iterator[str]:
         yield from sentences(before)
         raise failure
@@ -183,12 +181,12 @@ def test_what_reading_the_text_raises_is_what_learning_raises(
     assert not (tmp_path / "t").exists()
 
 
-def test_learning_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_train_tokenizer_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     train_tokenizer(iter(sentences(50)), tmp_path / "t", 290)
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_missing_file_and_a_file_of_another_kind_are_named(tmp_path: Path) -> None:
+def test_tokenizer_fails_if_file_is_missing_or_of_other_kind(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere\.model"):
         Tokenizer(tmp_path / "nowhere.model")
     (tmp_path / "text.model").write_text("hello")
@@ -196,7 +194,7 @@ def test_a_missing_file_and_a_file_of_another_kind_are_named(tmp_path: Path) -> 
         Tokenizer(tmp_path / "text.model")
 
 
-def test_a_model_with_other_special_ids_is_refused(tmp_path: Path) -> None:
+def test_tokenizer_rejects_model_with_other_special_ids(tmp_path: Path) -> None:
     with (tmp_path / "other.model").open("wb") as out:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(sentences(100)), model_writer=out, vocab_size=40, minloglevel=2
@@ -215,16 +213,16 @@ def pieces(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.mark.parametrize("text", HARD_TEXTS)
-def test_pieces_give_a_text_back_with_all_its_white_space(pieces: Tokenizer, text: str) -> None:
+def test_encode_text_round_trips_with_white_space(pieces: Tokenizer, text: str) -> None:
     assert pieces.decode_text(pieces.encode_text(text)) == unicodedata.normalize("NFC", text)
 
 
-def test_pieces_give_random_texts_back(pieces: Tokenizer) -> None:
+def test_encode_text_round_trips_random_text(pieces: Tokenizer) -> None:
     for text in make_random_texts():
         assert pieces.decode_text(pieces.encode_text(text)) == unicodedata.normalize("NFC", text)
 
 
-def test_pieces_give_random_code_points_back(pieces: Tokenizer) -> None:
+def test_encode_text_round_trips_random_code_points(pieces: Tokenizer) -> None:
     rng = random.Random(3)
     for _ in range(300):
         codes = [rng.choice([rng.randrange(0x300), rng.randrange(0xD800), rng.randrange(0xE000, 0x110000)])]
@@ -232,16 +230,16 @@ def test_pieces_give_random_code_points_back(pieces: Tokenizer) -> None:
         assert pieces.decode_text(pieces.encode_text(text)) == unicodedata.normalize("NFC", text)
 
 
-def test_pieces_compose_a_text_and_replace_half_a_surrogate_pair(pieces: Tokenizer) -> None:
+def test_encode_text_composes_and_replaces_lone_surrogate(pieces: Tokenizer) -> None:
     assert pieces.decode_text(pieces.encode_text(" e\u0301\ud83d\n")) == " é\ufffd\n"
 
 
-def test_an_encoded_text_has_no_special_id(pieces: Tokenizer) -> None:
+def test_encode_text_returns_no_special_id(pieces: Tokenizer) -> None:
     for text in HARD_TEXTS:
         assert not {PAD_ID, UNK_ID, BOS_ID, EOS_ID} & set(pieces.encode_text(text))
 
 
-def test_a_line_of_running_text_has_the_pieces_it_has_as_a_sentence(pieces: Tokenizer) -> None:
+def test_encode_text_gives_line_same_ids_as_sentence(pieces: Tokenizer) -> None:
     lines = ["the old house stands", "on a hill"]
     newline = pieces.encode_text("\n")
     first, second = (ids[:-1] for ids in pieces.encode(lines))
@@ -249,30 +247,30 @@ def test_a_line_of_running_text_has_the_pieces_it_has_as_a_sentence(pieces: Toke
     assert len(newline) == 1
 
 
-def test_every_beginning_of_the_ids_gives_a_beginning_of_the_text(pieces: Tokenizer) -> None:
+def test_decode_text_of_first_ids_is_start_of_text(pieces: Tokenizer) -> None:
     text = "\n  the old\n\n é house ▁\n"
     ids = pieces.encode_text(text)
     for end in range(len(ids)):
         assert text.startswith(pieces.decode_text(ids[:end]).rstrip("\ufffd"))
 
 
-def test_ids_from_the_middle_give_the_rest_of_the_text(pieces: Tokenizer) -> None:
+def test_decode_text_of_last_ids_is_end_of_text(pieces: Tokenizer) -> None:
     text = "the old 😀 house\n on a hill"
     ids = pieces.encode_text(text)
     for start in range(len(ids)):
         assert text.endswith(pieces.decode_text(ids[start:]).lstrip("\ufffd"))
 
 
-def test_special_ids_are_left_out_of_a_text_and_an_unknown_piece_is_marked(pieces: Tokenizer) -> None:
+def test_decode_text_ignores_special_ids_and_marks_unk(pieces: Tokenizer) -> None:
     ids = pieces.encode_text("a hill")
     assert pieces.decode_text([BOS_ID, *ids, EOS_ID, PAD_ID, PAD_ID]) == "a hill"
     assert pieces.decode_text([UNK_ID]) == "\ufffd"
 
 
-def test_a_byte_that_is_no_utf8_becomes_the_replacement_character(pieces: Tokenizer) -> None:
+def test_decode_text_replaces_invalid_utf8(pieces: Tokenizer) -> None:
     ids = pieces.encode_text("a\u2585")
     assert pieces.decode_text(ids[:-1]) == "a\ufffd"
 
 
-def test_pieces_end_a_document_with_eos(pieces: Tokenizer) -> None:
+def test_tokenizer_ends_document_with_eos(pieces: Tokenizer) -> None:
     assert pieces.end_id == EOS_ID

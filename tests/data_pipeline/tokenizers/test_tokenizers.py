@@ -22,24 +22,24 @@ def tokenizer(request: pytest.FixtureRequest, tmp_path: Path) -> TextTokenizer:
     return BytePairTokenizer.from_gpt2_folder(tmp_path, write_gpt2_files(tmp_path), file)
 
 
-def test_a_file_opens_as_the_tokenizer_that_wrote_it(tokenizer: TextTokenizer, tmp_path: Path) -> None:
+def test_open_tokenizer_returns_tokenizer_that_wrote_file(tokenizer: TextTokenizer, tmp_path: Path) -> None:
     opened = open_tokenizer(tmp_path / "tokenizer.model")
     assert type(opened) is type(tokenizer)
     assert opened.encode_text(make_text()) == tokenizer.encode_text(make_text())
     assert (opened.vocab_size, opened.end_id) == (tokenizer.vocab_size, tokenizer.end_id)
 
 
-def test_every_id_of_a_text_is_in_the_vocabulary(tokenizer: TextTokenizer) -> None:
+def test_encode_text_returns_ids_of_vocabulary(tokenizer: TextTokenizer) -> None:
     ids = tokenizer.encode_text(make_text())
     assert 0 <= min(ids) <= max(ids) < tokenizer.vocab_size
 
 
-def test_every_id_can_be_decoded(tokenizer: TextTokenizer) -> None:
+def test_decode_text_accepts_every_id(tokenizer: TextTokenizer) -> None:
     assert tokenizer.decode_text(list(range(tokenizer.vocab_size)))
     assert tokenizer.decode_text([]) == ""
 
 
-def test_saving_copies_the_file_of_every_kind_to_the_byte(tokenizer: TextTokenizer, tmp_path: Path) -> None:
+def test_save_copies_file_of_each_kind(tokenizer: TextTokenizer, tmp_path: Path) -> None:
     (tmp_path / "copy").mkdir()
     tokenizer.save(tmp_path / "copy")
     first, second = tmp_path / "tokenizer.model", tmp_path / "copy" / "tokenizer.model"
@@ -47,7 +47,7 @@ def test_saving_copies_the_file_of_every_kind_to_the_byte(tokenizer: TextTokeniz
 
 
 @pytest.mark.parametrize("content", ["", "hello", "{", "[]", '{"a": 1}', '{"type": "words"}', "[" * 100_000])
-def test_a_file_of_no_known_kind_is_named_with_the_known_kinds(tmp_path: Path, content: str) -> None:
+def test_open_tokenizer_rejects_file_of_unknown_kind(tmp_path: Path, content: str) -> None:
     (tmp_path / "odd.model").write_text(content)
     known = (
         r"odd\.model is not a tokenizer of a known kind: .* SentencePiece model, .* 'characters', or a tokenizer\.json"
@@ -56,18 +56,18 @@ def test_a_file_of_no_known_kind_is_named_with_the_known_kinds(tmp_path: Path, c
         open_tokenizer(tmp_path / "odd.model")
 
 
-def test_a_missing_tokenizer_is_named(tmp_path: Path) -> None:
+def test_open_tokenizer_fails_if_file_is_missing(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere\.model"):
         open_tokenizer(tmp_path / "nowhere.model")
 
 
-def test_a_tokenizer_of_running_text_is_refused_for_sentence_pairs(tmp_path: Path) -> None:
+def test_tokenizer_rejects_tokenizer_for_language_modelling(tmp_path: Path) -> None:
     CharTokenizer.learn(["abc"], tmp_path / "c.model")
     with pytest.raises(ValueError, match=r"c\.model is a tokenizer of running text \(characters\), not for sentence"):
         Tokenizer(tmp_path / "c.model")
 
 
-def test_an_empty_file_is_no_sentencepiece_model(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_tokenizer_rejects_empty_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty.model").write_bytes(b"")
     with pytest.raises(ValueError, match=r"empty\.model is not a SentencePiece model: it is empty"):
         Tokenizer(tmp_path / "empty.model")
