@@ -1,6 +1,6 @@
-"""A vocabulary of single characters: the smallest tokenizer of running text, and it needs no library.
+"""A vocabulary of single characters: the simplest tokenizer for language modelling.
 
-Its file is JSON: `{"type": "characters", "characters": "\\n !…"}`; the id of a character is its place there.
+Its file is JSON: `{"type": "characters", "characters": "\\n !…"}`. The id of a character is its index there.
 """
 
 import json
@@ -13,17 +13,18 @@ from common.errors import InputError
 
 TYPE = "characters"
 
-CODE_POINTS = 0x110000  # Unicode has no more
+CODE_POINTS = 0x110000
+"""Number of code points in Unicode."""
 
 
 class CharTokenizer:
-    """Running text to ids and back: `decode_text(encode_text(x)) == x`. No id is reserved.
+    """Text to ids and back, with `decode_text(encode_text(x)) == x`. There are no special tokens.
 
-    Raises FileNotFoundError where the file is missing, ValueError where it is no such vocabulary.
+    Raises FileNotFoundError if the file does not exist, and InputError if it contains no vocabulary of this kind.
     """
 
     end_id: int | None = None
-    """The vocabulary is the characters of the text, so none of them can mark its end."""
+    """The vocabulary has only the characters of the text, so no token can mark the end of a document."""
 
     def __init__(self, file: Path | str) -> None:
         self._bytes = Path(file).read_bytes()
@@ -34,51 +35,54 @@ class CharTokenizer:
 
     @classmethod
     def learn(cls, texts: Iterable[str], out_file: Path | str) -> "CharTokenizer":
-        """Writes the vocabulary of the training texts to `out_file`: exactly their characters, sorted by code
-        point. "\\n" is always one of them, because it joins documents.
+        """Write the vocabulary of the texts to `out_file`: exactly their characters, sorted by code point.
 
-        Raises ValueError where there is no text, or it has half a surrogate pair, which no file can hold.
+        A line break is always one of them, because it separates documents. Raises InputError if there is no text, or if
+        the text contains a lone surrogate, which a UTF-8 file cannot contain.
         """
         found: set[str] = set()
         for text in texts:
             found.update(text)
         if not found:
-            raise InputError("there is no text to learn characters from: every training text is empty")
+            raise InputError("there is no text to collect characters from: all training text is empty")
         characters = "".join(sorted(found | {"\n"}))
         if broken := [c for c in characters if "\ud800" <= c <= "\udfff"]:
-            raise InputError(f"the training text has {_name(broken[0])}, half of a surrogate pair: repair its encoding")
+            raise InputError(f"the training text contains the lone surrogate {_name(broken[0])}. Repair its encoding.")
         content = json.dumps({"type": TYPE, "characters": characters}, ensure_ascii=False)
         Path(out_file).write_text(content + "\n", encoding="utf-8")
         return cls(out_file)
 
     @property
     def document_start(self) -> int:
-        """What stands before a document: a line break, since no character marks its end."""
+        """Token before a document: a line break, because no character marks the end of a document."""
         return self.encode_text("\n")[0]
 
     def encode_text(self, text: str, continues_line: bool = False) -> list[int]:
-        """The id of each character, wherever the text stands. Raises ValueError at the first that is unknown."""
+        """Return the id of each character. Raises InputError for a character that is not in the vocabulary.
+
+        The ids do not depend on `continues_line`.
+        """
         ids = self._ids[_codes(text)]
         if len(unknown := np.flatnonzero(ids < 0)):
             at = int(unknown[0])
             raise InputError(
-                f"the text has {_name(text[at])} (in {text[max(0, at - 15) : at + 16]!r}), which is not one of the "
-                f"{self.vocab_size} characters of the vocabulary: take it out or replace it, or train with a "
-                f"vocabulary that spells every text in bytes"
+                f"the text contains {_name(text[at])} (in {text[max(0, at - 15) : at + 16]!r}), which is not one of "
+                f"the {self.vocab_size} characters of the vocabulary. Replace or remove it, or train a model with "
+                f"data.vocab_type=bpe, which can encode every text."
             )
         return ids.tolist()
 
     def decode_text(self, ids: list[int]) -> str:
-        """The character of each id."""
+        """Return the character of each id."""
         return self._codes_V[np.asarray(ids, dtype=np.int64)].tobytes().decode("utf-32-le")
 
     def save(self, folder: Path | str) -> None:
-        """Writes `folder/tokenizer.model`, byte for byte the file this tokenizer was read from."""
+        """Write `folder/tokenizer.model`, byte for byte the file that this tokenizer was read from."""
         (Path(folder) / "tokenizer.model").write_bytes(self._bytes)
 
 
 def _codes(text: str) -> np.ndarray:
-    """The code point of each character. A lone surrogate is one too: it is for the caller to refuse."""
+    """Return the code point of each character. Lone surrogates are allowed; the caller must reject them."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
 
 
@@ -93,6 +97,8 @@ def _read(data: bytes, file: Path | str) -> str:
         if content["type"] != TYPE or not characters or len(set(characters)) < len(characters):
             raise ValueError
         characters.encode()
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{file} is no vocabulary of characters, or it is damaged: prepare the data again") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f"{file} is not a vocabulary of characters, or is damaged. Copy it again, or prepare the data again."
+        ) from error
     return str(characters)

@@ -1,4 +1,4 @@
-"""Section 5.1: one SentencePiece vocabulary for both languages. The only home of the special ids."""
+"""Section 5.1: one SentencePiece vocabulary for both languages. Only this file defines the special ids."""
 
 import io
 import json
@@ -15,18 +15,22 @@ from common.errors import InputError
 
 PAD_ID, UNK_ID, BOS_ID, EOS_ID = 0, 1, 2, 3
 
-SPACE_MARK = "\u2581"  # SentencePiece writes a space as this character
-TRAIN_CHARACTERS = 1000  # of a line are learned from; SentencePiece leaves out lines over 4,192 bytes
-TRAIN_THREADS = 16  # a constant, not the machine's: it is recorded in the model and moves unigram's sums
+SPACE_MARK = "\u2581"
+"""Character that SentencePiece writes for a space."""
+TRAIN_CHARACTERS = 1000
+"""Characters of a line that are used for training. SentencePiece skips lines of more than 4,192 bytes."""
+TRAIN_THREADS = 16
+"""A constant, because the model file contains it, and because the sums of unigram training depend on it."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def normalize(text: str) -> str:
-    """Unicode NFC without white space at either end: the text as every part of the project sees it.
+    """Return the text in Unicode NFC, without white space at its start and end.
 
-    SentencePiece's own rules rewrite text ("…" to "...", a tab to a space) and are switched off.
-    Half a surrogate pair, which no UTF-8 file can hold but JSON and a command line can, becomes U+FFFD.
+    All parts of the project use this form. The rules of SentencePiece itself are switched off, because they change text
+    ("…" to "...", a tab to a space). A lone surrogate becomes U+FFFD: UTF-8 files cannot contain it, but JSON and
+    command lines can.
     """
     return _compose(text).strip()
 
@@ -52,64 +56,70 @@ def json_type(data: bytes) -> str | None:
 
 
 class Tokenizer:
-    """Raw text to ids and back: `decode(encode([x])) == [normalize(x)]`, and `UNK_ID` never occurs.
+    """Text to ids and back: `decode(encode([x])) == [normalize(x)]`, and `encode` never returns UNK_ID.
 
-    `encode` and `decode` are for sentences, which lose the white space around them; `encode_text` and
-    `decode_text` are for running text, which keeps all of its own.
+    `encode` and `decode` are for sentences and remove white space around them. `encode_text` and `decode_text` are for
+    language modelling and keep all white space.
 
-    Raises FileNotFoundError where the file is missing, ValueError where it is no SentencePiece model or its
-    special ids are not this project's.
+    Raises:
+        FileNotFoundError: the file does not exist.
+        InputError: the file is damaged, not a SentencePiece model, or has other special ids.
     """
 
     end_id: int | None = EOS_ID
+    """Token that ends a document."""
 
     def __init__(self, model_file: Path | str) -> None:
         self._bytes = Path(model_file).read_bytes()
         if kind := json_type(self._bytes):
             raise InputError(
-                f"{model_file} is a tokenizer of running text ({kind}), not for sentence pairs: "
-                f"translation needs a SentencePiece model"
+                f"{model_file} is a tokenizer for language modelling ({kind}). Translation needs a SentencePiece model."
             )
         if not self._bytes:
-            raise InputError(f"{model_file} is not a SentencePiece model: it is empty")
+            raise InputError(f"{model_file} is not a SentencePiece model: the file is empty")
         try:
             self._model = sentencepiece.SentencePieceProcessor(model_proto=self._bytes)
-        except RuntimeError as error:
-            raise InputError(f"{model_file} is not a SentencePiece model") from error
-        self.vocab_size: int = self._model.vocab_size()
+            self.vocab_size: int = self._model.vocab_size()
+            self._pieces: list[str] = self._model.id_to_piece(list(range(self.vocab_size)))
+        except (RuntimeError, UnicodeDecodeError) as error:
+            raise InputError(f"{model_file} is not a SentencePiece model, or is damaged. Copy it again.") from error
         special = (self._model.pad_id(), self._model.unk_id(), self._model.bos_id(), self._model.eos_id())
         self._byte_ids = [self._model.piece_to_id(f"<0x{byte:02X}>") for byte in range(256)]
         if special != (PAD_ID, UNK_ID, BOS_ID, EOS_ID) or UNK_ID in self._byte_ids:
             raise InputError(
-                f"{model_file} was not made by this project: its pad, unk, bos and eos are {special} instead "
-                f"of {(PAD_ID, UNK_ID, BOS_ID, EOS_ID)}, or it has no byte fallback"
+                f"{model_file} was not trained by this project: the ids of pad, unk, bos and eos must be "
+                f"{(PAD_ID, UNK_ID, BOS_ID, EOS_ID)}, not {special}, and the vocabulary must contain all bytes"
             )
 
     def encode(self, texts: list[str], threads: int = 1) -> list[list[int]]:
-        """The ids of each text, ending in `EOS_ID`; the text is normalised first.
+        """Return the ids of each text, with EOS_ID at the end. The text is normalised first.
 
-        Training and translating use this and nothing else.
+        Training and translation use only this method.
         """
         return self._encode([normalize(text) for text in texts], add_eos=True, threads=threads)
 
     def decode(self, ids: list[list[int]]) -> list[str]:
-        """The text of each sequence; `PAD_ID`, `BOS_ID` and `EOS_ID` are left out. Bytes that are no UTF-8 (a
-        model can emit them) become U+FFFD."""
+        """Return the text of each sequence. PAD_ID, BOS_ID and EOS_ID give no text.
+
+        A translation model can predict bytes that are not UTF-8. They become U+FFFD.
+        """
         special = {PAD_ID, BOS_ID, EOS_ID}
         texts: list[str] = self._model.decode([[i for i in row if i not in special] for row in ids])
         return texts
 
     @property
     def document_start(self) -> int:
-        """What stands before a document of running text: the end of the one before it."""
+        """Token before a document: the token that ends documents."""
         return EOS_ID
 
     def encode_text(self, text: str, continues_line: bool = False) -> list[int]:
-        """The ids of running text, nothing added at either end: `decode_text` gives it back in Unicode NFC, its
-        white space and line ends included.
+        """Return the ids of a text, without other tokens before or after it.
 
-        SentencePiece encodes the lines, each on its own; "\\n" between them is its byte. It puts a space before
-        each; before a text that goes on in the middle of a line there is none.
+        `decode_text` returns the text in Unicode NFC, with all its white space and line breaks. SentencePiece encodes
+        each line separately and puts a space before it. A line break is encoded as its byte.
+
+        Args:
+            continues_line: the text follows another text in the same line, so no space is put before it.
         """
         first, *lines = _compose(text).split("\n")
         ids = self._encode_rest_of_line(first) if continues_line else self._encode([first], add_eos=False, threads=1)[0]
@@ -119,25 +129,24 @@ class Tokenizer:
         return ids
 
     def decode_text(self, ids: list[int]) -> str:
-        """The running text of any stretch of ids. `PAD_ID`, `BOS_ID` and `EOS_ID` are left out; `UNK_ID` and bytes
-        that are no UTF-8, such as half a character at either end, become U+FFFD.
+        """Return the text of any consecutive ids. PAD_ID, BOS_ID and EOS_ID give no text.
 
-        SentencePiece puts a space before a line, which is taken away again. So a stretch that starts in the
-        middle of a line loses the space before its first word.
+        UNK_ID and bytes that are not UTF-8, such as an incomplete character at the start or end, become U+FFFD. The
+        space that SentencePiece puts before each line is removed. So if the ids start in the middle of a line, the
+        space before the first word is lost.
         """
-        pieces = self._piece_bytes
-        text = b"".join([pieces[token] for token in ids])
+        table = self._piece_bytes
+        text = b"".join([table[token] for token in ids])
         return text.replace(b"\n ", b"\n").removeprefix(b" ").decode("utf-8", errors="replace")
 
     def save(self, folder: Path | str) -> None:
-        """Writes `folder/tokenizer.model`, byte for byte the file this tokenizer was read from."""
+        """Write `folder/tokenizer.model`, byte for byte the file that this tokenizer was read from."""
         (Path(folder) / "tokenizer.model").write_bytes(self._bytes)
 
     @cached_property
     def _piece_bytes(self) -> list[bytes]:
-        """What each id stands for in running text."""
-        pieces: list[str] = self._model.id_to_piece(list(range(self.vocab_size)))
-        table = [piece.replace(SPACE_MARK, " ").encode() for piece in pieces]
+        """Return the bytes that each id stands for in `decode_text`."""
+        table = [piece.replace(SPACE_MARK, " ").encode() for piece in self._pieces]
         for byte, token in enumerate(self._byte_ids):
             table[token] = bytes([byte])
         table[PAD_ID] = table[BOS_ID] = table[EOS_ID] = b""
@@ -145,7 +154,7 @@ class Tokenizer:
         return table
 
     def _encode(self, texts: list[str], add_eos: bool, threads: int) -> list[list[int]]:
-        """The ids of each text as it stands."""
+        """Return the ids of each text, which is not normalised."""
         encoded: list[list[int]] = self._model.encode(texts, out_type=int, add_eos=add_eos, num_threads=threads)
         for row, text in enumerate(texts):
             if SPACE_MARK in text:
@@ -153,19 +162,19 @@ class Tokenizer:
         return encoded
 
     def _encode_rest_of_line(self, text: str) -> list[int]:
-        # SentencePiece's space comes before an unknown character, which falls back to bytes and joins with nothing.
+        # SentencePiece puts its space before an unknown character. That is encoded as bytes, which are cut off again.
         unused = self._unused(text)
         ids, mark = self._encode([unused + text], add_eos=False, threads=1)[0], self._bytes_of(unused)
         end = next(i for i in range(len(ids)) if ids[i : i + len(mark)] == mark) + len(mark)
         return ids[end:]
 
     def _unused(self, text: str) -> str:
-        """A character that neither the vocabulary nor the text has."""
+        """Return a character that is neither in the vocabulary nor in the text."""
         return next(c for c in map(chr, range(0xE000, 0xF900)) if self._is_unknown(c) and c not in text)
 
     def _encode_space_mark(self, text: str, add_eos: bool) -> list[int]:
-        # SentencePiece would take the character for a space. So encode in its place an unknown character,
-        # which falls back to bytes, and exchange the bytes.
+        # SentencePiece would read the character as a space. Encode an unknown character instead, which becomes bytes,
+        # and replace the bytes.
         unused = self._unused(text)
         ids: list[int] = self._model.encode(text.replace(SPACE_MARK, unused), out_type=int, add_eos=add_eos)
         wrong, right = self._bytes_of(unused), self._bytes_of(SPACE_MARK)
@@ -186,12 +195,15 @@ class Tokenizer:
 def train_tokenizer(
     texts: Iterator[str], out_file: Path, vocab_size: int, model_type: Literal["bpe", "unigram"] = "bpe"
 ) -> Tokenizer:
-    """Learns a vocabulary of exactly `vocab_size` pieces from `texts`, which must be training text only, and
-    writes it to `out_file`. The same texts give the same bytes.
+    """Train a tokenizer with exactly `vocab_size` subwords and write it to `out_file`. Equal texts give equal bytes.
 
-    A character too rare for the vocabulary is spelled in bytes, so no text needs an unknown piece.
-    Raises ValueError where the texts are empty or the size is too large or too small for them, and whatever
-    `texts` raises.
+    A character that is too rare for the vocabulary is encoded as bytes, so UNK_ID is never needed.
+
+    Raises InputError if the texts are empty, or if the vocabulary size is too large or too small for them. Exceptions
+    of the iterator `texts` are raised unchanged.
+
+    Args:
+        texts: training text only, no validation or test text.
     """
     model = io.BytesIO()
     failed: list[BaseException] = []
@@ -221,7 +233,7 @@ def train_tokenizer(
 
 
 def _lines(texts: Iterator[str], failed: list[BaseException]) -> Iterator[str]:
-    """What is learned from. An exception also goes to `failed`: SentencePiece would keep only its name."""
+    """Yield the start of each text. An exception is stored in `failed`, because SentencePiece keeps only its name."""
     try:
         for text in texts:
             yield normalize(text)[:TRAIN_CHARACTERS]
@@ -235,14 +247,14 @@ def _lines(texts: Iterator[str], failed: list[BaseException]) -> Iterator[str]:
 def _explain(message: str, vocab_size: int) -> str:
     if found := re.search(r"size too high.*<= (\d+)", message):
         return (
-            f"data.vocab_size is {vocab_size}, but this training text gives at most {found[1]} pieces: "
-            f"set it to {found[1]} or less, or add text"
+            f"data.vocab_size is {vocab_size}, but this training text gives at most {found[1]} subwords. "
+            f"Set data.vocab_size={found[1]} or lower, or add text."
         )
     if found := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
         return (
-            f"data.vocab_size is {vocab_size}, but 256 bytes, the special ids and the characters of this "
-            f"training text already need {found[1]}: set it to {found[1]} or more"
+            f"data.vocab_size is {vocab_size}, but the 256 bytes, the special tokens and the characters of this "
+            f"training text already need {found[1]}. Set data.vocab_size={found[1]} or higher."
         )
     if "sentences_.empty()" in message:
-        return "there is no text to learn a vocabulary from: every training sentence is empty"
-    return f"SentencePiece could not learn a vocabulary of {vocab_size} pieces: {message.strip()}"
+        return "there is no text to train a tokenizer on: all training text is empty"
+    return f"SentencePiece could not train a tokenizer with data.vocab_size={vocab_size}: {message.strip()}"

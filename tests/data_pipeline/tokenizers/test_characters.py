@@ -36,21 +36,21 @@ def test_char_tokenizer_rejects_unknown_character_with_context(tmp_path: Path) -
     tokenizer = CharTokenizer.learn(["abc"], tmp_path / "t")
     with pytest.raises(
         ValueError,
-        match=r"'é' \(U\+00E9\) \(in 'ab\\na\\né.*'\), which is not one of the 4 characters .*: take it out or",
+        match=r"'é' \(U\+00E9\) \(in 'ab\\na\\né.*'\), which is not one of the 4 characters .*\. Replace or remove it",
     ):
         tokenizer.encode_text("ab\na\né😀")
 
 
 def test_char_tokenizer_rejects_lone_surrogate(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"'\\ud83d' \(U\+D83D\), half of a surrogate pair"):
+    with pytest.raises(ValueError, match=r"the lone surrogate '\\ud83d' \(U\+D83D\)"):
         CharTokenizer.learn(["a\ud83d"], tmp_path / "t")
-    with pytest.raises(ValueError, match=r"has .*\(U\+D83D\)"):
+    with pytest.raises(ValueError, match=r"contains .*\(U\+D83D\)"):
         CharTokenizer.learn(["a"], tmp_path / "t").encode_text("a\ud83d")
 
 
 @pytest.mark.parametrize("texts", [[], ["", ""]])
 def test_char_tokenizer_rejects_empty_text(tmp_path: Path, texts: list[str]) -> None:
-    with pytest.raises(ValueError, match="no text to learn characters from"):
+    with pytest.raises(ValueError, match="no text to collect characters from"):
         CharTokenizer.learn(texts, tmp_path / "t")
 
 
@@ -60,13 +60,14 @@ def test_char_tokenizer_encodes_million_characters_in_2_seconds(tmp_path: Path) 
     tokenizer = CharTokenizer.learn([text], tmp_path / "t")
     begin = time.perf_counter()
     assert tokenizer.decode_text(tokenizer.encode_text(text)) == text
-    assert time.perf_counter() - begin < 2, "seconds, of which a tenth is usual"
+    assert time.perf_counter() - begin < 2, "usually 0.2 seconds"
 
 
 @pytest.mark.parametrize(
-    "content", ["", "hello", "[]", "{}", '{"type": "characters"}', '{"type": "characters", "characters": "aa"}']
+    "content",
+    ["", "hello", "[]", "[" * 100_000, "{}", '{"type": "characters"}', '{"type": "characters", "characters": "aa"}'],
 )
 def test_char_tokenizer_rejects_damaged_file(tmp_path: Path, content: str) -> None:
     (tmp_path / "t.json").write_text(content)
-    with pytest.raises(ValueError, match=r"t\.json is no vocabulary of characters"):
+    with pytest.raises(ValueError, match=r"t\.json is not a vocabulary of characters"):
         CharTokenizer(tmp_path / "t.json")

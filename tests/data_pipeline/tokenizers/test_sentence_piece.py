@@ -1,4 +1,4 @@
-"""The vocabulary: text survives it, its special ids are fixed, and it learns from nothing but what it is given."""
+"""SentencePiece keeps every text, has fixed special ids, and is trained only on the text that it gets."""
 
 import errno
 import random
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import sentencepiece
 
+from common.errors import InputError
 from data_pipeline.tokenizers.sentence_piece import (
     BOS_ID,
     EOS_ID,
@@ -144,20 +145,20 @@ def test_train_tokenizer_gives_same_bytes_for_same_text(tmp_path: Path, kind: st
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
 def test_train_tokenizer_names_largest_size_if_vocab_size_is_too_large(tmp_path: Path, kind: str) -> None:
-    with pytest.raises(ValueError, match=r"vocab_size is 5000, .* at most \d+ pieces") as error:
+    with pytest.raises(ValueError, match=r"vocab_size is 5000, .* at most \d+ subwords") as error:
         train_tokenizer(iter(sentences(50)), tmp_path / "t", 5000, kind)  # type: ignore[arg-type]
     largest = int(str(error.value).split("at most ")[1].split()[0])
     assert train_tokenizer(iter(sentences(50)), tmp_path / "t", largest, kind).vocab_size == largest  # type: ignore[arg-type]
 
 
 def test_train_tokenizer_names_smallest_size_if_vocab_size_is_too_small(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"vocab_size is 100, .* set it to 2.. or more"):
+    with pytest.raises(ValueError, match=r"vocab_size is 100, .* Set data\.vocab_size=2.. or higher"):
         train_tokenizer(iter(sentences(50)), tmp_path / "t", 100)
 
 
 @pytest.mark.parametrize("texts", [[], ["", "  "]])
 def test_train_tokenizer_rejects_empty_text(tmp_path: Path, texts: list[str]) -> None:
-    with pytest.raises(ValueError, match="no text to learn a vocabulary from"):
+    with pytest.raises(ValueError, match="no text to train a tokenizer on"):
         train_tokenizer(iter(texts), tmp_path / "t", 300)
 
 
@@ -199,7 +200,7 @@ def test_tokenizer_rejects_model_with_other_special_ids(tmp_path: Path) -> None:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(sentences(100)), model_writer=out, vocab_size=40, minloglevel=2
         )
-    with pytest.raises(ValueError, match=r"other\.model was not made by this project"):
+    with pytest.raises(ValueError, match=r"other\.model was not trained by this project"):
         Tokenizer(tmp_path / "other.model")
 
 
@@ -274,3 +275,24 @@ def test_decode_text_replaces_invalid_utf8(pieces: Tokenizer) -> None:
 
 def test_tokenizer_ends_document_with_eos(pieces: Tokenizer) -> None:
     assert pieces.end_id == EOS_ID
+
+
+def test_tokenizer_rejects_truncated_model(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    tokenizer.save(tmp_path)
+    data = (tmp_path / "tokenizer.model").read_bytes()
+    for size in range(1, len(data), 211):
+        (tmp_path / "cut.model").write_bytes(data[:size])
+        with pytest.raises(InputError, match=r"cut\.model (is not a SentencePiece model|was not trained by)"):
+            Tokenizer(tmp_path / "cut.model")
+
+
+def test_tokenizer_rejects_model_with_invalid_utf8(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    """SentencePiece loads such a model and fails only when it decodes the subword."""
+    tokenizer.save(tmp_path)
+    data = (tmp_path / "tokenizer.model").read_bytes()
+    model = sentencepiece.SentencePieceProcessor(model_proto=data)
+    subword = max(model.id_to_piece(list(range(model.vocab_size()))), key=len).encode()
+    assert data.count(subword) == 1
+    (tmp_path / "bad.model").write_bytes(data.replace(subword, subword[:-1] + b"\xff"))
+    with pytest.raises(InputError, match=r"bad\.model is not a SentencePiece model, or is damaged"):
+        Tokenizer(tmp_path / "bad.model")

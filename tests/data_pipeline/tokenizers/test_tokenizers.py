@@ -63,12 +63,12 @@ def test_open_tokenizer_fails_if_file_is_missing(tmp_path: Path) -> None:
 
 def test_tokenizer_rejects_tokenizer_for_language_modelling(tmp_path: Path) -> None:
     CharTokenizer.learn(["abc"], tmp_path / "c.model")
-    with pytest.raises(ValueError, match=r"c\.model is a tokenizer of running text \(characters\), not for sentence"):
+    with pytest.raises(ValueError, match=r"c\.model is a tokenizer for language modelling \(characters\)\. Tran"):
         Tokenizer(tmp_path / "c.model")
 
 
 def test_tokenizer_rejects_empty_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty.model").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"empty\.model is not a SentencePiece model: it is empty"):
+    with pytest.raises(ValueError, match=r"empty\.model is not a SentencePiece model: the file is empty"):
         Tokenizer(tmp_path / "empty.model")
     assert capfd.readouterr() == ("", "")
