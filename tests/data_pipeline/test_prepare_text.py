@@ -168,7 +168,7 @@ def test_a_named_training_split_of_problems_is_validated_on_the_other_one(tmp_pa
 def test_an_unknown_character_is_named_with_its_part_and_its_surroundings(tmp_path: Path) -> None:
     first = run(config(write(tmp_path, "a.txt", TEXT)), tmp_path)
     data = config(write(tmp_path, "b.txt", "the brown\n" * 50 + "the bröwn fox\n"), tokenizer=str(first.folder))
-    with pytest.raises(ValueError, match=r"data\.valid: the text contains 'ö' \(U\+00F6\) \(in 'he brown\\nthe bröwn fox"):
+    with pytest.raises(ValueError, match=r"data\.valid: the text contains 'ö' \(U\+00F6\) \(in .he brown\\nthe br"):
         run(data, tmp_path)
 
 
