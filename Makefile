@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-TYPED  := common data_pipeline evaluate train transformer benchmarks
+TYPED  := common data_pipeline evaluate train transformer paper_transformer benchmarks
 CODE   := $(TYPED) tests docs/exercises
 
 .DELETE_ON_ERROR:

@@ -19,6 +19,8 @@ from common.errors import InputError
 from common.versions import describe_versions
 
 STANDARD_OUTPUT = "standard output"
+PREFIX = __name__.removesuffix("common.command")
+"""What stands before a room's name in an import: nothing in a checkout, `paper_transformer.` in the wheel."""
 
 
 def run_command(main: Callable[[], None]) -> None:
@@ -48,6 +50,11 @@ def run_command(main: Callable[[], None]) -> None:
         if isinstance(error, OSError) and error.filename == STANDARD_OUTPUT:
             _discard_output()
         sys.exit(2)
+
+
+def module_name(file: str) -> str:
+    """Return the name for `python -m` of a file of this project, such as `evaluate/bleu.py`."""
+    return PREFIX + file.removesuffix(".py").removesuffix("/__main__").replace("/", ".")
 
 
 def settings_parser(description: str | None) -> argparse.ArgumentParser:

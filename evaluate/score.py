@@ -25,7 +25,6 @@ from transformer.prepacked import prepack
 def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m evaluate.score",
         description="Natural log of the probability that a model gives to translations, by forced decoding, with the "
         "EOS that ends them. A JSON object a pair: log_prob, and count, its tokens.",
         epilog="Texts are scored as the tokenizer cuts them into tokens. A search may have spelled the same text with "

@@ -43,7 +43,6 @@ LIBRARIES = {
 COMMAND_LINES = 80
 LONG_COMMANDS = {
     "evaluate/score.py",
-    "train/demo.py",
     "train/replay.py",
     "transformer/generate.py",
     "transformer/translate.py",

@@ -20,7 +20,6 @@ from transformer.pretrained import find_folder, load_pretrained, save_pretrained
 def main() -> None:
     """Read the command line and write the folder."""
     parser = argparse.ArgumentParser(
-        prog="python -m transformer.convert",
         description="Convert a GPT-2 of the library transformers to a model folder, or a model folder to a GPT-2.",
     )
     commands = parser.add_subparsers(dest="command", required=True)

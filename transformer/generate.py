@@ -22,7 +22,6 @@ BETWEEN = "---"  # a line between one text and the next
 def parse_args() -> argparse.Namespace:
     """The command line; exits with 2 where options do not go together."""
     parser = argparse.ArgumentParser(
-        prog="python -m transformer.generate",
         description="Continue a text with a GPT. Without --prompt and --prompt-file the model starts a document of its "
         "own: after the token that ends one or, where its vocabulary has none, after a line break.",
         epilog=f"A single text is written while it grows; several are divided by a line {BETWEEN}.",

@@ -43,7 +43,6 @@ READ_BYTES = 1 << 16  # of standard input at a time, or as much as there is
 def parse_args() -> argparse.Namespace:
     """The command line; exits with 2 where options do not go together."""
     parser = argparse.ArgumentParser(
-        prog="python -m transformer.translate",
         description="Translate sentences: those given, or the lines of --input, or those of standard input. A sentence "
         "that is longer than the model takes is translated in parts, and said to be.",
     )

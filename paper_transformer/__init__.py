@@ -1,0 +1,56 @@
+"""The public Python API: `from paper_transformer import Translator, Generator, ModelConfig`.
+
+Each name is imported when it is used, so `import paper_transformer` is fast.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from common.versions import package_version
+
+if TYPE_CHECKING:
+    from common.errors import InputError
+    from evaluate.config import DecodeConfig, SampleConfig
+    from evaluate.generator import Generator
+    from evaluate.translator import Translation, Translator
+    from transformer.config import ModelConfig
+
+__version__ = package_version("paper-transformer")
+__all__ = ["DecodeConfig", "Generator", "InputError", "ModelConfig", "SampleConfig", "Translation", "Translator"]
+
+
+def __getattr__(name: str) -> Any:
+    match name:
+        case "DecodeConfig":
+            from evaluate.config import DecodeConfig
+
+            return DecodeConfig
+        case "Generator":
+            from evaluate.generator import Generator
+
+            return Generator
+        case "InputError":
+            from common.errors import InputError
+
+            return InputError
+        case "ModelConfig":
+            from transformer.config import ModelConfig
+
+            return ModelConfig
+        case "SampleConfig":
+            from evaluate.config import SampleConfig
+
+            return SampleConfig
+        case "Translation":
+            from evaluate.translator import Translation
+
+            return Translation
+        case "Translator":
+            from evaluate.translator import Translator
+
+            return Translator
+        case _:
+            raise AttributeError(f"paper_transformer has no {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,53 @@
+"""The console command of the wheel: `paper-transformer COMMAND ...`, or `python -m paper_transformer COMMAND ...`."""
+
+import runpy
+import sys
+
+from common.command import module_name, run_command
+from common.errors import InputError
+from paper_transformer import __version__
+
+COMMANDS = {
+    "translate": ("transformer/translate.py", "translate text"),
+    "generate": ("transformer/generate.py", "continue a text with a language model"),
+    "train": ("train/train.py", "train a model, or resume a run"),
+    "evaluate": ("evaluate/bleu.py", "translate test sets and report BLEU"),
+    "score": ("evaluate/score.py", "score existing translations with a model"),
+    "prepare": ("data_pipeline/prepare.py", "prepare training data without training"),
+    "doctor": ("train/doctor/__main__.py", "check data, model, memory and time before a long run"),
+    "average": ("train/average.py", "rebuild the model of a run from other checkpoints"),
+    "replay": ("train/replay.py", "compute a failed update again"),
+    "export": ("transformer/export.py", "export a model to CTranslate2"),
+    "convert": ("transformer/convert.py", "convert GPT-2 models of Hugging Face, in both directions"),
+    "demo": ("train/demo.py", "train on the built-in corpus, evaluate and translate"),
+}
+"""For each command, the file that runs it and a description."""
+USAGE = f"""usage: paper-transformer [--version] [--help] COMMAND ...
+
+commands (each has its own --help):
+{"".join(f"  {name:<11}{text}{chr(10)}" for name, (_, text) in COMMANDS.items())}
+To train with several processes: accelerate launch -m {module_name("train/train.py")} ...
+"""
+
+
+def main() -> None:
+    """Run the command that the first argument names."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name in ("-h", "--help"):
+        print(USAGE, end="")
+    elif name in ("-V", "--version"):
+        print(f"paper-transformer {__version__}")
+    elif name in COMMANDS:
+        sys.argv[:2] = [f"paper-transformer {name}"]  # argparse prints it in the usage
+        runpy.run_module(module_name(COMMANDS[name][0]), run_name="__main__")
+    else:
+        raise InputError(f"there is no command {name!r}. Give one of {', '.join(COMMANDS)}")
+
+
+def console() -> None:
+    """Start `main` as the console command."""
+    run_command(main)
+
+
+if __name__ == "__main__":
+    console()
