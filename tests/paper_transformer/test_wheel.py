@@ -108,12 +108,10 @@ def test_console_command_lists_all_commands(site: Path, tmp_path: Path) -> None:
 
 
 def test_change_imports_changes_statements_only() -> None:
-    text = (
-        '"""evaluate.bleu"""\nfrom evaluate.translator import X\n    import train.loop\nimport trainer\n\n'
-    )
+    text = '"""evaluate.bleu"""\nfrom evaluate.translator import X\n    import train.loop\nimport trainer\n\n'
     assert change_imports(text) == (
         '"""evaluate.bleu"""\nfrom paper_transformer.evaluate.translator import X\n'
-        '    import paper_transformer.train.loop\nimport trainer\n\n'
+        "    import paper_transformer.train.loop\nimport trainer\n\n"
     )
 
 

@@ -1,0 +1,38 @@
+"""Write docs/settings.md, the list of all settings, from the dataclasses: `python -m docs.write_settings`."""
+
+from itertools import groupby
+from pathlib import Path
+
+from common.settings_list import Setting, list_settings, section_meaning
+from train.config import RunConfig
+
+PAGE = Path(__file__).resolve().parent / "settings.md"
+INTRODUCTION = """# All settings
+
+Write a setting as `section.field=value` on the command line (`train/train.py`, `train.doctor`, `data_pipeline.prepare`),
+or in a YAML file under its section. A YAML file lists only what differs from the defaults, and the defaults are the
+paper's base model. The command line overrides the file. `null` means "not set". Lists are written `[a,b]` without spaces.
+
+This page is generated from the dataclasses by `python -m docs.write_settings`; a test compares both.
+"""
+
+
+def page() -> str:
+    """Return the settings page as Markdown."""
+    parts = [INTRODUCTION]
+    for section, settings in groupby(list_settings(RunConfig), key=lambda setting: setting.name.partition(".")[0]):
+        rows = list(settings)
+        nested = rows[0].name != section
+        parts.append(f"## {section}\n" + (f"\n{section_meaning(RunConfig, section)}\n" if nested else ""))
+        parts.append("| setting | type or values | default | meaning |\n|---|---|---|---|\n" + "".join(map(row, rows)))
+    return "\n".join(parts)
+
+
+def row(setting: Setting) -> str:
+    """Return a row of the table."""
+    meaning = setting.meaning.replace("|", "\\|")
+    return f"| `{setting.name}` | {setting.kind} | `{setting.default}` | {meaning} |\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
