@@ -47,13 +47,14 @@ def describe_type(hint: Any) -> str:
     if options := [option for option in get_args(hint) if option is not type(None)]:
         null = " or null" if type(None) in get_args(hint) else ""
         return " or ".join(describe_type(option) for option in options) + null
-    return {int: "integer", float: "number", bool: "true or false", str: "text", Any: "name or list"}.get(
-        hint, str(hint)
-    )
+    words = {int: "integer", float: "number", bool: "true or false", str: "text", Any: "name or list"}
+    return words.get(hint, str(hint))
 
 
 def _default(field: Field[Any]) -> str:
-    value = field.default if field.default is not MISSING else field.default_factory()  # type: ignore[misc]
+    value = field.default
+    if field.default_factory is not MISSING:
+        value = field.default_factory()
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):

@@ -1,5 +1,6 @@
 """Write docs/settings.md, the list of all settings, from the dataclasses: `python -m docs.write_settings`."""
 
+import re
 from itertools import groupby
 from pathlib import Path
 
@@ -9,9 +10,10 @@ from train.config import RunConfig
 PAGE = Path(__file__).resolve().parent / "settings.md"
 INTRODUCTION = """# All settings
 
-Write a setting as `section.field=value` on the command line (`train/train.py`, `train.doctor`, `data_pipeline.prepare`),
-or in a YAML file under its section. A YAML file lists only what differs from the defaults, and the defaults are the
-paper's base model. The command line overrides the file. `null` means "not set". Lists are written `[a,b]` without spaces.
+Write a setting as `section.field=value` on the command line of `train/train.py`, `train.doctor` or
+`data_pipeline.prepare`, or in a YAML file under its section. A YAML file lists only what differs from the defaults, and
+the defaults are the paper's base model. The command line overrides the file. `null` means "not set". Lists are written
+`[a,b]` without spaces.
 
 This page is generated from the dataclasses by `python -m docs.write_settings`; a test compares both.
 """
@@ -30,7 +32,7 @@ def page() -> str:
 
 def row(setting: Setting) -> str:
     """Return a row of the table."""
-    meaning = setting.meaning.replace("|", "\\|")
+    meaning = re.sub(r"\bNone\b", "`null`", setting.meaning.replace("|", "\\|"))
     return f"| `{setting.name}` | {setting.kind} | `{setting.default}` | {meaning} |\n"
 
 

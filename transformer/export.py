@@ -12,9 +12,7 @@ from transformer.formats.ctranslate2 import COMPUTE_TYPES, PENALTY_NOTE, export_
 
 def parse_args() -> argparse.Namespace:
     """Return the options of the command line."""
-    parser = argparse.ArgumentParser(
-        description="Write a translation model for another runtime."
-    )
+    parser = argparse.ArgumentParser(description="Write a translation model for another runtime.")
     parser.add_argument("--to", required=True, choices=["ctranslate2"], help="runtime to export to")
     parser.add_argument("--model", required=True, help="model folder, or a name on the Hugging Face Hub")
     parser.add_argument("--output", required=True, type=Path, help="folder to write, which must not exist")

@@ -70,7 +70,7 @@ def test_wheel_works_beside_foreign_package_evaluate(site: Path, tmp_path: Path)
 def test_wheel_trains_translates_and_evaluates_in_another_folder(site: Path, tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in site.rglob("*")}
     settings = [
-        "data.grammar_pairs=300", "data.vocab_size=300", "model.d_model=16", "model.n_layers=1", "model.n_heads=2",
+        "data.grammar_pairs=300", "data.vocab_size=400", "model.d_model=16", "model.n_layers=1", "model.n_heads=2",
         "model.d_ff=32", "train.max_steps=2", "train.threads=1", "train.log_with=none", "validation.bleu_sentences=2",
         "schedule.warmup_steps=1", "checkpoints.every=1", "batches.tokens_per_update=2650", "run_dir=runs/tiny",
     ]  # fmt: skip
