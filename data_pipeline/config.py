@@ -154,20 +154,20 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class BatchConfig:
-    """How examples form updates. Raises InputError for numbers that make no update."""
+    """Settings of the batch plan: how examples form updates (section 5.1). Raises InputError if one is 0 or less."""
 
     tokens_per_update: int = 25_000
-    """About this many source and as many target tokens, padding not counted, form an update over all devices
+    """Approximate number of source tokens, and of target tokens, per update over all devices, without padding
     (section 5.1)."""
     per_update: int = 4
-    """Batches of one shape each that form an update; part of the recipe, not of the hardware."""
+    """Number of bucket batches per update. It is part of the recipe; it does not depend on the hardware."""
     block: int | None = None
-    """Tokens of a block of running text; None is `model.max_len`."""
+    """Length in tokens of a block of text, for language models. None: `model.max_len`."""
     buckets: int = 24
-    """Batch shapes that are derived from the corpus; more of them mean less padding."""
+    """Largest number of length buckets. More length buckets mean less padding."""
     micro_tokens: int | None = None
-    """Most token positions on a side that a device computes at once; None is a whole brick. Lower it when
-    memory runs out: the update stays the same, it is only cut smaller."""
+    """Largest micro-batch, in source or target positions with padding. None: one whole bucket batch. Lower it if memory
+    runs out; the updates stay the same."""
 
     def __post_init__(self) -> None:
         check_positive("batches", self, "tokens_per_update", "per_update", "block", "buckets", "micro_tokens")

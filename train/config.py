@@ -1,4 +1,4 @@
-"""How a model is trained, and `RunConfig`: all that a run is made from. The defaults are the paper's base."""
+"""Settings of a training run. The defaults are the paper's base model (section 5)."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
@@ -12,20 +12,21 @@ from transformer.config import ModelConfig
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """Section 5.3. Raises InputError for numbers that cannot train anything."""
+    """Settings of the optimizer (section 5.3). Raises InputError if a number is out of range."""
 
     name: Literal["adam", "adamw"] = "adam"
-    """Section 5.3's Adam, or AdamW with `weight_decay`."""
+    """Optimizer: `adam` (section 5.3) or `adamw`, which is Adam with decoupled weight decay."""
     weight_decay: float = 0.1
-    """AdamW's, on matrices."""
+    """Weight decay of `adamw`, applied to matrices only. `adam` does not use it."""
     beta1: float = 0.9
-    """Section 5.3."""
+    """Decay rate of Adam's first moment (section 5.3)."""
     beta2: float = 0.98
-    """Section 5.3."""
+    """Decay rate of Adam's second moment (section 5.3)."""
     eps: float = 1e-9
-    """Section 5.3."""
+    """Number that Adam adds to the denominator (section 5.3: epsilon)."""
     clip_norm: float | None = None
-    """Largest norm of an update's gradient; None, as in the paper, does not clip."""
+    """Largest norm of the gradient of an update; a larger gradient is scaled down to it. None, as in the paper: no
+    clipping."""
 
     def __post_init__(self) -> None:
         check_positive("optimizer", self, "eps", "clip_norm")
@@ -35,23 +36,24 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """The learning rate, section 5.3. Raises InputError for numbers that make no schedule."""
+    """Settings of the learning rate (section 5.3). Raises InputError if a number is out of range."""
 
     name: Literal["noam", "cosine", "wsd"] = "noam"
-    """`noam`: Eq. 3. `cosine`: from `peak_lr` down to `lowest_lr`, as GPT-2's. `wsd`: warm-up, level at `peak_lr`, and
-    in a straight line down to `lowest_lr`; while it is level, the end may be moved."""
+    """Learning-rate schedule. `noam`: Eq. 3. `cosine`: warm-up to `peak_lr`, then half a cosine down to `lowest_lr`, as
+    for GPT-2. `wsd`: warm-up, constant at `peak_lr`, then linear down to `lowest_lr`; during the constant phase, a
+    resumed run may move the end."""
     warmup_steps: int = 4000
-    """Updates over which the rate grows (Eq. 3)."""
+    """Number of updates over which the learning rate grows linearly (Eq. 3)."""
     scale: float = 1.0
-    """Factor on Eq. 3; 1 is the paper's."""
+    """Factor by which the `noam` schedule multiplies Eq. 3. The paper's value is 1."""
     peak_lr: float = 1e-3
-    """Of the cosine and the wsd schedule."""
+    """Learning rate at the end of the warm-up, for the `cosine` and `wsd` schedules."""
     lowest_lr: float = 1e-4
-    """Of the same, at their end."""
+    """Learning rate at the end of the `cosine` and `wsd` schedules, and after it."""
     decay_steps: int | None = None
-    """Updates until their end; None is `max_steps`."""
+    """Update at which the `cosine` and `wsd` schedules reach `lowest_lr`. None: `train.max_steps`."""
     decay_share: float = 0.3
-    """Of the wsd schedule: the last part of `decay_steps`, over which the rate falls."""
+    """Share of `decay_steps` over which the `wsd` schedule decays; 0.3 is the last 30% of the updates."""
 
     def __post_init__(self) -> None:
         check_positive("schedule", self, "warmup_steps", "scale", "peak_lr", "decay_steps")
@@ -59,40 +61,44 @@ class ScheduleConfig:
         if not 0 < self.decay_share <= 1:
             raise InputError(f"schedule.decay_share is {self.decay_share}; it must be above 0 and at most 1")
         if self.name != "noam" and self.lowest_lr > self.peak_lr:
-            raise InputError(f"schedule.lowest_lr {self.lowest_lr} is above schedule.peak_lr {self.peak_lr}")
+            raise InputError(
+                f"schedule.lowest_lr is {self.lowest_lr}; it must be at most schedule.peak_lr, {self.peak_lr}"
+            )
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The run itself. Raises InputError for numbers that cannot train anything."""
+    """Settings of the training run as a whole. Raises InputError if a number is out of range."""
 
     seed: int = 1
-    """Of initialisation, data order and dropout."""
+    """Random seed for initialisation, data order and dropout."""
     max_steps: int = 100_000
-    """Updates (section 5.2: 100,000 for base, 300,000 for big)."""
+    """Number of updates (section 5.2: 100,000 for the base model, 300,000 for the big model)."""
     max_hours: float | None = None
-    """Hours after which the run saves and ends, counted from its start, data preparation included; the update that
-    is being made then is finished first. The exit status is 0, and the same command continues. None is no limit."""
+    """Time limit in hours, counted from the start of the command, data preparation included. Then the run finishes the
+    current update, saves, and ends with exit status 0; the same command resumes it. None: no limit."""
     init_from: str | None = None
-    """Model folder, or a name on the hub, whose weights training starts from (finetuning)."""
+    """Model to finetune: a model folder, or a name on the Hugging Face Hub. Training starts from its weights. None:
+    training starts from random weights."""
     label_smoothing: float = 0.1
-    """Epsilon_ls of section 5.4."""
+    """Label smoothing, epsilon_ls of section 5.4."""
     max_nonfinite_updates: int = 3
-    """The run stops at the so many-th update in a row whose loss or gradient is not finite; fewer are left out, and
-    it goes on."""
+    """Number of consecutive updates with a non-finite loss or gradient at which the run stops with an error. Each of
+    them is skipped, so the weights stay finite."""
     deterministic: bool = False
-    """On a GPU, use only kernels that give the same bits again; a CPU always does. Slower."""
+    """Use only deterministic kernels on a GPU, so that a repeated run is bit-identical. This is slower. On a CPU, runs
+    are always bit-identical."""
     precision: Literal["no", "bf16", "fp16", "float64"] = "no"
-    """`bf16` and `fp16` compute matrix products in half precision and keep weights and loss in fp32;
-    `float64` is for checks that two ways of computing agree."""
+    """Number format. `no`: fp32. `bf16` and `fp16`: matrix products in half precision, weights and loss in fp32.
+    `float64`: everything in double precision, to check that two ways to compute agree."""
     compile: bool = False
-    """Let torch.compile make kernels for the batch shapes: minutes at the start, faster updates after."""
+    """Compile the model with torch.compile: minutes at the start for the batch shapes, then faster updates."""
     threads: int | None = None
-    """CPU threads of a process; None shares the machine's cores among its processes."""
+    """CPU threads per process. None: the cores of the machine divided by its processes."""
     log_every: int = 100
-    """Updates between two lines of progress and of metrics.jsonl."""
+    """Number of updates between two log lines, on the terminal and in `metrics.jsonl`."""
     log_with: Literal["tensorboard", "wandb", "trackio", "none"] = "tensorboard"
-    """Tracker beside metrics.jsonl."""
+    """Experiment tracker that receives the metrics, besides `metrics.jsonl`."""
 
     def __post_init__(self) -> None:
         check_positive("train", self, "max_steps", "max_hours", "max_nonfinite_updates", "threads", "log_every")
@@ -101,14 +107,14 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class ValidationConfig:
-    """What is measured while training. Raises InputError for numbers that measure nothing."""
+    """Settings of the validation during training. Raises InputError if a number is out of range."""
 
     every: int = 1000
-    """Updates between two validations."""
+    """Number of updates between two validations. The last update is followed by a validation, too."""
     bleu_sentences: int = 200
-    """Sentences of the validation set that are translated (greedily) for BLEU while training; 0 is none."""
+    """Number of validation sentences that are translated by greedy search for `valid_bleu`. 0: no BLEU."""
     sample_tokens: int = 200
-    """Tokens of the sample that a language model shows at each validation; 0 is none."""
+    """Length in tokens of the text that a language model generates at each validation. 0: no sample."""
 
     def __post_init__(self) -> None:
         check_positive("validation", self, "every")
@@ -117,21 +123,22 @@ class ValidationConfig:
 
 @dataclass(frozen=True)
 class CheckpointConfig:
-    """What is saved while training, and averaged at the end (section 6.1). Raises InputError for impossible numbers."""
+    """Settings of the checkpoints and of their average (section 6.1). Raises InputError if a number is out of range."""
 
     every: int = 1500
-    """Updates between two checkpoints. The paper's base made 1,500 updates in its 10 minutes."""
+    """Number of updates between two checkpoints. The paper's base model did 1,500 updates in 10 minutes."""
     keep: int = 5
-    """The last so many checkpoints stay on disk, beside the best."""
+    """Number of newest checkpoints that stay on disk. The checkpoint with the lowest validation loss is kept, too."""
     average_last: int = 5
-    """The model folder holds the mean of the last so many checkpoints (section 6.1); 1 is the last alone."""
+    """Number of newest checkpoints whose mean becomes the model (section 6.1: 5 for the base model, 20 for the big
+    model). 1: the last checkpoint alone."""
 
     def __post_init__(self) -> None:
         check_positive("checkpoints", self, "every", "keep", "average_last")
         if self.average_last > self.keep:
             raise InputError(
-                f"checkpoints.average_last {self.average_last} needs as many checkpoints, "
-                f"and checkpoints.keep keeps {self.keep}"
+                f"checkpoints.average_last is {self.average_last}, but checkpoints.keep={self.keep} deletes older "
+                f"checkpoints. Set checkpoints.keep={self.average_last} or more"
             )
 
 
@@ -152,9 +159,9 @@ MAY_CHANGE = (
     "run_dir",
     "data.test",
 )
-"""What a run may be continued with in another value: it changes nothing about the updates themselves, or, as
-another number of devices does, how their work is shared out. All of
-`decode` may change too. A vocabulary counts by what is in it (the data's fingerprint), not by its name."""
+"""Settings that may differ when a run resumes: they change no update, or only how devices share it, as another number
+of devices does. All settings of `decode` may differ, too. A vocabulary is compared by its content (the fingerprint of
+the data), not by its name."""
 
 
 RENAMED = {f"data.{old}": f"data.{new}" for old, new in DataConfig.RENAMED.items()} | {
@@ -184,12 +191,12 @@ RENAMED = {f"data.{old}": f"data.{new}" for old, new in DataConfig.RENAMED.items
     "train.keep_checkpoints": "checkpoints.keep",
     "train.average_last": "checkpoints.average_last",
 }
-"""New names of settings (common/settings.py: `Renamed`)."""
+"""New names of renamed settings; see `load_settings`."""
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything a run depends on, saved in its folder as `config.yaml`."""
+    """All settings of a run, in sections. The run folder contains them as `config.yaml`."""
 
     RENAMED: ClassVar[dict[str, str]] = RENAMED
 
@@ -203,11 +210,11 @@ class RunConfig:
     checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     run_dir: str | None = None
-    """Folder of the run, and of the model it makes; None is `runs/<name of the config file>`."""
+    """Run folder, which becomes the model folder when training ends. None: `runs/` and the name of the config file."""
 
     def __post_init__(self) -> None:
         if (self.model.architecture == "gpt") != (self.data.task == "language_modelling"):
             raise InputError(
-                f"model.architecture={self.model.architecture} cannot be trained on data.task={self.data.task}: "
-                "a gpt is for language_modelling, a transformer for translation"
+                f"model.architecture={self.model.architecture} cannot be trained with data.task={self.data.task}. Set "
+                "data.task=language_modelling for gpt, and data.task=translation for transformer"
             )

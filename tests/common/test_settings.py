@@ -66,7 +66,7 @@ def test_a_saved_config_loads_as_it_was(tmp_path: Path) -> None:
         ("d_model", "is not an override"),
         ("train.max_steps=0", "train.max_steps is 0; it must be above 0"),
         ("train.label_smoothing=1", "label_smoothing is 1.0"),
-        ("checkpoints.average_last=9", "needs as many checkpoints"),
+        ("checkpoints.average_last=9", "checkpoints.keep=5 deletes older checkpoints. Set checkpoints.keep=9 or more"),
         ("decode.beam=0", "decode.beam is 0"),
     ],
 )

@@ -216,7 +216,7 @@ def test_a_finetuning_run_continues_from_its_own_checkpoint(finished: Path, data
         ),
         (["data.vocab_type=bpe", "data.vocab_size=300"], r"another vocabulary than this run: set data.tokenizer="),
         (["train.init_from=nowhere"], "there is no model folder nowhere"),
-        (["schedule.lowest_lr=1"], r"schedule\.lowest_lr 1\.0 is above schedule\.peak_lr 0\.01"),
+        (["schedule.lowest_lr=1"], r"schedule\.lowest_lr is 1\.0; it must be at most schedule\.peak_lr, 0\.01"),
         (["batches.block=33"], "batches.block is 33, longer than model.max_len 32"),
         (["model.max_len=20000"], "a block needs 20001: add text"),
     ],
