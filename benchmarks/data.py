@@ -38,18 +38,25 @@ from common.command import run_command
 from common.errors import InputError
 from common.settings import load_settings
 from data_pipeline import prepare_pairs as build
-from data_pipeline.batch_plan import AnyInts, Plan
+from data_pipeline.batch_plan import BatchPlan
 from data_pipeline.config import DataConfig
-from data_pipeline.prepared_data import Prepared, prepare
+from data_pipeline.examples import Examples
+from data_pipeline.micro_batches import AnyInts
+from data_pipeline.prepared_data import PreparedData, prepare
 from data_pipeline.sources.filters import mark_duplicates
-from data_pipeline.token_store import IdWriter, ParallelIds
+from data_pipeline.token_store import TokenStoreWriter
 from train.config import RunConfig
 from train.distributed import make_accelerator
 from train.loop import Run, ahead
 from train.tasks import make_task
 
 ROOT = Path(__file__).resolve().parent.parent
-STAGES = {"load_many": "read", "_judge_train": "filter", "mark_duplicates": "duplicates", "_vocabulary": "vocabulary"}
+STAGES = {
+    "load_many": "read",
+    "_judge_train": "filter",
+    "mark_duplicates": "duplicates",
+    "_make_tokenizer": "vocabulary",
+}
 """Functions of data_pipeline/prepare_pairs.py that make up a stage; `tokenise` is its encoder and writes the ids."""
 SHAPES = (8, 16, 24, 48, 96)
 GPU_TOKENS = 1_000_000
@@ -140,7 +147,7 @@ def corpora(given: list[list[str]] | None, pairs: int, vocab_size: int) -> list[
     return found
 
 
-def measure_corpus(corpus: Corpus, place: Path, sample: int) -> tuple[dict[str, Any], Prepared, RunConfig]:
+def measure_corpus(corpus: Corpus, place: Path, sample: int) -> tuple[dict[str, Any], PreparedData, RunConfig]:
     """Every stage from the text to the first update's rows, and the bytes that a pair takes on the disk."""
     config = corpus.config(place / "cache")
     say(f"{corpus.name}: prepare and plan")
@@ -148,7 +155,6 @@ def measure_corpus(corpus: Corpus, place: Path, sample: int) -> tuple[dict[str, 
         started = time.perf_counter()
         prepared = prepare(config.data, place / "cache", threads=1, quiet=True)
         whole = time.perf_counter() - started
-        assert isinstance(prepared, Prepared)
         seconds["rest"] = whole - sum(seconds.values())
         started = time.perf_counter()
         plan = make_plan(prepared.train, config, config.batches.tokens_per_update, config.batches.buckets)
@@ -163,7 +169,7 @@ def measure_corpus(corpus: Corpus, place: Path, sample: int) -> tuple[dict[str, 
         "pairs_kept": kept,
         "vocab_size": config.data.vocab_size,
         "sentences_learned_from": min(2 * kept, config.data.tokenizer_sentences),
-        "tokens_per_pair": [round(float(side.lengths.mean()), 2) for side in (ids.src, ids.tgt)],
+        "tokens_per_pair": [round(float(lengths.mean()), 2) for lengths in (ids.src_lengths, ids.tgt_lengths)],
         "stages": stages,
         "bytes_per_pair": {
             "text": round(sizes["arrow"] / pairs, 1),
@@ -213,24 +219,24 @@ def timed_stages() -> Iterator[tuple[dict[str, float], dict[str, int]]]:
         yield seconds, sizes
 
 
-def make_plan(ids: ParallelIds, settings: RunConfig, tokens_per_update: int, shapes: int) -> Plan:
+def make_plan(ids: Examples, settings: RunConfig, tokens_per_update: int, shapes: int) -> BatchPlan:
     """The plan of a recipe with another size of an update and another number of shapes."""
-    return plan_lengths(ids.src.lengths, ids.tgt.lengths, settings, tokens_per_update, shapes)
+    return plan_lengths(ids.src_lengths, ids.tgt_lengths, settings, tokens_per_update, shapes)
 
 
-def plan_lengths(src: AnyInts, tgt: AnyInts, settings: RunConfig, tokens_per_update: int, shapes: int) -> Plan:
+def plan_lengths(src: AnyInts, tgt: AnyInts, settings: RunConfig, tokens_per_update: int, shapes: int) -> BatchPlan:
     """The same of any lengths."""
-    return Plan(
+    return BatchPlan(
         src,
         tgt,
         tokens_per_update=tokens_per_update,
-        bricks=settings.batches.per_update,
-        shapes=shapes,
+        per_update=settings.batches.per_update,
+        max_buckets=shapes,
         seed=settings.train.seed,
     )
 
 
-def paddings(ids: ParallelIds, settings: RunConfig, tokens_per_update: int) -> list[dict[str, Any]]:
+def paddings(ids: Examples, settings: RunConfig, tokens_per_update: int) -> list[dict[str, Any]]:
     """One row for each number of shapes: padding and shapes of an epoch, counted batch by batch."""
     say(f"padding of updates of {tokens_per_update:,} tokens")
     return [
@@ -240,17 +246,17 @@ def paddings(ids: ParallelIds, settings: RunConfig, tokens_per_update: int) -> l
     ]
 
 
-def count_padding(plan: Plan) -> dict[str, Any]:
-    """Share of an epoch's positions that hold no token, null rows included; distinct shapes of its batches; and the
+def count_padding(plan: BatchPlan) -> dict[str, Any]:
+    """Share of an epoch's positions that hold no token, padding rows included; distinct shapes of its batches; and the
     share of positions in the smallest and largest batch."""
     shapes: set[tuple[int, int, int]] = set()
     positions = tokens = 0
     for step in range(plan.updates_per_epoch):
         update = plan.update(step)
-        tokens += int(plan.src_lengths[real := real_rows(update.bricks)].sum() + plan.tgt_lengths[real].sum())
-        for brick in update.bricks:
-            shapes.add((len(brick.rows), brick.src_len, brick.tgt_len))
-            positions += len(brick.rows) * (brick.src_len + brick.tgt_len)
+        tokens += int(plan.src_lengths[real := real_rows(update.bucket_batches)].sum() + plan.tgt_lengths[real].sum())
+        for batch in update.bucket_batches:
+            shapes.add((len(batch.indices), batch.src_len, batch.tgt_len))
+            positions += len(batch.indices) * (batch.src_len + batch.tgt_len)
     sizes = [rows * (src + tgt) for rows, src, tgt in shapes]
     return {
         "padding": round(1 - tokens / positions, 4),
@@ -260,14 +266,14 @@ def count_padding(plan: Plan) -> dict[str, Any]:
     }
 
 
-def real_rows(bricks: Any) -> AnyInts:
-    """The sentences of an update, without its null rows."""
-    rows = np.concatenate([brick.rows for brick in bricks])
+def real_rows(batches: Any) -> AnyInts:
+    """The examples of an update, without its padding rows."""
+    rows = np.concatenate([batch.indices for batch in batches])
     real: AnyInts = rows[rows >= 0]
     return real
 
 
-def make_run(config: RunConfig, prepared: Prepared, run_dir: Path) -> Run:
+def make_run(config: RunConfig, prepared: PreparedData, run_dir: Path) -> Run:
     """A run on these data that learns a model of Multi30k's shape."""
     say("loader")
     model = load_settings(RunConfig, ROOT / "configs/multi30k.yaml").model
@@ -279,7 +285,7 @@ def make_run(config: RunConfig, prepared: Prepared, run_dir: Path) -> Run:
 
 def measure_loader(run: Run, tokens: int) -> float:
     """Target tokens per second from a warm cache, over about so many tokens, at most an epoch."""
-    assert isinstance(run.plan, Plan)
+    assert isinstance(run.plan, BatchPlan)
     steps = range(min(run.plan.updates_per_epoch, -(-tokens // run.config.batches.tokens_per_update)))
     load(run, steps)  # its pages are in memory now, and the epoch's order is known
     return load(run, steps)
@@ -288,7 +294,7 @@ def measure_loader(run: Run, tokens: int) -> float:
 def load(run: Run, steps: range) -> float:
     """Target tokens per second of the thread that makes batches, when nobody keeps it waiting."""
     started = time.perf_counter()
-    tokens = sum(update.tgt_tokens for update, _ in ahead(run._batches, steps))
+    tokens = sum(update.predicted_tokens for update, _ in ahead(run._batches, steps))
     return tokens / (time.perf_counter() - started)
 
 
@@ -303,7 +309,7 @@ def learn(run: Run, updates: int, threads: int) -> float:
         run.updater.learn(update, batches, lambda: ())
     seconds = time.perf_counter() - started
     torch.set_num_threads(1)
-    return sum(update.tgt_tokens for update, _ in work[1:]) / seconds
+    return sum(update.predicted_tokens for update, _ in work[1:]) / seconds
 
 
 def measure_starts(pairs: int, starts: int) -> list[float]:
@@ -324,16 +330,16 @@ def figures_of_prepare() -> dict[str, Any] | None:
     return {name: found[name] for name in ("command", "pairs", "threads", "prepare", "plan", "machine")}
 
 
-def memory_per_pair(ids: ParallelIds, settings: RunConfig, pairs: int) -> dict[str, float]:
+def memory_per_pair(ids: Examples, settings: RunConfig, pairs: int) -> dict[str, float]:
     """Peak bytes a pair of what grows with the corpus, measured on the arrays of so many pairs."""
-    src, tgt = (np.resize(side.lengths, pairs) for side in (ids.src, ids.tgt))
+    src, tgt = (np.resize(lengths, pairs) for lengths in (ids.src_lengths, ids.tgt_lengths))
     flags, hashes = np.zeros(pairs, np.uint8), np.random.default_rng(1).integers(0, 2**63, pairs).astype(np.uint64)
 
     def write() -> None:
         with (
             tempfile.TemporaryDirectory() as folder,
-            IdWriter(Path(folder) / "src", 2) as one,
-            IdWriter(Path(folder) / "tgt", 2) as other,
+            TokenStoreWriter(Path(folder) / "src", 2) as one,
+            TokenStoreWriter(Path(folder) / "tgt", 2) as other,
         ):
             for start in range(0, pairs, build.BATCH):
                 chunk = [[0]] * min(build.BATCH, pairs - start)

@@ -36,8 +36,8 @@ from benchmarks.machine import describe_machine
 from common.command import run_command
 from common.errors import InputError
 from common.settings import load_settings
-from data_pipeline.batch_plan import Update
 from data_pipeline.examples import Batch
+from data_pipeline.micro_batches import Update
 from data_pipeline.prepared_data import prepare
 from data_pipeline.tokenizers.sentence_piece import EOS_ID
 from train.config import RunConfig
@@ -203,15 +203,15 @@ def try_update(
     """Peak memory and speed of an update of one batch; None where it does not fit."""
     rows, on_gpu = max(1, tokens // LENGTH), accelerator.device.type == "cuda"
     src_BM, tgt_BL, labels_BL = torch.randint(EOS_ID + 1, config.model.vocab_size, (3, rows, LENGTH))
-    batch = Batch((src_BM, torch.ones_like(src_BM, dtype=torch.bool), tgt_BL), labels_BL)
-    update = Update(step=0, bricks=(), src_tokens=rows * LENGTH, tgt_tokens=rows * LENGTH)
+    batch = Batch((src_BM, torch.ones_like(src_BM, dtype=torch.bool), tgt_BL), labels_BL, dropout_seed=1)
+    update = Update(step=0, bucket_batches=(), src_tokens=rows * LENGTH, predicted_tokens=rows * LENGTH)
     seconds = math.inf
     try:
         for i in range(3):  # the first one warms up
             if on_gpu:
                 torch.cuda.reset_peak_memory_stats()
             started = time.perf_counter()
-            updater.learn(update, [(1, batch)], lambda: ())
+            updater.learn(update, [batch], lambda: ())
             if on_gpu:
                 torch.cuda.synchronize()
             seconds = min(seconds, time.perf_counter() - started) if i else seconds

@@ -28,11 +28,10 @@ from torch.nn import functional as F
 
 import train.trainer
 from benchmarks.decoders import marian_config, synchronise, used_mb
-from data_pipeline.batch_plan import Update
 from data_pipeline.examples import IGNORE, Batch
+from data_pipeline.micro_batches import Update
 from train.config import RunConfig, TrainConfig
 from train.distributed import make_accelerator
-from train.loop import Work
 from train.optimizer import make_optimizer
 from train.trainer import Updater
 from transformer.config import ModelConfig
@@ -71,6 +70,8 @@ class Task:
     threads: int
 
 
+Work = tuple[Update, list[Batch]]
+"""An update and the batches of this rank."""
 Learn = Callable[[Work], object]
 """Makes one update."""
 Around = Callable[[str], AbstractContextManager[Any]]
@@ -80,7 +81,12 @@ Around = Callable[[str], AbstractContextManager[Any]]
 def save_work(work: list[Work], file: Path) -> None:
     """Tensors and numbers only."""
     kept = [
-        (update.step, update.src_tokens, update.tgt_tokens, [(seed, b.inputs, b.labels_BL) for seed, b in batches])
+        (
+            update.step,
+            update.src_tokens,
+            update.predicted_tokens,
+            [(b.inputs, b.labels_BL, b.dropout_seed) for b in batches],
+        )
         for update, batches in work
     ]
     torch.save(kept, file)
@@ -92,7 +98,7 @@ def load_work(file: str, device: str = "cpu") -> list[Work]:
     return [
         (
             Update(step, (), src, tgt),
-            [(seed, Batch(tuple(x), y).ready_for(torch.device(device))) for seed, x, y in batches],
+            [Batch(tuple(x), y, seed).ready_for(torch.device(device)) for x, y, seed in batches],
         )
         for step, src, tgt, batches in kept
     ]
@@ -279,7 +285,7 @@ def plain_loop(task: Task) -> Learn:
     def learn(work: Work) -> None:
         update, batches = work
         optimizer.zero_grad()
-        for _, on_host in batches:
+        for on_host in batches:
             batch = on_host.to(torch.device(task.device))
             with torch.autocast(task.device, torch.bfloat16, enabled=task.precision == "bf16"):
                 logits_BLV = logits(*batch.inputs)
@@ -290,7 +296,7 @@ def plain_loop(task: Task) -> Learn:
                 label_smoothing=SMOOTHING,
                 reduction="sum",
             )
-            (loss / update.tgt_tokens).backward()
+            (loss / update.predicted_tokens).backward()
         optimizer.step()
 
     return learn

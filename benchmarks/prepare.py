@@ -23,9 +23,9 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 from benchmarks.machine import describe_machine, write_result
 from common.command import run_command
 from common.errors import InputError
-from data_pipeline.batch_plan import Plan
+from data_pipeline.batch_plan import BatchPlan
 from data_pipeline.config import DataConfig
-from data_pipeline.prepared_data import Prepared, prepare
+from data_pipeline.prepared_data import PreparedData, prepare
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -48,7 +48,7 @@ def main() -> None:
     write_result("prepare", result)
 
 
-def measure_prepare(config: DataConfig, threads: int) -> tuple[Prepared, dict[str, float]]:
+def measure_prepare(config: DataConfig, threads: int) -> tuple[PreparedData, dict[str, float]]:
     """Seconds, and the peak of this process's private memory (RssAnon) in GB, sampled; its children's in all."""
     peak, done = [0.0], threading.Event()
 
@@ -60,7 +60,6 @@ def measure_prepare(config: DataConfig, threads: int) -> tuple[Prepared, dict[st
     watcher.start()
     started = time.perf_counter()
     prepared = prepare(config, Path(config.cache_dir), threads)
-    assert isinstance(prepared, Prepared)
     seconds = time.perf_counter() - started
     done.set()
     watcher.join()
@@ -74,18 +73,18 @@ def measure_prepare(config: DataConfig, threads: int) -> tuple[Prepared, dict[st
     }
 
 
-def measure_plan(prepared: Prepared) -> dict[str, float]:
+def measure_plan(prepared: PreparedData) -> dict[str, float]:
     """Seconds to plan base's updates and to make the first of an epoch, and the padding."""
     started = time.perf_counter()
-    ids = prepared.train
-    plan = Plan(ids.src.lengths, ids.tgt.lengths, tokens_per_update=25_000, bricks=4, shapes=24, seed=1)
+    lengths = (prepared.train.src_lengths, prepared.train.tgt_lengths)
+    plan = BatchPlan(*lengths, tokens_per_update=25_000, per_update=4, max_buckets=24, seed=1)
     planned = time.perf_counter()
     plan.update(0)
     return {
         "seconds": round(planned - started, 2),
         "first_update_seconds": round(time.perf_counter() - planned, 2),
         "updates_per_epoch": plan.updates_per_epoch,
-        "shapes": len(plan.boxes),
+        "shapes": len(plan.buckets),
         "padding": round(plan.padding(), 4),
     }
 

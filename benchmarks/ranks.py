@@ -39,7 +39,9 @@ from benchmarks.machine import describe_machine, write_result
 from common.command import run_command
 from common.errors import InputError
 from common.settings import load_settings
-from data_pipeline.batch_plan import NULL_ROW, UpdatePlan, choose_cut
+from data_pipeline.batch_plan import BatchPlan
+from data_pipeline.block_plan import BlockPlan
+from data_pipeline.micro_batches import choose_split, most_positions
 from data_pipeline.prepared_data import prepare
 from train.config import RunConfig
 from train.run.checkpoints import Checkpoints
@@ -74,7 +76,7 @@ class Bench:
     """The folder of all runs, and the lengths of the runs."""
 
     folder: Path
-    plan: UpdatePlan
+    plan: BatchPlan | BlockPlan
     exact_updates: int
     drift_updates: int
     fault_updates: int
@@ -86,7 +88,7 @@ class Bench:
 
     def micro_tokens(self, slices: int) -> str:
         """The setting that cuts every batch into `slices`."""
-        return f"batches.micro_tokens={self.plan.positions(slices)}"
+        return f"batches.micro_tokens={most_positions(self.plan.shapes, slices)}"
 
     def train(self, name: str, world: int, *overrides: str) -> Path:
         """A run to its end; returns its folder. Raises ValueError where it fails."""
@@ -135,19 +137,20 @@ def same_sentences(bench: Bench) -> list[dict[str, Any]]:
     table = []
     for world in WORLDS:
         for slices in CUTS:
-            cut = choose_cut(bench.plan, world, bench.plan.positions(slices))
+            shapes, per_update = bench.plan.shapes, bench.plan.per_update
+            split = choose_split(shapes, per_update, world, most_positions(shapes, slices))
             counts, whole = set(), True
             for step in range(bench.exact_updates):
                 update = bench.plan.update(step)
-                shares = [cut.slices_of(update, rank) for rank in range(world)]
+                shares = [update.micro_batches(split, world)[rank::world] for rank in range(world)]
                 if len({len(share) for share in shares}) > 1:
                     raise InputError(f"ranks of {world} have different numbers of slices in update {step}")
                 counts |= {len(share) for share in shares}
-                rows = np.concatenate([part.rows for share in shares for _, _, part in share])
-                wanted = np.concatenate([brick.rows for brick in update.bricks])
-                whole &= bool(np.array_equal(np.sort(rows[rows != NULL_ROW]), np.sort(wanted[wanted != NULL_ROW])))
-            table.append({"ranks": world, "slices": cut.slices, "slices_of_a_rank": sorted(counts), "same_rows": whole})
-            say(f"{world} ranks, {cut.slices} slices: {sorted(counts)} slices a rank and update, same rows: {whole}")
+                rows = np.concatenate([batch.indices for share in shares for batch in share])
+                wanted = np.concatenate([batch.indices for batch in update.bucket_batches])
+                whole &= bool(np.array_equal(np.sort(rows[rows >= 0]), np.sort(wanted[wanted >= 0])))
+            table.append({"ranks": world, "slices": split, "slices_of_a_rank": sorted(counts), "same_rows": whole})
+            say(f"{world} ranks, {split} slices: {sorted(counts)} slices a rank and update, same rows: {whole}")
     return table
 
 

@@ -28,6 +28,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 import torch
 from torch.nn.functional import cross_entropy
 
+from benchmarks.learners import Work
 from benchmarks.machine import describe_machine, write_result
 from common.command import run_command
 from common.processes import set_threads
@@ -35,7 +36,7 @@ from common.settings import load_settings
 from data_pipeline.prepared_data import prepare
 from train.config import RunConfig
 from train.distributed import StopRequest, make_accelerator, seed_dropout
-from train.loop import Run, Work
+from train.loop import Run
 from train.optimizer import make_optimizer
 from train.run import checkpoints as checkpoint
 from train.run.checkpoints import Checkpoints, RunState
@@ -123,9 +124,9 @@ def make_run(folder: Path) -> Run:
 def learn_bare(run: Run, work: Work) -> None:
     """The same update, with nothing that is not learning."""
     update, batches = work
-    for seed, batch in batches:
-        seed_dropout(seed, run.accelerator.device)
-        run.updater.backward(batch.to(run.accelerator.device), 1 / update.tgt_tokens)
+    for batch in batches:
+        seed_dropout(batch.dropout_seed, run.accelerator.device)
+        run.updater.backward(batch.to(run.accelerator.device), 1 / update.predicted_tokens)
     for group in run.updater.optimizer.param_groups:
         group["lr"] = learning_rate(update.step + 1, run.config.schedule, run.config.model.d_model)
     run.updater.optimizer.step()

@@ -33,8 +33,9 @@ from benchmarks.machine import describe_machine, write_result
 from common.command import run_command
 from common.errors import InputError
 from common.settings import load_settings
-from data_pipeline.batch_plan import ROW_MULTIPLE, Plan, Slice, choose_cut
-from data_pipeline.prepared_data import Prepared, prepare
+from data_pipeline.batch_plan import BatchPlan
+from data_pipeline.micro_batches import ROW_MULTIPLE, MicroBatch, choose_split
+from data_pipeline.prepared_data import prepare
 from train.config import RunConfig
 from train.tasks import Task, make_task
 from transformer.model import build, count_parameters
@@ -208,13 +209,11 @@ def print_seconds_of_a_sum(size: int, times: int = 15) -> None:
     distributed.destroy_process_group()
 
 
-def large_plan(task: Task, bricks: int) -> Plan:
+def large_plan(task: Task, bricks: int) -> BatchPlan:
     """The plan of the paper's updates on the same sentences, in so many bricks."""
     large = replace(task.config.batches, tokens_per_update=PAPER_UPDATE, per_update=bricks)
-    prepared = task.prepared
-    assert isinstance(prepared, Prepared)
-    plan = make_task(replace(task.config, batches=large), prepared).plan
-    assert isinstance(plan, Plan)
+    plan = make_task(replace(task.config, batches=large), task.prepared).plan
+    assert isinstance(plan, BatchPlan)
     return plan
 
 
@@ -223,20 +222,20 @@ def bricks_for(gpus: int) -> int:
     return max(4, -(-gpus // ROW_MULTIPLE))
 
 
-def balance_of(plan: Plan, ranks: int) -> float:
+def balance_of(plan: BatchPlan, ranks: int) -> float:
     """Token positions of the mean rank as a share of those of the fullest one, for which all others wait, over the
     full updates of an epoch."""
-    cut = choose_cut(plan, ranks, None)
+    split = choose_split(plan.shapes, plan.per_update, ranks, None)
     shares = []
     for step in range(max(1, plan.updates_per_epoch - 1)):
-        update = plan.update(step)
-        shares.append([sum(positions(part) for _, _, part in cut.slices_of(update, rank)) for rank in range(ranks)])
+        batches = plan.update(step).micro_batches(split, ranks)
+        shares.append([sum(map(positions, batches[rank::ranks])) for rank in range(ranks)])
     return sum(map(sum, shares)) / ranks / sum(map(max, shares))
 
 
-def positions(part: Slice) -> int:
-    """Of both sides of a slice."""
-    return len(part.rows) * (part.src_len + part.tgt_len)
+def positions(batch: MicroBatch) -> int:
+    """Token positions of a micro-batch, source and target."""
+    return len(batch.indices) * (batch.src_len + batch.tgt_len)
 
 
 def communication(assumed: Assumed, gpus: int, size: float) -> float:

@@ -46,19 +46,18 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from benchmarks.learners import PARTS, Task, save_work
+from benchmarks.learners import PARTS, Task, Work, save_work
 from benchmarks.machine import describe_machine, write_result
 from benchmarks.workers import Worker
 from common.command import run_command
-from data_pipeline.batch_plan import Plan, Slice, Update, choose_cut
+from data_pipeline.batch_plan import BatchPlan
 from data_pipeline.config import DataConfig
-from data_pipeline.examples import collate
-from data_pipeline.prepared_data import Prepared, prepare
-from data_pipeline.token_store import IdWriter, ParallelIds
+from data_pipeline.examples import SentencePairs
+from data_pipeline.micro_batches import MicroBatch, Update, choose_split
+from data_pipeline.prepared_data import prepare
+from data_pipeline.token_store import TokenStoreWriter
 from data_pipeline.tokenizers.sentence_piece import EOS_ID
 from train.doctor.flops import update_flops
-from train.loop import Work
-from train.trainer import parts_of_rank
 from transformer.config import ModelConfig
 from transformer.model import build
 
@@ -143,8 +142,7 @@ def read_lengths(args: argparse.Namespace, folder: Path) -> tuple[Any, Any]:
     pieces, pairs = 4000 if args.data else 2000, 4000 if args.quick else 40_000
     config = DataConfig(train=corpus, vocab_size=pieces, grammar_pairs=pairs, max_length=args.max_length)
     prepared = prepare(config, folder / "cache", args.threads, quiet=True)
-    assert isinstance(prepared, Prepared)
-    return prepared.train.src.lengths, prepared.train.tgt.lengths
+    return prepared.train.src_lengths, prepared.train.tgt_lengths
 
 
 def compare(args: argparse.Namespace, size: str, lengths: tuple[Any, Any], folder: Path) -> dict[str, Any]:
@@ -188,28 +186,27 @@ def make_batches(
     """The plan's updates from `SETTLED` on, and a batch of each shape that comes before, as train/loop.py has them."""
     folder.mkdir()
     ids = random_ids(lengths, config.vocab_size, folder)
-    plan = Plan(*lengths, tokens_per_update=tokens, bricks=4, shapes=args.shapes, seed=SEED)
-    cut = choose_cut(plan, world=1, micro_tokens=None)
+    plan = BatchPlan(*lengths, tokens_per_update=tokens, per_update=4, max_buckets=args.shapes, seed=SEED)
+    split = choose_split(plan.shapes, plan.per_update, world_size=1, micro_tokens=None)
 
     def make(update: Update) -> Work:
-        parts = parts_of_rank(update, cut, 0, SEED)
-        return update, [(part.seed, collate(ids, part.slice)) for part in parts]
+        return update, [ids.batch(micro_batch) for micro_batch in update.micro_batches(split, world_size=1)]
 
     updates = [plan.update(step) for step in range(SETTLED, SETTLED + args.updates)]
     make(updates[0])  # warms up
     started = time.perf_counter()
     work = [make(update) for update in updates]
     seconds = (time.perf_counter() - started) / len(work)
-    seen: dict[tuple[int, ...], Slice] = {}
+    seen: dict[tuple[int, ...], MicroBatch] = {}
     for step in range(SETTLED):
-        for brick in plan.update(step).bricks:
-            seen.setdefault((len(brick.rows), brick.src_len, brick.tgt_len), brick)
-    shapes = [make(Update(step, (brick,), 1, brick.rows.size)) for step, brick in enumerate(seen.values())]
+        for batch in plan.update(step).bucket_batches:
+            seen.setdefault((len(batch.indices), batch.src_len, batch.tgt_len), batch)
+    shapes = [make(Update(step, (batch,), 1, batch.indices.size)) for step, batch in enumerate(seen.values())]
     files = {"timed": work, "first": work[:1], "every_shape": shapes}
     for name, own in files.items():
         save_work(own, folder / name)
-    src_tokens, tgt_tokens = (sum(getattr(u, name) for u in updates) for name in ("src_tokens", "tgt_tokens"))
-    positions = sum(b.inputs[0].numel() + b.labels_BL.numel() for _, batches in work for _, b in batches)
+    src_tokens, tgt_tokens = (sum(getattr(u, name) for u in updates) for name in ("src_tokens", "predicted_tokens"))
+    positions = sum(b.inputs[0].numel() + b.labels_BL.numel() for _, batches in work for b in batches)
     about = {
         "updates": args.updates,
         "tokens_per_update": tokens,
@@ -217,20 +214,20 @@ def make_batches(
         "tgt_tokens": tgt_tokens,
         "padding": round(1 - (src_tokens + tgt_tokens) / positions, 4),
         "padding_of_an_epoch": round(plan.padding(), 4),
-        "shapes_of_the_plan": len(plan.boxes),
+        "shapes_of_the_plan": len(plan.buckets),
         "shapes_in_200_updates": len(seen),
         "seconds_to_make_an_update": seconds,
     }
     return Batches(folder / "timed", folder / "first", folder / "every_shape", src_tokens, tgt_tokens, about)
 
 
-def random_ids(lengths: tuple[Any, Any], vocab_size: int, folder: Path) -> ParallelIds:
+def random_ids(lengths: tuple[Any, Any], vocab_size: int, folder: Path) -> SentencePairs:
     """Random pieces in these lengths, each sentence with EOS."""
     drawn = np.random.default_rng(SEED)
     for side, own in zip(("src", "tgt"), lengths, strict=True):
-        with IdWriter(folder / f"train.{side}", vocab_size) as writer:
+        with TokenStoreWriter(folder / f"train.{side}", vocab_size) as writer:
             writer.append([*drawn.integers(EOS_ID + 1, vocab_size, n - 1).tolist(), EOS_ID] for n in own)
-    return ParallelIds.open(folder, "train")
+    return SentencePairs.open(folder, "train")
 
 
 def in_turn(tasks: dict[str, Task], args: argparse.Namespace, precision: Literal["no", "bf16"]) -> dict[str, Any]:

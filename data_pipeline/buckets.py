@@ -1,4 +1,4 @@
-"""Shapes of batches: a few boxes, (source length, target length), that keep padding low."""
+"""Length buckets: a few pairs of source and target lengths that keep padding low."""
 
 from dataclasses import dataclass
 
@@ -6,129 +6,130 @@ import numpy as np
 import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
-NEVER = 1 << 40
-"""Positions of a sentence in a box that it does not fit."""
-ENOUGH = 1e-4
-"""Share of the positions that a round of `_refine` must save for another one to follow."""
+DOES_NOT_FIT = 1 << 40
+"""Cost of a length bucket that is too short for the sentence pair."""
+SMALLEST_GAIN = 1e-4
+"""`_refine` stops if a round saves less than this share of the token positions."""
 
 
 @dataclass(frozen=True)
-class Box:
-    """A shape, and the sentences that fit it better than any smaller one."""
+class LengthBucket:
+    """A source length, a target length, and the examples that fit in this bucket better than in a smaller one."""
 
     src_len: int
     tgt_len: int
-    members: Ints
+    indices: Ints
 
-    def contains(self, other: "Box") -> bool:
-        """True where a sentence of the other box fits this one."""
+    def contains(self, other: "LengthBucket") -> bool:
+        """Return True if every example of the other bucket fits in this one."""
         return self.src_len >= other.src_len and self.tgt_len >= other.tgt_len
 
 
 @dataclass(frozen=True)
-class Cells:
-    """The pairs of lengths that occur, and how many sentences have each."""
+class LengthCounts:
+    """The distinct pairs of lengths, and the number of examples with each. There are far fewer than examples."""
 
     src: Ints
     tgt: Ints
     count: Ints
 
-    def turned(self) -> "Cells":
-        """With the sides exchanged."""
-        return Cells(self.tgt, self.src, self.count)
+    def swapped(self) -> "LengthCounts":
+        """Return the same counts with source and target swapped."""
+        return LengthCounts(self.tgt, self.src, self.count)
 
     def positions(self, src_len: int, tgt_len: int) -> Ints:
-        """Positions that a sentence of each cell takes in a box of that shape; `NEVER` where it does not fit."""
-        return np.where((self.src <= src_len) & (self.tgt <= tgt_len), src_len + tgt_len, NEVER)
+        """Return the positions that an example of each pair of lengths takes in a bucket, or `DOES_NOT_FIT`."""
+        return np.where((self.src <= src_len) & (self.tgt <= tgt_len), src_len + tgt_len, DOES_NOT_FIT)
 
 
-def derive_boxes(src_lengths: Ints, tgt_lengths: Ints, shapes: int) -> list[Box]:
-    """At most `shapes` boxes that keep padding low, smallest first; the last one contains all others.
+def derive_buckets(src_lengths: Ints, tgt_lengths: Ints, max_buckets: int) -> list[LengthBucket]:
+    """Return at most `max_buckets` buckets that keep padding low, smallest first. The last one contains all others.
 
-    The rectangle of all lengths is split, again and again, where a split saves the most padding; then the edges of
-    the boxes move, one after the other, to where they save the most, as long as that is worth while.
+    The rectangle of all lengths is split repeatedly, each time by the split that saves the most padding. Then the
+    edges of the buckets move, one after the other, to the length that saves the most, until a round saves too little.
     """
     base = int(tgt_lengths.max()) + 1
-    code, cell_of, count = np.unique(src_lengths * base + tgt_lengths, return_inverse=True, return_counts=True)
-    cells = Cells(code // base, code % base, count)  # far fewer than sentences
+    code, group_of, count = np.unique(src_lengths * base + tgt_lengths, return_inverse=True, return_counts=True)
+    counts = LengthCounts(code // base, code % base, count)
     whole = (int(src_lengths.max()), int(tgt_lengths.max()))
-    sizes = _split(cells, shapes)
+    sizes = _split(counts, max_buckets)
     if whole not in sizes:
-        sizes = [*_split(cells, shapes - 1), whole] if shapes > 1 else [whole]
-    sizes = sorted(_refine(cells, sizes, whole), key=lambda size: (sum(size), size))
-    box_of = np.stack([cells.positions(*size) for size in sizes], axis=1).argmin(1)[cell_of]
-    by_box = np.argsort(box_of.astype(np.uint16), kind="stable")
-    members = np.split(by_box, np.cumsum(np.bincount(box_of, minlength=len(sizes)))[:-1])
-    boxes = [Box(*size, rows) for size, rows in zip(sizes, members, strict=True)]
-    return [box for box in boxes if len(box.members) or (box.src_len, box.tgt_len) == whole]
+        sizes = [*_split(counts, max_buckets - 1), whole] if max_buckets > 1 else [whole]
+    sizes = sorted(_refine(counts, sizes, whole), key=lambda size: (sum(size), size))
+    bucket_of = np.stack([counts.positions(*size) for size in sizes], axis=1).argmin(1)[group_of]
+    by_bucket = np.argsort(bucket_of.astype(np.uint16), kind="stable")
+    indices = np.split(by_bucket, np.cumsum(np.bincount(bucket_of, minlength=len(sizes)))[:-1])
+    buckets = [LengthBucket(*size, members) for size, members in zip(sizes, indices, strict=True)]
+    return [bucket for bucket in buckets if len(bucket.indices) or (bucket.src_len, bucket.tgt_len) == whole]
 
 
-def _split(cells: Cells, shapes: int) -> list[tuple[int, int]]:
-    """Shapes of at most so many parts of the rectangle of all lengths."""
-    regions = [np.arange(len(cells.count))]
-    splits = [_best_split(cells, regions[0])]
-    while len(regions) < shapes:
+def _split(counts: LengthCounts, max_buckets: int) -> list[tuple[int, int]]:
+    """Return the sizes of at most `max_buckets` regions of the rectangle of all lengths."""
+    regions = [np.arange(len(counts.count))]
+    splits = [_best_split(counts, regions[0])]
+    while len(regions) < max_buckets:
         best = max(range(len(regions)), key=lambda i: splits[i][0])
-        saved, is_target, cut = splits[best]
+        saved, by_target, longest = splits[best]
         if saved <= 0:
             break
         region = regions.pop(best)
         splits.pop(best)
-        low = (cells.tgt if is_target else cells.src)[region] <= cut
-        for part in (region[low], region[~low]):
-            regions.append(part)
-            splits.append(_best_split(cells, part))
-    return [(int(cells.src[r].max()), int(cells.tgt[r].max())) for r in regions]
+        low = (counts.tgt if by_target else counts.src)[region] <= longest
+        for half in (region[low], region[~low]):
+            regions.append(half)
+            splits.append(_best_split(counts, half))
+    return [(int(counts.src[r].max()), int(counts.tgt[r].max())) for r in regions]
 
 
-def _best_split(cells: Cells, region: Ints) -> tuple[int, bool, int]:
-    """(positions saved, split by target length?, longest length of the lower part) of a region's best split."""
-    sides, count = (cells.src[region], cells.tgt[region]), cells.count[region]
+def _best_split(counts: LengthCounts, region: Ints) -> tuple[int, bool, int]:
+    """Return (positions saved, split by target length?, longest length below the split) of a region's best split."""
+    both, count = (counts.src[region], counts.tgt[region]), counts.count[region]
     best = (0, False, 0)
-    for is_target in (False, True):
-        lengths, at = np.unique(sides[is_target], return_inverse=True)
+    for by_target in (False, True):
+        lengths, at = np.unique(both[by_target], return_inverse=True)
         n, widest = np.zeros((2, len(lengths)), np.int64)
-        np.add.at(n, at, count)  # sentences of each length
-        np.maximum.at(widest, at, sides[not is_target])  # their longest other side
+        np.add.at(n, at, count)  # examples of each length
+        np.maximum.at(widest, at, both[not by_target])  # their longest length in the other language
         n = n.cumsum()
         lower = np.maximum.accumulate(widest)
         upper = np.maximum.accumulate(widest[::-1])[::-1]
-        whole = n[-1] * (lengths[-1] + lower[-1])
-        parts = n[:-1] * (lengths[:-1] + lower[:-1]) + (n[-1] - n[:-1]) * (lengths[-1] + upper[1:])
-        if len(parts) and whole - parts.min() > best[0]:
-            cut = int(parts.argmin())
-            best = (int(whole - parts[cut]), is_target, int(lengths[cut]))
+        unsplit = n[-1] * (lengths[-1] + lower[-1])
+        split = n[:-1] * (lengths[:-1] + lower[:-1]) + (n[-1] - n[:-1]) * (lengths[-1] + upper[1:])
+        if len(split) and unsplit - split.min() > best[0]:
+            i = int(split.argmin())
+            best = (int(unsplit - split[i]), by_target, int(lengths[i]))
     return best
 
 
-def _refine(cells: Cells, sizes: list[tuple[int, int]], whole: tuple[int, int]) -> list[tuple[int, int]]:
-    """The same boxes with better edges; the one that contains all sentences stays."""
-    sizes, turned = list(sizes), cells.turned()
-    costs = np.stack([cells.positions(*size) for size in sizes], axis=1)
-    total = int(costs.min(1) @ cells.count)
+def _refine(counts: LengthCounts, sizes: list[tuple[int, int]], whole: tuple[int, int]) -> list[tuple[int, int]]:
+    """Return the same number of buckets with better edges. The bucket that contains all examples does not change."""
+    sizes, swapped = list(sizes), counts.swapped()
+    costs = np.stack([counts.positions(*size) for size in sizes], axis=1)
+    total = int(costs.min(1) @ counts.count)
     while True:
         for i, (src_len, tgt_len) in enumerate(sizes):
             if (src_len, tgt_len) == whole:
                 continue
-            costs[:, i] = NEVER
+            costs[:, i] = DOES_NOT_FIT
             elsewhere = costs.min(1)
-            for _ in range(2):  # an edge, the other, and both once more
-                src_len = _best_edge(cells, elsewhere, src_len, tgt_len)
-                tgt_len = _best_edge(turned, elsewhere, tgt_len, src_len)
+            for _ in range(2):  # source edge, target edge, and both once more
+                src_len = _best_edge(counts, elsewhere, src_len, tgt_len)
+                tgt_len = _best_edge(swapped, elsewhere, tgt_len, src_len)
             sizes[i] = (src_len, tgt_len)
-            costs[:, i] = cells.positions(src_len, tgt_len)
-        before, total = total, int(costs.min(1) @ cells.count)
-        if before - total < ENOUGH * before:
+            costs[:, i] = counts.positions(src_len, tgt_len)
+        before, total = total, int(costs.min(1) @ counts.count)
+        if before - total < SMALLEST_GAIN * before:
             return sizes
 
 
-def _best_edge(cells: Cells, elsewhere: Ints, length: int, other: int) -> int:
-    """The source length with which a box of target length `other` saves the most; `length` where it has no cell.
+def _best_edge(counts: LengthCounts, elsewhere: Ints, length: int, other: int) -> int:
+    """Return the source length with which a bucket of target length `other` saves the most positions.
 
-    `elsewhere` are the positions that a sentence of each cell takes without this box.
+    Return `length` if no example fits in the bucket. `elsewhere` are the positions that an example of each pair of
+    lengths takes without this bucket.
     """
-    fits = cells.tgt <= other
-    src, count, elsewhere = cells.src[fits], cells.count[fits], elsewhere[fits]
+    fits = counts.tgt <= other
+    src, count, elsewhere = counts.src[fits], counts.count[fits], elsewhere[fits]
     candidates = np.unique(src)
     if not len(candidates):
         return length

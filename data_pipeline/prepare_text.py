@@ -1,4 +1,4 @@
-"""What `prepare` does for running text where it finds nothing: read, hold out, learn the vocabulary, write ids."""
+"""Create the prepared data of a language model: read, hold out, train the tokenizer, tokenize, write."""
 
 import json
 import random
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -14,7 +15,7 @@ from data_pipeline.config import DataConfig
 from data_pipeline.sources.corpus import NoSuchSplit
 from data_pipeline.sources.names import corpus_value, find_tokenizer
 from data_pipeline.sources.running_text import Piece, has_given_parts, open_text
-from data_pipeline.token_store import IdWriter
+from data_pipeline.token_store import TokenStoreWriter
 from data_pipeline.tokenizers import TextTokenizer, open_tokenizer
 from data_pipeline.tokenizers.byte_pair import BytePairTokenizer
 from data_pipeline.tokenizers.characters import CharTokenizer
@@ -33,11 +34,12 @@ class Sizes:
     tokens: int = 0
 
 
-def build_text(config: DataConfig, result: Path, work: Path, threads: int, quiet: bool) -> None:
-    """Writes into `result` the vocabulary, both parts' ids, which of them are predicted, and `report.json`.
+def prepare_text(config: DataConfig, result: Path, work: Path, threads: int, quiet: bool) -> None:
+    """Write tokenizer, token stores of both splits, and `report.json` to the folder `result`.
 
-    `work` is an empty folder for intermediate files; `threads` are not needed; `quiet` shows no progress. Raises as
-    `dataset.prepare`.
+    If some tokens belong to prompts, a second token store of each split contains 1 for each predicted token, otherwise
+    0. `work` is an empty folder for intermediate files; `threads` is not used; `quiet` shows no progress bars. Raises
+    as `prepare`.
     """
     train, valid, held_out = _open(config, work)
     tokenizer = _vocabulary(config, train, valid, result / "tokenizer.model")
@@ -51,6 +53,23 @@ def build_text(config: DataConfig, result: Path, work: Path, threads: int, quiet
         if not sizes["characters"]:
             raise InputError(f"there is no text to predict in data.{name}")
     (result / "report.json").write_text(json.dumps(report | {"held_out": held_out}, indent=1) + "\n")
+
+
+def describe_text(report: dict[str, Any]) -> str:
+    """Return the numbers of training and validation tokens in words."""
+    return f"{report['train']['tokens']:,} training and {report['valid']['tokens']:,} validation tokens"
+
+
+def summarise_text(report: dict[str, Any]) -> str:
+    """Return a table of documents, characters and tokens, and a sentence if the end of the text was held out."""
+    counts = "\n".join(
+        f"{split:<11} {sizes['documents']:>12,} documents {sizes['characters']:>14,} characters to predict "
+        f"{sizes['tokens']:>14,} tokens"
+        for split, sizes in ((split, report[split]) for split in ("train", "valid"))
+    )
+    if not report["held_out"]:
+        return counts
+    return f"{counts}\nthe end of data.train is held out for validation: data.valid is not set"
 
 
 def _open(config: DataConfig, work: Path) -> tuple[Source, Source, bool]:
@@ -123,9 +142,9 @@ def _write(
         ExitStack() as writers,
         tqdm(desc=f"tokenising {stem.name}", unit=" tokens", unit_scale=True, disable=quiet) as bar,
     ):
-        out = writers.enter_context(IdWriter(stem, tokenizer.vocab_size))
+        out = writers.enter_context(TokenStoreWriter(stem, tokenizer.vocab_size))
         mask_file = stem.with_name(f"{stem.name}.predicted")
-        mask_out = writers.enter_context(IdWriter(mask_file, 2)) if masked else None
+        mask_out = writers.enter_context(TokenStoreWriter(mask_file, 2)) if masked else None
         rows: list[list[int]] = []
         masks: list[list[int]] = []
         try:
@@ -140,7 +159,9 @@ def _write(
     return sizes
 
 
-def _flush(rows: list[list[int]], masks: list[list[int]], out: IdWriter, mask_out: IdWriter | None) -> int:
+def _flush(
+    rows: list[list[int]], masks: list[list[int]], out: TokenStoreWriter, mask_out: TokenStoreWriter | None
+) -> int:
     tokens = sum(map(len, rows))
     out.append(rows)
     if mask_out is not None:

@@ -1,169 +1,150 @@
-"""Corpora to memory-mapped ids, once: `prepare` loads, filters, learns the vocabulary and tokenises.
+"""Prepared data: everything that training reads. `prepare` finds the data of a configuration, or creates them once.
 
-The result lies in `cache_dir/<fingerprint>/` and appears there by one rename when it is complete, so a second call
-opens it at once, and a call that is killed leaves nothing that could be taken for a result.
+They are in `cache_dir/<fingerprint>/`. That folder appears by one rename when it is complete. So a second call opens it
+at once, and a killed process leaves no folder that looks complete. A lock file for each fingerprint lets only one
+process at a time create the same data.
 """
 
 import errno
 import json
-import os
+import math
 import shutil
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock, Timeout
+
+from common.files import create_folder, expand, lock, read_json
 from data_pipeline.config import DataConfig
 from data_pipeline.fingerprint import fingerprint
-from data_pipeline.prepare_pairs import build
-from data_pipeline.prepare_text import build_text
-from data_pipeline.sources.filters import LABELS, Counts, Verdict, table
-from data_pipeline.token_store import ParallelIds, TextIds
+from data_pipeline.prepare_pairs import describe_pairs, prepare_pairs, summarise_pairs
+from data_pipeline.prepare_text import describe_text, prepare_text, summarise_text
+from data_pipeline.tokenizers import open_tokenizer
 
-STALE = 24 * 3600  # seconds after which an unfinished folder is taken for that of a killed process
+if TYPE_CHECKING:  # imports PyTorch, which is slow and not needed to prepare data
+    from data_pipeline.examples import Examples
+
+STALE = 24 * 3600
+"""Seconds after which an unfinished folder is removed, if no process holds its lock."""
 TEMPORARY = ".unfinished-"
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """What `prepare` wrote, opened. Row i of `valid` and of `valid_text()` is the same pair."""
+class PreparedData:
+    """The data of one configuration. Example i of `valid` and line i of `valid_text()` are the same sentence pair."""
 
     folder: Path
-    fingerprint: str
-    tokenizer_file: Path
-    train: ParallelIds
-    valid: ParallelIds
-    report: dict[str, Counts]
-    """Pairs read, dropped (by reason) and kept, of `train` and of `valid`."""
+    config: DataConfig
+    report: dict[str, Any]
+    """Of sentence pairs: pairs read, dropped (by reason) and kept, of `train` and of `valid`. Of text: documents,
+    characters and tokens of `train` and of `valid`, and `held_out`, True if `valid` is the end of `data.train`."""
 
     @classmethod
-    def open(cls, folder: Path) -> "Prepared":
-        """A finished folder. Raises FileNotFoundError where a file of it is missing."""
-        return cls(
-            folder=folder,
-            fingerprint=folder.name,
-            tokenizer_file=folder / "tokenizer.model",
-            train=ParallelIds.open(folder, "train"),
-            valid=ParallelIds.open(folder, "valid"),
-            report=json.loads((folder / "report.json").read_text(encoding="utf-8")),
-        )
+    def open(cls, folder: Path, config: DataConfig) -> "PreparedData":
+        """Open a complete folder. Raises FileNotFoundError if its report is missing."""
+        return cls(folder, config, read_json(folder / "report.json"))
+
+    @property
+    def fingerprint(self) -> str:
+        """Name of everything that decides the content."""
+        return self.folder.name
+
+    @property
+    def tokenizer_file(self) -> Path:
+        """The vocabulary."""
+        return self.folder / "tokenizer.model"
+
+    @cached_property
+    def train(self) -> "Examples":
+        """Training examples. Raises FileNotFoundError if a file is missing."""
+        return self._open("train")
+
+    @cached_property
+    def valid(self) -> "Examples":
+        """Validation examples. Raises FileNotFoundError if a file is missing."""
+        return self._open("valid")
 
     def valid_text(self) -> tuple[list[str], list[str]]:
-        """Sources and targets of the validation pairs, as they were written in the corpus."""
+        """Return sources and targets of the validation pairs as the corpus has them. Only for translation."""
         with (self.folder / "valid.jsonl").open(encoding="utf-8", newline="\n") as lines:
             pairs = [json.loads(line) for line in lines]
         return [source for source, _ in pairs], [target for _, target in pairs]
 
     def sizes(self) -> str:
-        """How many pairs there are."""
-        return f"{len(self.train):,} training and {len(self.valid):,} validation pairs"
+        """Return the number of training and validation pairs, or of tokens, in words."""
+        return describe_pairs(self.report) if self.config.task == "translation" else describe_text(self.report)
 
     def summary(self) -> str:
-        """A table of the pairs read, dropped and kept, and a sentence where validation pairs were held out."""
-        counts = table(self.report)
-        if not self.report["train"][LABELS[Verdict.HELD_OUT]]:
-            return counts
-        held = self.report["valid"]["read"]
-        return (
-            f"{counts}\n{held:,} training pairs are held out for validation: "
-            f"data.valid is not set, and data.train has no validation split"
-        )
+        """Return a table of what was read, dropped and kept, and a sentence if validation data were held out."""
+        return summarise_pairs(self.report) if self.config.task == "translation" else summarise_text(self.report)
+
+    def _open(self, split: str) -> "Examples":
+        from data_pipeline.examples import Documents, SentencePairs, TokenStream  # imports PyTorch, see above
+
+        if self.config.task == "translation":
+            return SentencePairs.open(self.folder, split)
+        if self.config.layout == "stream":
+            return TokenStream.open(self.folder, split)
+        return Documents.open(self.folder, split, open_tokenizer(self.tokenizer_file).document_start)
 
 
-@dataclass(frozen=True)
-class PreparedText:
-    """What `prepare` wrote of running text, opened."""
+def prepare(config: DataConfig, cache_dir: Path, threads: int = 1, quiet: bool = False) -> PreparedData:
+    """Return the prepared data of a configuration. Create them if `cache_dir` does not contain them.
 
-    folder: Path
-    fingerprint: str
-    tokenizer_file: Path
-    train: TextIds
-    valid: TextIds
-    report: dict[str, Any]
-    """Documents, characters and tokens of `train` and of `valid`, and whether the second is the end of the first."""
+    Args:
+        threads: threads for tokenizing.
+        quiet: show no progress bars.
 
-    @classmethod
-    def open(cls, folder: Path) -> "PreparedText":
-        """A finished folder. Raises FileNotFoundError where a file of it is missing."""
-        return cls(
-            folder=folder,
-            fingerprint=folder.name,
-            tokenizer_file=folder / "tokenizer.model",
-            train=TextIds.open(folder, "train"),
-            valid=TextIds.open(folder, "valid"),
-            report=json.loads((folder / "report.json").read_text(encoding="utf-8")),
-        )
-
-    def sizes(self) -> str:
-        """How many tokens there are."""
-        train, valid = (self.report[name]["tokens"] for name in ("train", "valid"))
-        return f"{train:,} training and {valid:,} validation tokens"
-
-    def summary(self) -> str:
-        """How much text there is, and a sentence where the end of it was held out."""
-        counts = "\n".join(
-            f"{name:<11} {sizes['documents']:>12,} documents {sizes['characters']:>14,} characters to predict "
-            f"{sizes['tokens']:>14,} tokens"
-            for name, sizes in ((name, self.report[name]) for name in ("train", "valid"))
-        )
-        if not self.report["held_out"]:
-            return counts
-        return f"{counts}\nthe end of data.train is held out for validation: data.valid is not set"
-
-
-def prepare(config: DataConfig, cache_dir: Path, threads: int = 1, quiet: bool = False) -> Prepared | PreparedText:
-    """The ids of the training and validation data and the vocabulary, made now or found in `cache_dir`.
-
-    `threads` is for tokenising; `quiet` shows no progress. What was dropped is for the caller to print
-    (`Prepared.summary`). Raises ValueError or OSError, in one sentence, where the data cannot be read, nothing is
-    left of it, the vocabulary does not fit it, or the disk is full.
+    Raises:
+        InputError: the data cannot be read, the filters drop all of it, or the vocabulary does not fit it.
+        OSError: a file is missing, or the disk is full.
     """
-    cache_dir = Path(cache_dir)
+    cache_dir = expand(cache_dir)
     folder = cache_dir / fingerprint(config)
     if not folder.is_dir():
-        with _unfinished(cache_dir, folder.name) as unfinished:
-            result, work = unfinished / "result", unfinished / "work"
-            result.mkdir()
-            work.mkdir()
-            (build if config.task == "translation" else build_text)(config, result, work, threads, quiet)
-            _publish(result, folder)
-    return open_prepared(config, folder)
+        _remove_unfinished(cache_dir)
+        with lock(_lock_file(cache_dir, folder.name), timeout=math.inf):
+            if not folder.is_dir():  # another process may have created it in the meantime
+                _create(config, folder, threads, quiet)
+    return PreparedData.open(folder, config)
 
 
-def open_prepared(config: DataConfig, folder: Path) -> Prepared | PreparedText:
-    """A finished folder. Raises FileNotFoundError where a file of it is missing."""
-    return Prepared.open(folder) if config.task == "translation" else PreparedText.open(folder)
+def _create(config: DataConfig, folder: Path, threads: int, quiet: bool) -> None:
+    write = prepare_pairs if config.task == "translation" else prepare_text
+    with _disk_full_names(folder.parent), create_folder(folder, TEMPORARY) as result:
+        work = result / "work"
+        work.mkdir()
+        write(config, result, work, threads, quiet)
+        shutil.rmtree(work)
+
+
+def _lock_file(cache_dir: Path, name: str) -> Path:
+    return cache_dir / f".{name}.lock"
+
+
+def _remove_unfinished(cache_dir: Path) -> None:
+    """Remove the unfinished folders of killed processes: older than `STALE`, and no process holds their lock."""
+    for left in cache_dir.glob(TEMPORARY + "*"):
+        name = left.name.removeprefix(TEMPORARY).split("-")[0]
+        try:
+            if time.time() - left.stat().st_mtime > STALE:
+                with FileLock(_lock_file(cache_dir, name), timeout=0):
+                    shutil.rmtree(left, ignore_errors=True)
+        except (FileNotFoundError, Timeout):
+            continue
 
 
 @contextmanager
-def _unfinished(cache_dir: Path, name: str) -> Iterator[Path]:
-    """A folder of our own beside the result; it is gone afterwards, whatever happens."""
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    for left in cache_dir.glob(TEMPORARY + "*"):  # of processes that were killed
-        if time.time() - left.stat().st_mtime > STALE:
-            shutil.rmtree(left, ignore_errors=True)
-    folder = cache_dir / f"{TEMPORARY}{name}-{uuid.uuid4().hex[:8]}"
-    folder.mkdir()
+def _disk_full_names(cache_dir: Path) -> Iterator[None]:
+    """Name the cache folder in the error if the disk is full."""
     try:
-        yield folder
+        yield
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise OSError(errno.ENOSPC, "the disk is full", str(cache_dir)) from error
         raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _publish(result: Path, folder: Path) -> None:
-    for path in (*result.iterdir(), result):
-        descriptor = os.open(path, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
-    try:
-        result.rename(folder)
-    except OSError:
-        if not folder.is_dir():  # otherwise another process was quicker, and its result is the same
-            raise

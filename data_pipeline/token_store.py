@@ -1,7 +1,6 @@
-"""Token ids on disk: one flat memory-mapped array of ids and one of offsets for each side of a corpus."""
+"""Token ids on disk: one flat memory-mapped array of ids and one of offsets."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -12,11 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 
-class IdArray:
-    """Sentences of token ids, read from the disk only where they are touched.
+class TokenStore:
+    """Sequences of token ids, memory-mapped: only the parts that are used are read from disk.
 
-    `stem` is the path without `.ids.npy` and `.offsets.npy`. The ids are uint8 or uint16 where the
-    vocabulary allows it, otherwise int32. Raises FileNotFoundError where the files are missing.
+    Args:
+        stem: path of the two files without `.ids.npy` and `.offsets.npy`. The ids are uint8 or uint16 if the
+            vocabulary allows it, otherwise int32.
+
+    Raises:
+        FileNotFoundError: a file is missing.
     """
 
     def __init__(self, stem: Path | str) -> None:
@@ -25,79 +28,53 @@ class IdArray:
         self._offsets = np.load(offsets_file, mmap_mode="r")
         self._ids = _map(ids_file)
 
+    @classmethod
+    def open_if_present(cls, stem: Path) -> "TokenStore | None":
+        """Open a token store. Return None if its files do not exist."""
+        return cls(stem) if _files(stem)[0].exists() else None
+
     def __len__(self) -> int:
         return len(self._offsets) - 1
 
     def __getitem__(self, index: int) -> npt.NDArray[np.integer]:
-        """The ids of one sentence, EOS last (a read-only view)."""
+        """Return a read-only view of the ids of one sequence, EOS included."""
         if not 0 <= index < len(self):
-            raise IndexError(f"sentence {index} of {len(self)}")
+            raise IndexError(f"sequence {index} of {len(self)}")
         return self._ids[int(self._offsets[index]) : int(self._offsets[index + 1])]
 
-    def table(self, rows: npt.NDArray[np.integer], width: int, filler: int) -> npt.NDArray[np.int64]:
-        """The sentences of these rows, (rows, width), with `filler` behind each; a negative row is empty.
+    def table(self, indices: npt.NDArray[np.integer], width: int, padding: int) -> npt.NDArray[np.int64]:
+        """Return the sequences with these indices, (indices, width), each followed by `padding`.
 
-        No sentence may be longer than `width`.
+        The row of a negative index contains only `padding`. No sequence may be longer than `width`.
         """
-        present = rows >= 0
-        first = np.where(present, self._offsets[rows], 0)  # of a negative row some number, which is not used
-        length = np.where(present, self._offsets[rows + 1] - first, 0)
+        present = indices >= 0
+        first = np.where(present, self._offsets[indices], 0)  # the value for a negative index is not used
+        length = np.where(present, self._offsets[indices + 1] - first, 0)
         assert length.max(initial=0) <= width
         columns = np.arange(width)
         inside = columns < length[:, None]
         at = np.minimum(first[:, None] + columns, max(0, len(self._ids) - 1))
-        return np.where(inside, self._ids[at].astype(np.int64), filler)
+        return np.where(inside, self._ids[at].astype(np.int64), padding)
 
     @property
     def flat(self) -> npt.NDArray[np.integer]:
-        """The ids of all sentences, one after the other (read-only)."""
+        """Ids of all sequences, one after the other (read-only)."""
         return self._ids
 
     @cached_property
     def lengths(self) -> npt.NDArray[np.int32]:
-        """Tokens of each sentence, EOS included."""
+        """Number of tokens of each sequence, EOS included."""
         return np.diff(self._offsets).astype(np.int32)
 
-    def __reduce__(self) -> tuple[Callable[..., "IdArray"], tuple[Path]]:
-        # A pickled memory map would be copied whole; a worker process opens the files itself.
-        return IdArray, (self.stem,)
+    def __reduce__(self) -> tuple[Callable[..., "TokenStore"], tuple[Path]]:
+        # Pickling a memory map would copy the whole array. Another process opens the files again instead.
+        return TokenStore, (self.stem,)
 
 
-@dataclass(frozen=True)
-class ParallelIds:
-    """The two sides of a corpus; row i of one translates row i of the other."""
+class TokenStoreWriter:
+    """Writes the two files of a `TokenStore`. Only the lengths of the sequences stay in memory.
 
-    src: IdArray
-    tgt: IdArray
-
-    @classmethod
-    def open(cls, folder: Path, name: str) -> "ParallelIds":
-        """The arrays that two `IdWriter`s left at `folder/name.src` and `folder/name.tgt`."""
-        return cls(IdArray(folder / f"{name}.src"), IdArray(folder / f"{name}.tgt"))
-
-    def __len__(self) -> int:
-        return len(self.src)
-
-
-@dataclass(frozen=True)
-class TextIds:
-    """Running text: the ids of its documents, and which of them are predicted."""
-
-    ids: IdArray
-    predicted: IdArray | None
-    """1 where a token is predicted, 0 where it is given; None where every token is predicted."""
-
-    @classmethod
-    def open(cls, folder: Path, name: str) -> "TextIds":
-        """The arrays that `IdWriter`s left at `folder/name` and, where some tokens are given, `name.predicted`."""
-        mask = folder / f"{name}.predicted"
-        return cls(IdArray(folder / name), IdArray(mask) if _files(mask)[0].exists() else None)
-
-
-class IdWriter:
-    """Appends sentences of ids to the two files of an `IdArray`; only their lengths stay in memory.
-
-    The files are complete once the `with` block has ended without an exception.
+    The files are complete when the `with` block has ended without an exception.
     """
 
     def __init__(self, stem: Path, vocab_size: int) -> None:
@@ -108,15 +85,15 @@ class IdWriter:
         self._out = ids_file.open("wb")
         _write_header(self._out, self._dtype, 0)
 
-    def append(self, sentences: Iterable[list[int]]) -> None:
-        """Adds sentences, each a list of ids in the order of the array."""
-        chunk = list(sentences)
+    def append(self, sequences: Iterable[list[int]]) -> None:
+        """Append sequences of ids."""
+        chunk = list(sequences)
         lengths = np.fromiter(map(len, chunk), dtype=np.int64, count=len(chunk))
         self._lengths.append(lengths)
         ids = np.fromiter(chain.from_iterable(chunk), dtype=self._dtype, count=int(lengths.sum()))
-        self._out.write(ids.data)  # not `tofile` or `np.save`, which hide the reason when the disk is full
+        self._out.write(ids.data)  # not `tofile` or `np.save`: their errors do not say that the disk is full
 
-    def __enter__(self) -> "IdWriter":
+    def __enter__(self) -> "TokenStoreWriter":
         return self
 
     def __exit__(
@@ -142,12 +119,12 @@ def _files(stem: Path) -> tuple[Path, Path]:
 
 
 def _map(file: Path) -> npt.NDArray[np.integer]:
-    # An array of no elements cannot be mapped.
+    # An empty array cannot be mapped. 128 bytes are the size of the header.
     ids: npt.NDArray[np.integer] = np.load(file, mmap_mode="r" if file.stat().st_size > 128 else None)
     return ids
 
 
 def _write_header(out: IO[bytes], dtype: np.dtype, length: int) -> None:
-    # NumPy pads the header so that it keeps its size while the first axis grows.
+    # NumPy pads the header, so its size stays the same if the first axis grows.
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (length,)}
     np.lib.format.write_array_header_1_0(out, header)

@@ -12,14 +12,14 @@ import pytest
 from accelerate.state import AcceleratorState
 
 from common.settings import load_settings
-from data_pipeline.batch_plan import Cut, Plan, UpdatePlan
-from data_pipeline.block_plan import Documents, Recipe, Stream
+from data_pipeline.batch_plan import BatchPlan
+from data_pipeline.block_plan import BlockPlan
 from data_pipeline.builtin.arithmetic import ARITHMETIC_VERSION, addition, calculator
 from data_pipeline.builtin.grammar import GRAMMAR_VERSION, generate
-from data_pipeline.token_store import IdWriter, TextIds
+from data_pipeline.examples import Documents, TokenStream
+from data_pipeline.token_store import TokenStoreWriter
 from train.config import RunConfig
 from train.loop import train
-from train.trainer import parts_of_rank
 
 SEED = 1
 UPDATES = {
@@ -45,38 +45,41 @@ def make_lengths(n: int = 3000) -> tuple[np.ndarray, np.ndarray]:
     return src, np.clip((src * rng.normal(1.05, 0.15, n)).astype(int), 2, 60)
 
 
-def make_text(folder: Path) -> TextIds:
+def write_text(folder: Path) -> None:
     rng = np.random.default_rng(8)
     lengths = rng.integers(2, 60, 700)
-    with IdWriter(folder / "text", 500) as ids, IdWriter(folder / "text.predicted", 2) as predicted:
+    with TokenStoreWriter(folder / "text", 500) as ids, TokenStoreWriter(folder / "text.predicted", 2) as predicted:
         ids.append([rng.integers(0, 500, n).tolist() for n in lengths])
         predicted.append([(rng.random(n) < 0.7).astype(int).tolist() for n in lengths])
-    return TextIds.open(folder, "text")
 
 
-def make_plan(kind: str, folder: Path) -> UpdatePlan:
-    recipe = {"tokens_per_update": 2048, "bricks": 4, "seed": SEED}
+def make_plan(kind: str, folder: Path) -> BatchPlan | BlockPlan:
+    settings = {"tokens_per_update": 2048, "per_update": 4, "seed": SEED}
     if kind == "pairs":
-        return Plan(*make_lengths(), **recipe, shapes=24)
-    text = make_text(folder)
+        return BatchPlan(*make_lengths(), **settings, max_buckets=24)
+    write_text(folder)
     if kind == "stream":
-        return Stream(text, block=32).plan(Recipe(**recipe, shapes=24))
-    return Documents(text, block=64, start_id=3).plan(Recipe(**recipe, shapes=8))
+        stream = TokenStream.open(folder, "text")
+        return BlockPlan(int(stream.tgt_lengths.sum()), 32, **settings, predicted=stream.predicted)
+    documents = Documents.open(folder, "text", start_id=3)
+    lengths = (documents.src_lengths, documents.tgt_lengths)
+    return BatchPlan(*lengths, **settings, max_buckets=8, predicted=documents.predicted)
 
 
-def hash_updates(plan: UpdatePlan) -> str:
+def hash_updates(plan: BatchPlan | BlockPlan) -> str:
     """Everything that decides what a rank computes in an update."""
     total = hashlib.sha256()
     for step in range(50):
         update = plan.update(step)
-        total.update(repr((update.step, update.src_tokens, update.tgt_tokens)).encode())
-        for slices in (1, 4):
-            for world in (1, 2, 4):
-                for rank in range(world):
-                    for part in parts_of_rank(update, Cut(slices, world), rank, SEED):
-                        shape = (part.slice.src_len, part.slice.tgt_len)
-                        total.update(repr((slices, world, rank, part.brick, part.number, part.seed, shape)).encode())
-                        total.update(part.slice.rows.astype("<i8").tobytes())
+        total.update(repr((update.step, update.src_tokens, update.predicted_tokens)).encode())
+        for split in (1, 4):
+            for world_size in (1, 2, 4):
+                for rank in range(world_size):
+                    for batch in update.micro_batches(split, world_size)[rank::world_size]:
+                        shape = (batch.src_len, batch.tgt_len)
+                        number = (batch.bucket_batch, batch.number, batch.dropout_seed)
+                        total.update(repr((split, world_size, rank, *number, shape)).encode())
+                        total.update(batch.indices.astype("<i8").tobytes())
     return total.hexdigest()
 
 

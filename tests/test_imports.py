@@ -28,7 +28,7 @@ NARROW = {
     "data_pipeline/builtin/": ("data_pipeline/builtin/",),
     "evaluate/decoding/": ("evaluate/decoding/", "evaluate/config.py"),
     **dict.fromkeys(
-        (f"data_pipeline/{name}.py" for name in ("batch_plan", "micro_batches", "buckets")),
+        (f"data_pipeline/{name}.py" for name in ("batch_plan", "block_plan", "micro_batches", "buckets")),
         tuple(f"data_pipeline/{name}.py" for name in ("batch_plan", "block_plan", "micro_batches", "buckets")),
     ),
 }
@@ -36,6 +36,7 @@ NARROW = {
 LIBRARIES = {
     "evaluate/decoding/": {"torch"},
     "data_pipeline/batch_plan.py": {"numpy"},
+    "data_pipeline/block_plan.py": {"numpy"},
     "data_pipeline/micro_batches.py": {"numpy"},
     "data_pipeline/buckets.py": {"numpy"},
 }

@@ -18,10 +18,10 @@ from common.errors import InputError
 from common.files import lock, write_text
 from common.processes import local_rank, set_threads
 from common.settings import flatten_settings
-from data_pipeline.batch_plan import ROW_MULTIPLE, Update, choose_cut
 from data_pipeline.examples import Batch
 from data_pipeline.fingerprint import fingerprint
-from data_pipeline.prepared_data import Prepared, PreparedText, open_prepared, prepare
+from data_pipeline.micro_batches import ROW_MULTIPLE, Update, choose_split, largest_micro_batch, most_positions
+from data_pipeline.prepared_data import PreparedData, prepare
 from train.config import RunConfig
 from train.distributed import (
     Reason,
@@ -39,12 +39,9 @@ from train.run.model_folder import write_model_folder
 from train.run.paper_comparison import COMPARISON_FILE, compare_with_paper
 from train.run.progress import Progress
 from train.tasks import Task, make_task
-from train.trainer import Outcome, Updater, parts_of_rank
+from train.trainer import Outcome, Updater
 from train.validation import validate
 from transformer.model import build, count_parameters
-
-Work = tuple[Update, list[tuple[int, Batch]]]
-"""An update, and this rank's part of it: (seed of dropout, batch) for each of its slices."""
 
 
 def train(config: RunConfig, run_dir: Path) -> int | None:
@@ -79,16 +76,15 @@ def train(config: RunConfig, run_dir: Path) -> int | None:
     return stop.number or signal.SIGTERM if reason == "signal" else None
 
 
-def prepare_once(config: RunConfig) -> Prepared | PreparedText:
+def prepare_once(config: RunConfig) -> PreparedData:
     """The data, made by one process of each host while the others wait for it."""
     cache = Path(config.data.cache_dir)
     if local_rank() > 0:
         folder = cache / fingerprint(config.data)
         while not folder.is_dir():  # if it never comes, the launcher ends this process too
             time.sleep(0.2)
-        return open_prepared(config.data, folder)
-    with lock(cache / ".lock", timeout=math.inf):
-        return prepare(config.data, cache, threads=torch.get_num_threads())
+        return PreparedData.open(folder, config.data)
+    return prepare(config.data, cache, threads=torch.get_num_threads())
 
 
 @contextmanager
@@ -114,7 +110,8 @@ class Run:
         self.task, self.config, self.accelerator = task, task.config, accelerator
         config, settings, self.run_dir = self.config, self.config.train, run_dir
         self.plan = task.plan
-        self.cut = choose_cut(self.plan, self.accelerator.num_processes, config.batches.micro_tokens)
+        self.world_size = self.accelerator.num_processes
+        self.split = choose_split(self.plan.shapes, self.plan.per_update, self.world_size, config.batches.micro_tokens)
         torch.manual_seed(settings.seed)
         dtype = torch.float64 if settings.precision == "float64" else torch.float32
         self.model = build(config.model).to(self.accelerator.device, dtype)
@@ -132,26 +129,24 @@ class Run:
             known = (newest / METRICS).read_text(encoding="utf-8") if newest else ""
             self.log = MetricsLog(run_dir, self.state.step, known)
         self.progress = Progress(self.accelerator, config, run_dir, self.state.step)
-        self.progress.start(task, self.cut, count_parameters(self.model))
+        self.progress.start(task, self.split, count_parameters(self.model))
 
     def rehearse(self) -> None:
         """Forward and backward of the largest slice, thrown away: memory runs out now or never.
 
         It also lets DDP settle the order of its sums, so that a continued run adds as the first one did.
         """
-        part = self.plan.largest(self.cut.slices)
-        batch = self.task.batch(part)
+        largest = largest_micro_batch(self.plan.shapes, self.split)
+        batch = self.task.prepared.train.batch(largest)
         try:
             self.updater.backward(batch.to(self.accelerator.device), weight=1.0)
         except torch.OutOfMemoryError as error:
-            half = len(part.rows) * max(part.src_len, part.tgt_len) // 2
-            cure = (
-                f"set batches.micro_tokens to {half}" if self.cut.slices < ROW_MULTIPLE else "raise batches.per_update"
-            )
-            if len(part.rows) == 1:
+            half, rows = largest.positions // 2, len(largest.indices)
+            cure = f"set batches.micro_tokens to {half}" if self.split < ROW_MULTIPLE else "raise batches.per_update"
+            if rows == 1:
                 cure = "lower batches.block or model.max_len, or take a smaller model"
             raise InputError(
-                f"the largest batch, {len(part.rows)} rows of {part.src_len} and {part.tgt_len} tokens, does not "
+                f"the largest batch, {rows} rows of {largest.src_len} and {largest.tgt_len} tokens, does not "
                 f"fit the device's memory: {cure}"
             ) from error
         self.updater.forget()
@@ -168,7 +163,7 @@ class Run:
                 self._leave_out(update, outcome)
             step, bad = update.step + 1, self.state.nonfinite_updates + 1 if outcome.kind == "bad" else 0
             self.state = replace(self.state, step=step, nonfinite_updates=bad)
-            self.progress.count(update.tgt_tokens)
+            self.progress.count(update.predicted_tokens)
             last, stopping = step == settings.max_steps, stop.agreed(outcome.asked)
             if step % settings.log_every == 0 or last or outcome.kind != "learned":
                 self._log(step, outcome.values())
@@ -191,9 +186,11 @@ class Run:
         if self.accelerator.is_main_process:
             folder = None
             if outcome.kind == "bad" and not self.state.nonfinite_updates:
-                seed, ranks = self.config.train.seed, range(self.cut.world)
-                parts = [part for rank in ranks for part in parts_of_rank(update, self.cut, rank, seed)]
-                folder = dump(self.run_dir, self.task, update, parts, outcome, self.updater, self._now())
+                ranks = [
+                    update.micro_batches(self.split, self.world_size)[rank :: self.world_size]
+                    for rank in range(self.world_size)
+                ]
+                folder = dump(self.run_dir, self.task, update, ranks, outcome, self.updater, self._now())
             self.progress.left_out(update.step + 1, outcome, folder)
         self.updater.forget()
 
@@ -207,13 +204,14 @@ class Run:
                 "a lower schedule.scale (or schedule.peak_lr) or with optimizer.clip_norm=1.0"
             )
 
-    def _batches(self, step: int) -> Work:
+    def _batches(self, step: int) -> tuple[Update, list[Batch]]:
         update = self.plan.update(step)
-        parts = parts_of_rank(update, self.cut, self.accelerator.process_index, self.config.train.seed)
-        return update, [(part.seed, self.task.batch(part.slice).ready_for(self.accelerator.device)) for part in parts]
+        rank, train = self.accelerator.process_index, self.task.prepared.train
+        mine = update.micro_batches(self.split, self.world_size)[rank :: self.world_size]
+        return update, [train.batch(micro_batch).ready_for(self.accelerator.device) for micro_batch in mine]
 
     def _validate(self, step: int) -> None:
-        values = validate(self.accelerator, self.model, self.task, self.plan.positions(self.cut.slices))
+        values = validate(self.accelerator, self.model, self.task, most_positions(self.plan.shapes, self.split))
         self._log(step, values)
         if self.accelerator.is_main_process and (shown := self.task.show(self.model)):
             self.progress.say(shown)
@@ -253,7 +251,9 @@ def facts(task: Task) -> dict[str, str]:
     }
 
 
-def ahead(make: Callable[[int], Work], items: Iterable[int]) -> Iterator[Work]:
+def ahead(
+    make: Callable[[int], tuple[Update, list[Batch]]], items: Iterable[int]
+) -> Iterator[tuple[Update, list[Batch]]]:
     """`map`, with the next result made in a thread while the caller works on the last one."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         pending = None

@@ -24,14 +24,15 @@ from common.command import run_command
 from common.errors import InputError
 from common.processes import set_threads
 from common.settings import load_saved_settings
+from data_pipeline.micro_batches import MicroBatch
 from train.config import RunConfig
 from train.distributed import make_accelerator, new_sum, seed_dropout
 from train.loop import prepare_once
 from train.optimizer import make_optimizer
 from train.run.checkpoints import Checkpoints, restore
-from train.run.failed_update import REPORT, check_identity, module_norms, parts_of, sentences
+from train.run.failed_update import REPORT, check_identity, micro_batches_of, module_norms, sentences
 from train.tasks import make_task
-from train.trainer import Part, Updater
+from train.trainer import Updater
 from transformer.model import build
 
 SHOWN = 5
@@ -43,7 +44,7 @@ class Fault:
     """The first output that is not finite."""
 
     module: str
-    part: Part
+    micro_batch: MicroBatch
     rows: list[int]
     """Of the training data; those whose output it is."""
     texts: list[dict[str, Any]]
@@ -97,16 +98,16 @@ def replay(folder: Path) -> Replayed:
     updater = Updater(model, optimizer, accelerator, config)
     updater.restore_scaler(progress.scaler)
     tokens, total, fault = max(1, report["target_tokens"]), new_sum(accelerator), None
-    for part in parts_of(report):
-        seed_dropout(part.seed, accelerator.device)
-        batch = task.batch(part.slice).to(accelerator.device)
+    for micro_batch in micro_batches_of(report):
+        seed_dropout(micro_batch.dropout_seed, accelerator.device)
+        batch = task.prepared.train.batch(micro_batch).to(accelerator.device)
         with watch(model) as found:
             total += updater.backward(batch, 1 / tokens)
         if fault is None and found:
             (module, where) = found[0]
-            rows = [row for row, bad in zip(part.slice.rows.tolist(), where, strict=True) if bad and row >= 0]
-            of_slice = {line["row"]: line for line in sentences(task, part.slice)}
-            fault = Fault(module, part, rows, [of_slice[row] for row in rows[:SHOWN]])
+            rows = [row for row, bad in zip(micro_batch.indices.tolist(), where, strict=True) if bad and row >= 0]
+            of_slice = {line["row"]: line for line in sentences(task, micro_batch)}
+            fault = Fault(module, micro_batch, rows, [of_slice[row] for row in rows[:SHOWN]])
     norm = updater.gradient_norm()
     return Replayed(float(total) / tokens, float(norm), module_norms(model), fault)
 
@@ -155,10 +156,11 @@ def _where(now: Replayed) -> list[str]:
         return ["This time everything is finite: it came neither from the weights nor from the data."]
     if now.fault is None:
         return ["The output of every module is finite."]
-    fault = now.fault
+    fault, micro_batch = now.fault, now.fault.micro_batch
     return [
-        f"The first module whose output is not finite is {fault.module}, in slice {fault.part.number} of brick "
-        f"{fault.part.brick}, for {len(fault.rows)} of its {int((fault.part.slice.rows >= 0).sum())} rows:",
+        f"The first module whose output is not finite is {fault.module}, in micro-batch {micro_batch.number} of "
+        f"bucket batch {micro_batch.bucket_batch}, for {len(fault.rows)} of its "
+        f"{int((micro_batch.indices >= 0).sum())} examples:",
         *(json.dumps(text, ensure_ascii=False) for text in fault.texts),
     ]
 

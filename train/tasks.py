@@ -1,6 +1,6 @@
 """What is learned from which data: the one place where translation and language modelling part ways.
 
-The loop knows updates, slices, logits and labels; a task gives it those, and measures what matters to its users.
+Both have examples, a batch plan, logits and labels. They differ in what is measured and shown beside the loss.
 """
 
 import math
@@ -15,11 +15,10 @@ from accelerate.utils import gather_object
 from torch import nn
 
 from common.errors import InputError
-from data_pipeline.batch_plan import PLAN_VERSION, Plan, Slice, UpdatePlan, evaluation_slices
-from data_pipeline.block_plan import BLOCKS_VERSION, Documents, Recipe, Rows, Stream
-from data_pipeline.examples import Batch, collate
-from data_pipeline.prepared_data import Prepared, PreparedText
-from data_pipeline.token_store import TextIds
+from data_pipeline.batch_plan import PLAN_VERSION, BatchPlan
+from data_pipeline.block_plan import BLOCKS_VERSION, BlockPlan
+from data_pipeline.examples import Examples
+from data_pipeline.prepared_data import PreparedData
 from data_pipeline.tokenizers import TextTokenizer, open_tokenizer
 from data_pipeline.tokenizers.sentence_piece import Tokenizer
 from evaluate.config import DecodeConfig, SampleConfig
@@ -39,15 +38,13 @@ class Task(Protocol):
 
     config: RunConfig
     """The run's, with the vocabulary's size and all else that the data decides."""
-    validation_tokens: int
-    """Tokens that a validation predicts."""
 
     @property
     def plan_version(self) -> int | list[int]:
         """What the updates depend on beside settings and data."""
 
     @property
-    def prepared(self) -> Prepared | PreparedText:
+    def prepared(self) -> PreparedData:
         """The data on the disk."""
 
     @property
@@ -55,17 +52,8 @@ class Task(Protocol):
         """Its vocabulary."""
 
     @property
-    def plan(self) -> UpdatePlan:
-        """Which rows form update k."""
-
-    def batch(self, part: Slice) -> Batch:
-        """Rows of the training data."""
-
-    def validation(self, positions: int) -> list[Slice]:
-        """All of the validation data, in batches of about so many token positions."""
-
-    def validation_batch(self, part: Slice) -> Batch:
-        """Rows of the validation data."""
+    def plan(self) -> BatchPlan | BlockPlan:
+        """Which examples form update k."""
 
     def measure(self, accelerator: Accelerator, model: nn.Module, loss: float) -> dict[str, float]:
         """What is reported beside the validation loss (nats per token); equal on every rank."""
@@ -74,11 +62,39 @@ class Task(Protocol):
         """What the model makes now, for people to read; "" where there is nothing to show."""
 
 
-def make_task(config: RunConfig, prepared: Prepared | PreparedText) -> Task:
+def make_task(config: RunConfig, prepared: PreparedData) -> Task:
     """The task that the data is for. Raises ValueError where the model, the data and the vocabulary do not fit."""
-    if isinstance(prepared, PreparedText):
+    if config.data.task == "language_modelling":
         return LanguageModelling(config, prepared)
     return Translation(config, prepared)
+
+
+def block_length(config: RunConfig) -> int:
+    """Return the number of tokens of a block of text."""
+    return config.batches.block or config.model.max_len
+
+
+def make_plan(config: RunConfig, train: Examples) -> BatchPlan | BlockPlan:
+    """Return the plan of a run: blocks of a stream, or bucket batches of sentence pairs or documents."""
+    batches, seed = config.batches, config.train.seed
+    if config.data.task == "language_modelling" and config.data.layout == "stream":
+        return BlockPlan(
+            int(train.tgt_lengths.sum(dtype=np.int64)),
+            block_length(config),
+            tokens_per_update=batches.tokens_per_update,
+            per_update=batches.per_update,
+            seed=seed,
+            predicted=train.predicted,
+        )
+    return BatchPlan(
+        train.src_lengths,
+        train.tgt_lengths,
+        tokens_per_update=batches.tokens_per_update,
+        per_update=batches.per_update,
+        max_buckets=batches.buckets,
+        seed=seed,
+        predicted=train.predicted,
+    )
 
 
 class Translation:
@@ -86,44 +102,17 @@ class Translation:
 
     plan_version = PLAN_VERSION
 
-    def __init__(self, config: RunConfig, prepared: Prepared) -> None:
+    def __init__(self, config: RunConfig, prepared: PreparedData) -> None:
         self.prepared = prepared
         self.tokenizer = Tokenizer(prepared.tokenizer_file)
         self.config = settle(config, self.tokenizer.vocab_size)
-        for name, ids in (("training", prepared.train), ("validation", prepared.valid)):
-            longest = max(int(side.lengths.max()) for side in (ids.src, ids.tgt))
-            if longest > config.model.max_len:
-                raise InputError(
-                    f"the longest {name} sentence has {longest} tokens, and model.max_len is {config.model.max_len}; "
-                    "lower data.max_length or raise model.max_len"
-                )
-        self.validation_tokens = int(prepared.valid.tgt.lengths.sum())
+        prepared.train.check_lengths("training", config.model.max_len)
+        prepared.valid.check_lengths("validation", config.model.max_len)
 
     @cached_property
-    def plan(self) -> Plan:
-        """Bricks of sentences of similar length."""
-        settings, ids = self.config.batches, self.prepared.train
-        return Plan(
-            ids.src.lengths,
-            ids.tgt.lengths,
-            tokens_per_update=settings.tokens_per_update,
-            bricks=settings.per_update,
-            shapes=settings.buckets,
-            seed=self.config.train.seed,
-        )
-
-    def batch(self, part: Slice) -> Batch:
-        """Training pairs."""
-        return collate(self.prepared.train, part)
-
-    def validation(self, positions: int) -> list[Slice]:
-        """Pairs of similar length."""
-        ids = self.prepared.valid
-        return evaluation_slices(ids.src.lengths, ids.tgt.lengths, positions)
-
-    def validation_batch(self, part: Slice) -> Batch:
-        """Validation pairs."""
-        return collate(self.prepared.valid, part)
+    def plan(self) -> BatchPlan | BlockPlan:
+        """Bucket batches of sentence pairs of similar length."""
+        return make_plan(self.config, self.prepared.train)
 
     def measure(self, accelerator: Accelerator, model: nn.Module, loss: float) -> dict[str, float]:
         """sacreBLEU of greedy translations of `validation.bleu_sentences` evenly spread validation sentences."""
@@ -148,43 +137,29 @@ class Translation:
 class LanguageModelling:
     """Running text, cut into blocks or in documents, measured by bits per character."""
 
-    def __init__(self, config: RunConfig, prepared: PreparedText) -> None:
+    def __init__(self, config: RunConfig, prepared: PreparedData) -> None:
         self.prepared = prepared
         self.tokenizer = open_tokenizer(prepared.tokenizer_file)
         self.config = settle(config, self.tokenizer.vocab_size)
-        block = config.batches.block or config.model.max_len
+        block = block_length(config)
         if block > config.model.max_len:
             raise InputError(f"batches.block is {block}, longer than model.max_len {config.model.max_len}")
         self.plan_version = [PLAN_VERSION, BLOCKS_VERSION] if config.data.layout == "documents" else BLOCKS_VERSION
-        self._train, self._valid = self._rows(prepared.train, block), self._rows(prepared.valid, block)
-        self.validation_tokens = self._valid.predicted_tokens
-        if not self.validation_tokens:
+        prepared.train.check_lengths("training", block)
+        prepared.valid.check_lengths("validation", block)
+        if not prepared.valid.predicted_tokens:
             raise InputError(
                 "the validation text has no token to predict: name a longer data.valid or raise data.valid_part"
             )
 
     @cached_property
-    def plan(self) -> UpdatePlan:
-        """Blocks of one stream, or bricks of documents of similar length."""
-        settings = self.config.batches
-        recipe = Recipe(settings.tokens_per_update, settings.per_update, settings.buckets, self.config.train.seed)
-        return self._train.plan(recipe)
-
-    def batch(self, part: Slice) -> Batch:
-        """Blocks or documents of the training text."""
-        return self._train.batch(part)
-
-    def validation(self, positions: int) -> list[Slice]:
-        """The whole validation text, every token predicted once."""
-        return self._valid.slices(positions)
-
-    def validation_batch(self, part: Slice) -> Batch:
-        """Blocks or documents of the validation text."""
-        return self._valid.batch(part)
+    def plan(self) -> BatchPlan | BlockPlan:
+        """Blocks of one stream, or bucket batches of documents of similar length."""
+        return make_plan(self.config, self.prepared.train)
 
     def measure(self, accelerator: Accelerator, model: nn.Module, loss: float) -> dict[str, float]:
         """Bits per character: a measure that vocabularies share, while a loss per token depends on its tokens."""
-        bits = loss * self.validation_tokens / math.log(2)
+        bits = loss * self.prepared.valid.predicted_tokens / math.log(2)
         return {"valid_bits_per_character": bits / self.prepared.report["valid"]["characters"]}
 
     def show(self, model: nn.Module) -> str:
@@ -194,18 +169,13 @@ class LanguageModelling:
             return ""
         assert isinstance(model, GPT)
         settings = SampleConfig(max_tokens=self.config.validation.sample_tokens, seed=self.config.train.seed)
-        prompts = [self.tokenizer.decode_text(ids) if ids else None for ids in self._valid.beginnings(SHOWN)]
+        prompts = [self.tokenizer.decode_text(ids) if ids else None for ids in self.prepared.valid.prompts(SHOWN)]
         generator = Generator(model, self.tokenizer, starts_documents=self.config.data.layout == "documents")
         samples = generator.generate(prompts, settings, note=lambda _: None)
         texts = [(prompt or "") + sample for prompt, (sample,) in zip(prompts, samples, strict=True)]
         if self.config.data.layout == "documents" and self.tokenizer.end_id is None:
             texts = [text.split("\n")[0] for text in texts]  # where a document ends
         return "\n".join(texts)
-
-    def _rows(self, text: TextIds, block: int) -> Rows:
-        if self.config.data.layout == "documents":
-            return Documents(text, block, self.tokenizer.document_start)
-        return Stream(text, block)
 
 
 def settle(config: RunConfig, vocab_size: int) -> RunConfig:

@@ -14,34 +14,12 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from data_pipeline.batch_plan import Cut, Slice, Update, key
 from data_pipeline.examples import Batch
+from data_pipeline.micro_batches import Update
 from train.config import RunConfig
 from train.distributed import new_sum, seed_dropout, sum_over_ranks
 from train.loss import smoothed_cross_entropy
 from train.schedule import learning_rate
-
-
-@dataclass(frozen=True)
-class Part:
-    """What one device computes at once."""
-
-    rank: int
-    brick: int
-    number: int
-    """Of the slice in its brick."""
-    seed: int
-    """Of its dropout."""
-    slice: Slice
-
-
-def parts_of_rank(update: Update, cut: Cut, rank: int, seed: int) -> list[Part]:
-    """A rank's share of an update. The seed of dropout names the slice, never the rank."""
-    # CPU generators use the low 32 bits of a seed only.
-    return [
-        Part(rank, brick, number, key(seed, update.step, brick, number) % 2**32, part)
-        for brick, number, part in cut.slices_of(update, rank)
-    ]
 
 
 @dataclass(frozen=True)
@@ -76,18 +54,18 @@ class Updater:
         trained: nn.Module = torch.compile(model) if config.train.compile else model  # type: ignore[assignment]
         self._parallel = accelerator.prepare(trained, optimizer)[0]
 
-    def learn(self, update: Update, batches: list[tuple[int, Batch]], asked: Callable[[], Sequence[bool]]) -> Outcome:
-        """Make an update from this rank's (seed of dropout, batch) of each slice.
+    def learn(self, update: Update, batches: list[Batch], asked: Callable[[], Sequence[bool]]) -> Outcome:
+        """Make an update from this rank's batches.
 
         `asked` gives questions of the ranks to one another, which travel with the sums. After an update that was not
         learned the caller must `forget` the gradient.
         """
-        predicted = max(1, update.tgt_tokens)  # all of an update may be given text
+        predicted = max(1, update.predicted_tokens)  # all of an update may be given text
         # DDP averages gradients over ranks, so each weighs its sum by their number.
         weight = self.accelerator.num_processes / predicted
         total = new_sum(self.accelerator)
-        for i, (seed, batch) in enumerate(batches):
-            seed_dropout(seed, self.accelerator.device)
+        for i, batch in enumerate(batches):
+            seed_dropout(batch.dropout_seed, self.accelerator.device)
             last = i == len(batches) - 1
             with nullcontext() if last else self.accelerator.no_sync(self._parallel):
                 total += self.backward(batch.to(self.accelerator.device), weight)

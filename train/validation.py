@@ -8,7 +8,7 @@ from torch import nn
 
 from train.distributed import new_sum, sum_over_ranks
 from train.loss import smoothed_cross_entropy
-from train.tasks import Task
+from train.tasks import Task, block_length
 
 
 @torch.no_grad()
@@ -28,9 +28,11 @@ def validate(accelerator: Accelerator, model: nn.Module, task: Task, positions: 
 def validation_loss(accelerator: Accelerator, model: nn.Module, task: Task, positions: int) -> float:
     """Cross-entropy (nats) per predicted token over the validation set, `positions` at most computed at once."""
     total = new_sum(accelerator)
-    for part in task.validation(positions)[accelerator.process_index :: accelerator.num_processes]:
-        batch = task.validation_batch(part).to(accelerator.device)
+    valid = task.prepared.valid
+    micro_batches = valid.micro_batches(positions, block_length(task.config))
+    for micro_batch in micro_batches[accelerator.process_index :: accelerator.num_processes]:
+        batch = valid.batch(micro_batch).to(accelerator.device)
         with accelerator.autocast():
             logits_BLV = model(*batch.inputs)
         total += smoothed_cross_entropy(logits_BLV, batch.labels_BL, smoothing=0.0)
-    return sum_over_ranks(accelerator, total.unsqueeze(0))[0] / task.validation_tokens
+    return sum_over_ranks(accelerator, total.unsqueeze(0))[0] / valid.predicted_tokens

@@ -19,15 +19,15 @@ from benchmarks.scaling import (
     slices_of,
     update_seconds,
 )
-from data_pipeline.batch_plan import Plan
+from data_pipeline.batch_plan import BatchPlan
 
 ASSUMED = Assumed()
 EVEN = dict.fromkeys(GPUS, 1.0)
 
 
-def make_plan(bricks: int = 4) -> Plan:
+def make_plan(bricks: int = 4) -> BatchPlan:
     src, tgt = np.random.default_rng(1).integers(2, 30, (2, 3000))
-    return Plan(src, tgt, tokens_per_update=3000, bricks=bricks, shapes=8, seed=1)
+    return BatchPlan(src, tgt, tokens_per_update=3000, per_update=bricks, max_buckets=8, seed=1)
 
 
 def corpus() -> dict[str, Any]:
@@ -51,7 +51,7 @@ def test_padding_counted_batch_by_batch_is_what_the_plan_says() -> None:
     plan = make_plan()
     counted = count_padding(plan)
     assert counted["padding"] == pytest.approx(plan.padding(), abs=1e-4)
-    assert counted["shapes"] <= len(plan.boxes)
+    assert counted["shapes"] <= len(plan.buckets)
 
 
 def test_the_command_of_a_result_names_no_folder() -> None:

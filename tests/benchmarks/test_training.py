@@ -9,13 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.learners import PARTS, Ours, PlainTransformer, Task, load_work, marian_logits, save_work, stack_of
+from benchmarks.learners import PARTS, Ours, PlainTransformer, Task, Work, load_work, marian_logits, save_work, stack_of
 from benchmarks.training import Batches, flame_boxes, random_ids, split, summarise
 from benchmarks.training_tables import training, training_operations, training_split
-from data_pipeline.batch_plan import Slice, Update
-from data_pipeline.examples import collate
+from data_pipeline.micro_batches import MicroBatch, Update
 from data_pipeline.tokenizers.sentence_piece import EOS_ID
-from train.loop import Work
 from transformer.config import ModelConfig
 from transformer.model import build, count_parameters
 
@@ -25,8 +23,8 @@ TINY = ModelConfig(vocab_size=30, d_model=16, n_layers=1, n_heads=2, d_ff=32, ma
 @pytest.fixture
 def work(tmp_path: Path) -> list[Work]:
     lengths = np.array([3, 5, 2, 6]), np.array([4, 4, 2, 5])
-    batch = collate(random_ids(lengths, TINY.vocab_size, tmp_path), Slice(np.arange(4), 6, 5))
-    return [(Update(7, (), 16, 15), [(3, batch)])]
+    batch = random_ids(lengths, TINY.vocab_size, tmp_path).batch(MicroBatch(np.arange(4), 6, 5, dropout_seed=3))
+    return [(Update(7, (), 16, 15), [batch])]
 
 
 def task(program: str) -> Task:
@@ -43,10 +41,10 @@ def test_random_ids_have_the_lengths_that_were_asked_for(tmp_path: Path) -> None
 
 def test_work_comes_back_from_its_file(work: list[Work], tmp_path: Path) -> None:
     save_work(work, tmp_path / "work")
-    ((update, ((seed, batch),)),) = load_work(str(tmp_path / "work"))
-    assert (update.step, update.src_tokens, update.tgt_tokens, seed) == (7, 16, 15, 3)
-    assert torch.equal(batch.labels_BL, work[0][1][0][1].labels_BL)
-    assert all(torch.equal(a, b) for a, b in zip(batch.inputs, work[0][1][0][1].inputs, strict=True))
+    ((update, (batch,)),) = load_work(str(tmp_path / "work"))
+    assert (update.step, update.src_tokens, update.predicted_tokens, batch.dropout_seed) == (7, 16, 15, 3)
+    assert torch.equal(batch.labels_BL, work[0][1][0].labels_BL)
+    assert all(torch.equal(a, b) for a, b in zip(batch.inputs, work[0][1][0].inputs, strict=True))
 
 
 def test_the_plain_transformer_has_as_many_parameters_as_ours_and_two_norms() -> None:
@@ -70,7 +68,7 @@ def test_a_peer_sees_no_target_token_before_it_is_due_and_no_padding(program: st
     else:
         logits = model = PlainTransformer(TINY)
     model.eval()
-    src_BM, mask_BM, tgt_BL = work[0][1][0][1].inputs
+    src_BM, mask_BM, tgt_BL = work[0][1][0].inputs
     other_BL, other_BM = tgt_BL.clone(), src_BM.masked_fill(~mask_BM, 9)
     other_BL[:, 3:] = 8
     with torch.no_grad():

@@ -4,13 +4,14 @@ import errno
 import json
 import multiprocessing
 import os
-import pickle
 import random
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_pipeline import prepare_pairs as build
-from data_pipeline import prepared_data as dataset
+from data_pipeline import prepare_pairs, prepared_data
 from data_pipeline.config import DataConfig
 from data_pipeline.fingerprint import fingerprint
-from data_pipeline.prepared_data import Prepared, prepare
-from data_pipeline.token_store import IdArray, IdWriter
+from data_pipeline.prepared_data import PreparedData, prepare
+from data_pipeline.token_store import TokenStoreWriter
 from data_pipeline.tokenizers.sentence_piece import EOS_ID, Tokenizer, normalize
 from evaluate.test_sets import from_config
 
@@ -61,15 +61,20 @@ def config(tmp_path: Path) -> DataConfig:
     )
 
 
-def run(config: DataConfig, folder: Path) -> Prepared:
+def run(config: DataConfig, folder: Path) -> PreparedData:
     return prepare(config, folder / "cache", threads=1, quiet=True)
 
 
-def texts(prepared: Prepared, part: str) -> list[tuple[str, str]]:
+def results(cache: Path) -> list[str]:
+    """Names of all that is in a cache, except lock files."""
+    return [path.name for path in cache.iterdir() if path.suffix != ".lock"]
+
+
+def texts(prepared: PreparedData, part: str) -> list[tuple[str, str]]:
     tokenizer = Tokenizer(prepared.tokenizer_file)
-    ids = {"train": prepared.train, "valid": prepared.valid}[part]
-    sides = ([side[row].tolist() for row in range(len(side))] for side in (ids.src, ids.tgt))
-    return list(zip(*map(tokenizer.decode, sides), strict=True))
+    examples = {"train": prepared.train, "valid": prepared.valid}[part]
+    both = ([store[i].tolist() for i in range(len(store))] for store in examples.stores)
+    return list(zip(*map(tokenizer.decode, both), strict=True))
 
 
 # What is written
@@ -84,7 +89,7 @@ def test_the_ids_are_the_corpus_in_its_order(config: DataConfig, tmp_path: Path)
 def test_the_ids_are_what_the_tokenizer_gives_when_translating(config: DataConfig, tmp_path: Path) -> None:
     prepared = run(config, tmp_path)
     expected = Tokenizer(prepared.tokenizer_file).encode([pairs(300)[7][0]])[0]
-    assert prepared.train.src[7].tolist() == expected
+    assert prepared.train.stores[0][7].tolist() == expected
     assert expected[-1] == EOS_ID
 
 
@@ -99,11 +104,11 @@ def test_the_validation_text_is_raw_and_row_by_row_the_validation_ids(config: Da
 
 def test_lengths_count_eos_and_the_arrays_are_small_and_mapped(config: DataConfig, tmp_path: Path) -> None:
     prepared = run(config, tmp_path)
-    side = prepared.train.src
-    assert side.lengths.dtype == np.int32
-    assert side.lengths.tolist() == [len(side[row]) for row in range(len(side))]
-    assert side[0].dtype == np.uint16
-    assert isinstance(side[0].base, np.memmap) or isinstance(side[0], np.memmap)
+    store = prepared.train.stores[0]
+    assert store.lengths.dtype == np.int32
+    assert store.lengths.tolist() == [len(store[i]) for i in range(len(store))]
+    assert store[0].dtype == np.uint16
+    assert isinstance(store[0].base, np.memmap) or isinstance(store[0], np.memmap)
 
 
 def test_the_report_counts_every_reason(config: DataConfig, tmp_path: Path) -> None:
@@ -142,7 +147,7 @@ def test_with_every_filter_off_every_pair_is_kept(config: DataConfig, tmp_path: 
     )
     prepared = run(off, tmp_path)
     assert len(prepared.train) == 304
-    assert prepared.train.src.lengths[-1] > 50_000
+    assert prepared.train.src_lengths[-1] > 50_000
 
 
 def test_two_makings_agree_to_the_byte(config: DataConfig, tmp_path: Path) -> None:
@@ -159,7 +164,7 @@ def test_a_quiet_making_prints_nothing_and_a_loud_one_its_progress_alone(
     prepare(replace(config, valid=None), tmp_path / "b", 1, quiet=False)
     printed = capfd.readouterr()
     assert printed.out == ""
-    assert "tokenising" in printed.err
+    assert "tokenizing" in printed.err
 
 
 def test_the_summary_says_what_was_dropped_and_held_out_whether_made_or_found(
@@ -257,13 +262,13 @@ def test_only_a_sample_of_a_large_corpus_is_learned_from(
     config: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learned: list[str] = []
-    train_tokenizer = build.train_tokenizer
+    train_tokenizer = prepare_pairs.train_tokenizer
 
     def spy(lines: Iterator[str], *rest: Any) -> Tokenizer:
         learned.extend(lines)
         return train_tokenizer(iter(learned), *rest)
 
-    monkeypatch.setattr(build, "train_tokenizer", spy)
+    monkeypatch.setattr(prepare_pairs, "train_tokenizer", spy)
     run(replace(config, tokenizer_sentences=200, vocab_size=300), tmp_path)
     assert len(learned) == 200
     assert {en for en, _ in pairs(300)} > {text for text in learned if text.split()[0] in ENGLISH}
@@ -283,7 +288,7 @@ def test_a_corpus_emptied_by_the_filters_is_refused_with_the_counts(config: Data
 
 
 def test_a_corpus_too_small_to_hold_pairs_out_is_refused(config: DataConfig, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"19 usable pairs .* set data\.valid"):
+    with pytest.raises(ValueError, match=r"19 usable pairs.* Set data\.valid"):
         run(replace(config, train=corpus(tmp_path, "t", pairs(19)), valid=None), tmp_path)
 
 
@@ -381,16 +386,17 @@ def test_a_second_call_opens_what_the_first_wrote_without_importing_datasets(
         "import sys, time\nfrom pathlib import Path\n"
         "from data_pipeline.config import DataConfig\nfrom data_pipeline.prepared_data import prepare\n"
         f"start = time.perf_counter()\nfound = prepare({config!r}, Path({str(tmp_path / 'cache')!r}), 1, False)\n"
+        "print(found.fingerprint, found.sizes())\n"
         "assert time.perf_counter() - start < 1\n"
-        "slow = [name for name in ('datasets', 'pyarrow', 'torch') if name in sys.modules]\n"
-        "print(found.fingerprint, len(found.train), slow)\n"
+        "print([name for name in ('datasets', 'pyarrow', 'torch') if name in sys.modules])\n"
     )
     output = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert output.stdout.split("\n")[0] == f"{first.fingerprint} {len(first.train)} []"
+    sizes = f"{len(first.train)} training and {len(first.valid)} validation pairs"
+    assert output.stdout.splitlines() == [f"{first.fingerprint} {sizes}", "[]"]
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
-@pytest.mark.parametrize("place", ["tokenizer", "ids", "publish"])
+@pytest.mark.parametrize("place", ["tokenizer", "ids", "rename"])
 def test_an_interrupted_making_leaves_nothing_and_the_next_one_succeeds(
     config: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException, place: str
 ) -> None:
@@ -398,9 +404,9 @@ def test_an_interrupted_making_leaves_nothing_and_the_next_one_succeeds(
         raise failure
 
     target: tuple[Any, str] = {
-        "tokenizer": (build, "train_tokenizer"),
-        "ids": (IdWriter, "append"),
-        "publish": (dataset, "_publish"),
+        "tokenizer": (prepare_pairs, "train_tokenizer"),
+        "ids": (TokenStoreWriter, "append"),
+        "rename": (Path, "rename"),
     }[place]
     with monkeypatch.context() as patch:
         patch.setattr(*target, fail)
@@ -408,7 +414,7 @@ def test_an_interrupted_making_leaves_nothing_and_the_next_one_succeeds(
             run(config, tmp_path)
     if isinstance(error.value, OSError):
         assert (error.value.errno, error.value.filename) == (errno.ENOSPC, str(tmp_path / "cache"))
-    assert list((tmp_path / "cache").iterdir()) == []
+    assert results(tmp_path / "cache") == []
     assert len(run(config, tmp_path).train) == 300
 
 
@@ -417,20 +423,19 @@ def test_a_killed_making_is_not_taken_for_a_result_and_is_cleared_away_a_day_lat
 ) -> None:
     script = (
         "import time\nfrom pathlib import Path\n"
-        "from data_pipeline import prepare_pairs as build, prepared_data as dataset\n"
+        "from data_pipeline import prepare_pairs, prepared_data\n"
         "from data_pipeline.config import DataConfig\n"
-        "build.IdWriter.append = lambda *_: (print('now', flush=True), time.sleep(60))\n"
-        f"dataset.prepare({config!r}, Path({str(tmp_path / 'cache')!r}), 1, True)\n"
+        "prepare_pairs.TokenStoreWriter.append = lambda *_: (print('now', flush=True), time.sleep(60))\n"
+        f"prepared_data.prepare({config!r}, Path({str(tmp_path / 'cache')!r}), 1, True)\n"
     )
     with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
         process.send_signal(signal.SIGKILL)
-    (left,) = (tmp_path / "cache").iterdir()
-    assert left.name.startswith(".")
+    (left,) = (tmp_path / "cache").glob(".unfinished-*")
     assert len(run(config, tmp_path).train) == 300
     assert left.exists(), "it might be at work"
-    os.utime(left, (time.time() - 2 * dataset.STALE,) * 2)
+    os.utime(left, (time.time() - 2 * prepared_data.STALE,) * 2)
     run(replace(config, seed=5), tmp_path)
     assert not left.exists()
 
@@ -449,23 +454,60 @@ def test_two_processes_that_prepare_at_once_both_succeed(config: DataConfig, tmp
     assert [queue.get(timeout=60) for _ in processes] == [300, 300]
     for process in processes:
         process.join()
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == [fingerprint(config)]
+    assert results(tmp_path / "cache") == [fingerprint(config)]
 
 
 def test_the_slower_of_two_processes_uses_what_the_quicker_wrote(
     config: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    really_build = dataset.build
+    """Some network file systems have locks that other hosts do not see."""
+    write = prepared_data.prepare_pairs
+    monkeypatch.setattr(prepared_data, "lock", lambda *_, **__: nullcontext())
 
     def overtaken(*arguments: Any) -> None:
-        really_build(*arguments)
+        write(*arguments)
         with monkeypatch.context() as patch:
-            patch.setattr(dataset, "build", really_build)
+            patch.setattr(prepared_data, "prepare_pairs", write)
             run(config, tmp_path)
 
-    monkeypatch.setattr(dataset, "build", overtaken)
+    monkeypatch.setattr(prepared_data, "prepare_pairs", overtaken)
     assert len(run(config, tmp_path).train) == 300
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == [fingerprint(config)]
+    assert results(tmp_path / "cache") == [fingerprint(config)]
+
+
+def test_prepare_keeps_unfinished_folder_that_another_process_works_in(
+    config: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Preparation of a large corpus can take longer than a day."""
+    write = prepared_data.prepare_pairs
+
+    def work_for_two_days(config: DataConfig, result: Path, *rest: Any) -> None:
+        write(config, result, *rest)
+        os.utime(result, (time.time() - 2 * prepared_data.STALE,) * 2)
+        with monkeypatch.context() as patch:
+            patch.setattr(prepared_data, "prepare_pairs", write)
+            run(replace(config, seed=5), tmp_path)
+
+    monkeypatch.setattr(prepared_data, "prepare_pairs", work_for_two_days)
+    assert len(run(config, tmp_path).train) == 300
+    assert len(results(tmp_path / "cache")) == 2
+
+
+def test_prepare_waits_for_another_process_that_creates_same_data(
+    config: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, calls = prepared_data.prepare_pairs, []
+
+    def slow(*arguments: Any) -> None:
+        calls.append(arguments)
+        time.sleep(0.5)
+        write(*arguments)
+
+    monkeypatch.setattr(prepared_data, "prepare_pairs", slow)
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda _: run(config, tmp_path), range(2)))
+    assert [len(prepared.train) for prepared in found] == [300, 300]
+    assert len(calls) == 1
 
 
 # The command
@@ -482,10 +524,10 @@ def test_the_command_prepares_and_says_where(config: DataConfig, tmp_path: Path)
     done = command(
         f"data.train=[{','.join(config.train)}]", "data.valid=null", "data.vocab_size=310", f"data.cache_dir={cache}"
     )
-    (folder,) = cache.iterdir()
+    (folder,) = (path for path in cache.iterdir() if path.is_dir())
     assert done.returncode == 0
     *summary, last = done.stdout.splitlines()
-    assert "\n".join(summary) == Prepared.open(folder).summary()
+    assert "\n".join(summary) == PreparedData.open(folder, config).summary()
     assert last == f"285 training and 15 validation pairs in {folder}"
 
 
@@ -494,62 +536,3 @@ def test_the_command_reports_bad_input_in_one_sentence() -> None:
     assert failed.returncode == 2
     assert failed.stderr.startswith("error: there is no file /no/such/a.en")
     assert failed.stderr.count("\n") == 1
-
-
-# The arrays
-
-
-def test_arrays_hold_what_was_appended_in_any_number_of_pieces(tmp_path: Path) -> None:
-    rows = [[5, 3], [3], [7, 8, 9, 3]]
-    for name, pieces in [("a", [rows]), ("b", [[row] for row in rows]), ("c", [rows[:1], [], rows[1:]])]:
-        with IdWriter(tmp_path / name, vocab_size=10) as out:
-            for piece in pieces:
-                out.append(piece)
-        array = IdArray(tmp_path / name)
-        assert [array[row].tolist() for row in range(len(array))] == rows
-        assert array.lengths.tolist() == [2, 1, 4]
-
-
-def test_large_vocabularies_get_wider_ids(tmp_path: Path) -> None:
-    for size, dtype in [(2**16, np.uint16), (2**16 + 1, np.int32)]:
-        with IdWriter(tmp_path / "x", size) as out:
-            out.append([[size - 1, 3]])
-        array = IdArray(tmp_path / "x")
-        assert array[0].dtype == dtype
-        assert array[0][0] == size - 1
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that is always full")
-@pytest.mark.parametrize("file", ["x.ids.npy", "x.offsets.npy"])
-def test_a_full_disk_is_said_to_be_full(tmp_path: Path, file: str) -> None:
-    (tmp_path / file).symlink_to("/dev/full")
-
-    def write() -> None:
-        with IdWriter(tmp_path / "x", 10) as out:
-            out.append([[3]] * 100_000)
-
-    with pytest.raises(OSError, match="No space left") as error:
-        write()
-    assert error.value.errno == errno.ENOSPC
-
-
-def test_an_array_without_sentences_opens(tmp_path: Path) -> None:
-    with IdWriter(tmp_path / "x", 10):
-        pass
-    assert len(IdArray(tmp_path / "x")) == 0
-
-
-def test_a_row_outside_the_array_is_an_index_error(tmp_path: Path) -> None:
-    with IdWriter(tmp_path / "x", 10) as out:
-        out.append([[3]])
-    for row in (1, -1):
-        with pytest.raises(IndexError):
-            IdArray(tmp_path / "x")[row]
-
-
-def test_a_pickled_array_carries_its_path_and_not_its_content(tmp_path: Path) -> None:
-    with IdWriter(tmp_path / "x", 10) as out:
-        out.append([[5] * 100_000])
-    pickled = pickle.dumps(IdArray(tmp_path / "x"))
-    assert len(pickled) < 1000
-    assert len(pickle.loads(pickled)[0]) == 100_000

@@ -8,7 +8,7 @@ import pytest
 
 from data_pipeline.config import DataConfig
 from data_pipeline.fingerprint import fingerprint
-from data_pipeline.prepared_data import PreparedText, prepare
+from data_pipeline.prepared_data import PreparedData, prepare
 from data_pipeline.tokenizers import open_tokenizer
 
 LINES = [f"Line {i}: the quick brown fox jumps, {i * i} times!" for i in range(300)]
@@ -25,20 +25,18 @@ def config(train: object, **settings: object) -> DataConfig:
     return DataConfig(**({"task": "language_modelling", "train": train, "vocab_type": "characters"} | settings))  # type: ignore[arg-type]
 
 
-def run(data: DataConfig, folder: Path) -> PreparedText:
-    prepared = prepare(data, folder / "cache", quiet=True)
-    assert isinstance(prepared, PreparedText)
-    return prepared
+def run(data: DataConfig, folder: Path) -> PreparedData:
+    return prepare(data, folder / "cache", quiet=True)
 
 
-def decode(prepared: PreparedText, part: str) -> str:
-    ids = {"train": prepared.train, "valid": prepared.valid}[part].ids
-    return open_tokenizer(prepared.tokenizer_file).decode_text(ids.flat.tolist())
+def decode(prepared: PreparedData, part: str) -> str:
+    examples = {"train": prepared.train, "valid": prepared.valid}[part]
+    return open_tokenizer(prepared.tokenizer_file).decode_text(examples.stores[0].flat.tolist())
 
 
-def given_and_predicted(prepared: PreparedText, row: int) -> tuple[str, str]:
+def given_and_predicted(prepared: PreparedData, row: int) -> tuple[str, str]:
     tokenizer, data = open_tokenizer(prepared.tokenizer_file), prepared.train
-    ids, mask = data.ids[row].tolist(), data.predicted[row].tolist()  # type: ignore[index]
+    ids, mask = data.ids[row].tolist(), data.mask[row].tolist()  # type: ignore[index]
     split = mask.index(1)
     assert set(mask[split:]) == {1}
     return tokenizer.decode_text(ids[:split]), tokenizer.decode_text(ids[split:])
@@ -137,15 +135,15 @@ def test_an_answer_goes_on_in_the_line_of_its_question(tmp_path: Path, vocab_typ
     settings = {"prompt_column": "question", "layout": "documents", "vocab_type": vocab_type, "vocab_size": 285}
     prepared = run(config(name, **settings), tmp_path)
     tokenizer = open_tokenizer(prepared.tokenizer_file)
-    ids, mask = prepared.train.ids[3].tolist(), prepared.train.predicted[3].tolist()  # type: ignore[index]
+    ids, mask = prepared.train.ids[3].tolist(), prepared.train.mask[3].tolist()  # type: ignore[index]
     assert tokenizer.decode_text(ids).rstrip("\n") == "3 plus unhappy3 dog\nand more"
     assert ids[: mask.index(1)] == tokenizer.encode_text("3 plus un"), "as a prompt is encoded"
 
 
 def test_a_question_is_given_where_only_the_validation_text_has_any(tmp_path: Path) -> None:
     prepared = run(config(write(tmp_path, "a.txt", "0123456789+=\n"), valid="addition:valid"), tmp_path)
-    assert prepared.valid.predicted is not None
-    assert prepared.report["valid"]["characters"] == prepared.valid.predicted.flat.sum()
+    assert prepared.valid.mask is not None
+    assert prepared.report["valid"]["characters"] == prepared.valid.mask.flat.sum()
 
 
 def test_a_folder_of_text_files_is_as_many_documents(tmp_path: Path) -> None:

@@ -12,8 +12,6 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from common.settings import load_settings
-from data_pipeline.block_plan import Stream
-from data_pipeline.prepared_data import PreparedText
 from data_pipeline.tokenizers import open_tokenizer
 from evaluate.config import SampleConfig
 from evaluate.generator import Generator
@@ -84,15 +82,13 @@ def test_the_loss_falls_from_that_of_a_guess(finished: Path) -> None:
 
 
 def test_validation_is_the_mean_loss_of_all_held_out_tokens(finished: Path, data: list[str]) -> None:
-    prepared = loop.prepare_once(make_config(data))
-    assert isinstance(prepared, PreparedText)
+    valid = loop.prepare_once(make_config(data)).valid
     model, config = load_pretrained(finished)
-    batch = Stream(prepared.valid, config.max_len)
     total = 0.0
-    for part in batch.slices(config.max_len):
-        rows = batch.batch(part)
-        logits = model(*rows.inputs)
-        total += torch.nn.functional.cross_entropy(logits[0], rows.labels_BL[0], reduction="sum").item()
+    for micro_batch in valid.micro_batches(config.max_len, config.max_len):
+        batch = valid.batch(micro_batch)
+        logits = model(*batch.inputs)
+        total += torch.nn.functional.cross_entropy(logits[0], batch.labels_BL[0], reduction="sum").item()
     last = [line for line in lines(finished) if "valid_loss" in line][-1]
     tokens = len(TEXT) - int(len(TEXT) * 0.9) - 1
     assert last["valid_loss"] == pytest.approx(total / tokens, rel=1e-5)
@@ -162,7 +158,7 @@ def test_documents_learn_their_answers_only(tmp_path: Path) -> None:
     data = [f"data.train={tmp_path / 'a.jsonl'}", f"data.cache_dir={tmp_path / 'cache'}"]
     config = make_config(data, "data.layout=documents", "data.prompt_column=question", "train.max_steps=60")
     task = make_task(config, loop.prepare_once(config))
-    assert task.validation_tokens == sum(len(row["text"]) + 1 for row in rows[180:])
+    assert task.prepared.valid.predicted_tokens == sum(len(row["text"]) + 1 for row in rows[180:])
     losses = [line["loss"] for line in run(config, tmp_path / "run") if "loss" in line]
     assert losses[-1] < 0.5, "the questions' digits, which nobody can guess, do not count"
 
@@ -218,7 +214,7 @@ def test_a_finetuning_run_continues_from_its_own_checkpoint(finished: Path, data
         (["train.init_from=nowhere"], "there is no model folder nowhere"),
         (["schedule.lowest_lr=1"], r"schedule\.lowest_lr is 1\.0; it must be at most schedule\.peak_lr, 0\.01"),
         (["batches.block=33"], "batches.block is 33, longer than model.max_len 32"),
-        (["model.max_len=20000"], "a block needs 20001: add text"),
+        (["model.max_len=20000"], "a block of 20000 needs 20001. Add text"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(

@@ -8,7 +8,6 @@ import torch
 from accelerate import Accelerator
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from data_pipeline.batch_plan import Cut
 from tests.train.test_training import make_config, run
 from train import distributed as devices
 from train import loop
@@ -58,16 +57,16 @@ def test_the_host_reads_the_device_once_an_update(
 
 
 @pytest.mark.parametrize(
-    ("slices", "cure"), [(1, r"set batches\.micro_tokens to \d+"), (loop.ROW_MULTIPLE, r"raise batches\.per_update")]
+    ("split", "cure"), [(1, r"set batches\.micro_tokens to \d+"), (loop.ROW_MULTIPLE, r"raise batches\.per_update")]
 )
 def test_a_largest_batch_that_does_not_fit_ends_the_run_at_once_with_the_setting_to_change(
-    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slices: int, cure: str
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: int, cure: str
 ) -> None:
     def full(*_: Any, **__: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(Updater, "backward", full)
-    monkeypatch.setattr(loop, "choose_cut", lambda plan, world, micro_tokens: Cut(slices, world))
+    monkeypatch.setattr(loop, "choose_split", lambda *_: split)
     with pytest.raises(ValueError, match=rf"the largest batch, \d+ rows of \d+ and \d+ tokens, does not fit .*{cure}"):
         run(config, tmp_path / "run")
     assert not (tmp_path / "run/checkpoints").exists()

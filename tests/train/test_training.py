@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from common.errors import InputError
 from common.files import lock
 from common.settings import load_settings
-from data_pipeline.batch_plan import Update
+from data_pipeline.micro_batches import Update
 from evaluate.config import DecodeConfig
 from evaluate.translator import Translator
 from tests.conftest import make_pairs, write_parallel

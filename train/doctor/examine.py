@@ -12,8 +12,7 @@ import torch
 from common.command import describe_error
 from common.errors import InputError
 from common.processes import set_threads
-from data_pipeline.batch_plan import choose_cut
-from data_pipeline.prepared_data import PreparedText
+from data_pipeline.micro_batches import choose_split
 from data_pipeline.sources.corpus import load_many
 from data_pipeline.tokenizers.sentence_piece import Tokenizer
 from train.config import RunConfig
@@ -42,12 +41,12 @@ def examine(config: RunConfig) -> Iterator[Finding]:
     try:
         task = make_task(config, prepare_once(config))
         plan = task.plan
-        choose_cut(plan, 1, config.batches.micro_tokens)
+        choose_split(plan.shapes, plan.per_update, 1, config.batches.micro_tokens)
     except ValueError as error:  # the sentence that training would end with
         yield Finding("settings", "fault", describe_error(error), "change what the sentence names, and call again")
         return
-    if isinstance(task.prepared, PreparedText):
-        yield from text_findings(task, task.prepared)
+    if config.data.task == "language_modelling":
+        yield from text_findings(task)
     yield from vocabulary_findings(task)
     accelerator = make_accelerator(config.train, Path(config.data.cache_dir))
     need = needed(task)
@@ -91,13 +90,13 @@ def pair_leak(role: str, held: Texts, pairs: Hashes, sources: Hashes) -> Finding
     return replace(worse, message=f"{whole.message}; {half.message}")
 
 
-def text_findings(task: Task, prepared: PreparedText) -> Iterator[Finding]:
+def text_findings(task: Task) -> Iterator[Finding]:
     """Running text as training sees it: documents, or where these are long, their long lines."""
     data = task.config.data
     what = "documents" if data.layout == "documents" else f"lines of {samples.LONG_LINE} characters or more"
     train, valid = (
         text_checks.hash_texts(samples.units(samples.decoded(task.tokenizer, ids, data.seed), data.layout))
-        for ids in (prepared.train.ids, prepared.valid.ids)
+        for ids in (*task.prepared.train.stores, *task.prepared.valid.stores)
     )
     test = text_checks.hash_texts(samples.units(samples.raw_documents(data, "test", samples.MOST_HASHES), data.layout))
     if len(train):
@@ -115,14 +114,14 @@ def text_findings(task: Task, prepared: PreparedText) -> Iterator[Finding]:
 
 def vocabulary_findings(task: Task) -> Iterator[Finding]:
     """What the vocabulary makes of the text."""
-    prepared, data, size = task.prepared, task.config.data, task.tokenizer.vocab_size
+    data, size = task.config.data, task.tokenizer.vocab_size
     texts = samples.sample_texts(task)
     yield text_checks.check_round_trip(task.tokenizer, texts)
     if data.vocab_type == "characters" and data.task == "language_modelling":
         return  # as many characters as there are, one a token
     yield text_checks.check_token_size(task.tokenizer, texts)
-    sides = (prepared.train.ids,) if isinstance(prepared, PreparedText) else (prepared.train.src, prepared.train.tgt)
-    counts = sum(np.bincount(side.flat[: samples.MOST_TOKENS // len(sides)], minlength=size) for side in sides)
+    stores = task.prepared.train.stores
+    counts = sum(np.bincount(ids.flat[: samples.MOST_TOKENS // len(stores)], minlength=size) for ids in stores)
     others = 4 + 256 if isinstance(task.tokenizer, Tokenizer) else 0  # special pieces and bytes come first
     yield text_checks.check_seldom_pieces(np.asarray(counts)[others:])
 

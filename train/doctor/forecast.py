@@ -13,8 +13,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from data_pipeline.batch_plan import Slice, choose_cut
-from data_pipeline.prepared_data import PreparedText
+from data_pipeline.micro_batches import MicroBatch, choose_split, largest_micro_batch
 from train.doctor.findings import Finding, graded
 from train.doctor.flops import update_flops
 from train.optimizer import make_optimizer
@@ -48,17 +47,27 @@ def needed(task: Task) -> Need:
         parameters = count_parameters(build(task.config.model))
     settings = task.config.train
     size = 8 if settings.precision == "float64" else 4
-    part = task.plan.largest(choose_cut(task.plan, 1, task.config.batches.micro_tokens).slices)
+    part = largest(task)
     return Need(4.0 * size * parameters, size * activation_numbers(task.config.model, part))
 
 
-def activation_numbers(shape: ModelConfig, part: Slice) -> float:
+def split_of(task: Task) -> int:
+    """Micro-batches of each bucket batch on one device."""
+    return choose_split(task.plan.shapes, task.plan.per_update, 1, task.config.batches.micro_tokens)
+
+
+def largest(task: Task) -> MicroBatch:
+    """The micro-batch that needs the most memory."""
+    return largest_micro_batch(task.plan.shapes, split_of(task))
+
+
+def activation_numbers(shape: ModelConfig, part: MicroBatch) -> float:
     """What forward and backward of a slice keep in memory, roughly: 14 d + 3 d_ff numbers for each layer and position,
     10 d more in a decoder with an encoder, attention weights aside; and three times the logits."""
     layer = 14 * shape.d_model + 3 * shape.d_ff
     decoder, encoder = (layer, 0) if shape.architecture == "gpt" else (layer + 10 * shape.d_model, layer)
     numbers = shape.n_layers * (encoder * part.src_len + decoder * part.tgt_len) + 3 * shape.vocab_size * part.tgt_len
-    return float(numbers * len(part.rows))
+    return float(numbers * len(part.indices))
 
 
 def check_weights_fit(need: Need, device: torch.device) -> Finding | None:
@@ -72,9 +81,9 @@ def check_weights_fit(need: Need, device: torch.device) -> Finding | None:
 
 def forecast_findings(task: Task, accelerator: Accelerator, need: Need) -> Iterator[Finding]:
     """Memory and time of the run, measured with the model, the optimizer and the precision of the config."""
-    config, plan, device = task.config, task.plan, accelerator.device
-    part = plan.largest(choose_cut(plan, 1, config.batches.micro_tokens).slices)
-    half = f"set batches.micro_tokens to {max(1, max(part.src_len, part.tgt_len) * len(part.rows) // 2)}: updates stay"
+    config, device = task.config, accelerator.device
+    part = largest(task)
+    half = f"set batches.micro_tokens to {max(1, part.positions // 2)}: updates stay"
     too_large = (
         f"the largest batch, {describe(task, part)}, does not fit into {memory_of(device) / GIB:.1f} GiB ({need})"
     )
@@ -98,7 +107,7 @@ def forecast_findings(task: Task, accelerator: Accelerator, need: Need) -> Itera
     yield check_time(bench, model)
 
 
-def check_memory(task: Task, device: torch.device, part: Slice, need: Need, since_now: bool) -> Finding:
+def check_memory(task: Task, device: torch.device, part: MicroBatch, need: Need, since_now: bool) -> Finding:
     """The most memory that was in use since `reset_peak`, and how much there is."""
     there = memory_of(device)
     if device.type == "cuda":
@@ -154,11 +163,11 @@ class Bench:
     accelerator: Accelerator
     updater: Updater
 
-    def learn(self, parts: list[Slice]) -> float:
+    def learn(self, parts: list[MicroBatch]) -> float:
         """An update of these slices, or of the first of them where time is short: seconds, for all of them."""
         done, seconds = 0, 0.0
         for part in parts:
-            batch = self.task.batch(part)  # the loop makes it while the last one is computed
+            batch = self.task.prepared.train.batch(part)  # the loop makes it while the last one is computed
             started = time.perf_counter()
             self.updater.backward(batch.to(self.accelerator.device), 1 / batch.labels_BL.numel())
             self._wait()
@@ -180,14 +189,14 @@ class Bench:
 def check_time(bench: Bench, model: nn.Module) -> Finding:
     """Seconds and floating-point operations of the whole run, from the first updates of its plan."""
     config, plan, device = bench.task.config, bench.task.plan, bench.accelerator.device
-    cut = choose_cut(plan, 1, config.batches.micro_tokens)
+    split = split_of(bench.task)
     seconds, src, tgt = [], [], []
     started, processor = time.perf_counter(), time.process_time()
     for step in range(min(TIMED_UPDATES, config.train.max_steps)):
         update = plan.update(step)
-        seconds.append(bench.learn([part for _, _, part in cut.slices_of(update, rank=0)]))
+        seconds.append(bench.learn(update.micro_batches(split, world_size=1)))
         src.append(update.src_tokens)
-        tgt.append(update.tgt_tokens)
+        tgt.append(update.predicted_tokens)
         if time.perf_counter() - started > TIMED_SECONDS:
             break
     ours = (time.process_time() - processor) / (time.perf_counter() - started) / torch.get_num_threads()
@@ -208,15 +217,15 @@ def check_time(bench: Bench, model: nn.Module) -> Finding:
     return graded("time", hours, 7 * 24, float("inf"), message, cure)
 
 
-def positions(part: Slice) -> int:
+def positions(part: MicroBatch) -> int:
     """Token positions of a slice, padding included."""
-    return len(part.rows) * (part.src_len + part.tgt_len)
+    return len(part.indices) * (part.src_len + part.tgt_len)
 
 
-def describe(task: Task, part: Slice) -> str:
+def describe(task: Task, part: MicroBatch) -> str:
     """Its shape."""
-    source = "" if isinstance(task.prepared, PreparedText) else f"{part.src_len} and "
-    return f"{len(part.rows)} rows of {source}{part.tgt_len} tokens"
+    source = "" if task.config.data.task == "language_modelling" else f"{part.src_len} and "
+    return f"{len(part.indices)} rows of {source}{part.tgt_len} tokens"
 
 
 def duration(hours: float) -> str:

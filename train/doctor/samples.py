@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from data_pipeline.batch_plan import NULL_ROW, Slice, permutation
 from data_pipeline.config import DataConfig
 from data_pipeline.examples import Batch
-from data_pipeline.prepared_data import PreparedText
+from data_pipeline.micro_batches import PADDING_ROW, MicroBatch, permutation
 from data_pipeline.sources.corpus import NoSuchSplit, load_many
 from data_pipeline.sources.names import Role, corpus_value
 from data_pipeline.sources.running_text import open_text
-from data_pipeline.token_store import IdArray
+from data_pipeline.token_store import TokenStore
 from data_pipeline.tokenizers import TextTokenizer
 from train.config import RunConfig
 from train.doctor.pairs import Texts
@@ -72,7 +71,7 @@ def join(blocks: Iterable[tuple[int, Texts]]) -> Texts:
 def sample_texts(task: Task) -> list[str]:
     """Some of the text that the vocabulary has to spell: validation sentences, or lines of the training text."""
     prepared = task.prepared
-    if isinstance(prepared, PreparedText):
+    if task.config.data.task == "language_modelling":
         documents = raw_documents(task.config.data, "train", 20 * TEXTS)
         lines = (line for document in documents for line in document.split("\n") if line.strip())
         first = list(islice(lines, 20 * TEXTS))
@@ -84,15 +83,15 @@ def sample_texts(task: Task) -> list[str]:
 
 def small_batch(task: Task) -> Batch:
     """Up to eight rows of the first update, cut to `PROBE_TOKENS` positions on a side."""
-    brick = max(task.plan.update(0).bricks, key=lambda brick: int((brick.rows != NULL_ROW).sum()))
-    longest = max(brick.src_len, brick.tgt_len)
-    rows = brick.rows[brick.rows != NULL_ROW][: max(1, min(8, PROBE_TOKENS // longest))]
-    batch = task.batch(Slice(rows, brick.src_len, brick.tgt_len))
+    full = max(task.plan.update(0).bucket_batches, key=lambda batch: int((batch.indices != PADDING_ROW).sum()))
+    longest = max(full.src_len, full.tgt_len)
+    indices = full.indices[full.indices != PADDING_ROW][: max(1, min(8, PROBE_TOKENS // longest))]
+    batch = task.prepared.train.batch(MicroBatch(indices, full.src_len, full.tgt_len))
     inputs = tuple(x[:, :PROBE_TOKENS] for x in batch.inputs)
     return Batch(inputs, batch.labels_BL[:, :PROBE_TOKENS])
 
 
-def decoded(tokenizer: TextTokenizer, ids: IdArray, seed: int) -> Iterator[str]:
+def decoded(tokenizer: TextTokenizer, ids: TokenStore, seed: int) -> Iterator[str]:
     """Documents of prepared text in random order, up to `MOST_TOKENS`."""
     left = MOST_TOKENS
     for i in permutation(len(ids), seed, "doctor").tolist():

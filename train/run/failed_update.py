@@ -26,12 +26,11 @@ from torch import Tensor, nn
 from common.errors import InputError
 from common.files import write_text
 from common.settings import dump_settings, flatten_settings
-from data_pipeline.batch_plan import NULL_ROW, Slice, Update
-from data_pipeline.prepared_data import Prepared
+from data_pipeline.micro_batches import MicroBatch, Update
 from train.config import MAY_CHANGE, RunConfig
 from train.run.checkpoints import Checkpoints, RunState
 from train.tasks import Task
-from train.trainer import Outcome, Part, Updater
+from train.trainer import Outcome, Updater
 
 MOST = 3
 """Incidents that a run keeps, for each takes the space of a checkpoint; later ones are only logged."""
@@ -44,12 +43,12 @@ def dump(
     run_dir: Path,
     task: Task,
     update: Update,
-    parts: list[Part],
+    ranks: list[list[MicroBatch]],
     outcome: Outcome,
     updater: Updater,
     state: RunState,
 ) -> Path | None:
-    """Write the folder of an incident; `parts` are those of all ranks, and the model still holds the gradients.
+    """Write the folder of an incident; `ranks` are the micro-batches of each rank. The model still holds the gradients.
 
     Returns the folder. The same incident that is there already, as in a run that went back to a checkpoint, is left
     as it is; None, and nothing is written, where there are `MOST` of them. Raises OSError where the disk is full.
@@ -63,7 +62,12 @@ def dump(
     shutil.rmtree(folder, ignore_errors=True)  # of an earlier run in this place, or unfinished
     folder.mkdir(parents=True)
     write_text(folder / "config.yaml", dump_settings(task.config))
-    lines = (json.dumps(line, ensure_ascii=False) + "\n" for part in parts for line in sentences(task, part.slice))
+    lines = (
+        json.dumps(line, ensure_ascii=False) + "\n"
+        for micro_batches in ranks
+        for micro_batch in micro_batches
+        for line in sentences(task, micro_batch)
+    )
     write_text(folder / "sentences.jsonl", "".join(lines))
     Checkpoints(folder).save("interrupted", updater.model, updater.optimizer, state, metrics="", keep=1)
     report = {
@@ -72,27 +76,24 @@ def dump(
         "gradient_norm": as_json(outcome.gradient_norm),
         "lr": outcome.lr,
         "replay": f"python -m train.replay {shlex.quote(str(folder))}",
-        "target_tokens": update.tgt_tokens,
-        "ranks": 1 + max(part.rank for part in parts),
+        "target_tokens": update.predicted_tokens,
+        "ranks": len(ranks),
         **identity,
         "gradient_norms": {name: as_json(norm) for name, norm in module_norms(updater.model).items()},
-        "slices": [_describe(part) for part in parts],
+        "slices": [
+            _describe(rank, micro_batch) for rank, micro_batches in enumerate(ranks) for micro_batch in micro_batches
+        ],
     }
     write_text(folder / REPORT, json.dumps(report, indent=1) + "\n")  # last: with it the folder is complete
     return folder
 
 
-def parts_of(report: dict[str, Any]) -> list[Part]:
-    """The slices that an `incident.json` describes."""
+def micro_batches_of(report: dict[str, Any]) -> list[MicroBatch]:
+    """The micro-batches that an `incident.json` describes."""
     return [
-        Part(
-            entry["rank"],
-            entry["brick"],
-            entry["slice"],
-            entry["seed"],
-            Slice(np.array(entry["rows"]), *entry["shape"]),
-        )
+        MicroBatch(np.array(entry["rows"]), src_len, tgt_len, entry["seed"], entry["brick"], entry["slice"])
         for entry in report["slices"]
+        for src_len, tgt_len in (entry["shape"],)
     ]
 
 
@@ -113,19 +114,10 @@ def config_fingerprint(config: RunConfig) -> str:
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def sentences(task: Task, part: Slice) -> Iterator[dict[str, Any]]:
-    """The text of a slice's rows, as the model's vocabulary gives it back."""
-    prepared, decode = task.prepared, task.tokenizer.decode_text
-    for row in part.rows.tolist():
-        if row == NULL_ROW:
-            continue
-        if isinstance(prepared, Prepared):
-            source, target = (decode(side[row].tolist()) for side in (prepared.train.src, prepared.train.tgt))
-            yield {"row": row, "source": source, "target": target}
-        elif task.config.data.layout == "documents":
-            yield {"row": row, "text": decode(prepared.train.ids[row].tolist())}
-        else:  # of a stream, a row is the place of its first token
-            yield {"row": row, "text": decode(prepared.train.ids.flat[row : row + part.tgt_len + 1].tolist())}
+def sentences(task: Task, micro_batch: MicroBatch) -> Iterator[dict[str, Any]]:
+    """The text of a micro-batch, as the model's vocabulary gives it back."""
+    for index, text in task.prepared.train.texts(micro_batch, task.tokenizer.decode_text):
+        yield {"row": index, **text}
 
 
 def module_norms(model: nn.Module) -> dict[str, float]:
@@ -159,12 +151,12 @@ def _is_there(folder: Path, identity: dict[str, Any]) -> bool:
     return all(report[name] == value for name, value in identity.items())
 
 
-def _describe(part: Part) -> dict[str, Any]:
+def _describe(rank: int, micro_batch: MicroBatch) -> dict[str, Any]:
     return {
-        "rank": part.rank,
-        "brick": part.brick,
-        "slice": part.number,
-        "seed": part.seed,
-        "shape": [part.slice.src_len, part.slice.tgt_len],
-        "rows": part.slice.rows.tolist(),
+        "rank": rank,
+        "brick": micro_batch.bucket_batch,
+        "slice": micro_batch.number,
+        "seed": micro_batch.dropout_seed,
+        "shape": [micro_batch.src_len, micro_batch.tgt_len],
+        "rows": micro_batch.indices.tolist(),
     }

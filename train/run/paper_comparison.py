@@ -11,7 +11,8 @@ from accelerate import Accelerator
 
 from common.settings import flatten_settings, load_settings
 from common.versions import describe_versions, git_commit
-from data_pipeline.batch_plan import Plan, UpdatePlan
+from data_pipeline.batch_plan import BatchPlan
+from data_pipeline.block_plan import BlockPlan
 from train.config import RunConfig
 from train.tasks import Task
 from transformer.model_card import public_name
@@ -194,9 +195,9 @@ def read_comparison(run_dir: Path) -> str:
     return path.read_text(encoding="utf-8") if path else ""
 
 
-def mean_tokens(plan: UpdatePlan) -> str:
+def mean_tokens(plan: BatchPlan | BlockPlan) -> str:
     """Return the mean number of source and target tokens per update over an epoch of sentence pairs."""
-    assert isinstance(plan, Plan)
+    assert isinstance(plan, BatchPlan)
     source, target = (int(lengths.sum()) / plan.updates_per_epoch for lengths in (plan.src_lengths, plan.tgt_lengths))
     return f"{source:,.0f} source, {target:,.0f} target"
 

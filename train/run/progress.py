@@ -10,7 +10,6 @@ import torch
 from accelerate import Accelerator
 
 from common.settings import flatten_settings
-from data_pipeline.batch_plan import Cut
 from train.config import RunConfig
 from train.tasks import Task
 from train.trainer import Outcome
@@ -26,7 +25,7 @@ class Progress:
         if config.train.log_with != "none":
             self._start_trackers(step)
 
-    def start(self, task: Task, cut: Cut, parameters: int) -> None:
+    def start(self, task: Task, split: int, parameters: int) -> None:
         """What is about to be trained, on what, how."""
         ranks, device = self.accelerator.num_processes, self.accelerator.device.type
         self.say(
@@ -35,7 +34,7 @@ class Progress:
             f"data        {task.prepared.sizes()}\n"
             f"update      {self.config.batches.tokens_per_update:,} tokens, {task.plan.describe()}\n"
             f"hardware    {ranks} x {device}, {torch.get_num_threads()} threads, precision "
-            f"{self.config.train.precision}, {cut.slices} slice(s) a batch\n"
+            f"{self.config.train.precision}, {split} micro-batches per bucket batch\n"
             f"run folder  {self.run_dir}"
         )
 

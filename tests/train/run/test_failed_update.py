@@ -15,8 +15,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from data_pipeline.batch_plan import Update
-from data_pipeline.prepared_data import Prepared
+from data_pipeline.micro_batches import Update
 from tests.train.test_distributed import TWO_RANKS, start
 from tests.train.test_training import SETTINGS, make_config, metrics, run
 from train import loop
@@ -225,8 +224,8 @@ def test_a_replay_finds_the_module_and_the_sentences_of_a_loss_that_is_not_finit
 ) -> None:
     config = make_config(corpus, cache, *SHORT, "model.tying=none", "train.max_nonfinite_updates=1")
     prepared = loop.prepare_once(config)
-    assert isinstance(prepared, Prepared)
-    rows_of = Counter(token for row in range(len(prepared.train)) for token in set(prepared.train.src[row].tolist()))
+    sources = prepared.train.stores[0]
+    rows_of = Counter(token for row in range(len(sources)) for token in set(sources[row].tolist()))
     token = min(rows_of, key=lambda token: abs(rows_of[token] - 20))  # some sentences have it, most have not
     poison_a_word(monkeypatch, token)
     with pytest.raises(ValueError, match="loss nan"):
@@ -237,11 +236,11 @@ def test_a_replay_finds_the_module_and_the_sentences_of_a_loss_that_is_not_finit
     done = start(command, tmp_path, TRANSFORMER_DEBUG="1")
     assert done.returncode == 0, done.stderr
     assert "loss           nan (then nan)" in done.stdout
-    assert "The first module whose output is not finite is src_embedding.tokens, in slice" in done.stdout
+    assert "The first module whose output is not finite is src_embedding.tokens, in micro-batch" in done.stdout
     AcceleratorState._reset_state(reset_partial_state=True)
     fault = replay(folder).fault
     assert fault is not None
-    holding = [row for row in fault.part.slice.rows.tolist() if row >= 0 and token in prepared.train.src[row]]
+    holding = [row for row in fault.micro_batch.indices.tolist() if row >= 0 and token in sources[row]]
     assert fault.rows == holding != []
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from common.settings import flatten_settings, load_settings
-from data_pipeline.batch_plan import Plan
+from data_pipeline.batch_plan import BatchPlan
 from train.config import RunConfig
 from train.run.paper_comparison import (
     FIELDS,
@@ -113,9 +113,10 @@ def test_fields_contain_every_model_setting() -> None:
 
 def test_mean_tokens_equals_mean_over_epoch() -> None:
     lengths = np.arange(2, 402) % 30 + 2
-    plan = Plan(lengths, lengths + 1, tokens_per_update=2048, bricks=2, shapes=4, seed=1)
+    plan = BatchPlan(lengths, lengths + 1, tokens_per_update=2048, per_update=2, max_buckets=4, seed=1)
     updates = [plan.update(i) for i in range(plan.updates_per_epoch)]
-    source, target = (sum(n) / len(updates) for n in zip(*((u.src_tokens, u.tgt_tokens) for u in updates), strict=True))
+    tokens = zip(*((u.src_tokens, u.predicted_tokens) for u in updates), strict=True)
+    source, target = (sum(counts) / len(updates) for counts in tokens)
     assert mean_tokens(plan) == f"{source:,.0f} source, {target:,.0f} target"
 
 

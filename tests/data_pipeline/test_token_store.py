@@ -1,0 +1,66 @@
+"""What a writer appends, a token store returns."""
+
+import errno
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_pipeline.token_store import TokenStore, TokenStoreWriter
+
+
+def test_arrays_hold_what_was_appended_in_any_number_of_pieces(tmp_path: Path) -> None:
+    rows = [[5, 3], [3], [7, 8, 9, 3]]
+    for name, pieces in [("a", [rows]), ("b", [[row] for row in rows]), ("c", [rows[:1], [], rows[1:]])]:
+        with TokenStoreWriter(tmp_path / name, vocab_size=10) as out:
+            for piece in pieces:
+                out.append(piece)
+        array = TokenStore(tmp_path / name)
+        assert [array[row].tolist() for row in range(len(array))] == rows
+        assert array.lengths.tolist() == [2, 1, 4]
+
+
+def test_large_vocabularies_get_wider_ids(tmp_path: Path) -> None:
+    for size, dtype in [(2**16, np.uint16), (2**16 + 1, np.int32)]:
+        with TokenStoreWriter(tmp_path / "x", size) as out:
+            out.append([[size - 1, 3]])
+        array = TokenStore(tmp_path / "x")
+        assert array[0].dtype == dtype
+        assert array[0][0] == size - 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that is always full")
+@pytest.mark.parametrize("file", ["x.ids.npy", "x.offsets.npy"])
+def test_a_full_disk_is_said_to_be_full(tmp_path: Path, file: str) -> None:
+    (tmp_path / file).symlink_to("/dev/full")
+
+    def write() -> None:
+        with TokenStoreWriter(tmp_path / "x", 10) as out:
+            out.append([[3]] * 100_000)
+
+    with pytest.raises(OSError, match="No space left") as error:
+        write()
+    assert error.value.errno == errno.ENOSPC
+
+
+def test_an_array_without_sentences_opens(tmp_path: Path) -> None:
+    with TokenStoreWriter(tmp_path / "x", 10):
+        pass
+    assert len(TokenStore(tmp_path / "x")) == 0
+
+
+def test_a_row_outside_the_array_is_an_index_error(tmp_path: Path) -> None:
+    with TokenStoreWriter(tmp_path / "x", 10) as out:
+        out.append([[3]])
+    for row in (1, -1):
+        with pytest.raises(IndexError):
+            TokenStore(tmp_path / "x")[row]
+
+
+def test_a_pickled_array_carries_its_path_and_not_its_content(tmp_path: Path) -> None:
+    with TokenStoreWriter(tmp_path / "x", 10) as out:
+        out.append([[5] * 100_000])
+    pickled = pickle.dumps(TokenStore(tmp_path / "x"))
+    assert len(pickled) < 1000
+    assert len(pickle.loads(pickled)[0]) == 100_000
