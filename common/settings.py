@@ -24,9 +24,33 @@ def load_settings(schema: type[Schema], path: str | Path | None = None, override
     Raises InputError with one sentence for an unknown or renamed key, a wrong type or unreadable YAML, and
     FileNotFoundError for a missing file.
     """
-    config, renamed = OmegaConf.structured(schema), _renamed(schema)
+    return cast(Schema, OmegaConf.to_object(_load(OmegaConf.structured(schema), _renamed(schema), path, overrides)))
+
+
+def load_section(
+    schema: type[Schema], section: str, path: str | Path | None = None, overrides: list[str] | None = None
+) -> Schema:
+    """Read one section of a config. The other sections of the file are ignored.
+
+    Raises as `load_settings`, and InputError for an override of another section.
+    """
+    for override in overrides or []:
+        if "." in override.partition("=")[0] and not override.startswith(f"{section}."):
+            raise InputError(f"{override}: this command only has settings of the section `{section}`")
+    config = OmegaConf.create({section: OmegaConf.structured(schema)})
+    renamed = {f"{section}.{old}": f"{section}.{new}" for old, new in _renamed(schema).items()}
+    loaded = _load(config, renamed, path, overrides, only=section)
+    return cast(Schema, OmegaConf.to_object(loaded[section]))
+
+
+def _load(
+    config: Any, renamed: dict[str, str], path: str | Path | None, overrides: list[str] | None, only: str | None = None
+) -> Any:
+    OmegaConf.set_struct(config, True)
     if path is not None:
         content = _read(Path(path))
+        if only is not None:
+            content = OmegaConf.create({name: value for name, value in content.items() if name == only})
         _refuse_old_names(content, renamed, f"config {path}: ")
         config = _merge(config, content, str(path))
     for override in overrides or []:
@@ -36,7 +60,7 @@ def load_settings(schema: type[Schema], path: str | Path | None = None, override
         change = _parse(override)
         _refuse_old_names(change, renamed)
         config = _merge(config, change, override)
-    return cast(Schema, OmegaConf.to_object(config))
+    return config
 
 
 def load_saved_settings(schema: type[Schema], path: str | Path) -> Schema:

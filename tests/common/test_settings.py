@@ -7,7 +7,8 @@ from typing import ClassVar
 import pytest
 
 from common.errors import InputError
-from common.settings import dump_settings, flatten_settings, load_saved_settings, load_settings
+from common.settings import dump_settings, flatten_settings, load_saved_settings, load_section, load_settings
+from data_pipeline.config import DataConfig
 from train.config import RunConfig
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -158,3 +159,19 @@ def test_renamed_settings_of_runs_lead_to_settings() -> None:
     for old, new in RunConfig.RENAMED.items():
         assert new.partition("=")[0] in known
         assert old.partition("=")[0] not in known
+
+
+def test_load_section_ignores_other_sections_of_file(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text("model: {no_such_setting: 1}\ndata: {vocab_size: 400}\n")
+    assert load_section(DataConfig, "data", file, ["data.seed=3"]) == DataConfig(vocab_size=400, seed=3)
+    file.write_text("data: {no_such_setting: 1}\n")
+    with pytest.raises(InputError, match=r"Key 'no_such_setting' not in 'DataConfig'"):
+        load_section(DataConfig, "data", file)
+
+
+def test_load_section_rejects_override_of_other_section_and_old_name() -> None:
+    with pytest.raises(InputError, match=r"model.d_model=64: this command only has settings of the section `data`"):
+        load_section(DataConfig, "data", overrides=["model.d_model=64"])
+    with pytest.raises(InputError, match=r"data.given_column is now data.prompt_column"):
+        load_section(DataConfig, "data", overrides=["data.given_column=question"])

@@ -1,4 +1,4 @@
-"""From a corpus to ids on the disk: the same every time, complete or not there, and nothing leaks."""
+"""Prepared data are the same every time, complete or absent, and contain no held-out pair twice."""
 
 import errno
 import json
@@ -33,7 +33,7 @@ GERMAN = ["der", "alte", "Mann", "sieht", "ein", "kleines", "Haus", "an", "unser
 
 
 def pairs(count: int, seed: int = 0) -> list[tuple[str, str]]:
-    """Pairs of sentences that all differ."""
+    """Sentence pairs that all differ."""
     rng = random.Random(seed)
     made: dict[tuple[str, str], None] = {}
     while len(made) < count:
@@ -45,9 +45,9 @@ def pairs(count: int, seed: int = 0) -> list[tuple[str, str]]:
 def corpus(folder: Path, name: str, rows: list[tuple[str, str]]) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
     files = []
-    for side, language in enumerate(("en", "de")):
+    for i, language in enumerate(("en", "de")):
         file = folder / f"{name}.{language}"
-        file.write_bytes("".join(row[side] + "\n" for row in rows).encode())
+        file.write_bytes("".join(row[i] + "\n" for row in rows).encode())
         files.append(str(file))
     return files
 
@@ -70,14 +70,14 @@ def results(cache: Path) -> list[str]:
     return [path.name for path in cache.iterdir() if path.suffix != ".lock"]
 
 
-def texts(prepared: PreparedData, part: str) -> list[tuple[str, str]]:
+def texts(prepared: PreparedData, split: str) -> list[tuple[str, str]]:
     tokenizer = Tokenizer(prepared.tokenizer_file)
-    examples = {"train": prepared.train, "valid": prepared.valid}[part]
+    examples = {"train": prepared.train, "valid": prepared.valid}[split]
     both = ([store[i].tolist() for i in range(len(store))] for store in examples.stores)
     return list(zip(*map(tokenizer.decode, both), strict=True))
 
 
-# What is written
+# Content
 
 
 def test_the_ids_are_the_corpus_in_its_order(config: DataConfig, tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_held_out_pairs_are_a_twentieth_at_most_and_never_in_training(config: Da
 
 
 def folder_set(folder: Path, splits: dict[str, list[tuple[str, str]]]) -> str:
-    """A data set of these splits."""
+    """A dataset with these splits."""
     folder.mkdir()
     for split, rows in splits.items():
         lines = "".join(json.dumps({"en": en, "de": de}) + "\n" for en, de in rows)
@@ -247,14 +247,16 @@ def test_the_vocabulary_knows_the_training_pairs_alone(config: DataConfig, tmp_p
 
 
 def test_the_vocabulary_does_not_know_what_was_held_out(config: DataConfig, tmp_path: Path) -> None:
-    # Every pair has a letter of its own, so the held-out letters can be looked for.
+    # Every pair has a different letter, so the vocabulary shows which pairs it was trained on.
     rows = [(f"{en} {chr(0x4E00 + row)}", de) for row, (en, de) in enumerate(pairs(60))]
     prepared = run(replace(config, train=corpus(tmp_path, "t", rows), valid=None, vocab_size=350), tmp_path)
     tokenizer = Tokenizer(prepared.tokenizer_file)
     letters = [source[-1] for source in prepared.valid_text()[0]]
     others = [source[-1] for source, _ in texts(prepared, "train")]
     assert (len(letters), len(others)) == (3, 57)
-    assert sum(len(ids) < 5 for ids in tokenizer.encode(others)) > 50, "nearly all of these it knows"
+    assert sum(len(ids) < 5 for ids in tokenizer.encode(others)) > 50, (
+        "nearly all training letters are in the vocabulary"
+    )
     assert all(len(ids) == 5 for ids in tokenizer.encode(letters)), "a space, three bytes and EOS"
 
 
@@ -434,7 +436,7 @@ def test_a_killed_making_is_not_taken_for_a_result_and_is_cleared_away_a_day_lat
         process.send_signal(signal.SIGKILL)
     (left,) = (tmp_path / "cache").glob(".unfinished-*")
     assert len(run(config, tmp_path).train) == 300
-    assert left.exists(), "it might be at work"
+    assert left.exists(), "not older than a day"
     os.utime(left, (time.time() - 2 * prepared_data.STALE,) * 2)
     run(replace(config, seed=5), tmp_path)
     assert not left.exists()
@@ -529,6 +531,14 @@ def test_the_command_prepares_and_says_where(config: DataConfig, tmp_path: Path)
     *summary, last = done.stdout.splitlines()
     assert "\n".join(summary) == PreparedData.open(folder, config).summary()
     assert last == f"285 training and 15 validation pairs in {folder}"
+
+
+def test_prepare_command_ignores_other_sections_of_config(config: DataConfig, tmp_path: Path) -> None:
+    data = {"train": config.train, "valid": config.valid, "vocab_size": 310, "cache_dir": str(tmp_path / "cache")}
+    (tmp_path / "x.yaml").write_text(json.dumps({"model": {"no_such_setting": 1}, "data": data}))
+    done = command("--config", str(tmp_path / "x.yaml"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith(f"in {tmp_path / 'cache' / fingerprint(config)}\n")
 
 
 def test_the_command_reports_bad_input_in_one_sentence() -> None:

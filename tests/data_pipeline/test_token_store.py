@@ -10,24 +10,24 @@ import pytest
 from data_pipeline.token_store import TokenStore, TokenStoreWriter
 
 
-def test_arrays_hold_what_was_appended_in_any_number_of_pieces(tmp_path: Path) -> None:
+def test_token_store_returns_sequences_appended_in_any_groups(tmp_path: Path) -> None:
     rows = [[5, 3], [3], [7, 8, 9, 3]]
-    for name, pieces in [("a", [rows]), ("b", [[row] for row in rows]), ("c", [rows[:1], [], rows[1:]])]:
+    for name, groups in [("a", [rows]), ("b", [[row] for row in rows]), ("c", [rows[:1], [], rows[1:]])]:
         with TokenStoreWriter(tmp_path / name, vocab_size=10) as out:
-            for piece in pieces:
-                out.append(piece)
-        array = TokenStore(tmp_path / name)
-        assert [array[row].tolist() for row in range(len(array))] == rows
-        assert array.lengths.tolist() == [2, 1, 4]
+            for group in groups:
+                out.append(group)
+        store = TokenStore(tmp_path / name)
+        assert [store[i].tolist() for i in range(len(store))] == rows
+        assert store.lengths.tolist() == [2, 1, 4]
 
 
 def test_large_vocabularies_get_wider_ids(tmp_path: Path) -> None:
     for size, dtype in [(2**16, np.uint16), (2**16 + 1, np.int32)]:
         with TokenStoreWriter(tmp_path / "x", size) as out:
             out.append([[size - 1, 3]])
-        array = TokenStore(tmp_path / "x")
-        assert array[0].dtype == dtype
-        assert array[0][0] == size - 1
+        store = TokenStore(tmp_path / "x")
+        assert store[0].dtype == dtype
+        assert store[0][0] == size - 1
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that is always full")
@@ -53,9 +53,9 @@ def test_an_array_without_sentences_opens(tmp_path: Path) -> None:
 def test_a_row_outside_the_array_is_an_index_error(tmp_path: Path) -> None:
     with TokenStoreWriter(tmp_path / "x", 10) as out:
         out.append([[3]])
-    for row in (1, -1):
+    for i in (1, -1):
         with pytest.raises(IndexError):
-            TokenStore(tmp_path / "x")[row]
+            TokenStore(tmp_path / "x")[i]
 
 
 def test_a_pickled_array_carries_its_path_and_not_its_content(tmp_path: Path) -> None:
