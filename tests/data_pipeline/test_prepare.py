@@ -80,20 +80,20 @@ def texts(prepared: PreparedData, split: str) -> list[tuple[str, str]]:
 # Content
 
 
-def test_the_ids_are_the_corpus_in_its_order(config: DataConfig, tmp_path: Path) -> None:
+def test_prepared_pairs_equal_corpus_in_order(config: DataConfig, tmp_path: Path) -> None:
     prepared = run(config, tmp_path)
     assert texts(prepared, "train") == pairs(300)
     assert texts(prepared, "valid") == pairs(20, seed=1)
 
 
-def test_the_ids_are_what_the_tokenizer_gives_when_translating(config: DataConfig, tmp_path: Path) -> None:
+def test_prepared_ids_equal_tokenizer_encode(config: DataConfig, tmp_path: Path) -> None:
     prepared = run(config, tmp_path)
     expected = Tokenizer(prepared.tokenizer_file).encode([pairs(300)[7][0]])[0]
     assert prepared.train.stores[0][7].tolist() == expected
     assert expected[-1] == EOS_ID
 
 
-def test_the_validation_text_is_raw_and_row_by_row_the_validation_ids(config: DataConfig, tmp_path: Path) -> None:
+def test_valid_text_is_not_normalised_and_matches_validation_ids(config: DataConfig, tmp_path: Path) -> None:
     rows = [("  e\u0301 raw…  ", "u\u0308\u2028x"), ("w" * 50_000, "zu lang"), ("", "leer"), ("a", "a"), ("a", "a")]
     prepared = run(replace(config, valid=corpus(tmp_path, "v", rows)), tmp_path)
     raw = list(zip(*prepared.valid_text(), strict=True))
@@ -102,7 +102,7 @@ def test_the_validation_text_is_raw_and_row_by_row_the_validation_ids(config: Da
     assert prepared.report["valid"]["too long"] == 1
 
 
-def test_lengths_count_eos_and_the_arrays_are_small_and_mapped(config: DataConfig, tmp_path: Path) -> None:
+def test_token_stores_have_small_types_and_are_memory_mapped(config: DataConfig, tmp_path: Path) -> None:
     prepared = run(config, tmp_path)
     store = prepared.train.stores[0]
     assert store.lengths.dtype == np.int32
@@ -111,7 +111,7 @@ def test_lengths_count_eos_and_the_arrays_are_small_and_mapped(config: DataConfi
     assert isinstance(store[0].base, np.memmap) or isinstance(store[0], np.memmap)
 
 
-def test_the_report_counts_every_reason(config: DataConfig, tmp_path: Path) -> None:
+def test_report_counts_every_filter_reason(config: DataConfig, tmp_path: Path) -> None:
     bad = [
         ("", "x"),
         ("Berlin", "Berlin"),
@@ -134,7 +134,7 @@ def test_the_report_counts_every_reason(config: DataConfig, tmp_path: Path) -> N
     assert texts(prepared, "train") == pairs(300)
 
 
-def test_with_every_filter_off_every_pair_is_kept(config: DataConfig, tmp_path: Path) -> None:
+def test_prepare_keeps_every_pair_without_filters(config: DataConfig, tmp_path: Path) -> None:
     rows = [("", "x"), ("Berlin", "Berlin"), pairs(300)[0], ("x " * 50_000, "x")]
     off = replace(
         config,
@@ -150,13 +150,13 @@ def test_with_every_filter_off_every_pair_is_kept(config: DataConfig, tmp_path: 
     assert prepared.train.src_lengths[-1] > 50_000
 
 
-def test_two_makings_agree_to_the_byte(config: DataConfig, tmp_path: Path) -> None:
+def test_prepare_twice_writes_identical_files(config: DataConfig, tmp_path: Path) -> None:
     folders = [prepare(config, tmp_path / name, threads, quiet=True).folder for name, threads in [("a", 1), ("b", 3)]]
     files = [{file.name: file.read_bytes() for file in folder.iterdir()} for folder in folders]
     assert files[0] == files[1]
 
 
-def test_a_quiet_making_prints_nothing_and_a_loud_one_its_progress_alone(
+def test_prepare_prints_only_progress_and_only_if_not_quiet(
     config: DataConfig, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     prepare(config, tmp_path / "a", 1, quiet=True)
@@ -167,9 +167,7 @@ def test_a_quiet_making_prints_nothing_and_a_loud_one_its_progress_alone(
     assert "tokenizing" in printed.err
 
 
-def test_the_summary_says_what_was_dropped_and_held_out_whether_made_or_found(
-    config: DataConfig, tmp_path: Path
-) -> None:
+def test_summary_names_held_out_pairs_for_new_and_cached_data(config: DataConfig, tmp_path: Path) -> None:
     held = "15 training pairs are held out"
     for _ in ("made", "found"):
         assert held in run(replace(config, valid=None), tmp_path).summary().splitlines()[-1]
@@ -181,7 +179,7 @@ def test_the_summary_says_what_was_dropped_and_held_out_whether_made_or_found(
 # Held-out pairs and leaks
 
 
-def test_held_out_pairs_are_a_twentieth_at_most_and_never_in_training(config: DataConfig, tmp_path: Path) -> None:
+def test_held_out_pairs_are_at_most_one_in_twenty_and_not_in_training(config: DataConfig, tmp_path: Path) -> None:
     doubled = replace(config, valid=None, train=corpus(tmp_path, "t", pairs(300) * 2))
     for number, drop_duplicates in enumerate((True, False)):
         prepared = run(replace(doubled, drop_duplicates=drop_duplicates), tmp_path / str(number))
@@ -201,7 +199,7 @@ def folder_set(folder: Path, splits: dict[str, list[tuple[str, str]]]) -> str:
     return str(folder)
 
 
-def test_pairs_are_held_out_of_a_data_set_that_has_no_validation_split(config: DataConfig, tmp_path: Path) -> None:
+def test_prepare_holds_out_pairs_of_dataset_without_validation_split(config: DataConfig, tmp_path: Path) -> None:
     without = folder_set(tmp_path / "without", {"train": pairs(300)})
     prepared = run(replace(config, train=without, valid=None), tmp_path)
     assert (len(prepared.train), len(prepared.valid)) == (285, 15)
@@ -211,14 +209,14 @@ def test_pairs_are_held_out_of_a_data_set_that_has_no_validation_split(config: D
         run(replace(config, valid=without), tmp_path)
 
 
-def test_a_data_set_that_has_a_validation_split_brings_it(config: DataConfig, tmp_path: Path) -> None:
+def test_prepare_uses_validation_split_of_dataset(config: DataConfig, tmp_path: Path) -> None:
     both = folder_set(tmp_path / "both", {"train": pairs(300), "validation": pairs(20, seed=1)})
     prepared = run(replace(config, train=both, valid=None), tmp_path)
     assert texts(prepared, "train") == pairs(300)
     assert texts(prepared, "valid") == pairs(20, seed=1)
 
 
-def test_a_data_set_without_a_test_split_has_no_test_corpus_unless_it_is_named(tmp_path: Path) -> None:
+def test_dataset_without_test_split_has_no_test_corpus(tmp_path: Path) -> None:
     without = folder_set(tmp_path / "without", {"train": pairs(20)})
     whole = folder_set(tmp_path / "whole", {"train": pairs(20), "test": pairs(7, seed=1)})
     assert from_config(DataConfig(train=without)) == []
@@ -229,7 +227,7 @@ def test_a_data_set_without_a_test_split_has_no_test_corpus_unless_it_is_named(t
         from_config(DataConfig(test=without))
 
 
-def test_the_seed_decides_what_is_held_out(config: DataConfig, tmp_path: Path) -> None:
+def test_seed_decides_held_out_pairs(config: DataConfig, tmp_path: Path) -> None:
     held = [
         run(replace(config, valid=None, seed=seed), tmp_path / str(number)).valid_text()
         for number, seed in enumerate((1, 1, 2))
@@ -237,7 +235,7 @@ def test_the_seed_decides_what_is_held_out(config: DataConfig, tmp_path: Path) -
     assert held[0] == held[1] != held[2]
 
 
-def test_the_vocabulary_knows_the_training_pairs_alone(config: DataConfig, tmp_path: Path) -> None:
+def test_tokenizer_is_trained_only_on_training_pairs(config: DataConfig, tmp_path: Path) -> None:
     marked = [(f"{en} zqxzqx", f"{de} zqxzqx") for en, de in pairs(200, seed=5)]
     seen = run(replace(config, train=corpus(tmp_path, "t", marked)), tmp_path / "a")
     unseen = run(replace(config, valid=corpus(tmp_path, "v", marked)), tmp_path / "b")
@@ -246,7 +244,7 @@ def test_the_vocabulary_knows_the_training_pairs_alone(config: DataConfig, tmp_p
     assert lengths[1] > 6, "spelled in bytes"
 
 
-def test_the_vocabulary_does_not_know_what_was_held_out(config: DataConfig, tmp_path: Path) -> None:
+def test_tokenizer_is_not_trained_on_held_out_pairs(config: DataConfig, tmp_path: Path) -> None:
     # Every pair has a different letter, so the vocabulary shows which pairs it was trained on.
     rows = [(f"{en} {chr(0x4E00 + row)}", de) for row, (en, de) in enumerate(pairs(60))]
     prepared = run(replace(config, train=corpus(tmp_path, "t", rows), valid=None, vocab_size=350), tmp_path)
@@ -260,7 +258,7 @@ def test_the_vocabulary_does_not_know_what_was_held_out(config: DataConfig, tmp_
     assert all(len(ids) == 5 for ids in tokenizer.encode(letters)), "a space, three bytes and EOS"
 
 
-def test_only_a_sample_of_a_large_corpus_is_learned_from(
+def test_tokenizer_is_trained_on_sample_of_large_corpus(
     config: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learned: list[str] = []
@@ -279,7 +277,7 @@ def test_only_a_sample_of_a_large_corpus_is_learned_from(
 # Bad input
 
 
-def test_a_corpus_emptied_by_the_filters_is_refused_with_the_counts(config: DataConfig, tmp_path: Path) -> None:
+def test_prepare_rejects_corpus_emptied_by_filters_with_counts(config: DataConfig, tmp_path: Path) -> None:
     for number, rows in enumerate([[("", "x"), ("y", "")], [("same", "same")], [("x" * 9000, "y")], [(" ", "")]]):
         bad = replace(config, train=corpus(tmp_path, "t", rows))
         for valid in (bad.valid, None):
@@ -289,12 +287,12 @@ def test_a_corpus_emptied_by_the_filters_is_refused_with_the_counts(config: Data
         run(replace(config, valid=corpus(tmp_path, "v", [("x" * 9000, "y")])), tmp_path)
 
 
-def test_a_corpus_too_small_to_hold_pairs_out_is_refused(config: DataConfig, tmp_path: Path) -> None:
+def test_prepare_rejects_corpus_too_small_to_hold_out_pairs(config: DataConfig, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"19 usable pairs.* Set data\.valid"):
         run(replace(config, train=corpus(tmp_path, "t", pairs(19)), valid=None), tmp_path)
 
 
-def test_a_vocabulary_too_large_for_the_corpus_is_refused(config: DataConfig, tmp_path: Path) -> None:
+def test_prepare_rejects_vocabulary_too_large_for_corpus(config: DataConfig, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"vocab_size is 37000, .* at most"):
         run(replace(config, vocab_size=37000), tmp_path)
 
@@ -302,7 +300,7 @@ def test_a_vocabulary_too_large_for_the_corpus_is_refused(config: DataConfig, tm
 # The fingerprint
 
 
-def test_the_fingerprint_follows_everything_that_changes_the_ids(config: DataConfig, tmp_path: Path) -> None:
+def test_fingerprint_changes_with_every_setting_that_changes_ids(config: DataConfig, tmp_path: Path) -> None:
     other = corpus(tmp_path, "other", pairs(300, seed=9))
     changes: list[dict[str, Any]] = [
         {"train": other},
@@ -349,7 +347,7 @@ def test_fingerprint_of_files_equals_recorded_fingerprint(tmp_path: Path) -> Non
     assert fingerprint(replace(text, prompt_column="q", layout="documents")) == "5c8ad3d1d3e215ff"
 
 
-def test_the_fingerprint_leaves_out_what_does_not_change_the_ids(config: DataConfig, tmp_path: Path) -> None:
+def test_fingerprint_ignores_settings_that_do_not_change_ids(config: DataConfig, tmp_path: Path) -> None:
     moved = corpus(tmp_path / "elsewhere", "renamed", pairs(300))
     os.utime(moved[0], (1, 1))
     changes: list[dict[str, Any]] = [
@@ -362,7 +360,7 @@ def test_the_fingerprint_leaves_out_what_does_not_change_the_ids(config: DataCon
     assert {fingerprint(replace(config, **change)) for change in [{}, *changes]} == {fingerprint(config)}
 
 
-def test_the_fingerprint_follows_the_content_of_files_and_folders(config: DataConfig, tmp_path: Path) -> None:
+def test_fingerprint_changes_with_content_of_files_and_folders(config: DataConfig, tmp_path: Path) -> None:
     (tmp_path / "set" / "de-en").mkdir(parents=True)
     file = tmp_path / "set" / "de-en" / "train.parquet"
     file.write_bytes(b"one")
@@ -380,9 +378,7 @@ def test_the_fingerprint_follows_the_content_of_files_and_folders(config: DataCo
 # The cache
 
 
-def test_a_second_call_opens_what_the_first_wrote_without_importing_datasets(
-    config: DataConfig, tmp_path: Path
-) -> None:
+def test_prepare_opens_cached_data_without_slow_imports(config: DataConfig, tmp_path: Path) -> None:
     first = run(config, tmp_path)
     script = (
         "import sys, time\nfrom pathlib import Path\n"
@@ -399,7 +395,7 @@ def test_a_second_call_opens_what_the_first_wrote_without_importing_datasets(
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
 @pytest.mark.parametrize("place", ["tokenizer", "ids", "rename"])
-def test_an_interrupted_making_leaves_nothing_and_the_next_one_succeeds(
+def test_prepare_leaves_no_files_if_interrupted(
     config: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException, place: str
 ) -> None:
     def fail(*_: Any) -> None:
@@ -420,9 +416,7 @@ def test_an_interrupted_making_leaves_nothing_and_the_next_one_succeeds(
     assert len(run(config, tmp_path).train) == 300
 
 
-def test_a_killed_making_is_not_taken_for_a_result_and_is_cleared_away_a_day_later(
-    config: DataConfig, tmp_path: Path
-) -> None:
+def test_prepare_removes_folder_of_killed_process_after_a_day(config: DataConfig, tmp_path: Path) -> None:
     script = (
         "import time\nfrom pathlib import Path\n"
         "from data_pipeline import prepare_pairs, prepared_data\n"
@@ -447,7 +441,7 @@ def _prepare_at_once(config: DataConfig, folder: Path, barrier: Any, queue: Any)
     queue.put(len(run(config, folder).train))
 
 
-def test_two_processes_that_prepare_at_once_both_succeed(config: DataConfig, tmp_path: Path) -> None:
+def test_prepare_succeeds_in_two_processes_at_once(config: DataConfig, tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     barrier, queue = context.Barrier(2), context.Queue()
     processes = [context.Process(target=_prepare_at_once, args=(config, tmp_path, barrier, queue)) for _ in range(2)]
@@ -459,7 +453,7 @@ def test_two_processes_that_prepare_at_once_both_succeed(config: DataConfig, tmp
     assert results(tmp_path / "cache") == [fingerprint(config)]
 
 
-def test_the_slower_of_two_processes_uses_what_the_quicker_wrote(
+def test_prepare_uses_data_that_faster_process_wrote(
     config: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some network file systems have locks that other hosts do not see."""
@@ -520,7 +514,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
 
 
-def test_the_command_prepares_and_says_where(config: DataConfig, tmp_path: Path) -> None:
+def test_prepare_command_prints_summary_and_folder(config: DataConfig, tmp_path: Path) -> None:
     assert isinstance(config.train, list)
     cache = tmp_path / "cache"
     done = command(
@@ -541,7 +535,7 @@ def test_prepare_command_ignores_other_sections_of_config(config: DataConfig, tm
     assert done.stdout.endswith(f"in {tmp_path / 'cache' / fingerprint(config)}\n")
 
 
-def test_the_command_reports_bad_input_in_one_sentence() -> None:
+def test_prepare_command_prints_error_in_one_line() -> None:
     failed = command("data.train=[/no/such/a.en,/no/such/a.de]")
     assert failed.returncode == 2
     assert failed.stderr.startswith("error: there is no file /no/such/a.en")

@@ -43,7 +43,7 @@ def given_and_predicted(prepared: PreparedData, row: int) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.txt.gz", "poem"])
-def test_a_file_comes_back_character_by_character_and_its_end_is_held_out(tmp_path: Path, name: str) -> None:
+def test_prepared_text_equals_file_and_its_end_is_held_out(tmp_path: Path, name: str) -> None:
     prepared = run(config(write(tmp_path, name, TEXT)), tmp_path)
     mark = int(len(TEXT) * 0.9)
     assert decode(prepared, "train") == TEXT[:mark]
@@ -52,7 +52,7 @@ def test_a_file_comes_back_character_by_character_and_its_end_is_held_out(tmp_pa
 
 
 @pytest.mark.parametrize("vocab_type", ["bpe", "unigram"])
-def test_sentencepiece_loses_nothing_of_running_text(tmp_path: Path, vocab_type: str) -> None:
+def test_sentencepiece_keeps_all_characters_of_text(tmp_path: Path, vocab_type: str) -> None:
     text = "  two spaces\n\n\tand a tab \n" + TEXT
     prepared = run(config(write(tmp_path, "a.txt", text), vocab_type=vocab_type, vocab_size=350), tmp_path)
     assert decode(prepared, "train") + decode(prepared, "valid") == text
@@ -60,14 +60,14 @@ def test_sentencepiece_loses_nothing_of_running_text(tmp_path: Path, vocab_type:
     assert prepared.valid.ids.flat[-1] == tokenizer.end_id, "a document ends with the token for it"
 
 
-def test_named_validation_text_is_used_and_nothing_held_out(tmp_path: Path) -> None:
+def test_prepare_text_holds_out_no_text_if_valid_is_set(tmp_path: Path) -> None:
     prepared = run(config(write(tmp_path, "a.txt", TEXT), valid=write(tmp_path, "b.txt", "Line 7: fox?\n")), tmp_path)
     assert decode(prepared, "train") == TEXT
     assert decode(prepared, "valid") == "Line 7: fox?\n"
     assert "held out" not in prepared.summary()
 
 
-def test_several_files_and_globs_follow_one_another(tmp_path: Path) -> None:
+def test_prepare_text_joins_files_in_given_or_sorted_order(tmp_path: Path) -> None:
     for name in "abc":
         write(tmp_path, f"{name}.txt", f"{name}{name}\n")
     valid = write(tmp_path, "v.text", "a\n")
@@ -76,7 +76,7 @@ def test_several_files_and_globs_follow_one_another(tmp_path: Path) -> None:
     assert decode(run(listed, tmp_path), "train") == "cc\naa\n"
 
 
-def test_a_large_file_is_read_in_pieces_and_stays_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_file_is_read_in_segments_and_stays_one_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("data_pipeline.sources.running_text.PIECE", 100)
     for layout in ("stream", "documents"):
         data = config([write(tmp_path, "a.txt", TEXT)] * 2, valid=write(tmp_path, "b.txt", TEXT), layout=layout)
@@ -87,7 +87,7 @@ def test_a_large_file_is_read_in_pieces_and_stays_whole(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "tsv", "parquet", "folder"])
-def test_rows_of_a_table_or_data_set_are_documents(tmp_path: Path, kind: str) -> None:
+def test_rows_of_table_or_dataset_are_documents(tmp_path: Path, kind: str) -> None:
     rows = [f"document {i}, which says {i * 7}" for i in range(40)]
     if kind == "jsonl":
         name = write(tmp_path, "a.jsonl", "".join(json.dumps({"id": i, "text": r}) + "\n" for i, r in enumerate(rows)))
@@ -108,7 +108,7 @@ def test_rows_of_a_table_or_data_set_are_documents(tmp_path: Path, kind: str) ->
     assert decode(prepared, "train") == "".join(row + "\n" for row in rows[:36])
 
 
-def test_a_prompt_column_is_read_and_not_predicted(tmp_path: Path) -> None:
+def test_prompt_column_is_not_predicted(tmp_path: Path) -> None:
     rows = [{"question": f"What is {i}? ", "text": f"A number, {i}."} for i in range(30)]
     name = write(tmp_path, "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     prepared = run(config(name, prompt_column="question", layout="documents"), tmp_path)
@@ -118,7 +118,7 @@ def test_a_prompt_column_is_read_and_not_predicted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["addition", "calculator"])
-def test_the_built_in_arithmetic_gives_the_question_and_predicts_the_rest(tmp_path: Path, name: str) -> None:
+def test_built_in_arithmetic_predicts_only_answers(tmp_path: Path, name: str) -> None:
     prepared = run(config(name, layout="documents", problems=50), tmp_path)
     assert len(prepared.train.ids) == 50
     given, predicted = given_and_predicted(prepared, 0)
@@ -129,7 +129,7 @@ def test_the_built_in_arithmetic_gives_the_question_and_predicts_the_rest(tmp_pa
 
 
 @pytest.mark.parametrize("vocab_type", ["characters", "bpe", "unigram"])
-def test_an_answer_goes_on_in_the_line_of_its_question(tmp_path: Path, vocab_type: str) -> None:
+def test_answer_continues_line_of_prompt(tmp_path: Path, vocab_type: str) -> None:
     rows = [{"question": f"{i} plus un", "text": f"happy{i} dog\nand more"} for i in range(30)]
     name = write(tmp_path, "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     settings = {"prompt_column": "question", "layout": "documents", "vocab_type": vocab_type, "vocab_size": 285}
@@ -140,13 +140,13 @@ def test_an_answer_goes_on_in_the_line_of_its_question(tmp_path: Path, vocab_typ
     assert ids[: mask.index(1)] == tokenizer.encode_text("3 plus un"), "as a prompt is encoded"
 
 
-def test_a_question_is_given_where_only_the_validation_text_has_any(tmp_path: Path) -> None:
+def test_mask_is_written_if_only_validation_text_has_prompts(tmp_path: Path) -> None:
     prepared = run(config(write(tmp_path, "a.txt", "0123456789+=\n"), valid="addition:valid"), tmp_path)
     assert prepared.valid.mask is not None
     assert prepared.report["valid"]["characters"] == prepared.valid.mask.flat.sum()
 
 
-def test_a_folder_of_text_files_is_as_many_documents(tmp_path: Path) -> None:
+def test_each_text_file_of_folder_is_one_document(tmp_path: Path) -> None:
     for name in ("a.txt", "b.txt"):
         write(tmp_path, name, f"{name}\n\n  two\n" * 5)
     prepared = run(config(str(tmp_path), valid=write(tmp_path, "v.md", "a\n")), tmp_path / "work")
@@ -156,21 +156,21 @@ def test_a_folder_of_text_files_is_as_many_documents(tmp_path: Path) -> None:
     assert decode(prepared, "train") == "a.txt\n\n  two\n" * 5 + "b.txt\n\n  two\n" * 5
 
 
-def test_a_named_training_split_of_problems_is_validated_on_the_other_one(tmp_path: Path) -> None:
+def test_arithmetic_train_split_is_validated_on_valid_split(tmp_path: Path) -> None:
     prepared = run(config("addition:train", layout="documents", problems=3000, digits=2), tmp_path)
     train, valid = (set(decode(prepared, part).split("\n")[:-1]) for part in ("train", "valid"))
     assert len(valid) > 100
     assert not train & valid
 
 
-def test_an_unknown_character_is_named_with_its_part_and_its_surroundings(tmp_path: Path) -> None:
+def test_unknown_character_error_names_split_and_context(tmp_path: Path) -> None:
     first = run(config(write(tmp_path, "a.txt", TEXT)), tmp_path)
     data = config(write(tmp_path, "b.txt", "the brown\n" * 50 + "the bröwn fox\n"), tokenizer=str(first.folder))
     with pytest.raises(ValueError, match=r"data\.valid: the text contains 'ö' \(U\+00F6\) \(in .he brown\\nthe br"):
         run(data, tmp_path)
 
 
-def test_a_vocabulary_of_another_model_is_used_as_it_is(tmp_path: Path) -> None:
+def test_prepare_text_uses_given_tokenizer_unchanged(tmp_path: Path) -> None:
     first = run(config(write(tmp_path, "a.txt", TEXT)), tmp_path)
     other = config(write(tmp_path, "b.txt", "fox fox fox\n" * 9), tokenizer=str(first.folder))
     second = run(other, tmp_path)
@@ -178,7 +178,7 @@ def test_a_vocabulary_of_another_model_is_used_as_it_is(tmp_path: Path) -> None:
     assert decode(second, "train") + decode(second, "valid") == "fox fox fox\n" * 9
 
 
-def test_what_decides_the_ids_decides_the_fingerprint(tmp_path: Path) -> None:
+def test_text_fingerprint_changes_with_settings_that_change_ids(tmp_path: Path) -> None:
     name = write(tmp_path, "a.txt", TEXT)
     base = config(name)
     assert fingerprint(base) == fingerprint(config(write(tmp_path, "copy.txt", TEXT), cache_dir="elsewhere"))
@@ -197,14 +197,14 @@ def test_what_decides_the_ids_decides_the_fingerprint(tmp_path: Path) -> None:
         (TEXT, {"layout": "documents"}, "too short to hold 10% of it out"),
     ],
 )
-def test_text_that_cannot_be_used_is_one_sentence(
+def test_prepare_text_rejects_unusable_text(
     tmp_path: Path, content: str, settings: dict[str, object], message: str
 ) -> None:
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         run(config(write(tmp_path, "a.txt", content), **settings), tmp_path)
 
 
-def test_a_wrong_byte_is_named_with_its_line(tmp_path: Path) -> None:
+def test_prepare_text_rejects_invalid_utf_8_with_line(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"good\nb\xe4d\n")
     with pytest.raises(ValueError, match=r"a\.txt, line 2: byte 0xe4 is not UTF-8"):
         run(config(str(tmp_path / "a.txt")), tmp_path)
@@ -220,17 +220,17 @@ def test_a_wrong_byte_is_named_with_its_line(tmp_path: Path) -> None:
         ([["a.en", "a.de"]], "running text is a name or a list of names"),
     ],
 )
-def test_a_name_that_is_no_text_is_one_sentence(tmp_path: Path, train: object, message: str) -> None:
+def test_prepare_text_rejects_names_that_are_not_text(tmp_path: Path, train: object, message: str) -> None:
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         run(config(train), tmp_path)
 
 
-def test_a_table_without_the_column_says_which_it_has(tmp_path: Path) -> None:
+def test_missing_text_column_error_lists_columns(tmp_path: Path) -> None:
     name = write(tmp_path, "a.jsonl", '{"body": "x"}\n' * 30)
     with pytest.raises(ValueError, match=r"no 'text' among 'body': set data\.text_column"):
         run(config(name), tmp_path)
 
 
-def test_pairs_and_text_do_not_share_vocabularies_by_accident() -> None:
+def test_translation_rejects_vocab_type_of_text() -> None:
     with pytest.raises(ValueError, match=r"is for data\.task=language_modelling"):
         DataConfig(vocab_type="characters")

@@ -21,7 +21,7 @@ def test_token_store_returns_sequences_appended_in_any_groups(tmp_path: Path) ->
         assert store.lengths.tolist() == [2, 1, 4]
 
 
-def test_large_vocabularies_get_wider_ids(tmp_path: Path) -> None:
+def test_token_store_uses_wider_ids_for_large_vocabulary(tmp_path: Path) -> None:
     for size, dtype in [(2**16, np.uint16), (2**16 + 1, np.int32)]:
         with TokenStoreWriter(tmp_path / "x", size) as out:
             out.append([[size - 1, 3]])
@@ -32,7 +32,7 @@ def test_large_vocabularies_get_wider_ids(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that is always full")
 @pytest.mark.parametrize("file", ["x.ids.npy", "x.offsets.npy"])
-def test_a_full_disk_is_said_to_be_full(tmp_path: Path, file: str) -> None:
+def test_token_store_writer_names_full_disk(tmp_path: Path, file: str) -> None:
     (tmp_path / file).symlink_to("/dev/full")
 
     def write() -> None:
@@ -44,13 +44,13 @@ def test_a_full_disk_is_said_to_be_full(tmp_path: Path, file: str) -> None:
     assert error.value.errno == errno.ENOSPC
 
 
-def test_an_array_without_sentences_opens(tmp_path: Path) -> None:
+def test_empty_token_store_opens(tmp_path: Path) -> None:
     with TokenStoreWriter(tmp_path / "x", 10):
         pass
     assert len(TokenStore(tmp_path / "x")) == 0
 
 
-def test_a_row_outside_the_array_is_an_index_error(tmp_path: Path) -> None:
+def test_token_store_rejects_index_out_of_range(tmp_path: Path) -> None:
     with TokenStoreWriter(tmp_path / "x", 10) as out:
         out.append([[3]])
     for i in (1, -1):
@@ -58,7 +58,7 @@ def test_a_row_outside_the_array_is_an_index_error(tmp_path: Path) -> None:
             TokenStore(tmp_path / "x")[i]
 
 
-def test_a_pickled_array_carries_its_path_and_not_its_content(tmp_path: Path) -> None:
+def test_pickled_token_store_contains_path_instead_of_ids(tmp_path: Path) -> None:
     with TokenStoreWriter(tmp_path / "x", 10) as out:
         out.append([[5] * 100_000])
     pickled = pickle.dumps(TokenStore(tmp_path / "x"))
