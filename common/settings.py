@@ -18,8 +18,8 @@ Schema = TypeVar("Schema")
 def load_settings(schema: type[Schema], path: str | Path | None = None, overrides: list[str] | None = None) -> Schema:
     """Read a config. `path` None means the defaults; `overrides` are `section.field=value`.
 
-    A schema may have a class variable `RENAMED`, a dictionary from old to new names: `"train.bricks":
-    "batches.per_update"`, or with a value, `"data.kind=text": "data.task=language_modelling"`.
+    A schema may have a class variable `RENAMED`, a dictionary from old to new names: `"train.shapes":
+    "batches.buckets"`, or with a value, `"data.kind=text": "data.task=language_modelling"`.
 
     Raises InputError with one sentence for an unknown or renamed key, a wrong type or unreadable YAML, and
     FileNotFoundError for a missing file.
