@@ -31,6 +31,8 @@ FOLDERS = (*ROOMS, "configs", "models", "benchmarks", "docs", "tests")
 SUFFIXES = ("py", "md", "yaml", "json", "jsonl", "safetensors", "model", "tsv", "csv", "txt", "sh", "png", "pt", "hyp")
 OTHER_SUFFIXES = ("en", "de", "fr", "gz", "xz", "zst", "bin")
 """Ends of the names of files that users have, such as train.en."""
+OTHER_NAMES = {"test_set", "test_sets", "test_2016_flickr"}
+"""Names that begin with test_ but are no tests: keys, modules and datasets."""
 CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)|<img[^>]* src=\"([^\"]+)\"")
 
@@ -51,7 +53,7 @@ def known_tests() -> set[str]:
     files = list((ROOT / "tests").rglob("*.py"))
     trees = [ast.parse(file.read_text(encoding="utf-8")) for file in files]
     functions = {node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
-    return functions | {file.stem for file in files} | {"test_set", "test_sets"}  # the type and the module of evaluate
+    return functions | {file.stem for file in files} | OTHER_NAMES
 
 
 @cache

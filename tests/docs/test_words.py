@@ -50,7 +50,6 @@ PENDING: tuple[str, ...] = (
     "README.md",
     "benchmarks/",
     "common/versions.py",
-    "configs/",
     "data_pipeline/",
     "docs/decoding.md",
     "docs/distributed.md",
