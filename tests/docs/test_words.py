@@ -41,8 +41,11 @@ CASE_SENSITIVE = {r"arrows?", r"processors?"}
 """Patterns that ignore capitalised words: Arrow and SentencePieceProcessor are names of libraries."""
 ALLOWED = {
     "tests/docs/test_words.py": tuple(WORDS),
+    "common/settings.py": (r"bricks?",),  # example of a renamed setting
+    "train/config.py": (r"bricks?",),  # old names of settings, which are refused
+    "data_pipeline/batch_plan.py": (r"bricks?",),  # a key of the random numbers: another word would change all batches
 }
-"""Patterns that a file may contain, for example because it refuses an old name of a setting."""
+"""Patterns that a file may contain, with the reason."""
 LIBRARIES = re.compile(r'"arrow"|pyarrow\S*|logits_processor|by peer')
 """Text of libraries, which is not checked."""
 PENDING: tuple[str, ...] = (
@@ -63,6 +66,7 @@ PENDING: tuple[str, ...] = (
     "docs/reliability.md",
     "docs/results.md",
     "docs/scaling.md",
+    "docs/settings.md",
     "evaluate/backends/",
     "evaluate/continuation.py",
     "evaluate/decoding/",
