@@ -10,12 +10,14 @@ import errno
 import io
 import os
 import sys
+import textwrap
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from common.errors import InputError
+from common.settings_list import list_settings
 from common.versions import describe_versions
 
 STANDARD_OUTPUT = "standard output"
@@ -57,15 +59,31 @@ def module_name(file: str) -> str:
     return PREFIX + file.removesuffix(".py").removesuffix("/__main__").replace("/", ".")
 
 
-def settings_parser(description: str | None) -> argparse.ArgumentParser:
+def settings_parser(description: str | None, schema: type[Any]) -> argparse.ArgumentParser:
     """Return a parser for commands that read settings: `--config FILE` and `section.field=value`.
 
-    Call its `parse_intermixed_args`; the result has `config` (a path or None) and `overrides` (a list of strings).
+    Its help lists all settings of `schema`. Call `parse_intermixed_args`; the result has `config` (a path or None) and
+    `overrides` (a list of strings).
     """
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = _SettingsParser(description=description, formatter_class=formatter)
+    parser.schema = schema
     parser.add_argument("--config", type=Path, help="YAML file with the settings that differ from the base model")
     parser.add_argument("overrides", nargs="*", metavar="section.field=value", help="settings, one per argument")
     return parser
+
+
+class _SettingsParser(argparse.ArgumentParser):
+    """A parser that makes the list of settings only if the help is printed."""
+
+    schema: type[Any]
+
+    def format_help(self) -> str:
+        text = super().format_help() + "\nsettings (section.field=default):\n"
+        for setting in list_settings(self.schema):
+            meaning = textwrap.wrap(f"{setting.kind.replace('`', '')}. {setting.meaning}", 110)
+            text += f"  {setting.name}={setting.default}\n" + textwrap.indent("\n".join(meaning), " " * 8) + "\n"
+        return text
 
 
 def is_users_mistake(error: Exception) -> bool:

@@ -3,14 +3,13 @@
 Without --config it is the paper's base model on WMT14 English-German. The same command continues a run.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 if not __package__:  # run as a file: put the repository root first, before any project import
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from common.command import run_command
+from common.command import run_command, settings_parser
 from common.settings import load_settings
 from train.config import RunConfig
 from train.loop import train
@@ -18,10 +17,7 @@ from train.loop import train
 
 def main() -> None:
     """Read the command line and train."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, help="YAML that lists what differs from the paper's base")
-    parser.add_argument("overrides", nargs="*", metavar="section.field=value", help="change single settings")
-    args = parser.parse_intermixed_args()
+    args = settings_parser(__doc__, RunConfig).parse_intermixed_args()
     config = load_settings(RunConfig, args.config, args.overrides)
     name = args.config.stem if args.config else "base"
     stopped_by = train(config, Path(config.run_dir or f"runs/{name}"))

@@ -1,9 +1,15 @@
 """common/settings_list.py: the list of all settings equals the dataclasses, and the page equals the list."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 from common.settings import flatten_settings
 from common.settings_list import list_settings
 from docs.write_settings import PAGE, page
 from train.config import RunConfig
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_list_settings_equals_settings_of_run_config() -> None:
@@ -29,3 +35,10 @@ def test_list_settings_returns_types_and_defaults_as_typed() -> None:
 
 def test_settings_page_equals_dataclasses() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), "run python -m docs.write_settings"
+
+
+def test_train_help_lists_all_settings() -> None:
+    command = [sys.executable, "train/train.py", "--help"]
+    text = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for setting in list_settings(RunConfig):
+        assert f"  {setting.name}={setting.default}\n" in text
