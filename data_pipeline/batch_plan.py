@@ -153,8 +153,8 @@ class BatchPlan:
 
     def _shuffled_batches(self, epoch: int) -> list[MicroBatch]:
         batches = self._batches(epoch)
-        # The word "bricks" is part of the key: another word would change every update.
-        return [batches[i] for i in permutation(len(batches), self.seed, epoch, "bricks")]
+        order = permutation(len(batches), self.seed, epoch, "bricks")  # another word would change every update
+        return [batches[i] for i in order]
 
 
 def _rows(bucket: LengthBucket, positions: Ints | np.int64) -> Ints | np.int64:

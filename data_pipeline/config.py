@@ -1,4 +1,4 @@
-"""Which text, which vocabulary, which filters."""
+"""Settings of the data and of the batch plan."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -11,24 +11,24 @@ Task = Literal["translation", "language_modelling"]
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Section 5.1: the training data and its shared vocabulary. The defaults are WMT14 English-German.
+    """Settings of the training data and of the shared vocabulary (section 5.1). Default: WMT14 English-German.
 
-    A corpus (`train`, `valid`, `test`) is one of
+    For translation, a corpus (`train`, `valid`, `test`) is one of
 
     - `"grammar"`, `"grammar:unseen"`: the built-in corpus
-    - `"path/x.tsv"`, also .csv, .jsonl and .parquet: a table, plain, .gz or .xz; globs allowed
+    - `"path/x.tsv"`, also .csv, .jsonl and .parquet: a table, plain, .gz or .xz; glob patterns are allowed
     - `"folder"`, `"folder:config"`, `"folder:config:split"`: a local dataset folder
-    - `"wmt/wmt14:de-en"`, `"name:config:split"`, `"name::split"`: a data set of the Hugging Face hub
-    - `["train.en", "train.de"]`: two text files whose lines correspond, plain, .gz or .xz; globs allowed
+    - `"wmt/wmt14:de-en"`, `"name:config:split"`, `"name::split"`: a dataset of the Hugging Face Hub
+    - `["train.en", "train.de"]`: two text files with parallel lines, plain, .gz or .xz; glob patterns are allowed
     - `[["a.en", "a.de"], ["b.tsv"], ["wmt/wmt14:de-en"]]`: several of these
 
-    Where no split is named, the role picks it: train, validation or test.
+    If no split is named, `train`, `valid` and `test` use the splits train, validation and test.
 
-    For a language model (`task: language_modelling`) a corpus is running text instead:
+    For a language model (`task: language_modelling`), a corpus is one of
 
     - `"addition"`, `"calculator"`: built-in problems of arithmetic
-    - `"path/x.txt"`, any text file, plain, .gz or .xz, globs allowed: each file is one document
-    - a table, a dataset folder or a data set of the hub as above: each row's `text_column` is one document
+    - `"path/x.txt"`, any text file, plain, .gz or .xz, glob patterns are allowed: each file is one document
+    - a table, a dataset folder or a dataset of the Hub as above: `text_column` of each row is one document
     - `["a.txt", "b.jsonl", "name:config"]`: several of these
     """
 
@@ -40,95 +40,96 @@ class DataConfig:
     }
 
     task: Task = "translation"
-    """`translation` of sentence pairs, or `language_modelling` of running text (`model.architecture=gpt`)."""
+    """`translation`: sentence pairs. `language_modelling`: text, for `model.architecture=gpt`."""
 
     train: Any = "wmt/wmt14:de-en"
-    """The training corpus."""
+    """Training corpus."""
 
     valid: Any = None
-    """The validation corpus. None: the validation split of `train`, where that is the built-in corpus or a data
-    set that has one; otherwise `valid_pairs` are held out."""
+    """Validation corpus. None: the validation split of `train`, if `train` is the built-in corpus or a dataset that has
+    one; otherwise `valid_pairs` pairs, or `valid_part` of the text, are held out of `train`."""
 
     test: Any = None
-    """The test corpus; nothing that `prepare` writes depends on it. None: the test split of `train`, where that is
-    the built-in corpus or a data set that has one; otherwise there is none."""
+    """Test corpus. The prepared data do not depend on it. None: the test split of `train`, if `train` is the built-in
+    corpus or a dataset that has one; otherwise there is no test corpus."""
 
     source_lang: str = "en"
-    """Language to translate from; names a column or a key of `translation`."""
+    """Source language; the name of a column, or of a key of the column `translation`."""
 
     target_lang: str = "de"
-    """Language to translate into."""
+    """Target language, used in the same way."""
 
     source_column: str | None = None
-    """Column of a table that holds the source. None: `translation`, else the column named after the language,
-    else (a TSV file without a header) the first column."""
+    """Column of a table with the source. None: `translation`, or else the column with the name of the language, or else
+    (in a TSV file without a header) the first column."""
 
     target_column: str | None = None
-    """Column of a table that holds the target, found as `source_column` is (without a header: the second)."""
+    """Column of a table with the target. None: found like `source_column`; without a header, the second column."""
 
     vocab_size: int = 37000
-    """Pieces in the vocabulary that both languages share, special ids included."""
+    """Number of subwords in the vocabulary that both languages share, special tokens included."""
 
     vocab_type: Literal["bpe", "unigram", "characters", "gpt2"] = "bpe"
-    """SentencePiece's model: byte-pair encoding (the paper's, for English-German) or unigram. For text also
-    `characters`, every character that occurs, and `gpt2`, the byte-pair encoding of GPT-2 (needs the package
-    tokenizers)."""
+    """Kind of tokenizer. `bpe`: byte-pair encoding, as in the paper for English-German. `unigram`: SentencePiece's
+    unigram model. For text also `characters`: each character that occurs; and `gpt2`: the byte-pair encoding of GPT-2
+    (needs the package tokenizers)."""
 
     tokenizer: str | None = None
-    """A vocabulary to use as it is: a model folder, or a `tokenizer.model`. None learns one from the training data."""
+    """Tokenizer to use unchanged: a model folder, or a file `tokenizer.model`. None: train one on the training data."""
 
     tokenizer_sentences: int = 2_000_000
-    """Most sentences, both languages together, that the vocabulary is learned from; beyond it, a sample."""
+    """Largest number of sentences, source and target together, that the tokenizer is trained on: a random sample of a
+    larger corpus."""
 
     max_length: int | None = 256
-    """A pair is dropped where a side has more tokens than this, EOS included. None keeps every length.
-    The one filter that validation pairs pass, too."""
+    """Drop a pair if source or target has more tokens, EOS included. None: keep all lengths. This is the only filter
+    that also applies to validation pairs."""
 
     max_ratio: float | None = 4.0
-    """A pair is dropped where one side has more tokens than this many times the other side's, plus
-    `filters.RATIO_SLACK`. None keeps every ratio."""
+    """Drop a pair if the longer sentence has more tokens than this ratio times the tokens of the shorter one, plus 8
+    (`RATIO_SLACK` in sources/filters.py). None: keep all ratios."""
 
     drop_empty: bool = True
-    """Drop a training pair with an empty side."""
+    """Drop a training pair if source or target is empty."""
 
     drop_duplicates: bool = True
-    """Drop a training pair that occurred before, both sides alike."""
+    """Drop a training pair if a pair with the same source and target occurred before."""
 
     drop_copies: bool = True
-    """Drop a training pair whose target is its source."""
+    """Drop a training pair if its target equals its source."""
 
     valid_pairs: int = 1000
-    """Pairs held out for validation where `valid` is None and `train` brings none; never more than a twentieth of
-    the corpus."""
+    """Number of pairs held out for validation if `valid` is None and `train` has no validation split; at most one in
+    twenty pairs of the corpus."""
 
     text_column: str = "text"
-    """Column of a table or data set that holds running text."""
+    """Column of a table or dataset with the text, for language models."""
 
     prompt_column: str | None = None
-    """Column whose text stands before that of `text_column` and is given, not predicted: a question, a prompt."""
+    """Column with the prompt: text before that of `text_column`, which the loss does not count, such as a question."""
 
     layout: Literal["stream", "documents"] = "stream"
-    """Running text as one `stream` that is cut into blocks anywhere, or `documents` in rows of their own, each read
-    from its beginning."""
+    """`stream`: all documents one after the other, divided into blocks at any position. `documents`: each document in a
+    row of its own, from its beginning."""
 
     valid_part: float = 0.1
-    """The end of the running text that is held out for validation where `valid` is None and `train` brings none: a
-    tenth, as nanoGPT does."""
+    """Share of the text, at its end, that is held out for validation if `valid` is None and `train` has no validation
+    split. The default is that of nanoGPT."""
 
     problems: int = 400_000
-    """Training problems of the built-in arithmetic."""
+    """Number of training problems of the built-in arithmetic."""
 
     digits: int = 3
-    """Digits of a number in the built-in additions."""
+    """Number of digits of each number in the built-in additions."""
 
     seed: int = 1
-    """Seed of the held-out pairs, of the vocabulary's sample and of the built-in corpus."""
+    """Random seed for held-out pairs, for the sample that the tokenizer is trained on, and for the built-in corpus."""
 
     grammar_pairs: int = 40_000
-    """Training pairs of the built-in corpus."""
+    """Number of training pairs of the built-in corpus."""
 
     cache_dir: str = ".cache/data"
-    """Folder for what `prepare` writes."""
+    """Folder for prepared data."""
 
     def __post_init__(self) -> None:
         lowest = {"vocab_size": 1, "tokenizer_sentences": 2, "valid_pairs": 1, "grammar_pairs": 1, "seed": 0}
@@ -141,14 +142,14 @@ class DataConfig:
             raise InputError(f"data.valid_part is {self.valid_part}; it must be above 0 and below 1")
         if self.task == "translation" and self.vocab_type not in ("bpe", "unigram"):
             raise InputError(
-                f"data.vocab_type={self.vocab_type} is for data.task=language_modelling; "
-                "translation takes bpe or unigram"
+                f"data.vocab_type={self.vocab_type} is for data.task=language_modelling. For translation, set "
+                "data.vocab_type to bpe or unigram."
             )
         for name in ("source_lang", "target_lang"):
             if getattr(self, name) in ("True", "False"):
                 raise InputError(
-                    f"data.{name} is {getattr(self, name)}, which is how YAML reads no, on and the like: "
-                    f'put the name in quotes, as in {name}: "no"'
+                    f"data.{name} is {getattr(self, name)}, because YAML reads no, on and similar words as true or "
+                    f'false. Put the name in quotes: {name}: "no"'
                 )
 
 

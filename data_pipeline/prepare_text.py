@@ -21,13 +21,15 @@ from data_pipeline.tokenizers.byte_pair import BytePairTokenizer
 from data_pipeline.tokenizers.characters import CharTokenizer
 from data_pipeline.tokenizers.sentence_piece import train_tokenizer
 
-AT_ONCE = 1000  # documents that are encoded before they are written
+GROUP = 1000
+"""Number of token sequences that are encoded before they are written."""
 Source = Callable[[], Iterator[Piece]]
+"""Returns the segments of a text from the beginning, each time it is called."""
 
 
 @dataclass
 class Sizes:
-    """How much text there is. Characters are those that are predicted."""
+    """Amount of text in a split. `characters` counts only characters that are predicted."""
 
     documents: int = 0
     characters: int = 0
@@ -42,7 +44,7 @@ def prepare_text(config: DataConfig, result: Path, work: Path, threads: int, qui
     as `prepare`.
     """
     train, valid, held_out = _open(config, work)
-    tokenizer = _vocabulary(config, train, valid, result / "tokenizer.model")
+    tokenizer = _make_tokenizer(config, train, valid, result / "tokenizer.model")
     values = [value for value in (config.train, corpus_value(config, "valid")) if value is not None]
     masked = any(has_given_parts(value, config) for value in values)
     report = {
@@ -51,7 +53,7 @@ def prepare_text(config: DataConfig, result: Path, work: Path, threads: int, qui
     }
     for name, sizes in report.items():
         if not sizes["characters"]:
-            raise InputError(f"there is no text to predict in data.{name}")
+            raise InputError(f"data.{name} has no text to predict. Name a corpus with text outside the prompts.")
     (result / "report.json").write_text(json.dumps(report | {"held_out": held_out}, indent=1) + "\n")
 
 
@@ -73,7 +75,7 @@ def summarise_text(report: dict[str, Any]) -> str:
 
 
 def _open(config: DataConfig, work: Path) -> tuple[Source, Source, bool]:
-    """Training and validation text, and whether the second is the end of what data.train names."""
+    """Return training text, validation text, and True if the second is held out of data.train."""
     source = open_text(config.train, config, "train", work)
     value = corpus_value(config, "valid")
     if value is not None:
@@ -82,52 +84,55 @@ def _open(config: DataConfig, work: Path) -> tuple[Source, Source, bool]:
         except NoSuchSplit:
             if config.valid is not None:
                 raise
-    total = sum(_measure(piece, config) for piece in source())
+    total = sum(_size(segment, config) for segment in source())
     mark = int(total * (1 - config.valid_part))
     if not 0 < mark < total:
-        raise InputError(f"data.train is too short to hold {config.valid_part:.0%} of it out for validation")
+        raise InputError(
+            f"data.train is too short to hold out {config.valid_part:.0%} of it for validation. "
+            "Set data.valid or add text."
+        )
     return (
-        lambda: (piece for is_held_out, piece in _divide(source(), mark, config) if not is_held_out),
-        lambda: (piece for is_held_out, piece in _divide(source(), mark, config) if is_held_out),
+        lambda: (segment for held_out, segment in _divide(source(), mark, config) if not held_out),
+        lambda: (segment for held_out, segment in _divide(source(), mark, config) if held_out),
         True,
     )
 
 
-def _measure(piece: Piece, config: DataConfig) -> int:
-    """What the held-out part is measured in: documents where they stay whole, otherwise characters."""
-    return int(piece.ends) if config.layout == "documents" else len(piece.text)
+def _size(segment: Piece, config: DataConfig) -> int:
+    """Return the size by which text is held out: 1 at the end of a document, or characters for a stream."""
+    return int(segment.ends) if config.layout == "documents" else len(segment.text)
 
 
-def _divide(pieces: Iterator[Piece], mark: int, config: DataConfig) -> Iterator[tuple[bool, Piece]]:
-    """The pieces before the mark, and those after it; the one across it is cut."""
+def _divide(segments: Iterator[Piece], mark: int, config: DataConfig) -> Iterator[tuple[bool, Piece]]:
+    """Yield (True if held out, segment). The segment that contains the mark is split there."""
     at = 0
-    for piece in pieces:
-        end = at + _measure(piece, config)
+    for segment in segments:
+        end = at + _size(segment, config)
         if at < mark < end:
-            yield False, replace(piece, text=piece.text[: mark - at], ends=False)
-            yield True, replace(piece, text=piece.text[mark - at :])
+            yield False, replace(segment, text=segment.text[: mark - at], ends=False)
+            yield True, replace(segment, text=segment.text[mark - at :])
         else:
-            yield at >= mark, piece
+            yield at >= mark, segment
         at = end
 
 
-def _vocabulary(config: DataConfig, train: Source, valid: Source, file: Path) -> TextTokenizer:
+def _make_tokenizer(config: DataConfig, train: Source, valid: Source, file: Path) -> TextTokenizer:
     if config.tokenizer is not None:
         tokenizer = open_tokenizer(find_tokenizer(config.tokenizer))
         tokenizer.save(file.parent)
         return tokenizer
-    if config.vocab_type == "characters":  # an alphabet: that a letter exists gives nothing away
-        return CharTokenizer.learn((piece.text for source in (train, valid) for piece in source()), file)
+    if config.vocab_type == "characters":  # the validation text may add letters: they reveal no text
+        return CharTokenizer.learn((segment.text for source in (train, valid) for segment in source()), file)
     if config.vocab_type == "gpt2":
         return BytePairTokenizer.gpt2(file)
     return train_tokenizer(_sample(train, config), file, config.vocab_size, config.vocab_type)
 
 
 def _sample(train: Source, config: DataConfig) -> Iterator[str]:
-    """The lines of the training text that hold something, or about `tokenizer_sentences` of them."""
+    """Return the lines of the training text that are not empty, or about `tokenizer_sentences` of them."""
 
     def lines() -> Iterator[str]:
-        return (line for piece in train() for line in piece.text.split("\n") if line.strip())
+        return (line for segment in train() for line in segment.text.split("\n") if line.strip())
 
     share = config.tokenizer_sentences / max(1, sum(1 for _ in lines()))
     draw = random.Random(config.seed)
@@ -140,64 +145,68 @@ def _write(
     sizes = Sizes()
     with (
         ExitStack() as writers,
-        tqdm(desc=f"tokenising {stem.name}", unit=" tokens", unit_scale=True, disable=quiet) as bar,
+        tqdm(desc=f"tokenizing {stem.name}", unit=" tokens", unit_scale=True, disable=quiet) as bar,
     ):
         out = writers.enter_context(TokenStoreWriter(stem, tokenizer.vocab_size))
         mask_file = stem.with_name(f"{stem.name}.predicted")
         mask_out = writers.enter_context(TokenStoreWriter(mask_file, 2)) if masked else None
-        rows: list[list[int]] = []
+        sequences: list[list[int]] = []
         masks: list[list[int]] = []
         try:
-            for ids, mask in _encode(tokenizer, source(), sizes, whole=config.layout == "documents"):
-                rows.append(ids)
+            for ids, mask in _encode(tokenizer, source(), sizes, by_document=config.layout == "documents"):
+                sequences.append(ids)
                 masks.append(mask)
-                if len(rows) == AT_ONCE:
-                    bar.update(_flush(rows, masks, out, mask_out))
+                if len(sequences) == GROUP:
+                    bar.update(_flush(sequences, masks, out, mask_out))
         except ValueError as error:
             raise InputError(f"data.{stem.name}: {error}") from error
-        bar.update(_flush(rows, masks, out, mask_out))
+        bar.update(_flush(sequences, masks, out, mask_out))
     return sizes
 
 
 def _flush(
-    rows: list[list[int]], masks: list[list[int]], out: TokenStoreWriter, mask_out: TokenStoreWriter | None
+    sequences: list[list[int]], masks: list[list[int]], out: TokenStoreWriter, mask_out: TokenStoreWriter | None
 ) -> int:
-    tokens = sum(map(len, rows))
-    out.append(rows)
+    """Write and clear the sequences and masks. Return the number of tokens."""
+    tokens = sum(map(len, sequences))
+    out.append(sequences)
     if mask_out is not None:
         mask_out.append(masks)
-    rows.clear()
+    sequences.clear()
     masks.clear()
     return tokens
 
 
 def _encode(
-    tokenizer: TextTokenizer, pieces: Iterator[Piece], sizes: Sizes, whole: bool
+    tokenizer: TextTokenizer, segments: Iterator[Piece], sizes: Sizes, by_document: bool
 ) -> Iterator[tuple[list[int], list[int]]]:
-    """Ids, and 1 where one is predicted: a row for each document where they stay whole, otherwise for each piece."""
+    """Yield ids and mask (1 for a predicted token, otherwise 0) of each document or, for a stream, of each segment.
+
+    Adds to `sizes`.
+    """
     ids: list[int] = []
     mask: list[int] = []
     begun = in_line = False
-    for piece in pieces:
-        new = tokenizer.encode_text(piece.text, continues_line=begun and in_line)
-        in_line = not piece.text.endswith("\n")
-        given = len(new) if not piece.predicted else 0
-        if piece.ends:
+    for segment in segments:
+        new = tokenizer.encode_text(segment.text, continues_line=begun and in_line)
+        in_line = not segment.text.endswith("\n")
+        prompt = len(new) if not segment.predicted else 0
+        if segment.ends:
             sizes.documents += 1
-            new += _end(tokenizer, piece.text)
+            new += _end(tokenizer, segment.text)
         ids += new
-        mask += [0] * given + [1] * (len(new) - given)
-        sizes.characters += len(piece.text) if piece.predicted else 0
-        if piece.ends or not whole:
+        mask += [0] * prompt + [1] * (len(new) - prompt)
+        sizes.characters += len(segment.text) if segment.predicted else 0
+        if segment.ends or not by_document:
             sizes.tokens += len(ids)
             yield ids, mask
             ids, mask = [], []
-        begun = not piece.ends
-    sizes.documents += begun  # the last one, cut where the held-out part begins
+        begun = not segment.ends
+    sizes.documents += begun  # the last document, if the held-out text begins inside it
 
 
 def _end(tokenizer: TextTokenizer, text: str) -> list[int]:
-    """What closes a document: the vocabulary's own token for it, or else the end of its last line."""
+    """Return the ids that end a document: the tokenizer's end token, or else a line break if the text has none."""
     if tokenizer.end_id is not None:
         return [tokenizer.end_id]
     return [] if text.endswith("\n") else tokenizer.encode_text("\n")

@@ -1,4 +1,4 @@
-"""Updates and losses that a change of the code must not change: recorded once, compared since.
+"""Updates, losses and built-in examples equal recorded values.
 
 If the batch plan changes on purpose, raise PLAN_VERSION or BLOCKS_VERSION and record the new values.
 """
@@ -36,7 +36,7 @@ LOSSES = [
     3.3121191514127877, 3.1549601904635822, 3.131389840641851, 2.9906100113751855, 2.9598430338514063,
     2.8405586017339877, 2.812574356354859, 2.6202354729760513, 2.568751185605972, 2.7123338113507334,
 ]  # fmt: skip
-"""Of 30 updates in float64, with dropout."""
+"""Losses of 30 updates in float64, with dropout."""
 
 
 def make_lengths(n: int = 3000) -> tuple[np.ndarray, np.ndarray]:
@@ -67,7 +67,7 @@ def make_plan(kind: str, folder: Path) -> BatchPlan | BlockPlan:
 
 
 def hash_updates(plan: BatchPlan | BlockPlan) -> str:
-    """Everything that decides what a rank computes in an update."""
+    """Return a hash of everything that decides what a rank computes in the first 50 updates."""
     total = hashlib.sha256()
     for step in range(50):
         update = plan.update(step)

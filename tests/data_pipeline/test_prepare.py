@@ -1,4 +1,4 @@
-"""Prepared data are the same every time, complete or absent, and contain no held-out pair twice."""
+"""Prepared data are the same every time, complete or absent, and training contains no held-out pair."""
 
 import errno
 import json

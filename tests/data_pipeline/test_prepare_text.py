@@ -1,4 +1,4 @@
-"""From running text to ids on the disk: nothing lost, nothing leaked, the same every time."""
+"""Prepared text contains all of the text, no held-out text in training, and the same ids every time."""
 
 import gzip
 import json
@@ -190,11 +190,11 @@ def test_text_fingerprint_changes_with_settings_that_change_ids(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("content", "settings", "message"),
     [
-        ("", {}, "too short to hold 10% of it out"),
-        ("x", {}, "too short to hold 10% of it out"),
+        ("", {}, "too short to hold out 10% of it"),
+        ("x", {}, "too short to hold out 10% of it"),
         (TEXT, {"vocab_type": "bpe", "vocab_size": 100_000}, "gives at most"),
         (TEXT, {"tokenizer": "nowhere"}, "data.tokenizer: there is no file nowhere"),
-        (TEXT, {"layout": "documents"}, "too short to hold 10% of it out"),
+        (TEXT, {"layout": "documents"}, "too short to hold out 10% of it"),
     ],
 )
 def test_prepare_text_rejects_unusable_text(
