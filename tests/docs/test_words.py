@@ -40,9 +40,7 @@ WORDS = {
 CASE_SENSITIVE = {r"arrows?", r"processors?"}
 """Patterns that ignore capitalised words: Arrow and SentencePieceProcessor are names of libraries."""
 ALLOWED = {
-    "data_pipeline/batch_plan.py": (r"bricks?",),
     "tests/docs/test_words.py": tuple(WORDS),
-    "common/settings.py": (r"bricks?",),  # example of a renamed setting
     "train/config.py": (r"bricks?",),  # old names of settings, which are refused
     "data_pipeline/batch_plan.py": (r"bricks?",),  # a key of the random numbers: another word would change all batches
 }
