@@ -2,6 +2,7 @@
 
 import ast
 import re
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from common.settings import flatten_settings
+from evaluate.config import DecodeConfig, SampleConfig
 from train.config import RunConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,6 +35,11 @@ OTHER_SUFFIXES = ("en", "de", "fr", "gz", "xz", "zst", "bin")
 """Ends of the names of files that users have, such as train.en."""
 OTHER_NAMES = {"test_set", "test_sets", "test_2016_flickr"}
 """Names that begin with test_ but are no tests: keys, modules and datasets."""
+OTHER_OPTIONS = {
+    "--confidence", "--cpu", "--cpus-per-task", "--create-dirs", "--gpus-per-node", "--job-name", "--kill-on-bad-exit",
+    "--no-deps", "--nodes", "--ntasks-per-node", "--open-mode", "--requeue", "--signal", "--time",
+}  # fmt: skip
+"""Options of accelerate, curl, pip, sacreBLEU and Slurm."""
 CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)|<img[^>]* src=\"([^\"]+)\"")
 
@@ -61,6 +68,15 @@ def known_settings() -> set[str]:
     """Every setting, and every section."""
     names = set(flatten_settings(RunConfig()))
     return names | {name.rpartition(".")[0] for name in names} - {""}
+
+
+@cache
+def known_options() -> set[str]:
+    """Every option of the project's commands."""
+    files = [file for folder in (*ROOMS, "benchmarks", "docs") for file in (ROOT / folder).rglob("*.py")]
+    written = {option for file in files for option in re.findall(r'"(--[a-z][\w-]*)', file.read_text(encoding="utf-8"))}
+    made = {f"--{field.name.replace('_', '-')}" for schema in (DecodeConfig, SampleConfig) for field in fields(schema)}
+    return written | made
 
 
 @cache
@@ -104,6 +120,11 @@ def test_page_names_only_commands_that_exist(page: str) -> None:
         if name.split("/")[0] in FOLDERS:
             assert is_command(ROOT / name), name
     assert set(re.findall(r"(?:^|`)make ([\w-]+)", code, re.MULTILINE)) <= known_targets()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_names_only_options_that_exist(page: str) -> None:
+    assert set(re.findall(r"(?<![\w-])--[a-z][\w-]*", code_of(page))) - known_options() - OTHER_OPTIONS == set()
 
 
 @pytest.mark.parametrize("page", PAGES)
