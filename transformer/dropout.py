@@ -11,9 +11,9 @@ class Dropout(nn.Dropout):
     """In training, set each element to 0 with probability p, and divide the others by 1 - p.
 
     On a CPU, PyTorch draws a 32-bit number for each element, one after the other. In an update of the Multi30k model
-    this takes a seventh of the time. Here, four elements share one 64-bit number of the same generator, which takes a
-    quarter of that. p is therefore rounded to a multiple of 1/65,536, and elements are divided by the rounded 1 - p,
-    so that the mean is exact.
+    this takes a seventh of the time. In this class, four elements share one 64-bit number of the same generator, which
+    takes a quarter of that. p is therefore rounded to a multiple of 1/65,536, and elements are divided by the rounded
+    1 - p, so that the mean is exact.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Export the model. Print its size and where CTranslate2 ranks differently."""
+    """Export the model. Print its size and a note on the length penalty."""
     args = parse_args()
     output = export_ctranslate2(args.model, args.output, args.compute_type)
     size = sum(file.stat().st_size for file in output.iterdir()) / 1e6

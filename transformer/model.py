@@ -1,7 +1,7 @@
 """Section 3: the Transformer (Figure 1), and a GPT built from the same blocks.
 
 Both have the same decoding interface: `start(prompt, ...) -> state`, `step(tokens_N, state) -> logits_NV` and
-`state.reorder(index_N)`. No id has a special meaning here: masks show where the tokens are.
+`state.reorder(index_N)`. The model gives no id a special meaning: masks show where the tokens are.
 """
 
 from typing import assert_never

@@ -4,7 +4,7 @@ PyTorch computes float32 products with MKL. MKL reads a matrix that is larger th
 matrix has few rows, as in decoding, and more slowly on CPUs that are not Intel's. oneDNN, which is part of PyTorch,
 is up to five times as fast there if the matrix is stored in oneDNN's own blocks (docs/decoding.md has the figures).
 
-PyTorch has no public function for this. `_reorder`, `_product` and `_has_bfloat16` are the only functions here that
+PyTorch has no public function for this. Only the functions `_reorder`, `_product` and `_has_bfloat16`
 call its private operators, which its compiler also calls when it freezes a model. If a version of PyTorch has not got
 them, or they return something else, `prepack` does not change the model, and decoding is slower.
 """

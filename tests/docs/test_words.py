@@ -57,10 +57,7 @@ PENDING: tuple[str, ...] = (
     "docs/distributed.md",
     "docs/doctor.md",
     "docs/exercises/",
-    "docs/export.md",
     "docs/gpt.md",
-    "docs/gpt2.md",
-    "docs/paper.md",
     "docs/performance.md",
     "docs/reliability.md",
     "docs/results.md",
@@ -83,9 +80,8 @@ PENDING: tuple[str, ...] = (
     "tests/test_golden.py",
     "tests/test_imports.py",
     "tests/train/",
-    "tests/transformer/",
+    "tests/transformer/test_translate.py",
     "train/",
-    "transformer/",
 )
 """Files and folders that are not checked yet."""
 SUFFIXES = (".py", ".md", ".yaml", ".yml", ".toml", ".sh", "Makefile")

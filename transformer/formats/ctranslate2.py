@@ -69,8 +69,8 @@ COMPUTE_TYPES = (
 
 PENALTY_NOTE = (
     "CTranslate2 ranks translations by log P / n^length_penalty, where n counts `</s>`. In paper-transformer this is "
-    "decode.length_penalty=length. The default there is the paper's ((5 + n) / 6)^alpha, which CTranslate2 does not "
-    "have, so the same alpha can give a different order."
+    "decode.length_penalty=length. The default of paper-transformer is the paper's ((5 + n) / 6)^alpha, which "
+    "CTranslate2 does not have, so the same alpha can give a different order."
 )
 
 CARD = """# {name} for CTranslate2
@@ -189,10 +189,10 @@ def make_spec(model: Transformer | GPT, pieces: list[str]) -> Any:
     )
     tensors = dict(model.named_parameters(remove_duplicate=False))
     layout = _layout(config)
-    if odd := sorted(tensors.keys() ^ {part for parts in layout.values() for part in parts}):
+    if odd := sorted(tensors.keys() ^ {own for names in layout.values() for own in names}):
         raise InputError(f"only one of the export to CTranslate2 and this model has the weight {odd[0]}")
-    for name, parts in layout.items():
-        _set(spec, name, np.concatenate([_array(tensors[part]) for part in parts]))
+    for name, own_names in layout.items():
+        _set(spec, name, np.concatenate([_array(tensors[own]) for own in own_names]))
     if config.positions == "sinusoidal":
         computed = dict(model.named_buffers())
         for stack, embedding in (("encoder", "src_embedding"), ("decoder", "tgt_embedding")):
@@ -209,9 +209,9 @@ def _layout(config: ModelConfig) -> dict[str, tuple[str, ...]]:
     """Return, for CTranslate2's name of each variable, the names of the weights that it consists of, in order."""
     layers: dict[str, tuple[str, ...]] = {}
     for stack, block in (("encoder", _ENCODER_BLOCK), ("decoder", _DECODER_BLOCK)):
-        for layer, parts in (block | (_GATED if config.activation == "swiglu" else {})).items():
+        for layer, own_layers in (block | (_GATED if config.activation == "swiglu" else {})).items():
             for i in range(config.n_layers):
-                layers[f"{stack}/layer_{i}/{layer}"] = tuple(f"{stack}.blocks.{i}.{part}" for part in parts)
+                layers[f"{stack}/layer_{i}/{layer}"] = tuple(f"{stack}.blocks.{i}.{name}" for name in own_layers)
         if config.norm == "pre":
             layers[f"{stack}/layer_norm"] = (f"{stack}.norm",)
     norm = {"gamma": "weight"} if config.norm_kind == "rms" else {"gamma": "weight", "beta": "bias"}
@@ -223,18 +223,18 @@ def _layout(config: ModelConfig) -> dict[str, tuple[str, ...]]:
     if config.positions == "learned":
         layout["encoder/position_encodings/encodings"] = ("src_embedding.positions",)
         layout["decoder/position_encodings/encodings"] = ("tgt_embedding.positions",)
-    for layer, parts in layers.items():
-        for theirs, kind in (norm if layer.endswith("norm") else {"weight": "weight", "bias": "bias"}).items():
-            layout[f"{layer}/{theirs}"] = tuple(f"{part}.{kind}" for part in parts)
+    for layer, own_layers in layers.items():
+        for variable, kind in (norm if layer.endswith("norm") else {"weight": "weight", "bias": "bias"}).items():
+            layout[f"{layer}/{variable}"] = tuple(f"{name}.{kind}" for name in own_layers)
     return layout
 
 
 def _set(spec: Any, name: str, value: np.ndarray) -> None:
     """Set a variable of a CTranslate2 specification, such as `encoder/layer_0/ffn/linear_1/weight`."""
     *path, last = name.split("/")
-    for part in path:
-        stem, _, index = part.rpartition("_")
-        spec = getattr(spec, part) if hasattr(spec, part) else getattr(spec, stem)[int(index)]
+    for step in path:
+        stem, _, index = step.rpartition("_")
+        spec = getattr(spec, step) if hasattr(spec, step) else getattr(spec, stem)[int(index)]
     setattr(spec, last, value)
 
 

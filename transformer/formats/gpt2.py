@@ -238,11 +238,11 @@ def gpt2_settings(config: ModelConfig, end_id: int | None = None) -> dict[str, A
 def gpt2_tensors(model: Transformer | GPT) -> dict[str, Tensor]:
     """Return the weights with GPT-2's names and layout. Raises InputError for a weight that GPT-2 does not have."""
     weights, layout = get_weights(model), _layout(model.config)
-    if odd := sorted(weights.keys() ^ {part for parts in layout.values() for part in parts}):
+    if odd := sorted(weights.keys() ^ {own for names in layout.values() for own in names}):
         raise InputError(f"only one of GPT-2 and this model has the weight {odd[0]}")
     tensors = {}
-    for name, parts in layout.items():
-        tensor = torch.cat([weights[part] for part in parts])
+    for name, own_names in layout.items():
+        tensor = torch.cat([weights[own] for own in own_names])
         tensors[name] = (tensor.T if _is_transposed(name) else tensor).contiguous()
     return {name if name == "lm_head.weight" else f"transformer.{name}": tensors[name] for name in tensors}
 
@@ -270,9 +270,9 @@ def _from_layout(config: ModelConfig, tensors: dict[str, Tensor]) -> dict[str, T
     if config.tying != "none" and head is not None and not torch.equal(head, tensors["wte.weight"]):
         raise InputError("lm_head.weight differs from wte.weight. Set tie_word_embeddings to false in config.json")
     weights: dict[str, Tensor] = {}
-    for name, parts in layout.items():
+    for name, own_names in layout.items():
         tensor = tensors[name].T if _is_transposed(name) else tensors[name]
-        weights |= zip(parts, tensor.tensor_split(len(parts)), strict=True)
+        weights |= zip(own_names, tensor.tensor_split(len(own_names)), strict=True)
     return weights
 
 

@@ -224,10 +224,10 @@ def test_read_gpt2_accepts_weight_names_of_older_versions(source: Path) -> None:
 
 
 def test_read_gpt2_reads_several_weight_files(source: Path) -> None:
-    hf_gpt2().save_pretrained(source / "pieces", max_shard_size="100KB")
-    assert len(list((source / "pieces").glob("*.safetensors"))) > 2
+    hf_gpt2().save_pretrained(source / "several", max_shard_size="100KB")
+    assert len(list((source / "several").glob("*.safetensors"))) > 2
     torch.testing.assert_close(
-        read_gpt2(source / "pieces")(some_tokens()), hf_gpt2()(some_tokens()).logits, rtol=1e-5, atol=1e-5
+        read_gpt2(source / "several")(some_tokens()), hf_gpt2()(some_tokens()).logits, rtol=1e-5, atol=1e-5
     )
 
 
