@@ -1,6 +1,6 @@
-"""Dataclass defaults → YAML → dotted overrides → one frozen dataclass. Knows no field by name.
+"""Settings: defaults of dataclasses, then a YAML file, then `section.field=value`, merged into one frozen dataclass.
 
-The schema is any frozen dataclass; OmegaConf checks keys ("did you mean"), types and `Literal` choices.
+OmegaConf checks names ("did you mean"), types and the values of `Literal` fields. No setting is known here by its name.
 """
 
 from pathlib import Path
@@ -16,13 +16,13 @@ Schema = TypeVar("Schema")
 
 
 def load_settings(schema: type[Schema], path: str | Path | None = None, overrides: list[str] | None = None) -> Schema:
-    """Read a config. `path` None means the defaults; `overrides` are `section.field=value`.
+    """Return the settings of a YAML file (None: the defaults) with `overrides`, each `section.field=value`.
 
     A schema may have a class variable `RENAMED`, a dictionary from old to new names: `"train.shapes":
     "batches.buckets"`, or with a value, `"data.kind=text": "data.task=language_modelling"`.
 
-    Raises InputError with one sentence for an unknown or renamed key, a wrong type or unreadable YAML, and
-    FileNotFoundError for a missing file.
+    Raises InputError for an unknown or renamed setting, a wrong type, a reference such as `${x}` or unreadable YAML,
+    and FileNotFoundError for a missing file.
     """
     return cast(Schema, OmegaConf.to_object(_load(OmegaConf.structured(schema), _renamed(schema), path, overrides)))
 
@@ -30,7 +30,7 @@ def load_settings(schema: type[Schema], path: str | Path | None = None, override
 def load_section(
     schema: type[Schema], section: str, path: str | Path | None = None, overrides: list[str] | None = None
 ) -> Schema:
-    """Read one section of a config. The other sections of the file are ignored.
+    """Return one section of a YAML file with `overrides`. The other sections of the file are ignored.
 
     Raises as `load_settings`, and InputError for an override of another section.
     """
@@ -51,20 +51,22 @@ def _load(
         content = _read(Path(path))
         if only is not None:
             content = OmegaConf.create({name: value for name, value in content.items() if name == only})
+        _refuse_references(content, f"config {path}: ")
         _refuse_old_names(content, renamed, f"config {path}: ")
         config = _merge(config, content, str(path))
     for override in overrides or []:
         key, equals, _ = override.partition("=")
         if not equals or not key:
-            raise InputError(f"{override!r} is not an override; write section.field=value, without spaces")
+            raise InputError(f"{override!r} is not a setting. Write section.field=value without spaces")
         change = _parse(override)
+        _refuse_references(change)
         _refuse_old_names(change, renamed)
         config = _merge(config, change, override)
     return config
 
 
 def load_saved_settings(schema: type[Schema], path: str | Path) -> Schema:
-    """Read a config that `dump_settings` wrote, perhaps in an earlier version: old names count as the new ones."""
+    """Return the settings of a file that `dump_settings` wrote, also if an earlier version used other names."""
     content = translate_old_names(_read(Path(path)), schema)
     return cast(Schema, OmegaConf.to_object(_merge(OmegaConf.structured(schema), content, str(path))))
 
@@ -79,12 +81,12 @@ def translate_old_names(content: Any, schema: type[Any]) -> Any:
 
 
 def dump_settings(config: Any) -> str:
-    """The whole config as YAML, in the order of its fields."""
+    """Return all settings as YAML, in the order of the fields."""
     return OmegaConf.to_yaml(OmegaConf.structured(config))
 
 
 def flatten_settings(config: Any) -> dict[str, Any]:
-    """{"section.field": value} of a config dataclass, to compare two of them key by key."""
+    """Return {"section.field": value} of a settings dataclass, to compare two of them name by name."""
     return _flatten(OmegaConf.to_container(OmegaConf.structured(config)))
 
 
@@ -134,15 +136,24 @@ def _refuse_old_names(content: Any, renamed: dict[str, str], where: str = "") ->
         raise InputError(f"{where}{'; '.join(found)}")
 
 
+def _refuse_references(content: Any, where: str = "") -> None:
+    """Raise InputError for `${x}`: OmegaConf would replace it by another setting or an environment variable."""
+    for key, value in _flatten(OmegaConf.to_container(content)).items():
+        if "${" in str(value):
+            raise InputError(f"{where}{key}={value} is a reference, and references are not supported. Write the value")
+
+
 def _read(path: Path) -> Any:
     if not path.is_file():
-        raise FileNotFoundError(f"config {path} does not exist; the ones that come with this are in configs/")
+        raise FileNotFoundError(f"config {path} does not exist. The folder configs/ has examples")
     try:
         content = OmegaConf.load(path)
     except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
         raise InputError(f"config {path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not OmegaConf.is_dict(content):
-        raise InputError(f"config {path} must hold sections such as `model:`, not a list or a single value")
+        raise InputError(
+            f"config {path} has no sections such as `model:`. Indent each `field: value` below a `section:`"
+        )
     return content
 
 
@@ -164,7 +175,7 @@ def _merge(config: Any, change: Any, where: str) -> Any:
 
 
 def _words(config: Any, change: Any) -> Any:
-    """YAML reads `no` as false: where the schema has a word, it is one, as in `train.precision=no`."""
+    """Return `change` with words that YAML reads as booleans, such as `no` in `train.precision=no`, as words again."""
     for name, value in change.items() if OmegaConf.is_dict(change) else ():
         known = OmegaConf.select(config, str(name), throw_on_missing=False)
         if OmegaConf.is_dict(value) and OmegaConf.is_dict(known):

@@ -1,4 +1,4 @@
-"""Config: the paper by default, one sentence for a mistake, and the same config after saving."""
+"""common/settings.py: defaults, files, overrides, renamed settings, and the errors of wrong ones."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ from train.config import RunConfig
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 
-def test_the_defaults_are_the_papers_base_model_and_recipe() -> None:
+def test_run_config_defaults_equal_base_model_and_recipe_of_paper() -> None:
     config = load_settings(RunConfig)
     model, train, decode = config.model, config.train, config.decode
     assert (model.n_layers, model.d_model, model.d_ff, model.n_heads, model.head_size) == (6, 512, 2048, 8, 64)
@@ -30,17 +30,17 @@ def test_the_defaults_are_the_papers_base_model_and_recipe() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.stem)
-def test_every_config_that_comes_with_the_project_loads(path: Path) -> None:
+def test_load_settings_reads_every_file_of_configs(path: Path) -> None:
     load_settings(RunConfig, path)
     assert path.read_text().startswith("# "), "a config opens with its command, hardware, time and BLEU"
 
 
-def test_base_is_the_defaults() -> None:
+def test_base_config_equals_defaults() -> None:
     base = CONFIGS / "base.yaml"
     assert load_settings(RunConfig, base) == RunConfig()
 
 
-def test_overrides_come_after_the_file_and_the_last_one_wins(tmp_path: Path) -> None:
+def test_load_settings_applies_overrides_in_order_after_file(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("model: {d_model: 256, dropout: 0.3}\noptimizer: {eps: 1e-8}\n")
     config = load_settings(RunConfig, path, ["model.dropout=0.2", "data.train=[a.en,a.de]", "model.dropout=0.4"])
@@ -48,7 +48,7 @@ def test_overrides_come_after_the_file_and_the_last_one_wins(tmp_path: Path) -> 
     assert config.data.train == ["a.en", "a.de"]
 
 
-def test_a_saved_config_loads_as_it_was(tmp_path: Path) -> None:
+def test_load_settings_returns_what_dump_settings_wrote(tmp_path: Path) -> None:
     config = load_settings(RunConfig, None, ["data.train=[[a.en,a.de],[grammar]]", "optimizer.clip_norm=1.0"])
     path = tmp_path / "config.yaml"
     path.write_text(dump_settings(config))
@@ -64,14 +64,16 @@ def test_a_saved_config_loads_as_it_was(tmp_path: Path) -> None:
         ("model.d_model=wide", "could not be converted to Integer"),
         ("model.d_model=1.5", "could not be converted to Integer"),
         ("model=3", "model=3"),
-        ("d_model", "is not an override"),
+        ("d_model", "is not a setting"),
         ("train.max_steps=0", "train.max_steps is 0; it must be above 0"),
         ("train.label_smoothing=1", "label_smoothing is 1.0"),
         ("checkpoints.average_last=9", "checkpoints.keep=5 deletes older checkpoints. Set checkpoints.keep=9 or more"),
         ("decode.beam=0", "decode.beam is 0"),
+        ("run_dir=${oc.env:HOME}", "is a reference"),
+        ("model.d_ff=${model.d_model}", "is a reference"),
     ],
 )
-def test_a_mistake_is_one_sentence(override: str, message: str) -> None:
+def test_load_settings_rejects_wrong_override(override: str, message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         load_settings(RunConfig, None, [override])
     assert "\n" not in str(caught.value)
@@ -81,30 +83,31 @@ def test_a_mistake_is_one_sentence(override: str, message: str) -> None:
     ("text", "message"),
     [
         ("model: {d_model: 8", "is not valid YAML"),
-        ("- a\n- b\n", "must hold sections"),
+        ("- a\n- b\n", "has no sections"),
         ("model: {heads: 8}", "Key 'heads' not in 'ModelConfig'"),
+        ("model: {d_model: 64, d_ff: '${model.d_model}'}", "is a reference"),
     ],
 )
-def test_a_broken_file_is_one_sentence(tmp_path: Path, text: str, message: str) -> None:
+def test_load_settings_rejects_wrong_file(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
         load_settings(RunConfig, path)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_load_settings_names_missing_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"config .*no\.yaml does not exist"):
         load_settings(RunConfig, tmp_path / "no.yaml")
 
 
-def test_flattening_names_every_setting() -> None:
+def test_flatten_settings_returns_dotted_names() -> None:
     flat = flatten_settings(load_settings(RunConfig))
     assert flat["optimizer.beta2"] == 0.98
     assert flat["run_dir"] is None
 
 
 @pytest.mark.parametrize("way", ["override", "file"])
-def test_a_word_that_yaml_takes_for_a_boolean_is_a_word(way: str, tmp_path: Path) -> None:
+def test_load_settings_keeps_words_that_yaml_reads_as_booleans(way: str, tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("train:\n  precision: no\n  log_with: none\n")
     config = (
         load_settings(RunConfig, None, ["train.precision=no"])
@@ -141,7 +144,7 @@ def test_load_settings_rejects_renamed_setting(override: str, message: str) -> N
         load_settings(Renaming, None, [override])
 
 
-def test_load_settings_names_every_renamed_setting_of_file(tmp_path: Path) -> None:
+def test_load_settings_names_all_renamed_settings_of_file(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("old: {width: 3, kind: text, size: 2}\n")
     with pytest.raises(InputError, match=r"c\.yaml: old\.width is now new\.size; old\.kind=text is now new\.name=b"):

@@ -1,4 +1,4 @@
-"""A token store returns the sequences that its writer appended."""
+"""What a writer appends, a token store returns."""
 
 import errno
 import pickle

@@ -318,7 +318,7 @@ def test_a_single_text_file_is_refused_with_the_way_to_write_a_pair(tmp_path: Pa
 
 
 @pytest.mark.parametrize("value", ["/no/such/x.tsv", "./no-such-folder", ["/no/such/a.en", "b.de"], "/no/such/*.tsv"])
-def test_a_missing_file_is_named(value: Any) -> None:
+def test_load_settings_names_missing_file(value: Any) -> None:
     with pytest.raises(FileNotFoundError, match=r"no-such-folder|/no/such"):
         read(value)
 
