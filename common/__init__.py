@@ -1,0 +1,1 @@
+"""What all rooms share: errors, files, settings, and how commands start and end."""

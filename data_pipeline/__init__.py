@@ -1,1 +1,1 @@
-"""Text to batches: corpora, filters, tokenizer, and the ids that training reads."""
+"""Text to batches: corpora, filters, tokenizers, prepared data, and which examples form an update."""

@@ -1,1 +1,1 @@
-"""Search, sampling and scores: from a trained model to text and BLEU."""
+"""Decoding, translation, metrics and reports."""

@@ -1,1 +1,1 @@
-"""Training: the loop, the schedule, the loss and what stands on disk."""
+"""Training: one update, the training loop, the run folder, and the doctor."""

@@ -1,0 +1,1 @@
+"""What turns source ids into hypotheses: PyTorch or CTranslate2."""

@@ -1,0 +1,1 @@
+"""Beam search and sampling over any model with `step` and `reorder` (section 6.1)."""

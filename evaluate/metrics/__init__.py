@@ -1,0 +1,1 @@
+"""BLEU, chrF, TER, the paper's own BLEU, pronouns, and tests of significance."""

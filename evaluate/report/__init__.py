@@ -1,0 +1,1 @@
+"""The evaluation report, as data and as text."""

@@ -1,0 +1,1 @@
+"""Lines into segments that fit the model, and translated segments into lines."""
