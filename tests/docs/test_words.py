@@ -54,7 +54,6 @@ PENDING: tuple[str, ...] = (
     "common/versions.py",
     "data_pipeline/",
     "docs/decoding.md",
-    "docs/distributed.md",
     "docs/doctor.md",
     "docs/exercises/",
     "docs/gpt.md",
@@ -82,6 +81,7 @@ PENDING: tuple[str, ...] = (
     "tests/train/",
     "tests/transformer/test_translate.py",
     "train/",
+    "transformer/translate.py",
 )
 """Files and folders that are not checked yet."""
 SUFFIXES = (".py", ".md", ".yaml", ".yml", ".toml", ".sh", "Makefile")
