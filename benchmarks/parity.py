@@ -24,7 +24,8 @@ import torch
 from benchmarks.machine import describe_machine, write_result
 from common.command import run_command
 from data_pipeline.sources.tables import read_lines
-from evaluate.backends.ctranslate2 import CTranslate2Translator
+from data_pipeline.tokenizers.sentence_piece import Tokenizer
+from evaluate.backends.ctranslate2 import CTranslate2Backend
 from evaluate.config import DecodeConfig, LengthPenalty
 from evaluate.translator import Translation, Translator
 from transformer.pretrained import find_folder
@@ -51,31 +52,30 @@ def main() -> None:
     result["machine"]["versions"]["ctranslate2"] = version("ctranslate2")
     with tempfile.TemporaryDirectory(prefix="parity-") as cache:
         for compute_type in ("float32", "int8"):
-            theirs = CTranslate2Translator.from_pretrained(
-                folder, device="cpu", compute_type=compute_type, cache=Path(cache)
-            )
-            result[compute_type] = compare(lines, ours, theirs, args.beam)
+            backend = CTranslate2Backend.from_pretrained(folder, "cpu", compute_type, cache=Path(cache))
+            result[compute_type] = compare(lines, ours, backend, Tokenizer(folder / "tokenizer.model"), args.beam)
     if args.print_only:
         print(json.dumps(result, indent=2, ensure_ascii=False))
     else:
         write_result("parity", result)
 
 
-def compare(lines: list[str], ours: Translator, theirs: CTranslate2Translator, beam: int) -> dict[str, Any]:
+def compare(
+    lines: list[str], ours: Translator, backend: CTranslate2Backend, tokenizer: Tokenizer, beam: int
+) -> dict[str, Any]:
     """All settings for one compute type."""
+    theirs = Translator(backend, tokenizer)
     result = {"greedy": compare_once(lines, ours, theirs, DecodeConfig(beam=1))}
     penalties: tuple[LengthPenalty, ...] = ("length", "gnmt")
     for penalty in penalties:
         for patience in (1.0, 2.0):
-            theirs.patience = patience
+            backend.patience = patience
             config = DecodeConfig(beam=beam, length_penalty=penalty, alpha=0.6)
             result[f"{penalty}, patience {patience:g}"] = compare_once(lines, ours, theirs, config)
     return result
 
 
-def compare_once(
-    lines: list[str], ours: Translator, theirs: CTranslate2Translator, config: DecodeConfig
-) -> dict[str, Any]:
+def compare_once(lines: list[str], ours: Translator, theirs: Translator, config: DecodeConfig) -> dict[str, Any]:
     """Shares of identical outputs, the largest difference of scores, and what differs."""
     ours.config = theirs.config = config
     own, other = ours.translate(lines, config.beam), theirs.translate(lines, config.beam)

@@ -1,4 +1,4 @@
-"""A model that may be in the middle of its training, used for a moment."""
+"""Use a model for a moment that may be in training."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from torch import nn
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Dropout off, then as before: the trainer's model is in train mode."""
+    """Switch dropout off, then restore the mode: during training, the model is in train mode."""
     training = model.training
     model.eval()
     try:

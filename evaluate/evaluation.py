@@ -16,7 +16,7 @@ from common.files import check_equal_lines, write_json, write_text
 from common.processes import check_world_size, set_threads
 from evaluate.config import DecodeConfig
 from evaluate.metrics.significance import read_baseline
-from evaluate.options import read_decode_config
+from evaluate.model_settings import read_decode_config
 from evaluate.report.report import Report, TranslationInfo, make_report
 from evaluate.report.report_text import report_text, worst_text
 from evaluate.test_sets import (
@@ -29,7 +29,6 @@ from evaluate.test_sets import (
     read_file,
 )
 from evaluate.translator import Translator, refuse_language_model
-from transformer.prepacked import prepack
 from transformer.pretrained import find_folder
 
 
@@ -80,7 +79,6 @@ def evaluate_model(
         for test_set in test_sets:
             warn_of_other_languages(test_set, model_languages(folder))
     translator = Translator.from_pretrained(folder, config, accelerator.device, compute_type)
-    prepack(translator.model)
     stems = file_stems([test_set.name for test_set in test_sets])
     for test_set, stem, other in zip(test_sets, stems, baselines, strict=True):
         assert test_set.sources is not None

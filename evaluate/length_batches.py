@@ -1,59 +1,82 @@
-"""Sentences in batches of similar length, each distinct one once."""
+"""Batches of pairs of similar length, each distinct pair once; results in the order of the input."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from data_pipeline.tokenizers.sentence_piece import PAD_ID
 
+Result = TypeVar("Result")
+
 
 class Pair(NamedTuple):
-    """A source, and a target or what one begins with."""
+    """Token ids of a source, and of its target or the beginning of its target."""
 
     source: tuple[int, ...]
     target: tuple[int, ...] = ()
 
 
-def places(pairs: Iterable[Pair]) -> dict[Pair, list[int]]:
-    """Each distinct pair with all places where it stands.
-
-    What is computed once is the same everywhere: with two copies in different batches, rounding could tell them
-    apart.
-    """
-    found: dict[Pair, list[int]] = {}
-    for place, pair in enumerate(pairs):
-        found.setdefault(pair, []).append(place)
-    return found
+Fits = Callable[[int, int, int], bool]
+"""Return True if a batch is small enough: its pairs, the tokens of its longest source and of its longest output."""
 
 
-def batches(
-    pairs: Iterable[Pair], fits: Callable[[int, int, int], bool], output: Callable[[Pair], int]
-) -> Iterator[list[Pair]]:
-    """The pairs in batches, longest source first.
+def map_batches(
+    compute: Callable[[list[Pair]], Sequence[Result]],
+    pairs: Sequence[Pair],
+    fits: Fits,
+    output_length: Callable[[Pair], int],
+    *,
+    skip: Callable[[Pair], bool],
+    skipped: Result,
+    progress: bool,
+) -> list[Result]:
+    """Return a result for each pair, in order.
+
+    Equal pairs are computed once. In different batches, rounding could give them different results.
 
     Args:
-        fits: whether a batch of (pairs, tokens of the padded source, tokens of the longest output) is small enough;
-            one pair alone always is.
-        output: tokens of the longest output of a pair.
+        compute: returns one result for each pair of a batch.
+        fits: limits the size of a batch, except for a single pair.
+        output_length: number of tokens of the longest output of a pair.
+        skip: True for a pair that is not computed; its result is `skipped`.
+        progress: show a progress bar on standard error.
+    """
+    indices: dict[Pair, list[int]] = {}
+    for index, pair in enumerate(pairs):
+        indices.setdefault(pair, []).append(index)
+    results = [skipped] * len(pairs)
+    with tqdm(total=len(pairs), unit="line", disable=not progress) as bar:
+        bar.update(sum(map(skip, pairs)))
+        for batch in length_batches((pair for pair in indices if not skip(pair)), fits, output_length):
+            for pair, result in zip(batch, compute(batch), strict=True):
+                for index in indices[pair]:
+                    results[index] = result
+                bar.update(len(indices[pair]))
+    return results
 
-    Longest first, since a batch that does not fit the memory should say so at once. Sorting by the ids too makes
-    the batches the same in whatever order distinct pairs come.
+
+def length_batches(pairs: Iterable[Pair], fits: Fits, output_length: Callable[[Pair], int]) -> Iterator[list[Pair]]:
+    """Yield distinct pairs in batches, the longest source first. `fits` limits all batches of more than one pair.
+
+    The largest batch comes first, so that a lack of memory shows at once. The pairs are also sorted by their ids, so
+    that the batches do not depend on the order of the pairs.
     """
     batch: list[Pair] = []
     longest = 0
-    for pair in sorted(pairs, key=lambda pair: (-len(pair.source), -output(pair), pair)):
-        longest = max(longest, output(pair))
+    for pair in sorted(pairs, key=lambda pair: (-len(pair.source), -output_length(pair), pair)):
+        longest = max(longest, output_length(pair))
         if batch and not fits(len(batch) + 1, len(batch[0].source), longest):
             yield batch
-            batch, longest = [], output(pair)
+            batch, longest = [], output_length(pair)
         batch.append(pair)
     if batch:
         yield batch
 
 
 def pad(rows: Sequence[Sequence[int]]) -> Tensor:
-    """The rows as one tensor (int64), filled up with `PAD_ID` at their ends."""
+    """Return the rows as one tensor (int64), filled with `PAD_ID` at their ends."""
     longest = max(map(len, rows))
     return torch.tensor([[*row, *[PAD_ID] * (longest - len(row))] for row in rows])

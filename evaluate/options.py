@@ -1,127 +1,161 @@
-"""Command-line options of everything that decodes, and the run's own settings behind them."""
+"""Command-line options of the commands that decode, and the settings that they give."""
 
 import argparse
+from collections.abc import Iterable
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_args
-
-import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from typing import Any, get_args
 
 from common.errors import InputError
-from common.settings import translate_old_names
+from evaluate.backends import BackendName, Feature
 from evaluate.config import FORMULAS, DecodeConfig, LengthPenalty, SampleConfig
-from transformer.pretrained import read_about
+from evaluate.translator import BACKENDS
 
-Schema = TypeVar("Schema")
-
-_HELP = {
-    "beam": "hypotheses kept per sentence; 1 is greedy search",
+_DECODE_HELP = {
+    "beam": "number of hypotheses kept per sentence; 1 is greedy search",
     "alpha": "exponent of the length penalty",
-    "length_penalty": "by what the log-probability of n tokens is divided: "
+    "length_penalty": "divisor of the log-probability of n tokens: "
     + ", ".join(f"{kind}: {formula}" for kind, formula in FORMULAS.items()),
-    "min_length": "output has at least so many tokens, the end counted",
-    "max_length": "output has at most so many tokens, the end counted",
-    "max_extra": "output is at most this many tokens longer than the source",
-    "batch_tokens": "tokens of source and longest output, times beam, in one batch",
+    "min_length": "smallest number of output tokens, the end of the sentence included",
+    "max_length": "largest number of output tokens, the end of the sentence included",
+    "max_extra": "largest number of output tokens beyond the length of the source",
+    "batch_tokens": "size of a batch: tokens of source and longest output, times beam. Lower it if memory runs out",
+}
+_SAMPLING: dict[str, tuple[type, str]] = {
+    "temperature": (float, "sampling temperature: lower values give likelier text, 0 is greedy"),
+    "top_k": (int, "sample from the k most likely tokens only"),
+    "top_p": (float, "sample from the smallest set of most likely tokens whose probabilities add up to p"),
+    "seed": (int, "random seed; the same seed gives the same samples of a text"),
+}
+_GENERATION: dict[str, tuple[type, str]] = {
+    **_SAMPLING,
+    "num_samples": (int, "number of continuations of each prompt"),
+    "max_tokens": (int, "largest number of tokens in a continuation, if the model does not end the document earlier"),
 }
 
 
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add --model."""
+    parser.add_argument("--model", required=True, help="model folder, or a name on the Hugging Face Hub")
+
+
 def add_decode_options(parser: argparse.ArgumentParser) -> None:
-    """An option for every field of `DecodeConfig`; unset, the run's own settings hold."""
+    """Add an option for every field of `DecodeConfig`."""
     for field in fields(DecodeConfig):
-        flag = "--" + field.name.replace("_", "-")
         default = "the model's limit" if field.default is None else field.default
-        text = f"{_HELP[field.name]} (default: the run's, or {default})"
+        text = f"{_DECODE_HELP[field.name]} (default: the setting in the model folder, or {default})"
         if field.name == "length_penalty":
-            parser.add_argument(flag, choices=get_args(LengthPenalty), help=text)
+            parser.add_argument(_flag(field.name), choices=get_args(LengthPenalty), help=text)
         else:
-            parser.add_argument(flag, type=float if field.name == "alpha" else int, help=text)
-
-
-def add_compute_type(parser: argparse.ArgumentParser, more: str = "") -> None:
-    """--compute-type."""
-    parser.add_argument(
-        "--compute-type",
-        default="float32",
-        help=f"numbers to compute in: float32, bfloat16, or float16 on a GPU{more} (default: float32)",
-    )
-
-
-def read_section(schema: type[Schema], folder: Path, section: str) -> Schema | None:
-    """One section of the `config.yaml` that a run leaves in its model folder; None where there is no such file.
-
-    The other sections are not looked at: a model may be used by a version that knows other settings of training.
-    Raises ValueError for a section that cannot be read.
-    """
-    file = folder / "config.yaml"
-    if not file.is_file():
-        return None
-    try:
-        content = OmegaConf.to_container(OmegaConf.load(file))
-    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
-        raise InputError(f"{file} at {section}: {str(error).splitlines()[0].rstrip('.')}") from error
-    saved = (content.get(section) if isinstance(content, dict) else None) or {}
-    return settings_from(schema, saved, f"{file} at {section}")
-
-
-def settings_from(schema: type[Schema], saved: Any, where: str) -> Schema:
-    """Return a settings dataclass made of the saved values, with defaults for the others.
-
-    A value with `${...}` is refused: it is text from somebody else and is never resolved. Raises InputError, which
-    begins with `where`, for anything that `schema` cannot take.
-    """
-    if not isinstance(saved, dict):
-        raise InputError(f"{where}: {saved} is no section with settings")
-    for name, value in saved.items():
-        if "${" in str(value):
-            raise InputError(f"{where}.{name}: {value} is a reference, which is not resolved. Write the value.")
-    try:
-        saved = translate_old_names(OmegaConf.create(saved), schema)
-        return cast(Schema, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), saved)))
-    except OmegaConfBaseException as error:
-        key = f"{where}.{getattr(error, 'full_key', None) or ''}".rstrip(".")
-        raise InputError(f"{key}: {str(error).splitlines()[0].rstrip('.')}") from error
-
-
-def read_decode_config(folder: Path) -> DecodeConfig:
-    """Return the decoding settings of a model folder.
-
-    They are the section `decode` of `config.json`. A folder of an older version has none: then they are the section
-    `decode` of the run's `config.yaml`, or else the defaults. Raises InputError for settings that cannot be read.
-    """
-    about = read_about(folder)
-    if "decode" in about:
-        return settings_from(DecodeConfig, about["decode"], f"{folder / 'config.json'} at decode")
-    return read_section(DecodeConfig, folder, "decode") or DecodeConfig()
+            parser.add_argument(_flag(field.name), type=float if field.name == "alpha" else int, help=text)
 
 
 def decode_config(args: argparse.Namespace, base: DecodeConfig) -> DecodeConfig:
-    """`base` with the options that were given. Raises ValueError for one out of range."""
-    given = {field.name: getattr(args, field.name) for field in fields(DecodeConfig)}
-    return replace(base, **{name: value for name, value in given.items() if value is not None})
+    """Return `base` with the given options. Raise InputError for an option out of range."""
+    return replace(base, **_given(args, (field.name for field in fields(DecodeConfig))))
 
 
-def add_sampling_options(parser: argparse.ArgumentParser) -> None:
-    """--samples, and how they are drawn: --temperature, --top-k, --top-p and --seed."""
+def add_compute_type(parser: argparse.ArgumentParser, more: str = "") -> None:
+    """Add --compute-type; `more` is a note on other types."""
     parser.add_argument(
-        "--samples", type=int, metavar="N", help="draw N translations of a sentence at random instead of searching"
+        "--compute-type",
+        default="float32",
+        help=f"number format of the computations: float32, bfloat16, or float16 on a GPU{more} (default: float32)",
     )
-    parser.add_argument("--temperature", type=float, help="below 1 surer, above 1 more varied (default: 1)")
-    parser.add_argument("--top-k", type=int, help="draw among the k likeliest tokens only")
+
+
+def add_generation_options(parser: argparse.ArgumentParser) -> None:
+    """Add an option for every field of `SampleConfig`."""
+    _add_sample_fields(parser, _GENERATION)
+
+
+def generation_config(args: argparse.Namespace) -> SampleConfig:
+    """Return the settings of `add_generation_options`. Raise InputError for an option out of range."""
+    return SampleConfig(**_given(args, _GENERATION))
+
+
+def add_translation_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `transformer.translate` that say what is translated how, and what is written."""
     parser.add_argument(
-        "--top-p", type=float, help="draw among the fewest likeliest tokens whose probabilities add up to p"
+        "--documents", action="store_true", help="a line may have several sentences; translate each of them alone"
     )
-    parser.add_argument("--seed", type=int, help="the same seed gives a sentence the same samples (default: 1)")
+    parser.add_argument(
+        "--prefix", type=Path, metavar="FILE", help="text file whose line n begins the translation of line n"
+    )
+    parser.add_argument(
+        "--n-best",
+        type=int,
+        default=1,
+        metavar="N",
+        help="print the N best translations of each sentence, one per line: line number, score, text (tab-separated; "
+        "default: 1)",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object per line: source, and translations with scores"
+    )
+    parser.add_argument("--token-scores", action="store_true", help="with --json: add each token's log-probability")
+    parser.add_argument(
+        "--attention",
+        action="store_true",
+        help="with --json: add for each token of a translation the weights on the source tokens, the mean over the "
+        "heads of the last layer",
+    )
+    parser.add_argument(
+        "--backend",
+        choices=get_args(BackendName),
+        default="torch",
+        help="ctranslate2 is faster on a CPU; it uses an export that is created on first use, see docs/export.md "
+        "(default: torch)",
+    )
+    parser.add_argument(
+        "--samples", type=int, metavar="N", help="sample N translations of each sentence instead of searching"
+    )
+    _add_sample_fields(parser, _SAMPLING)
 
 
-def sample_config(args: argparse.Namespace) -> SampleConfig | None:
-    """What `add_sampling_options` read; None without --samples. Raises ValueError for a setting out of range."""
-    given = {name: getattr(args, name) for name in ("temperature", "top_k", "top_p", "seed")}
-    given = {name: value for name, value in given.items() if value is not None}
+def check_translation_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Exit with status 2 if options of `transformer.translate` exclude each other."""
+    needed: dict[Feature, tuple[str, Any]] = {
+        "sampling": ("--samples", args.samples),
+        "prefix": ("--prefix", args.prefix),
+        "token scores": ("--token-scores", args.token_scores),
+        "attention": ("--attention", args.attention),
+    }
+    if args.sentences and args.input:
+        parser.error("give either sentences or --input")
+    if args.prefix and not (args.sentences or args.input):
+        parser.error("--prefix needs sentences or --input")
+    if (args.token_scores or args.attention) and not args.json:
+        parser.error("--token-scores and --attention need --json")
+    if args.documents and (args.prefix or args.token_scores or args.attention):
+        parser.error("--prefix, --token-scores and --attention are for single sentences, without --documents")
+    supported = BACKENDS[args.backend].supports
+    if missing := [option for feature, (option, used) in needed.items() if used and feature not in supported]:
+        parser.error(f"--backend {args.backend} does not support {', '.join(missing)}. Use --backend torch.")
+    if args.samples is not None and args.n_best != 1:
+        parser.error("give either --samples or --n-best")
+
+
+def translation_sampling(args: argparse.Namespace) -> SampleConfig | None:
+    """Return the sampling settings of --samples, None without it. Raise InputError for an option out of range."""
+    given = _given(args, _SAMPLING)
     if args.samples is None:
         if given:
-            raise InputError(f"--{next(iter(given)).replace('_', '-')} is for sampling: give --samples too")
+            raise InputError(f"{_flag(next(iter(given)))} is for sampling. Give --samples too.")
         return None
     return SampleConfig(num_samples=args.samples, **given)
+
+
+def _add_sample_fields(parser: argparse.ArgumentParser, options: dict[str, tuple[type, str]]) -> None:
+    for name, (kind, text) in options.items():
+        default = getattr(SampleConfig, name)
+        shown = "all tokens" if default is None else default
+        parser.add_argument(_flag(name), type=kind, help=f"{text} (default: {shown})")
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _given(args: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
+    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}

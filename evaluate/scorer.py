@@ -1,25 +1,21 @@
-"""What a model thinks of a translation that is given: forced decoding, the whole target at once as in training."""
+"""Score existing translations by forced decoding: the whole target in one pass, as in training."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from common.errors import InputError
-from data_pipeline.tokenizers.sentence_piece import BOS_ID, EOS_ID, PAD_ID, UNK_ID, Tokenizer
-from evaluate.decoding.search import log_probs
-from evaluate.eval_mode import eval_mode
-from evaluate.length_batches import Pair, batches, pad, places
+from data_pipeline.tokenizers.sentence_piece import EOS_ID, UNK_ID, Tokenizer
+from evaluate.decoding.search import check_finite
+from evaluate.length_batches import Pair, map_batches
 from evaluate.translator import LineTooLong, Translator
-from transformer.attention import MultiHeadAttention
-from transformer.model import Transformer
 
-MAX_LOGITS = 2**25  # numbers: a batch has a logit for each word of the vocabulary at each token of its targets
+MAX_LOGITS = 2**25
+"""Largest number of logits in a batch: sentences times target tokens times vocabulary."""
 
 Result = TypeVar("Result")
 Ids = Sequence[Sequence[int]]
@@ -27,20 +23,20 @@ Ids = Sequence[Sequence[int]]
 
 @dataclass(frozen=True)
 class Score:
-    """A target as the model sees it."""
+    """Log-probabilities of a target, given its source."""
 
     tokens: tuple[int, ...]
-    """Its ids."""
+    """Token ids of the target."""
     token_log_probs: tuple[float, ...]
-    """Natural log of the probability of each, given the source and the tokens before it."""
+    """Natural log of the probability of each token, given the source and the tokens before it."""
 
     @property
     def log_prob(self) -> float:
-        """Natural log of the probability of all of them; 0 where there is none."""
+        """Natural log of the probability of the target; 0 if it has no tokens."""
         return math.fsum(self.token_log_probs)
 
     def details(self, tokenizer: Tokenizer) -> list[dict[str, str | int | float]]:
-        """The text, id and log-probability of each token."""
+        """Return text, id and log-probability of each token."""
         texts = token_texts(tokenizer, self.tokens)
         return [
             {"text": text, "id": token, "log_prob": log_prob}
@@ -51,133 +47,97 @@ class Score:
 class Scorer:
     """Scores targets with the model, tokenizer and limits of a translator.
 
-    Results do not depend on the order of the pairs, and on their company only as far as rounding does.
+    Results do not depend on the order of the pairs. Other pairs of a batch change them by rounding only.
     """
 
     def __init__(self, translator: Translator) -> None:
         self.translator = translator
 
     def score(self, sources: list[str], targets: list[str], progress: bool = False) -> list[Score]:
-        """The score of each target as a translation of its source, with the EOS that ends it, in order.
+        """Score each target, with the EOS that ends it, as a translation of its source. Return the scores in order.
 
-        A text need not have the tokens that a search gave it: `score_ids` scores those. An empty target is EOS
-        alone; the translation of an empty source is empty, without any token.
+        The tokenizer splits the texts. A search may have produced the same text from other tokens: score those with
+        `score_ids`. An empty target is EOS alone; the translation of an empty source has no tokens.
 
-        Raises ValueError for lists of different length and for a target whose source is empty, and LineTooLong, a
-        ValueError, for a line longer than the model takes.
+        Raises:
+            InputError: the lists differ in length, or a target is not empty but its source is.
+            LineTooLong: a line is longer than the model supports.
         """
         if len(sources) != len(targets):
-            raise InputError(f"there are {len(sources)} sources and {len(targets)} targets: each source needs its own")
+            raise InputError(f"there are {len(sources)} sources but {len(targets)} targets. Give each source a target.")
         source_ids, target_ids = self._encode("source", sources), self._encode("target", targets)
         ended = [ids or [EOS_ID] * bool(source) for source, ids in zip(source_ids, target_ids, strict=True)]
         return self.score_ids(source_ids, ended, progress)
 
     def score_ids(self, sources: Ids, targets: Ids, progress: bool = False) -> list[Score]:
-        """The same for sources as `Translator.encode` gives them and targets as `Translation.tokens` are.
+        """Score targets given as `Translation.tokens`, with sources as `Translator.encode` returns them.
 
-        What a search reported as the log-probability of its output comes out again, except for rounding.
+        For an output of a search, the result equals the search's own log-probability, except for rounding.
         """
-        return self._each(sources, targets, self._score, Score((), ()), progress)
+        self.translator.require("token scores")
+        return self._map(self._scores, sources, targets, Score((), ()), progress)
 
     def cross_attention(self, sources: Ids, targets: Ids) -> list[Tensor]:
-        """Where the decoder looks: for each pair (layers, heads, target tokens, source tokens), on the CPU.
+        """Return the cross-attention weights of each pair, on the CPU. Arguments are those of `score_ids`.
 
-        Row l of a head are its weights, of sum 1, on the tokens of the source while it predicts token l of the
-        target (section 3.2.3). Takes what `score_ids` takes.
+        The shape is (layers, heads, target tokens, source tokens); without target tokens it is (1, 1, 0, 0). Row l of
+        a head contains the weights on the source tokens, of sum 1, from which target token l is predicted (section
+        3.2.3).
         """
-        config = self.translator.model.config
-        nothing = torch.empty(config.n_layers, config.n_heads, 0, 0)
-        return self._each(sources, targets, self._attend, nothing, progress=False)
+        self.translator.require("attention")
+        compute = self.translator.backend.cross_attention
+        return self._map(compute, sources, targets, torch.empty(1, 1, 0, 0), progress=False)
 
-    def _encode(self, side: str, lines: list[str]) -> list[list[int]]:
+    def _encode(self, name: str, lines: list[str]) -> list[list[int]]:
         try:
             return self.translator.encode(lines)
         except LineTooLong as error:
-            raise LineTooLong(f"{side} {error}", error.index) from error
+            raise LineTooLong(f"{name} {error}", error.index) from error
 
-    def _each(
+    def _map(
         self,
+        compute: Callable[[list[Pair]], list[Result]],
         sources: Ids,
         targets: Ids,
-        compute: Callable[[list[Pair]], list[Result]],
-        nothing: Result,
+        empty: Result,
         progress: bool,
     ) -> list[Result]:
-        """What `compute` makes of each pair, in order; `nothing` for one whose target has no token."""
+        """Return the result of each pair, in order; `empty` for a target without tokens."""
         pairs = [Pair(tuple(source), tuple(target)) for source, target in zip(sources, targets, strict=True)]
-        model, most = self.translator.model, self.translator.config.batch_tokens
         for number, pair in enumerate(pairs, 1):
-            _check(pair, number, model)
-        words = model.config.vocab_size
+            _check(pair, number, self.translator.max_len)
+        batch_tokens, vocab_size = self.translator.config.batch_tokens, self.translator.tokenizer.vocab_size
 
         def fits(rows: int, source_tokens: int, target_tokens: int) -> bool:
-            return rows * (source_tokens + target_tokens) <= most and rows * target_tokens * words <= MAX_LOGITS
+            positions = rows * (source_tokens + target_tokens)
+            return positions <= batch_tokens and rows * target_tokens * vocab_size <= MAX_LOGITS
 
-        where = places(pairs)
-        results = [nothing] * len(pairs)
-        with eval_mode(model), tqdm(total=len(pairs), unit="line", disable=not progress) as bar:
-            for batch in batches((pair for pair in where if pair.target), fits, lambda pair: len(pair.target)):
-                for pair, result in zip(batch, compute(batch), strict=True):
-                    for place in where[pair]:
-                        results[place] = result
-                    bar.update(len(where[pair]))
-        return results
+        return map_batches(
+            compute,
+            pairs,
+            fits,
+            lambda pair: len(pair.target),
+            skip=lambda pair: not pair.target,
+            skipped=empty,
+            progress=progress,
+        )
 
-    @torch.inference_mode()
-    def _score(self, batch: list[Pair]) -> list[Score]:
-        logp_BLV = log_probs(self._logits(batch))
-        token_BL1 = pad([pair.target for pair in batch]).to(logp_BLV.device).unsqueeze(-1)
-        rows = logp_BLV.gather(-1, token_BL1).squeeze(-1).tolist()
-        scores = [Score(pair.target, tuple(row[: len(pair.target)])) for pair, row in zip(batch, rows, strict=True)]
-        if not all(math.isfinite(score.log_prob) for score in scores):
-            raise InputError("the model's scores are NaN or infinite: training diverged or weights are damaged")
+    def _scores(self, batch: list[Pair]) -> list[Score]:
+        found = self.translator.backend.token_log_probs(batch)
+        scores = [Score(pair.target, tuple(log_probs)) for pair, log_probs in zip(batch, found, strict=True)]
+        check_finite(all(math.isfinite(score.log_prob) for score in scores))
         return scores
-
-    @torch.inference_mode()
-    def _attend(self, batch: list[Pair]) -> list[Tensor]:
-        with _looks(self.translator.model) as looks:
-            self._logits(batch)
-        layers = [weights_BHLM.cpu() for weights_BHLM in looks]
-        return [
-            torch.stack([weights_BHLM[b, :, : len(pair.target), : len(pair.source)] for weights_BHLM in layers])
-            for b, pair in enumerate(batch)
-        ]
-
-    def _logits(self, batch: list[Pair]) -> Tensor:
-        """The logits (B, L, V) of each token of the targets."""
-        device = self.translator.device
-        src_BM = pad([pair.source for pair in batch]).to(device)
-        tgt_BL = pad([(BOS_ID, *pair.target[:-1]) for pair in batch]).to(device)
-        return self.translator.model(src_BM, src_BM != PAD_ID, tgt_BL)
 
 
 def token_texts(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
-    """What each token spells, the space before a word included; "" for EOS and U+FFFD for a part of a character."""
-    # Of a text that starts with it, a space before the first word is taken away: so it starts with something else.
+    """Return the text of each token, with the space before a word; "" for EOS, U+FFFD for a part of a character."""
+    # The tokenizer removes a space at the beginning of a text, so each text begins with another token.
     return [tokenizer.decode_text([UNK_ID, token])[1:] for token in ids]
 
 
-def _check(pair: Pair, number: int, model: Transformer) -> None:
-    limit = model.config.max_len
-    for side, ids in (("source", pair.source), ("target", pair.target)):
-        if len(ids) > limit:
-            raise LineTooLong(f"{side} {number} has {len(ids)} tokens and the model takes at most {limit}", number - 1)
+def _check(pair: Pair, number: int, max_len: int) -> None:
+    for name, ids in (("source", pair.source), ("target", pair.target)):
+        if len(ids) > max_len:
+            raise LineTooLong(f"{name} {number} has {len(ids)} tokens; the model supports {max_len}", number - 1)
     if pair.target and not pair.source:
-        raise InputError(f"line {number} has a target but its source is empty: remove the pair")
-
-
-@contextmanager
-def _looks(model: Transformer) -> Iterator[list[Tensor]]:
-    """A list that receives the weights (B, H, L, M) of each cross-attention, layer by layer, while the model runs."""
-    looks: list[Tensor] = []
-
-    def look(attention: MultiHeadAttention, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        looks.append(attention.weights(*args, mask=kwargs["mask"]))
-
-    attentions = [model.get_submodule(f"decoder.blocks.{i}.cross_attention") for i in range(model.config.n_layers)]
-    hooks = [attention.register_forward_pre_hook(look, with_kwargs=True) for attention in attentions]
-    try:
-        yield looks
-    finally:
-        for hook in hooks:
-            hook.remove()
+        raise InputError(f"line {number} has a target but its source is empty. Remove the pair.")

@@ -8,7 +8,7 @@ from common.files import check_equal_lines, read_lines
 from data_pipeline.config import DataConfig
 from data_pipeline.sources.corpus import NoSuchSplit, read_pairs
 from data_pipeline.sources.names import corpus_value, parse_specs
-from evaluate.options import read_section
+from evaluate.model_settings import read_section
 from transformer.pretrained import read_about
 
 Languages = tuple[str, str]

@@ -1,23 +1,23 @@
-"""Sentences to sentences: batches of similar length, results in the order that was given."""
+"""Translate lines of text: token ids, batches of similar length, a backend, and text again, in the given order."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from common.errors import InputError
-from data_pipeline.tokenizers.sentence_piece import BOS_ID, EOS_ID, PAD_ID, UNK_ID, Tokenizer
+from data_pipeline.tokenizers.sentence_piece import EOS_ID, Tokenizer
+from evaluate.backends import Backend, BackendName, Feature
+from evaluate.backends.ctranslate2 import CTranslate2Backend
+from evaluate.backends.pytorch import PyTorchBackend
 from evaluate.config import DecodeConfig, SampleConfig
-from evaluate.decoding.sampling import random_numbers, sample_outputs
-from evaluate.decoding.search import Constraints, Hypothesis, beam_search, length_penalty
-from evaluate.eval_mode import eval_mode
-from evaluate.length_batches import Pair, batches, pad, places
-from evaluate.options import read_decode_config
-from transformer.cache import DecodingState
-from transformer.model import Transformer
-from transformer.pretrained import find_folder, load_pretrained, read_about
+from evaluate.decoding.search import Hypothesis
+from evaluate.length_batches import Pair, map_batches
+from evaluate.model_settings import read_decode_config
+from transformer.pretrained import check_vocab_size, find_folder, read_about
+
+BACKENDS: dict[BackendName, type[Backend]] = {"torch": PyTorchBackend, "ctranslate2": CTranslate2Backend}
 
 
 @dataclass(frozen=True)
@@ -25,23 +25,20 @@ class Translation:
     """One translation of a line."""
 
     text: str
-    """The words; "" for an empty line."""
+    """The translated text; "" for an empty line."""
     score: float
-    """What translations are ranked by: log_prob divided by the length penalty of `DecodeConfig`."""
+    """`log_prob` divided by the length penalty of `DecodeConfig`. Translations are ranked by it."""
     log_prob: float
     """Natural log of the model's probability of `tokens`."""
     tokens: tuple[int, ...]
-    """Ids; the last one is EOS unless the output was cut at its greatest length. () for an empty line."""
+    """Token ids; () for an empty line. The last one is EOS unless the output reached its largest length first."""
 
 
 EMPTY = Translation("", 0.0, 0.0, ())
-FORBIDDEN = (PAD_ID, UNK_ID, BOS_ID)
-
-Decode = Callable[[list[Pair]], list[list[Translation]]]
 
 
 class LineTooLong(InputError):
-    """A line has more tokens than the model takes. `index` is its place in the lines given, from 0."""
+    """A line has more tokens than the model supports. `index` is its index in the given lines, from 0."""
 
     def __init__(self, message: str, index: int) -> None:
         super().__init__(message)
@@ -49,22 +46,18 @@ class LineTooLong(InputError):
 
 
 class Translator:
-    """A model with its tokenizer: raw text in, raw text out.
+    """A translation model with its tokenizer and decoding settings: raw text in, raw text out.
 
-    The model is used where it is, and in eval mode while it translates. Results do not depend on the order of
-    the lines, and on their company only as far as rounding does.
+    Results do not depend on the order of the lines. Other lines of a batch change them by rounding only.
     """
 
     def __init__(
-        self,
-        model: Transformer,
-        tokenizer: Tokenizer,
-        config: DecodeConfig | None = None,
-        device: str | torch.device | None = None,
+        self, backend: Backend, tokenizer: Tokenizer, config: DecodeConfig | None = None, source_lang: str = "en"
     ) -> None:
-        self.model = model if device is None else model.to(device)
+        self.backend = backend
         self.tokenizer = tokenizer
         self.config = config or DecodeConfig()
+        self.source_lang = source_lang
 
     @classmethod
     def from_pretrained(
@@ -73,64 +66,76 @@ class Translator:
         config: DecodeConfig | None = None,
         device: str | torch.device | None = None,
         compute_type: str = "float32",
+        backend: BackendName = "torch",
+        prepack: bool = True,
     ) -> "Translator":
-        """Load a model folder or a hub name; `device` None is the GPU if there is one, `config` None the settings in
-        the folder.
+        """Load a translation model.
 
-        In bfloat16 and float16 the model takes half of the memory and its scores are rounded to fewer digits;
-        probabilities are summed in fp32 all the same. On a CPU, where nothing but translating is wanted,
-        `transformer.prepacked.prepack(translator.model)` makes it faster, as the commands do.
+        Args:
+            folder: a model folder, or a name on the Hugging Face Hub such as `user/model`.
+            config: decoding settings; None are those of the model folder.
+            device: None is the GPU if there is one.
+            compute_type: number format of the computations. With bfloat16 and float16 the model needs half of the
+                memory, and its scores have fewer digits; log-probabilities are still added in fp32. The backend
+                ctranslate2 supports int8 and others too.
+            backend: torch, or ctranslate2, which uses an export that is created on first use (docs/export.md).
+            prepack: with torch on a CPU, lay the weights out for faster inference. False leaves the model unchanged,
+                for example to read its weights.
 
-        Raises FileNotFoundError or ValueError when there is no such translation model, or the device cannot compute
-        in that type.
+        Raises:
+            FileNotFoundError: there is no such model.
+            InputError: it is not a translation model, or the device cannot compute in that type.
         """
         folder = find_folder(folder)
         refuse_language_model(folder)
-        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        dtype = find_dtype(compute_type, device)
-        model, _ = load_pretrained(folder, device)
-        assert isinstance(model, Transformer)
-        tokenizer = Tokenizer(folder / "tokenizer.model")
-        pieces, rows = tokenizer.vocab_size, model.config.vocab_size
-        if pieces != rows:
-            raise InputError(
-                f"{folder}: the tokenizer has {pieces} pieces and the model {rows}; they do not belong together"
-            )
-        return cls(model.to(dtype), tokenizer, config or read_decode_config(folder))
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model is now."""
-        return self.model.tgt_embedding.tokens.weight.device
-
-    @property
-    def compute_type(self) -> str:
-        """What the model computes in, such as float32."""
-        return str(self.model.tgt_embedding.tokens.weight.dtype).removeprefix("torch.")
+        config = config or read_decode_config(folder)
+        tokenizer, source_lang = Tokenizer(folder / "tokenizer.model"), str(read_about(folder).get("source_lang", "en"))
+        match backend:
+            case "torch":
+                pytorch = PyTorchBackend.from_pretrained(folder, device, compute_type, prepack)
+                check_vocab_size(folder, tokenizer.vocab_size, pytorch.model.config.vocab_size)
+                return cls(pytorch, tokenizer, config, source_lang)
+            case "ctranslate2":
+                name = None if device is None else str(device)
+                ctranslate2 = CTranslate2Backend.from_pretrained(folder, name, compute_type)
+                return cls(ctranslate2, tokenizer, config, source_lang)
+            case _:
+                raise InputError(f"backend is {backend!r}; it must be one of {', '.join(BACKENDS)}")
 
     @property
     def max_len(self) -> int:
-        """Tokens that the model takes, and gives, at most."""
-        return self.model.config.max_len
+        """Largest number of tokens in a line and in its translation, EOS included."""
+        return self.backend.max_len
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the model."""
+        return self.backend.device
+
+    @property
+    def compute_type(self) -> str:
+        """Number format of the model's computations, such as float32."""
+        return self.backend.compute_type
 
     def __call__(self, lines: list[str]) -> list[str]:
-        """The best translation of each line, in order; "" for an empty one."""
+        """Return the best translation of each line, in order; "" for an empty line."""
         return [translations[0].text for translations in self.translate(lines)]
 
     def translate(
         self, lines: list[str], n_best: int = 1, progress: bool = False, prefixes: list[str] | None = None
     ) -> list[list[Translation]]:
-        """Up to `n_best` translations of each line, best first; exactly one, empty, for an empty line.
+        """Return up to `n_best` translations of each line, best first; exactly one, `EMPTY`, for an empty line.
 
         Args:
-            lines: each item is one line whatever it contains; a line break inside it counts as a space.
-            n_best: at most the beam.
-            progress: show a bar on standard error.
-            prefixes: for each line what its translations begin with, scored as the model scores it; "" leaves it
-                free. An empty line has none.
+            lines: each item is one line; a line break inside it counts as a space.
+            n_best: at most `config.beam`.
+            progress: show a progress bar on standard error.
+            prefixes: text that begins the translations of each line, scored by the model; "" means no prefix. The
+                prefix of an empty line is ignored.
 
-        Raises ValueError, before any work, for what is not a list of strings, and LineTooLong, a ValueError, for a
-        line longer than the model takes.
+        Raises:
+            InputError: the arguments are invalid. All are checked before the first line is translated.
+            LineTooLong: a line is longer than the model supports.
         """
         return self.translate_ids(self.encode(lines), n_best, progress, self.encode_prefixes(prefixes))
 
@@ -141,27 +146,36 @@ class Translator:
         progress: bool = False,
         prefixes: list[str] | None = None,
     ) -> list[list[Translation]]:
-        """`config.num_samples` translations of each line, drawn at random; exactly one, empty, for an empty line.
+        """Return `config.num_samples` random translations of each line; exactly one, `EMPTY`, for an empty line.
 
-        The same seed gives a line the same samples whatever it is translated together with, except for rounding.
-        They stand in the order in which they were drawn; `score` and `log_prob` are what `translate` would say.
-        Lengths are limited as `DecodeConfig` says. Raises as `translate`.
+        They are in the order of drawing. The same seed gives a line the same samples; other lines change them by
+        rounding only. `score` and `log_prob` mean the same as in `translate`, and `DecodeConfig` limits the lengths.
+        Raises the same errors as `translate`.
         """
         return self.sample_ids(self.encode(lines), config, progress, self.encode_prefixes(prefixes))
 
     def encode(self, lines: list[str], first_line: int = 1) -> list[list[int]]:
-        """The ids of each line with EOS, [] for an empty line.
+        """Return the ids of each line with EOS, [] for an empty line.
 
-        Raises as `translate`; `first_line` is the number that messages give the first line.
+        Raises InputError or LineTooLong. `first_line` is the number of the first line in their messages.
         """
-        return encode_lines(self.tokenizer, self.max_len, lines, first_line)
+        check_strings(lines, first_line)
+        encoded = [[] if ids == [EOS_ID] else ids for ids in self.tokenizer.encode(one_line(lines))]
+        for index, ids in enumerate(encoded):
+            if len(ids) > self.max_len:
+                raise LineTooLong(
+                    f"line {first_line + index} has {len(ids)} tokens; the model supports {self.max_len}. "
+                    "Split it into sentences.",
+                    index,
+                )
+        return encoded
 
     def encode_prefixes(self, prefixes: list[str] | None) -> list[list[int]] | None:
-        """The ids of what translations begin with, as `translate_ids` takes them."""
+        """Return the ids of each prefix, without EOS, for `translate_ids` and `sample_ids`."""
         if prefixes is None:
             return None
         check_strings(prefixes, 1)
-        return [ids[:-1] for ids in self.tokenizer.encode(one_line(prefixes))]  # without EOS
+        return [ids[:-1] for ids in self.tokenizer.encode(one_line(prefixes))]
 
     def translate_ids(
         self,
@@ -170,11 +184,15 @@ class Translator:
         progress: bool = False,
         prefixes: list[list[int]] | None = None,
     ) -> list[list[Translation]]:
-        """As `translate`, for lines that `encode` has encoded."""
-        if not 1 <= n_best <= self.config.beam:
-            raise InputError(f"{n_best} best translations need a beam of at least {n_best}, not {self.config.beam}")
-        pairs = self._pairs(sources, prefixes)
-        return self._decode(pairs, lambda batch: self._search(batch, n_best), self.config.beam, progress)
+        """Translate lines that `encode` has encoded. See `translate`."""
+        self.check_n_best(n_best)
+        return self._decode(
+            lambda batch, limits: self.backend.search(batch, limits, self.config, n_best),
+            self._pairs(sources, prefixes),
+            n_best,
+            self.config.beam,
+            progress,
+        )
 
     def sample_ids(
         self,
@@ -183,161 +201,106 @@ class Translator:
         progress: bool = False,
         prefixes: list[list[int]] | None = None,
     ) -> list[list[Translation]]:
-        """As `sample`, for lines that `encode` has encoded."""
-        config = config or SampleConfig()
-        pairs = self._pairs(sources, prefixes)
-        return self._decode(pairs, lambda batch: self._sample(batch, config), config.num_samples, progress)
+        """Sample translations of lines that `encode` has encoded. See `sample`."""
+        self.require("sampling")
+        sampling = config or SampleConfig()
+        return self._decode(
+            lambda batch, limits: self.backend.sample(batch, limits, self.config, sampling),
+            self._pairs(sources, prefixes),
+            sampling.num_samples,
+            sampling.num_samples,
+            progress,
+        )
+
+    def check_n_best(self, n_best: int) -> None:
+        """Raise InputError unless the beam finds `n_best` translations."""
+        if not 1 <= n_best <= self.config.beam:
+            raise InputError(
+                f"n_best (--n-best) is {n_best}; it must be from 1 to the beam, which is {self.config.beam} "
+                "(decode.beam, --beam)"
+            )
+
+    def require(self, feature: Feature) -> None:
+        """Raise InputError if the backend does not support `feature`."""
+        if feature not in self.backend.supports:
+            raise InputError(f"the backend {self.backend.name} does not support {feature}. Use the backend torch.")
 
     def _pairs(self, sources: list[list[int]], prefixes: list[list[int]] | None) -> list[Pair]:
-        """Each source with its prefix. Raises ValueError for a length that no output can have."""
-        limit = self._limit
+        """Join each source with its prefix. Raise InputError if no output can have the required length."""
+        limit = self._largest_output
         if self.config.min_length > limit:
-            raise InputError(
-                f"decode.min_length is {self.config.min_length} and the model gives at most {limit} tokens"
-            )
+            raise InputError(f"decode.min_length is {self.config.min_length}; outputs have at most {limit} tokens")
         if prefixes is None:
             return [Pair(tuple(ids)) for ids in sources]
+        self.require("prefix")
         if len(prefixes) != len(sources):
-            raise InputError(f"there are {len(sources)} lines and {len(prefixes)} prefixes: each line needs its own")
+            raise InputError(f"there are {len(sources)} lines but {len(prefixes)} prefixes. Give each line its prefix.")
         for number, prefix in enumerate(prefixes, 1):
             if len(prefix) >= limit:
                 raise InputError(
-                    f"prefix {number} has {len(prefix)} tokens and an output at most {limit}: nothing could follow it"
+                    f"prefix {number} has {len(prefix)} tokens; an output of at most {limit} tokens must be longer"
                 )
         return [Pair(tuple(ids), tuple(prefix)) for ids, prefix in zip(sources, prefixes, strict=True)]
 
-    def _decode(self, pairs: list[Pair], decode: Decode, rows: int, progress: bool) -> list[list[Translation]]:
-        """What `decode` makes of each pair, in order; `rows` are its hypotheses per sentence."""
+    def _decode(
+        self,
+        decode: Callable[[list[Pair], list[int]], list[list[Hypothesis]]],
+        pairs: list[Pair],
+        wanted: int,
+        rows: int,
+        progress: bool,
+    ) -> list[list[Translation]]:
+        """Return the first `wanted` translations of each pair; the decoder has `rows` rows per sentence."""
 
-        def fits(pairs: int, source_tokens: int, output_tokens: int) -> bool:
-            return pairs * rows * (source_tokens + output_tokens) <= self.config.batch_tokens
+        def compute(batch: list[Pair]) -> list[list[Translation]]:
+            found = decode(batch, [self._output_length(pair) for pair in batch])
+            return self._translations([hypotheses[:wanted] for hypotheses in found])
 
-        where = places(pairs)
-        results = [[EMPTY] for _ in pairs]
-        with eval_mode(self.model), tqdm(total=len(pairs), unit="line", disable=not progress) as bar:
-            bar.update(sum(not pair.source for pair in pairs))
-            for batch in batches((pair for pair in where if pair.source), fits, self._longest_output):
-                for pair, translations in zip(batch, decode(batch), strict=True):
-                    for place in where[pair]:
-                        results[place] = list(translations)
-                    bar.update(len(where[pair]))
-        return results
+        def fits(sentences: int, source_tokens: int, output_tokens: int) -> bool:
+            return sentences * rows * (source_tokens + output_tokens) <= self.config.batch_tokens
+
+        results = map_batches(
+            compute,
+            pairs,
+            fits,
+            self._output_length,
+            skip=lambda pair: not pair.source,
+            skipped=[EMPTY],
+            progress=progress,
+        )
+        return [list(translations) for translations in results]
 
     @property
-    def _limit(self) -> int:
+    def _largest_output(self) -> int:
         return min(self.config.max_length or self.max_len, self.max_len)
 
-    def _longest_output(self, pair: Pair) -> int:
+    def _output_length(self, pair: Pair) -> int:
+        """Return the largest number of tokens in the output of a pair, EOS included."""
         wished = max(len(pair.source) + self.config.max_extra, self.config.min_length, len(pair.target) + 1)
-        return min(wished, self._limit)
-
-    @torch.inference_mode()
-    def _search(self, batch: list[Pair], n_best: int) -> list[list[Translation]]:
-        lengths = [self._longest_output(pair) for pair in batch]
-        found = beam_search(
-            self.model.step,
-            self._start(batch, max(lengths)),
-            torch.tensor(lengths, device=self.device),
-            bos_id=BOS_ID,
-            eos_id=EOS_ID,
-            beam=self.config.beam,
-            alpha=self.config.alpha,
-            penalty=self.config.length_penalty,
-            n_best=n_best,
-            forbidden_ids=FORBIDDEN,
-            min_len=self.config.min_length,
-            prefixes=_prefixes(batch),
-        )
-        return self._translations([hypotheses[:n_best] for hypotheses in found])
-
-    @torch.inference_mode()
-    def _sample(self, batch: list[Pair], config: SampleConfig) -> list[list[Translation]]:
-        n = config.num_samples
-        outputs = [pair for pair in batch for _ in range(n)]
-        lengths = [self._longest_output(pair) for pair in outputs]
-        state = self._start(batch, max(lengths))
-        state.reorder(torch.arange(len(batch), device=self.device).repeat_interleave(n))
-        drawn = sample_outputs(
-            self.model.step,
-            state,
-            torch.tensor(lengths, device=self.device),
-            [random_numbers(config.seed, number, pair.source) for pair in batch for number in range(n)],
-            config,
-            Constraints(EOS_ID, FORBIDDEN, self.config.min_length, _prefixes(outputs)),
-            BOS_ID,
-        )
-        found = [
-            Hypothesis(
-                tokens,
-                log_prob,
-                log_prob / length_penalty(self.config.length_penalty, float(len(tokens)), self.config.alpha),
-            )
-            for tokens, log_prob in drawn
-        ]
-        return self._translations([found[i : i + n] for i in range(0, len(found), n)])
-
-    def _start(self, batch: list[Pair], max_len: int) -> DecodingState:
-        src_BM = pad([pair.source for pair in batch]).to(self.device)
-        return self.model.start(src_BM, src_BM != PAD_ID, max_len)
+        return min(wished, self._largest_output)
 
     def _translations(self, found: list[list[Hypothesis]]) -> list[list[Translation]]:
         decoded = self.tokenizer.decode([list(h.tokens) for hypotheses in found for h in hypotheses])
-        texts = iter(one_line(decoded))  # the byte pieces of a vocabulary can spell a line break
+        texts = iter(one_line(decoded))  # byte pieces of the vocabulary can spell a line break
         return [[Translation(next(texts), h.score, h.log_prob, h.tokens) for h in hypotheses] for hypotheses in found]
 
 
-def find_dtype(compute_type: str, device: torch.device) -> torch.dtype:
-    """PyTorch's type of that name. Raises ValueError where this backend or this device does not compute in it."""
-    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if compute_type not in dtypes:
-        raise InputError(
-            f"compute type {compute_type!r} is none of PyTorch's here ({', '.join(dtypes)}); "
-            "transformer.translate --backend ctranslate2 has others"
-        )
-    if compute_type == "float16" and device.type == "cpu":
-        raise InputError("PyTorch computes in float16 on a GPU only: take bfloat16 or float32")
-    return dtypes[compute_type]
-
-
 def refuse_language_model(folder: Path) -> None:
-    """Raises ValueError where the model folder does not hold a translator."""
+    """Raise InputError if the model folder contains a language model."""
     model = read_about(folder).get("model")
     if isinstance(model, dict) and model.get("architecture") == "gpt":
-        raise InputError(f"{folder} holds a language model (GPT), which cannot translate; use transformer.generate")
-
-
-def encode_lines(tokenizer: Tokenizer, max_len: int, lines: list[str], first_line: int = 1) -> list[list[int]]:
-    """The ids of each line with EOS, [] for an empty line.
-
-    Raises ValueError for what is not a list of strings, and LineTooLong for a line of more than `max_len` tokens;
-    `first_line` is the number that messages give the first line.
-    """
-    check_strings(lines, first_line)
-    encoded = [[] if ids == [EOS_ID] else ids for ids in tokenizer.encode(one_line(lines))]
-    for index, ids in enumerate(encoded):
-        if len(ids) > max_len:
-            raise LineTooLong(
-                f"line {first_line + index} has {len(ids)} tokens and the model takes at most {max_len}: split it "
-                "into sentences",
-                index,
-            )
-    return encoded
+        raise InputError(f"{folder} contains a language model (GPT), which cannot translate. Use transformer.generate.")
 
 
 def check_strings(lines: list[str], first_line: int) -> None:
-    """Raises ValueError for what is not a list of strings; `first_line` is the number of the first one."""
+    """Raise InputError unless `lines` is a list of strings; `first_line` is the number of the first one."""
     if isinstance(lines, str):
-        raise InputError("lines is one string: give a list of strings, one for each sentence")
+        raise InputError('`lines` must be a list of strings, not one string. Write ["A sentence."].')
     for number, line in enumerate(lines, first_line):
         if not isinstance(line, str):
-            raise InputError(f"line {number} is {line!r:.40} and not a string")
+            raise InputError(f"line {number} is {line!r:.40}; it must be a string")
 
 
 def one_line(texts: list[str]) -> list[str]:
-    """The texts with a space in the place of each line break."""
+    """Replace each line break in the texts by a space."""
     return [text.replace("\r", " ").replace("\n", " ") for text in texts]
-
-
-def _prefixes(batch: list[Pair]) -> list[tuple[int, ...]]:
-    prefixes = [pair.target for pair in batch]
-    return prefixes if any(prefixes) else []

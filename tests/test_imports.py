@@ -43,10 +43,7 @@ LIBRARIES = {
 """For a file or folder, the only libraries outside Python's own that it may import."""
 COMMAND_LINES = 80
 LONG_COMMANDS = {
-    "evaluate/score.py",
     "train/replay.py",
-    "transformer/generate.py",
-    "transformer/translate.py",
 }
 """Commands that are still longer than COMMAND_LINES."""
 

@@ -4,10 +4,13 @@ from pathlib import Path
 
 import torch
 
-from data_pipeline.tokenizers.sentence_piece import train_tokenizer
+from data_pipeline.tokenizers.sentence_piece import Tokenizer, train_tokenizer
+from evaluate.backends.pytorch import PyTorchBackend
+from evaluate.config import DecodeConfig
+from evaluate.translator import Translator
 from transformer.config import ModelConfig
 from transformer.model import Transformer
-from transformer.pretrained import save_pretrained
+from transformer.pretrained import load_pretrained, save_pretrained
 
 torch.set_num_threads(1)  # tests share the cores, so more threads would only wait for each other
 
@@ -30,3 +33,13 @@ def make_folder(folder: Path, max_len: int = 40) -> Path:
     )
     save_pretrained(folder, Transformer(config), folder / "tokenizer.model", "A test.", languages=("en", "de"))
     return folder
+
+
+def load_translator(
+    folder: Path, config: DecodeConfig, dtype: torch.dtype = torch.float64
+) -> tuple[Translator, Transformer]:
+    """Return a translator and its model, which is not prepacked. In float64 other sentences change no choice."""
+    model, _ = load_pretrained(folder)
+    assert isinstance(model, Transformer)
+    model.to(dtype)
+    return Translator(PyTorchBackend(model), Tokenizer(folder / "tokenizer.model"), config), model

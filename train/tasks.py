@@ -21,6 +21,7 @@ from data_pipeline.examples import Examples
 from data_pipeline.prepared_data import PreparedData
 from data_pipeline.tokenizers import TextTokenizer, open_tokenizer
 from data_pipeline.tokenizers.sentence_piece import Tokenizer
+from evaluate.backends.pytorch import PyTorchBackend
 from evaluate.config import DecodeConfig, SampleConfig
 from evaluate.generator import Generator
 from evaluate.translator import Translator
@@ -123,7 +124,7 @@ class Translation:
         wanted = min(self.config.validation.bleu_sentences, len(sources))
         chosen = np.linspace(0, len(sources) - 1, wanted).astype(int).tolist()
         mine = chosen[accelerator.process_index :: accelerator.num_processes]
-        translator = Translator(model, self.tokenizer, DecodeConfig(beam=1))
+        translator = Translator(PyTorchBackend(model), self.tokenizer, DecodeConfig(beam=1))
         translated = list(zip(mine, translator([sources[i] for i in mine]), strict=True))
         everyone = dict(gather_object(translated))
         bleu = sacrebleu.corpus_bleu([everyone[i] for i in chosen], [[references[i] for i in chosen]])

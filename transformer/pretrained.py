@@ -128,6 +128,15 @@ def read_about(folder: Path) -> dict[str, Any]:
     return dict(about)
 
 
+def check_vocab_size(folder: Path, tokenizer_size: int, model_size: int) -> None:
+    """Raise InputError if the tokenizer of a model folder has another number of tokens than its model."""
+    if tokenizer_size != model_size:
+        raise InputError(
+            f"{folder}: the tokenizer has {tokenizer_size} tokens but the model has {model_size}. "
+            "They do not belong together."
+        )
+
+
 def _model_config(saved: Any, folder: Path) -> ModelConfig:
     """Return the settings in `config.json`. A field that the writing version did not have gets its default."""
     known = {field.name for field in fields(ModelConfig)}

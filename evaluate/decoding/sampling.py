@@ -1,7 +1,9 @@
-"""Choosing the next token at random: temperature, top-k and top-p, each a pure function of logits_NV.
+"""Sample the next token: temperature, top-k and top-p, each a pure function of logits_NV.
 
-A token that a filter removes gets the logit -inf. `sample` applies temperature, then top-k, then top-p.
-`sample_outputs` draws whole outputs through the interface that beam search has.
+A filter gives the logit -inf to the tokens that it removes. `sample` applies temperature, then top-k, then top-p.
+`sample_outputs` samples complete outputs. It uses a decoder in the same way as beam search.
+
+Shapes: N rows of the decoder, R rows that are not finished, T tokens, V vocabulary.
 """
 
 import random
@@ -12,19 +14,23 @@ from torch import Tensor
 
 from common.errors import InputError
 from evaluate.config import SampleConfig
-from evaluate.decoding.search import AnyState, Constraints, log_probs
+from evaluate.decoding.constraints import Constraints
+from evaluate.decoding.search import AnyState, check_finite, log_probs
 
 
 def with_temperature(logits_NV: Tensor, temperature: float) -> Tensor:
-    """Logits of softmax(logits / temperature): below 1 sharper, above 1 flatter. Raises ValueError unless > 0."""
+    """Return the logits of softmax(logits / temperature). Raise InputError unless the temperature is above 0.
+
+    Values below 1 make the distribution sharper, values above 1 flatter.
+    """
     if not 0 < temperature < float("inf"):
         raise InputError(f"temperature must be a number above 0, not {temperature}")
-    # Shifted so that the best is 0: a tiny temperature then gives -inf to the others, not +inf to many.
+    # The best logit becomes 0. So a tiny temperature gives -inf to the others, not +inf to many.
     return (logits_NV - logits_NV.amax(dim=-1, keepdim=True)) / temperature
 
 
 def keep_top_k(logits_NV: Tensor, k: int) -> Tensor:
-    """Keep each row's k most likely tokens, exactly k even among equals. Raises ValueError for k < 1."""
+    """Keep each row's k most likely tokens, exactly k even among equals. Raise InputError for k < 1."""
     if k < 1:
         raise InputError(f"top_k must be at least 1, not {k}")
     values, index = logits_NV.topk(min(k, logits_NV.shape[-1]))
@@ -32,9 +38,9 @@ def keep_top_k(logits_NV: Tensor, k: int) -> Tensor:
 
 
 def keep_top_p(logits_NV: Tensor, p: float) -> Tensor:
-    """Keep each row's smallest set of most likely tokens whose probabilities add up to at least p, never none.
+    """Keep each row's smallest set of most likely tokens whose probabilities add up to at least p, at least one token.
 
-    Nucleus sampling (Holtzman et al. 2020). Raises ValueError unless 0 < p <= 1.
+    Nucleus sampling (Holtzman et al. 2020). Raise InputError unless 0 < p <= 1.
     """
     if not 0 < p <= 1:
         raise InputError(f"top_p must be above 0 and at most 1, not {p}")
@@ -56,11 +62,17 @@ def sample(
     generator: torch.Generator | None = None,
     uniform_N: Tensor | None = None,
 ) -> Tensor:
-    """Draw one token per row: tokens_N (int64). Temperature 0 is greedy: the most likely token.
+    """Sample one token per row. Return tokens_N (int64). Temperature 0 takes the most likely token.
 
-    What decides is `generator`, which must live on the device of the logits, or `uniform_N`: for each row a number
-    in [0, 1), which picks its token whatever the other rows are. Probabilities are computed in fp32 (float64
-    for float64 logits). Raises ValueError for settings out of range.
+    Probabilities are computed in fp32, or in float64 for float64 logits.
+
+    Args:
+        generator: source of random numbers, on the device of the logits.
+        uniform_N: instead of `generator`, a number in [0, 1) for each row. The token of a row depends only on its own
+            number and logits.
+
+    Raises:
+        InputError: a setting is out of range.
     """
     if logits_NV.dtype != torch.float64:
         logits_NV = logits_NV.float()
@@ -80,8 +92,8 @@ def sample(
 
 
 def pick(probs_NV: Tensor, uniform_N: Tensor) -> Tensor:
-    """The token in whose share of [0, 1) the row's number falls, the shares laid side by side: tokens_N (int64)."""
-    # In fp32 the running sum of a large vocabulary would leave no room for its rare tokens. MPS has no float64.
+    """Return tokens_N (int64) by inverse transform sampling: the token whose cumulative interval contains uniform_N."""
+    # In fp32 the running sum over a large vocabulary would lose its rare tokens. MPS has no float64.
     dtype = torch.float32 if probs_NV.device.type == "mps" else torch.float64
     ends_NV = probs_NV.cumsum(dim=-1, dtype=dtype)
     point_N1 = uniform_N.to(ends_NV).unsqueeze(-1) * ends_NV[:, -1:]  # the sum is 1 only up to rounding
@@ -89,8 +101,8 @@ def pick(probs_NV: Tensor, uniform_N: Tensor) -> Tensor:
 
 
 def random_numbers(seed: int, number: int, ids: Sequence[int]) -> random.Random:
-    """Where sample `number` of a text gets its numbers in [0, 1) from: all of these decide, and nothing else does."""
-    # Python gives the same numbers for the same text in all its versions, and hashes the text with SHA-512.
+    """Return the generator of sample `number` of a text. It depends on the seed, the number and the ids only."""
+    # For a text as seed, all Python versions give the same numbers; Python hashes the text with SHA-512.
     return random.Random(f"{seed} {number} {list(ids)}")
 
 
@@ -98,32 +110,37 @@ def sample_outputs(
     step: Callable[[Tensor, AnyState], Tensor],
     state: AnyState,
     max_len_N: Tensor,
-    draws: Sequence[random.Random],
-    config: SampleConfig,
     constraints: Constraints,
+    *,
     bos_id: int,
+    config: SampleConfig,
+    draws: Sequence[random.Random],
 ) -> list[tuple[tuple[int, ...], float]]:
-    """Draw an output for each row: its tokens, EOS included unless it was cut, and their natural log-probability.
+    """Sample an output for each row. Return its tokens and their natural log-probability.
+
+    The last token is EOS, unless the output reached its `max_len` first. The log-probability is that of the model
+    itself, without `config` and `constraints`.
 
     Args:
-        step, state: as in `beam_search`, but the state starts with a row for each output.
-        max_len_N: longest output per row in tokens, EOS included; on the device of the decoder.
-        draws: of each row. A row has the same output whatever the other rows are, except for rounding.
+        step, state: as in `beam_search`, but the state has one row per output at the start.
+        max_len_N: largest number of tokens of each output, EOS included; on the decoder's device.
+        constraints: forbidden tokens, minimum length, and a prefix for each row.
         config: temperature, top-k and top-p.
-        constraints: what may be drawn. The log-probability is the model's own, as without them and without `config`.
+        draws: source of random numbers of each row. Other rows change the output of a row by rounding only.
 
-    Raises ValueError for constraints that cannot be met and for a model whose scores are not finite.
+    Raises:
+        InputError: the constraints cannot be met, or the scores of the model are not finite.
     """
     if len(max_len_N) == 0:
         return []
     limits = max_len_N.tolist()
     constraints.check(limits)
     prefix_NT = constraints.prefix_table(max_len_N.device)
-    # All numbers are drawn at once: the n-th decides about the n-th token.
+    # All numbers are drawn at once. Number n decides token n.
     uniform_NT = torch.tensor([[draw.random() for _ in range(max(limits))] for draw in draws], dtype=torch.float64)
     drawn: list[list[int]] = [[] for _ in limits]
     log_prob_N = torch.zeros(len(limits), dtype=torch.float64)
-    row_R = torch.arange(len(limits))  # the rows that still grow, R of the N
+    row_R = torch.arange(len(limits))  # rows that are not finished
     tokens_R = torch.full_like(max_len_N, bos_id, dtype=torch.long)
     for n in range(1, max(limits) + 1):
         logp_RV = log_probs(step(tokens_R, state))
@@ -135,13 +152,12 @@ def sample_outputs(
         tokens = tokens_R.tolist()
         for row, token in zip(row_R.tolist(), tokens, strict=True):
             drawn[row].append(token)
-        grows = [i for i, row in enumerate(row_R.tolist()) if tokens[i] != constraints.eos_id and n < limits[row]]
-        if not grows:
+        unfinished = [i for i, row in enumerate(row_R.tolist()) if tokens[i] != constraints.eos_id and n < limits[row]]
+        if not unfinished:
             break
-        if len(grows) < len(tokens):
-            keep_R = torch.tensor(grows)
+        if len(unfinished) < len(tokens):
+            keep_R = torch.tensor(unfinished)
             state.reorder(keep_R.to(tokens_R.device))
             row_R, tokens_R = row_R[keep_R], tokens_R[keep_R.to(tokens_R.device)]
-    if not log_prob_N.isfinite().all():
-        raise InputError("the model's scores are NaN or infinite: training diverged or weights are damaged")
+    check_finite(bool(log_prob_N.isfinite().all()))
     return list(zip(map(tuple, drawn), log_prob_N.tolist(), strict=True))

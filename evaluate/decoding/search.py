@@ -1,18 +1,18 @@
-"""Beam search (section 6.1 of the paper), written against one interface and no model.
+"""Beam search (section 6.1 of the paper), independent of the model.
 
 A decoder is a function `step(tokens_N, state) -> logits_NV` that feeds one token to every row, and a state
-whose rows can be reordered. The rules are tensor2tensor's, which the paper used:
+whose rows can be reordered. The rules are those of tensor2tensor, which the paper used:
 
-* every step looks at the 2·beam best continuations of a sentence, so that even if `beam` of them end, `beam`
-  live ones remain; every ending among them becomes a finished hypothesis and is never touched again;
-* hypotheses are ranked by log P(y|x) / ((5 + n) / 6)^α, the length penalty of GNMT (others are to be had);
-* a sentence stops as soon as no live hypothesis can still win.
+* Each step takes the 2·beam best continuations of a sentence. If `beam` of them end, `beam` live ones remain. Every
+  ending among them becomes a finished hypothesis, which no longer changes.
+* Hypotheses are ranked by log P(y|x) / ((5 + n) / 6)^α, the length penalty of GNMT. Other penalties can be chosen.
+* The search of a sentence stops as soon as no live hypothesis can become better than the finished ones.
 
 Shapes: B sentences still searched, W live rows per sentence (1 in the first step, then `beam`), N = B·W rows of
 the decoder, K = beam, C candidates per sentence, T tokens so far, V vocabulary.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
@@ -22,17 +22,17 @@ from torch import Tensor
 
 from common.errors import InputError
 from evaluate.config import LengthPenalty
-
-_NO_TOKEN = -1  # fills the rows of finished hypotheses behind their EOS
+from evaluate.decoding.constraints import NO_TOKEN, Constraints
 
 
 class State(Protocol):
-    """What beam search needs to know of a decoder's state."""
+    """Decoding state of a model, one row per live hypothesis."""
 
     def reorder(self, index_N: Tensor, same_sentences: bool = False) -> None:
-        """Make row i what row index_N[i] was; rows may repeat, and be fewer or more than before.
+        """Replace row i by the former row index_N[i]; rows may repeat, and their number may change.
 
-        `same_sentences` promises that there are as many rows as before and that none changes its sentence.
+        Args:
+            same_sentences: True only if the number of rows stays the same and every row keeps its sentence.
         """
 
 
@@ -42,42 +42,42 @@ Number = TypeVar("Number", float, Tensor)
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """One output of beam search."""
+    """One output of beam search or sampling."""
 
     tokens: tuple[int, ...]
-    """Ids without BOS; the last one is EOS if, and only if, the hypothesis is finished."""
+    """Token ids without BOS. The last one is EOS if and only if the hypothesis is finished."""
     log_prob: float
     """Natural log of the model's probability of `tokens`, EOS included."""
     score: float
-    """log_prob divided by the length penalty of all tokens, EOS counted."""
+    """`log_prob` divided by the length penalty of all tokens, EOS included."""
 
 
 def gnmt_length_penalty(n: Number, alpha: float) -> Number:
-    """((5 + n) / 6)^alpha for n tokens, EOS included (Wu et al. 2016, Eq. 14; what the paper's α belongs to)."""
+    """Return ((5 + n) / 6)^alpha for n tokens, EOS included (Wu et al. 2016, Eq. 14). The paper's α is its exponent."""
     return ((5.0 + n) / 6.0) ** alpha
 
 
 def length_penalty(kind: LengthPenalty, n: Number, alpha: float) -> Number:
-    """What the log-probability of n tokens, EOS included, is divided by; `FORMULAS` has it in words."""
+    """Return the divisor of the log-probability of n tokens, EOS included. `FORMULAS` lists the formulas."""
     if kind == "gnmt":
         return gnmt_length_penalty(n, alpha)
-    return n ** (alpha if kind == "length" else 0.0)
+    return n ** {"length": alpha, "none": 0.0}[kind]
 
 
 @dataclass(frozen=True)
 class _Beams:
-    """Everything that the search knows of the B sentences that are not done; rows are sentences."""
+    """Live and finished hypotheses of the B sentences that are still searched."""
 
-    sentence_B: Tensor  # place of the sentence in the caller's order
+    sentence_B: Tensor  # index of the sentence in the caller's order
     max_len_B: Tensor
-    live_lp_BW: Tensor  # log-probabilities; -inf marks a place that no hypothesis fills
+    live_lp_BW: Tensor  # log-probabilities; -inf: no hypothesis
     live_tokens_BWT: Tensor
     done_lp_BK: Tensor
-    done_score_BK: Tensor  # best first; -inf marks an empty place
+    done_score_BK: Tensor  # best first; -inf: no hypothesis
     done_tokens_BKT: Tensor
 
     def select(self, index_B: Tensor) -> "_Beams":
-        """The same for the sentences in places index_B."""
+        """Return the beams of the sentences at positions index_B."""
         return _Beams(*(getattr(self, name)[index_B] for name in self.__dataclass_fields__))
 
 
@@ -96,63 +96,24 @@ def _start(max_len_B: Tensor, beam: int) -> _Beams:
 
 
 def log_probs(logits_NV: Tensor) -> Tensor:
-    """Log-softmax in at least fp32."""
+    """Return the log-softmax, computed in fp32, or in float64 for float64 logits."""
     return F.log_softmax(logits_NV, dim=-1, dtype=torch.float64 if logits_NV.dtype == torch.float64 else torch.float32)
 
 
-@dataclass(frozen=True)
-class Constraints:
-    """Which tokens may come next. All others get -inf, and those that may keep what the model gives them."""
-
-    eos_id: int
-    forbidden_ids: Sequence[int] = ()
-    """Never produced (their probability is lost, not given to other tokens)."""
-    min_len: int = 1
-    """No output has fewer tokens, EOS included."""
-    prefixes: Sequence[Sequence[int]] = ()
-    """What the output of each sentence begins with; () gives none of them a prefix."""
-
-    def check(self, max_lens: Sequence[int]) -> None:
-        """Raises ValueError where an output cannot be as long as it must, or begin as it must."""
-        if not 1 <= self.min_len <= min(max_lens):
-            raise InputError(f"min_len must be from 1 to the max_len of every sentence, not {self.min_len}")
-        assert len(self.prefixes) in (0, len(max_lens))
-        for prefix, max_len in zip(self.prefixes, max_lens, strict=False):
-            if len(prefix) >= max_len:
-                raise InputError(f"a prefix of {len(prefix)} tokens leaves no room in an output of {max_len}")
-            if {self.eos_id, *self.forbidden_ids} & set(prefix):
-                raise InputError("a prefix holds EOS or a forbidden token")
-
-    def prefix_table(self, device: torch.device) -> Tensor:
-        """Row s are the tokens that begin sentence s, and `_NO_TOKEN` behind them; as wide as the longest."""
-        width = max(map(len, self.prefixes), default=0)
-        rows = [[*prefix, *[_NO_TOKEN] * (width - len(prefix))] for prefix in self.prefixes]
-        return torch.tensor(rows, dtype=torch.long, device=device).reshape(len(rows), width)
-
-    def apply(self, logp_NV: Tensor, n: int, prefix_ST: Tensor, sentence_B: Tensor) -> None:
-        """Write -inf, in place, for what may not be the n-th token of an output.
-
-        `prefix_ST` is `prefix_table`; `sentence_B` are those of its rows that are searched, with N / B rows each.
-        """
-        for token in self.forbidden_ids:
-            logp_NV[:, token] = float("-inf")
-        if n < self.min_len:
-            logp_NV[:, self.eos_id] = float("-inf")
-        if n <= prefix_ST.shape[1]:
-            forced_B = prefix_ST[sentence_B, n - 1]
-            forced_N1 = forced_B.repeat_interleave(len(logp_NV) // len(forced_B)).unsqueeze(1)
-            others_NV = torch.arange(logp_NV.shape[1], device=logp_NV.device) != forced_N1
-            logp_NV.masked_fill_(others_NV & (forced_N1 != _NO_TOKEN), float("-inf"))
+def check_finite(finite: bool) -> None:
+    """Raise InputError unless the scores of a model are finite."""
+    if not finite:
+        raise InputError("the model's scores are NaN or infinite: training diverged or the weights are damaged")
 
 
 def _candidates(live_lp_BW: Tensor, logp_NV: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The `count` best continuations of each sentence, best first: log-probability, place of the parent, token.
+    """Return the `count` best continuations of each sentence, best first: log-probability, parent row, token.
 
-    When there are fewer, the rest have log-probability -inf and stand for nothing.
+    If there are fewer, the remaining entries have log-probability -inf and no meaning.
     """
     B, W = live_lp_BW.shape
     per_row = min(count, logp_NV.shape[1])
-    top_NC, token_NC = logp_NV.topk(per_row)  # no row can give more than `count` of the best `count`
+    top_NC, token_NC = logp_NV.topk(per_row)  # a row has at most `count` of the best `count`
     lp_BC = (live_lp_BW.unsqueeze(-1) + top_NC.view(B, W, per_row)).flatten(1)
     token_BC = token_NC.view(B, W * per_row)
     missing = count - W * per_row
@@ -168,8 +129,8 @@ def _gather_rows(tokens_BRT: Tensor, row_BK: Tensor) -> Tensor:
 
 
 def _advance(beams: _Beams, logp_NV: Tensor, eos_id: int, beam: int, penalty: float) -> tuple[_Beams, Tensor]:
-    """One step: the new beams (W = beam) and the place in the old ones that each live hypothesis continues."""
-    # A beam of 1 is greedy search: the one best token counts, be it EOS or not.
+    """Make one step. Return the new beams (W = beam), and parent_BK: the old row that each live hypothesis extends."""
+    # A beam of 1 is greedy search: only the best token counts, even if it is EOS.
     lp_BC, parent_BC, token_BC = _candidates(beams.live_lp_BW, logp_NV, 1 if beam == 1 else 2 * beam)
     ends_BC = token_BC == eos_id
     dead = float("-inf")
@@ -179,11 +140,11 @@ def _advance(beams: _Beams, logp_NV: Tensor, eos_id: int, beam: int, penalty: fl
     last_BK1 = token_BC.gather(1, pick_BK).unsqueeze(-1)
     live_tokens_BKT = torch.cat([_gather_rows(beams.live_tokens_BWT, parent_BK), last_BK1], dim=-1)
 
-    # At most one ending per live row, so at most `beam` of the candidates; an earlier hypothesis wins a tie.
+    # Each live row has at most one ending, so at most `beam` candidates end. In a tie the earlier hypothesis stays.
     end_lp_BC = lp_BC.masked_fill(~ends_BC, dead)
     end_tokens_BCT = torch.cat([_gather_rows(beams.live_tokens_BWT, parent_BC), token_BC.unsqueeze(-1)], dim=-1)
     all_lp = torch.cat([beams.done_lp_BK, end_lp_BC], dim=1)
-    all_tokens = torch.cat([F.pad(beams.done_tokens_BKT, (0, 1), value=_NO_TOKEN), end_tokens_BCT], dim=1)
+    all_tokens = torch.cat([F.pad(beams.done_tokens_BKT, (0, 1), value=NO_TOKEN), end_tokens_BCT], dim=1)
     all_scores = torch.cat([beams.done_score_BK, end_lp_BC / penalty], dim=1)
     done_score_BK, pick_BK = all_scores.topk(beam)
     advanced = replace(
@@ -198,21 +159,21 @@ def _advance(beams: _Beams, logp_NV: Tensor, eos_id: int, beam: int, penalty: fl
 
 
 def _is_done(beams: _Beams, n: int, penalty: Callable[[Tensor], Tensor], n_best: int) -> Tensor:
-    """True for sentences at their last token, or where no live hypothesis can beat the n_best-th finished one.
+    """Return True for each sentence at its last token, or whose n_best-th finished hypothesis is out of reach.
 
-    A log-probability is at most 0 and only falls as a hypothesis grows and, with α ≥ 0, no penalty ever falls: the
-    best that a live hypothesis can hope for is what it has now, divided by the penalty of the longest output.
+    A log-probability is at most 0 and falls as a hypothesis grows; with α ≥ 0 no penalty falls. So a live hypothesis
+    can reach at most its present log-probability divided by the penalty of the longest output.
     """
     best_live_B = beams.live_lp_BW[:, 0]
-    hope_B = best_live_B / penalty(beams.max_len_B.to(best_live_B.dtype))
-    return (beams.done_score_BK[:, n_best - 1] >= hope_B) | (n >= beams.max_len_B)
+    bound_B = best_live_B / penalty(beams.max_len_B.to(best_live_B.dtype))
+    return (beams.done_score_BK[:, n_best - 1] >= bound_B) | (n >= beams.max_len_B)
 
 
 def _hypotheses(tokens_BRT: Tensor, lp_BR: Tensor, score_BR: Tensor) -> list[list[Hypothesis]]:
-    """The hypotheses of each sentence without the empty places (-inf) and without those that became NaN."""
+    """Return the hypotheses of each sentence. Entries of -inf (no hypothesis) and NaN are left out."""
     return [
         [
-            Hypothesis(tuple(token for token in tokens if token != _NO_TOKEN), log_prob, score)
+            Hypothesis(tuple(token for token in tokens if token != NO_TOKEN), log_prob, score)
             for tokens, log_prob, score in zip(*rows, strict=True)
             if log_prob > float("-inf")
         ]
@@ -221,12 +182,11 @@ def _hypotheses(tokens_BRT: Tensor, lp_BR: Tensor, score_BR: Tensor) -> list[lis
 
 
 def _collect(beams: _Beams, penalty: float, results: list[list[Hypothesis]]) -> None:
-    """Write the finished hypotheses of these sentences into `results`; the live ones where none has finished."""
+    """Write the finished hypotheses of these sentences into `results`, or the live ones if none is finished."""
     finished = _hypotheses(beams.done_tokens_BKT, beams.done_lp_BK, beams.done_score_BK)
     live = _hypotheses(beams.live_tokens_BWT, beams.live_lp_BW, beams.live_lp_BW / penalty)
     for sentence, done_R, live_R in zip(beams.sentence_B.tolist(), finished, live, strict=True):
-        if not (done_R or live_R):
-            raise InputError("the model's scores are NaN or infinite: training diverged or weights are damaged")
+        check_finite(bool(done_R or live_R))
         results[sentence] = done_R or live_R
 
 
@@ -234,44 +194,40 @@ def beam_search(
     step: Callable[[Tensor, AnyState], Tensor],
     state: AnyState,
     max_len_B: Tensor,
+    constraints: Constraints,
     *,
     bos_id: int,
-    eos_id: int,
     beam: int,
     alpha: float,
-    n_best: int = 1,
-    forbidden_ids: Sequence[int] = (),
     penalty: LengthPenalty = "gnmt",
-    min_len: int = 1,
-    prefixes: Sequence[Sequence[int]] = (),
+    n_best: int = 1,
 ) -> list[list[Hypothesis]]:
-    """Search the outputs of a batch of sentences; sentences do not influence one another.
+    """Search the best outputs of a batch of sentences. Sentences do not influence one another.
 
     Args:
         step: feeds tokens_N (int64, one per row of `state`) and returns logits_NV.
-        state: starts with one row per sentence; reordered in place, and useless afterwards.
-        max_len_B: longest output per sentence in tokens, EOS included; on the device of the decoder.
+        state: has one row per sentence at the start. It is reordered in place and cannot be used afterwards.
+        max_len_B: largest number of tokens in the output of each sentence, EOS included; on the decoder's device.
+        constraints: forbidden tokens, minimum length and prefixes. A prefix gets the model's own scores.
         beam: live hypotheses per sentence. 1 is greedy search.
         alpha: exponent of the length penalty; 0 ranks by log-probability.
-        n_best: search goes on until this many finished hypotheses are beyond reach.
-        forbidden_ids: never produced (their probability is lost, not given to other tokens).
-        penalty: which length penalty; the default is GNMT's, ((5 + n) / 6)^alpha.
-        min_len: no output ends before it has so many tokens, EOS included.
-        prefixes: per sentence the tokens that its outputs begin with, scored as the model scores them; () for none.
+        penalty: the length penalty; the default is that of GNMT, ((5 + n) / 6)^alpha.
+        n_best: the search of a sentence stops if no live hypothesis can replace the first `n_best` finished ones.
 
-    Returns, per sentence, up to `beam` finished hypotheses, best first; only the first `n_best` are certain
-    to be the best that this beam can find. Only a sentence with no finished hypothesis at its `max_len` gets its
-    unfinished ones.
+    Returns:
+        Up to `beam` finished hypotheses per sentence, best first. Only the first `n_best` are certain to be the best
+        that this beam can find. Unfinished hypotheses are returned only for a sentence that has no finished one at
+        its `max_len`.
 
-    Raises ValueError for settings out of range and for a model whose scores are not finite.
+    Raises:
+        InputError: a setting is out of range, or the scores of the model are not finite.
     """
     if beam < 1 or not 1 <= n_best <= beam:
         raise InputError(f"beam must be at least 1 and n_best from 1 to beam, not beam={beam}, n_best={n_best}")
     if not alpha >= 0:
-        raise InputError(f"alpha must be 0 or more, not {alpha}: the early stop relies on it")
+        raise InputError(f"alpha is {alpha}; it must be 0 or more, because the search stops early")
     if len(max_len_B) == 0:
         return []
-    constraints = Constraints(eos_id, forbidden_ids, min_len, prefixes)
     constraints.check(max_len_B.tolist())
     prefix_ST = constraints.prefix_table(max_len_B.device)
 
@@ -284,10 +240,10 @@ def beam_search(
         logp_NV = log_probs(step(tokens_N, state))
         width = beams.live_lp_BW.shape[1]
         constraints.apply(logp_NV, n, prefix_ST, beams.sentence_B)
-        beams, parent_BK = _advance(beams, logp_NV, eos_id, beam, length_penalty(penalty, float(n), alpha))
+        beams, parent_BK = _advance(beams, logp_NV, constraints.eos_id, beam, length_penalty(penalty, float(n), alpha))
         row_BK = parent_BK + width * torch.arange(len(parent_BK), device=parent_BK.device).unsqueeze(1)
         done_B = _is_done(beams, n, lambda n_B: length_penalty(penalty, n_B, alpha), n_best)
-        some_done = bool(done_B.any())  # the only wait for the device in a step in which no sentence ends
+        some_done = bool(done_B.any())  # in a step without endings, the only synchronisation with the device
         if some_done:
             _collect(beams.select(done_B.nonzero().squeeze(1)), length_penalty(penalty, float(n), alpha), results)
             keep_B = (~done_B).nonzero().squeeze(1)

@@ -1,4 +1,7 @@
-"""Lines of many sentences, and sentences longer than the model takes: cut into parts, and put together again."""
+"""Split lines into segments that are translated alone, and join the translations.
+
+A line of a document is split into its sentences; a sentence that is too long for the model is split further.
+"""
 
 import re
 from collections.abc import Callable, Iterator
@@ -9,9 +12,9 @@ from data_pipeline.tokenizers.sentence_piece import Tokenizer
 from evaluate.segmentation.sentences import split_sentences
 from evaluate.translator import Translation
 
-# Where a sentence that is too long is cut, best first: what ends or divides sentences, white space, anywhere but
-# before what changes the character in front of it, anywhere.
-_PLACES = (
+# Points at which a sentence that is too long is split, best first: after punctuation that ends or divides sentences,
+# after a comma or a dash, after white space, between characters except before a combining mark, between any characters.
+_SPLIT_POINTS = (
     re.compile(r"(?<=[.!?…;:؟؛])[\"'»“”’)\]]*\s+|(?<=[。！？；：])"),
     re.compile(r"(?<=[,–—)\]،])\s+|(?<=[，、])"),
     re.compile(r"\s+"),
@@ -21,21 +24,21 @@ _PLACES = (
 
 
 @dataclass(frozen=True)
-class Cut:
-    """A line as parts with the white space around them."""
+class SegmentedLine:
+    """The segments of a line, with the white space around them."""
 
-    parts: tuple[str, ...]
-    """What is translated, one by one; never none."""
+    segments: tuple[str, ...]
+    """Texts that are translated one by one; at least one."""
     gaps: tuple[str, ...]
-    """White space before the first part, between two and behind the last: one more than there are parts."""
+    """White space before the first segment, between segments and after the last: one gap more than segments."""
     too_long: bool
-    """A sentence of it had more tokens than the model takes."""
+    """True if a sentence of the line had more tokens than the model supports."""
 
     def join(self, translated: list[list[Translation]]) -> list[Translation]:
-        """The translations of the line from those of its parts, best first.
+        """Return the translations of the line, best first, from those of its segments.
 
-        The n-th best one has the n-th best of each part, or the last where it has fewer; scores and
-        log-probabilities are the sums, and tokens stand one part behind the other, each with its EOS.
+        Translation n contains translation n of each segment, or the last one of a segment that has fewer. Scores and
+        log-probabilities are added; tokens are joined, each segment with its EOS.
         """
         if self.gaps == ("", ""):
             return translated[0]
@@ -44,85 +47,92 @@ class Cut:
             for rank in range(max(map(len, translated)))
         ]
 
-    def _join(self, parts: list[Translation]) -> Translation:
+    def _join(self, segments: list[Translation]) -> Translation:
         text = self.gaps[0]
-        for number, (part, gap) in enumerate(zip(parts, self.gaps[1:], strict=True), 1):
-            # Between sentences of Chinese there is no space; in many another language there is.
-            missing = " " if not gap and number < len(parts) and part.text.endswith((".", "!", "?")) else ""
-            text += part.text + gap + missing
+        for number, (segment, gap) in enumerate(zip(segments, self.gaps[1:], strict=True), 1):
+            # Chinese has no space between sentences, but the target language may need one.
+            missing = " " if not gap and number < len(segments) and segment.text.endswith((".", "!", "?")) else ""
+            text += segment.text + gap + missing
         return Translation(
             text=text,
-            score=sum(part.score for part in parts),
-            log_prob=sum(part.log_prob for part in parts),
-            tokens=tuple(token for part in parts for token in part.tokens),
+            score=sum(segment.score for segment in segments),
+            log_prob=sum(segment.log_prob for segment in segments),
+            tokens=tuple(token for segment in segments for token in segment.tokens),
         )
 
 
-class Cutter:
-    """Cuts lines for a model that takes at most `limit` tokens."""
+class Segmenter:
+    """Splits lines for a model that supports at most `limit` tokens."""
 
     def __init__(self, tokenizer: Tokenizer, limit: int, language: str = "en", documents: bool = False) -> None:
-        """`language` is the code of that of the lines. `documents`: a line may be several sentences, which are
-        parts; else a line is one sentence, unless it is too long."""
+        """Create a segmenter.
+
+        Args:
+            tokenizer: counts the tokens of a text.
+            limit: largest number of tokens of a segment, EOS included.
+            language: language code of the lines, such as "en".
+            documents: True if a line may have several sentences; each becomes a segment. Otherwise a line is one
+                segment, unless it is too long.
+        """
         self.tokenizer = tokenizer
         self.limit = limit
         self.language = language
         self.documents = documents
 
-    def cut(self, lines: list[str]) -> list[Cut]:
-        """The parts of each line; a line break inside it counts as a space.
+    def split(self, lines: list[str]) -> list[SegmentedLine]:
+        """Split each line into segments; a line break inside a line counts as a space.
 
-        What is too long is cut into its sentences, and a sentence that still is where it hurts least. White space
-        is kept between parts, and with `documents` at both ends too.
-        Raises ValueError where not even a single character has few enough tokens.
+        A line that is too long is split into its sentences, and a sentence that is still too long at the best split
+        point near its middle. White space between segments is kept; with `documents`, also at both ends of the line.
+        Raises InputError if a single character has more tokens than the limit.
         """
-        return [self._cut(line.replace("\r", " ").replace("\n", " ")) for line in lines]
+        return [self._split(line.replace("\r", " ").replace("\n", " ")) for line in lines]
 
-    def _cut(self, line: str) -> Cut:
+    def _split(self, line: str) -> SegmentedLine:
         whole = not self.documents and self._fits(line)
-        fitting = [[line]] if whole else [list(self._fit(s)) for s in split_sentences(line, self.language)]
-        parts, gaps = [], [""]
-        for piece in (piece for fit in fitting for piece in fit):
-            part = piece.strip()
-            start = piece.index(part) if part else len(piece)
-            gaps[-1] += piece[:start]
-            gaps.append(piece[start + len(part) :])
-            parts.append(part)
+        sentences = [[line]] if whole else [list(self._fit(s)) for s in split_sentences(line, self.language)]
+        segments, gaps = [], [""]
+        for text in (text for sentence in sentences for text in sentence):
+            segment = text.strip()
+            start = text.index(segment) if segment else len(text)
+            gaps[-1] += text[:start]
+            gaps.append(text[start + len(segment) :])
+            segments.append(segment)
         if not self.documents:
             gaps[0] = gaps[-1] = ""
-        too_long = not whole if not self.documents else any(len(fit) > 1 for fit in fitting)
-        return Cut(tuple(parts), tuple(gaps), too_long)
+        too_long = not whole if not self.documents else any(len(sentence) > 1 for sentence in sentences)
+        return SegmentedLine(tuple(segments), tuple(gaps), too_long)
 
     def _fits(self, text: str) -> bool:
         return len(self.tokenizer.encode([text])[0]) <= self.limit
 
     def _fit(self, text: str) -> Iterator[str]:
-        """Pieces that together are the text, none of which has more tokens than the model takes."""
+        """Yield texts within the limit that together are `text`."""
         if self._fits(text):
             yield text
             return
-        place = _best_place(text)
-        if place is None:
-            raise InputError(f"the model takes {self.limit} tokens, and {text.strip()!r} alone has more")
-        yield from self._fit(text[:place])
-        yield from self._fit(text[place:])
+        point = _best_split_point(text)
+        if point is None:
+            raise InputError(f"{text.strip()!r} alone has more tokens than the model's limit of {self.limit}")
+        yield from self._fit(text[:point])
+        yield from self._fit(text[point:])
 
 
-def translate_cut(
-    cuts: list[Cut], translate: Callable[[list[str]], list[list[Translation]]]
+def translate_segments(
+    lines: list[SegmentedLine], translate: Callable[[list[str]], list[list[Translation]]]
 ) -> list[list[Translation]]:
-    """The translations of lines that were cut, in order; `translate` gets all their parts at once."""
-    translated = iter(translate([part for cut in cuts for part in cut.parts]))
-    return [cut.join([next(translated) for _ in cut.parts]) for cut in cuts]
+    """Return the translations of segmented lines, in order. `translate` gets all their segments at once."""
+    translated = iter(translate([segment for line in lines for segment in line.segments]))
+    return [line.join([next(translated) for _ in line.segments]) for line in lines]
 
 
-def _best_place(text: str) -> int | None:
-    """Where to cut: of the best kind that there is in the middle half of the text, the place nearest to the middle."""
+def _best_split_point(text: str) -> int | None:
+    """Return the split point nearest to the middle, of the best kind found in the middle half of the text."""
     start, end = len(text) - len(text.lstrip()), len(text.rstrip())
     middle, quarter = (start + end) / 2, max(1, (end - start) / 4)
-    for kind in _PLACES:
-        places = [match.end() for match in kind.finditer(text, start, end)]
-        near = [place for place in places if start < place < end and abs(place - middle) <= quarter]
+    for kind in _SPLIT_POINTS:
+        points = [match.end() for match in kind.finditer(text, start, end)]
+        near = [point for point in points if start < point < end and abs(point - middle) <= quarter]
         if near:
-            return min(near, key=lambda place: abs(place - middle))
+            return min(near, key=lambda point: abs(point - middle))
     return None

@@ -15,12 +15,13 @@ from data_pipeline.tokenizers.characters import CharTokenizer
 from data_pipeline.tokenizers.sentence_piece import train_tokenizer
 from evaluate import continuation
 from evaluate.config import SampleConfig
-from evaluate.continuation import new_row
+from evaluate.continuation import new_continuation
 from evaluate.decoding.sampling import sample
 from evaluate.generator import Generator
 from evaluate.text_stream import TextStream
 from tests import tiny_model
 from tests.tiny_gpt import TEXT, make_folder, make_model
+from transformer.prepacked import PrepackedLinear, can_prepack
 
 CONTEXT = 32
 PROMPTS = ["The", "E", "cat sees", "Hund", "E", "\n", TEXT[:CONTEXT]]
@@ -51,7 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def generator(folder: Path) -> Generator:
     """In float64, where the company of other texts changes no choice."""
-    generator = Generator.from_pretrained(folder, "cpu")
+    generator = Generator.from_pretrained(folder, "cpu", prepack=False)
     generator.model.double()
     return generator
 
@@ -59,7 +60,7 @@ def generator(folder: Path) -> Generator:
 def by_definition(generator: Generator, prompt: str, config: SampleConfig, number: int = 0) -> str:
     """Every token from a forward pass over all of the context, no cache, no batch."""
     ids = generator.tokenizer.encode_text(prompt)
-    draws, start, first = new_row(ids, config.seed, number).draws, len(ids), 0
+    draws, start, first = new_continuation(ids, config.seed, number).draws, len(ids), 0
     for _ in range(config.max_tokens):
         if len(ids) - first > CONTEXT:
             first = len(ids) - CONTEXT // 2
@@ -109,8 +110,8 @@ def test_the_size_of_batches_changes_nothing(
 
 
 def test_batches_hold_at_most_the_positions_allowed_and_no_prompt_that_waits_for_nobody() -> None:
-    rows = [new_row([0] * length, seed=1, number=0) for length in [1, 1, 1, 40, 2, 30, 100, 101] + [90] * 1000]
-    found = [[row.start for row in batch] for batch in continuation.batches(rows, max_tokens=10, context=4096)]
+    rows = [new_continuation([0] * length, seed=1, number=0) for length in [1, 1, 1, 40, 2, 30, 100, 101] + [90] * 1000]
+    found = [[row.start for row in batch] for batch in continuation.prompt_batches(rows, max_tokens=10, context=4096)]
     most = continuation.BATCH_POSITIONS // 100
     sizes = [most] * (1000 // most) + [1000 % most]
     assert [len(batch) for batch in found] == [4, 2, *sizes[:-1], sizes[-1] + 1, 1]
@@ -245,7 +246,7 @@ def test_a_prompt_as_long_as_the_context_is_taken_and_a_longer_one_refused_befor
     text = (TEXT * 2)[:CONTEXT]
     assert len(generator.generate([text], replace(SAMPLED, max_tokens=1))[0][0]) == 1
     monkeypatch.setattr(generator.model, "start", None)
-    with pytest.raises(ValueError, match="prompt 2 has 33 tokens and the model takes at most 32: shorten it"):
+    with pytest.raises(ValueError, match=r"prompt 2 has 33 tokens; the model supports 32\. Shorten it"):
         generator.generate(["a", text + "e"], SAMPLED)
     with pytest.raises(ValueError, match="prompt 1 has 33 tokens"):
         generator.stream(text + "e", SAMPLED)  # at once, not at its first piece
@@ -254,9 +255,9 @@ def test_a_prompt_as_long_as_the_context_is_taken_and_a_longer_one_refused_befor
 @pytest.mark.parametrize(
     ("prompts", "message"),
     [
-        (["The", ""], "prompt 2 is empty: leave it out"),
+        (["The", ""], r"prompt 2 is empty\. Omit it"),
         (["The", "x?"], r"the text has 'x' \(U\+0078\)"),
-        ("The", "prompts is one string: give a list"),
+        ("The", r"`prompts` must be a list of strings, not one string\. Write"),
     ],
 )
 def test_prompts_that_cannot_be_are_explained(generator: Generator, prompts: list[str | None], message: str) -> None:
@@ -273,7 +274,7 @@ def test_a_text_that_outgrows_the_context_is_noted_once(generator: Generator) ->
     generator.generate(["The", "The cat"], replace(SAMPLED, max_tokens=100, num_samples=2), notes.append)
     assert len(notes) == 1
     assert "context of 32 tokens" in notes[0]
-    assert "the last 16" in notes[0]
+    assert "its last 16 tokens" in notes[0]
     assert "".join(generator.stream("The", replace(SAMPLED, max_tokens=100), notes.append))
     assert notes[1:] == notes[:1]
     with pytest.warns(UserWarning, match="context of 32 tokens"):
@@ -325,16 +326,25 @@ def test_settings_out_of_range_are_named(settings: dict[str, float]) -> None:
         SampleConfig(**settings)  # type: ignore[arg-type]
 
 
+@pytest.mark.skipif(not can_prepack(torch.zeros(1)), reason="no oneDNN for x86 here")
+def test_from_pretrained_prepacks_weights_unless_told_otherwise(folder: Path) -> None:
+    for prepack in (True, False):
+        model = Generator.from_pretrained(folder, "cpu", prepack=prepack).model
+        assert any(isinstance(module, PrepackedLinear) for module in model.modules()) == prepack
+
+
 def test_a_translation_model_is_refused(tmp_path: Path) -> None:
     folder = tiny_model.make_folder(tmp_path / "pairs")
-    with pytest.raises(ValueError, match=r"pairs holds a translation model; use transformer\.translate"):
+    with pytest.raises(ValueError, match=r"pairs contains a translation model\. Use transformer\.translate"):
         Generator.from_pretrained(folder)
 
 
 def test_the_tokenizer_of_another_model_is_refused(folder: Path, tmp_path: Path) -> None:
     other = make_folder(tmp_path / "other")
     CharTokenizer.learn(["abc"], other / "tokenizer.model")
-    with pytest.raises(ValueError, match="the tokenizer has 4 tokens and the model 30; they do not belong together"):
+    with pytest.raises(
+        ValueError, match=r"the tokenizer has 4 tokens but the model has 30\. They do not belong together"
+    ):
         Generator.from_pretrained(other)
 
 

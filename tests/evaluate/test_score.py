@@ -15,7 +15,7 @@ from evaluate import score
 from evaluate.config import DecodeConfig
 from evaluate.scorer import Scorer, token_texts
 from evaluate.translator import LineTooLong, Translator
-from tests.tiny_model import TEXT, make_folder
+from tests.tiny_model import TEXT, load_translator, make_folder
 from transformer.attention import MultiHeadAttention
 from transformer.config import ModelConfig
 
@@ -29,9 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def scorer(folder: Path) -> Scorer:
-    translator = Translator.from_pretrained(folder, DecodeConfig(beam=3, max_extra=6), "cpu")
-    translator.model.double()
-    return Scorer(translator)
+    return Scorer(load_translator(folder, DecodeConfig(beam=3, max_extra=6))[0])
 
 
 def test_the_output_of_a_search_gets_the_log_prob_that_the_search_reported(scorer: Scorer) -> None:
@@ -42,9 +40,11 @@ def test_the_output_of_a_search_gets_the_log_prob_that_the_search_reported(score
         assert [s.tokens for s in scores] == [t.tokens for t in best]
 
 
-def test_token_scores_are_those_of_the_model_one_token_after_the_other(scorer: Scorer) -> None:
-    (source,), (target,) = scorer.translator.encode(TEXT[:1]), scorer.translator.encode(TARGETS[:1])
-    src_BM, model = torch.tensor([source]), scorer.translator.model.eval()
+def test_token_scores_are_those_of_the_model_one_token_after_the_other(folder: Path) -> None:
+    translator, model = load_translator(folder, DecodeConfig())
+    scorer = Scorer(translator)
+    (source,), (target,) = translator.encode(TEXT[:1]), translator.encode(TARGETS[:1])
+    src_BM = torch.tensor([source])
     with torch.inference_mode():
         state = model.start(src_BM, torch.ones_like(src_BM, dtype=torch.bool), len(target))
         logp_LV = torch.cat([model.step(torch.tensor([t]), state) for t in [2, *target[:-1]]]).log_softmax(-1)
@@ -72,11 +72,11 @@ def test_an_empty_target_is_eos_alone_and_that_of_an_empty_source_nothing(scorer
 
 
 def test_pairs_that_cannot_be_scored_are_refused(scorer: Scorer) -> None:
-    with pytest.raises(ValueError, match="2 sources and 1 targets"):
+    with pytest.raises(ValueError, match="2 sources but 1 targets"):
         scorer.score(["a", "b"], ["a"])
     with pytest.raises(ValueError, match="line 2 has a target but its source is empty"):
         scorer.score(["a", ""], ["a", "b"])
-    with pytest.raises(LineTooLong, match=r"source line 2 has \d+ tokens and the model takes at most 40"):
+    with pytest.raises(LineTooLong, match=r"source line 2 has \d+ tokens; the model supports 40"):
         scorer.score(["a", "x " * 60], ["a", "b"])
     with pytest.raises(LineTooLong, match=r"target line 1 has \d+ tokens"):
         scorer.score(["a"], ["x " * 60])
@@ -85,9 +85,9 @@ def test_pairs_that_cannot_be_scored_are_refused(scorer: Scorer) -> None:
 
 
 def test_a_model_of_nan_is_an_error_not_a_score(folder: Path) -> None:
-    broken = Translator.from_pretrained(folder, device="cpu")
+    broken, model = load_translator(folder, DecodeConfig())
     with torch.no_grad():
-        broken.model.output.weight.fill_(float("nan"))
+        model.output.weight.fill_(float("nan"))
     with pytest.raises(ValueError, match="NaN or infinite"):
         Scorer(broken).score(["a"], ["b"])
 
@@ -96,7 +96,7 @@ def test_cross_attention_is_a_distribution_over_the_tokens_of_the_source(scorer:
     sources = scorer.translator.encode([*TEXT, ""])
     targets = [best[0].tokens for best in scorer.translator.translate_ids(sources)]
     for source, target, weights in zip(sources, targets, scorer.cross_attention(sources, targets), strict=True):
-        assert weights.shape == (1, 2, len(target), len(source))
+        assert weights.shape == ((1, 2, len(target), len(source)) if target else (1, 1, 0, 0))
         assert weights.sum(-1).allclose(torch.ones((), dtype=weights.dtype))
 
 
@@ -163,7 +163,7 @@ def test_the_command_gives_an_object_a_pair_and_the_sum_on_standard_error(  # ty
     ("source", "target", "message"),
     [
         ("a\nb\n", "a\n", "has 2 lines and"),
-        ("", "", "is empty: there is nothing to score"),
+        ("", "", "is empty. Give a file with at least one sentence"),
         ("a\n\n", "a\nb\n", "line 2 has a target but its source is empty"),
         ("x " * 60 + "\n", "b\n", "source line 1 has"),
     ],
@@ -182,5 +182,5 @@ def test_mistakes_are_one_sentence_and_status_2(  # type: ignore[no-untyped-def]
 
 def test_the_batch_size_is_a_setting(scorer: Scorer) -> None:
     scores = [s.log_prob for s in scorer.score(TEXT, TARGETS)]
-    small = Translator(scorer.translator.model, scorer.translator.tokenizer, replace(DecodeConfig(), batch_tokens=1))
+    small = Translator(scorer.translator.backend, scorer.translator.tokenizer, replace(DecodeConfig(), batch_tokens=1))
     assert [s.log_prob for s in Scorer(small).score(TEXT, TARGETS)] == pytest.approx(scores, abs=1e-10)

@@ -11,12 +11,15 @@ import pytest
 import torch
 
 from data_pipeline.tokenizers.sentence_piece import EOS_ID
+from evaluate.backends.pytorch import PyTorchBackend
 from evaluate.config import DecodeConfig, SampleConfig
-from evaluate.decoding.search import gnmt_length_penalty
+from evaluate.decoding.search import Hypothesis, gnmt_length_penalty
 from evaluate.length_batches import Pair
 from evaluate.scorer import Scorer
-from evaluate.translator import EMPTY, Translation, Translator
-from tests.tiny_model import TEXT, make_folder
+from evaluate.translator import EMPTY, Translator
+from tests.tiny_model import TEXT, load_translator, make_folder
+from transformer.model import Transformer
+from transformer.prepacked import PrepackedLinear, can_prepack
 
 CONFIG = DecodeConfig(beam=3, max_extra=6)
 
@@ -27,11 +30,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def translator(folder: Path) -> Translator:
-    """In float64, where the company of other sentences changes no choice."""
-    translator = Translator.from_pretrained(folder, CONFIG, "cpu")
-    translator.model.double()
-    return translator
+def loaded(folder: Path) -> tuple[Translator, Transformer]:
+    return load_translator(folder, CONFIG)
+
+
+@pytest.fixture
+def translator(loaded: tuple[Translator, Transformer]) -> Translator:
+    return loaded[0]
+
+
+@pytest.fixture
+def model(loaded: tuple[Translator, Transformer]) -> Transformer:
+    """The model of `translator`."""
+    return loaded[1]
 
 
 def test_order_and_count_are_kept_and_empty_lines_stay_empty(translator: Translator) -> None:
@@ -76,15 +87,17 @@ def test_the_order_of_lines_changes_nothing(folder: Path) -> None:
     assert shuffled == [given[i] for i in order]
 
 
-def test_batches_hold_at_most_the_positions_asked_for(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_hold_at_most_the_positions_asked_for(
+    translator: Translator, model: Transformer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shapes = []
-    start = translator.model.start
+    start = model.start
 
     def spy(src_BM: torch.Tensor, src_mask_BM: torch.Tensor, max_len: int) -> object:
         shapes.append(tuple(src_BM.shape))
         return start(src_BM, src_mask_BM, max_len)
 
-    monkeypatch.setattr(translator.model, "start", spy)
+    monkeypatch.setattr(model, "start", spy)
     translator.config = replace(CONFIG, batch_tokens=400)
     translator([*TEXT, *(f"{line} x" for line in TEXT), "Haus", ""])
     assert sum(rows for rows, _ in shapes) == 2 * len(TEXT) + 1
@@ -100,11 +113,11 @@ def test_short_lines_with_long_outputs_are_not_all_one_batch(
 ) -> None:
     batches = []
 
-    def search(batch: list[Pair], n_best: int) -> list[list[Translation]]:
+    def search(batch: list[Pair], limits: list[int], config: DecodeConfig, n_best: int) -> list[list[Hypothesis]]:
         batches.append(len(batch))
-        return [[EMPTY]] * len(batch)
+        return [[Hypothesis((EOS_ID,), 0.0, 0.0)]] * len(batch)
 
-    monkeypatch.setattr(translator, "_search", search)
+    monkeypatch.setattr(translator.backend, "search", search)
     translator.config = replace(CONFIG, max_extra=30, batch_tokens=1000)
     translator.translate_ids([[token, EOS_ID] for token in range(100, 200)])
     most = 1000 // (CONFIG.beam * (2 + 2 + 30))
@@ -114,13 +127,13 @@ def test_short_lines_with_long_outputs_are_not_all_one_batch(
 def test_equal_lines_are_translated_once(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rounding could tell two copies in different batches apart."""
     seen: list[Pair] = []
-    search = translator._search
+    search = translator.backend.search
 
-    def spy(batch: list[Pair], n_best: int) -> list[list[Translation]]:
+    def spy(batch: list[Pair], *args: Any) -> list[list[Hypothesis]]:
         seen.extend(batch)
-        return search(batch, n_best)
+        return search(batch, *args)
 
-    monkeypatch.setattr(translator, "_search", spy)
+    monkeypatch.setattr(translator.backend, "search", spy)
     outputs = translator([TEXT[0], TEXT[1], TEXT[0], f" {TEXT[0]}"])
     assert len(seen) == 2
     assert outputs[0] == outputs[2] == outputs[3]
@@ -129,9 +142,9 @@ def test_equal_lines_are_translated_once(translator: Translator, monkeypatch: py
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ("The cat.", "lines is one string: give a list"),
-        (["a", None], "line 2 is None and not a string"),
-        ([b"a"], "line 1 is b'a' and not a string"),
+        ("The cat.", r"`lines` must be a list of strings, not one string\. Write"),
+        (["a", None], "line 2 is None; it must be a string"),
+        ([b"a"], "line 1 is b'a'; it must be a string"),
     ],
 )
 def test_what_is_not_a_list_of_strings_is_refused(translator: Translator, lines: object, message: str) -> None:
@@ -139,12 +152,12 @@ def test_what_is_not_a_list_of_strings_is_refused(translator: Translator, lines:
         translator(lines)  # type: ignore[arg-type]
 
 
-def test_score_is_the_models_own_probability_by_forced_decoding(translator: Translator) -> None:
+def test_score_is_the_models_own_probability_by_forced_decoding(translator: Translator, model: Transformer) -> None:
     src_BM = torch.tensor(translator.encode([TEXT[0]]))
     for translation in translator.translate([TEXT[0]], n_best=3)[0]:
         tokens = torch.tensor([[2, *translation.tokens]])
         with torch.inference_mode():
-            logp_LV = translator.model(src_BM, torch.ones_like(src_BM, dtype=torch.bool), tokens)[0].log_softmax(-1)
+            logp_LV = model(src_BM, torch.ones_like(src_BM, dtype=torch.bool), tokens)[0].log_softmax(-1)
         log_prob = sum(logp_LV[i, token].item() for i, token in enumerate(translation.tokens))
         penalty = gnmt_length_penalty(float(len(translation.tokens)), CONFIG.alpha)
         assert translation.log_prob == pytest.approx(log_prob, abs=1e-9)
@@ -188,16 +201,16 @@ def test_what_the_search_found_is_found_again_behind_its_own_beginning(translato
 
 @pytest.mark.parametrize(
     ("prefixes", "message"),
-    [(["a"], "2 lines and 1 prefixes"), (["", "x " * 60], r"prefix 2 has \d+ tokens and an output at most 40")],
+    [(["a"], "2 lines but 1 prefixes"), (["", "x " * 60], r"prefix 2 has \d+ tokens; an output of at most 40")],
 )
 def test_prefixes_that_cannot_be_met_are_refused(translator: Translator, prefixes: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         translator.translate(["a", "b"], prefixes=prefixes)
 
 
-def test_an_output_is_as_long_as_it_must_be(translator: Translator) -> None:
+def test_an_output_is_as_long_as_it_must_be(translator: Translator, model: Transformer) -> None:
     with torch.no_grad():  # make EOS likely
-        translator.model.output.weight[EOS_ID] += 0.5 * translator.model.output.weight[4:].std()
+        model.output.weight[EOS_ID] += 0.5 * model.output.weight[4:].std()
     for low, high in ((1, 4), (9, 12), (40, None)):
         translator.config = replace(CONFIG, max_extra=0, min_length=low, max_length=high)
         for best in (*translator.translate(["a", *TEXT]), *translator.sample(["a", *TEXT])):
@@ -206,7 +219,7 @@ def test_an_output_is_as_long_as_it_must_be(translator: Translator) -> None:
 
 def test_an_output_that_the_model_cannot_give_is_refused(translator: Translator) -> None:
     translator.config = replace(CONFIG, min_length=41)
-    with pytest.raises(ValueError, match=r"decode\.min_length is 41 and the model gives at most 40"):
+    with pytest.raises(ValueError, match=r"decode\.min_length is 41; outputs have at most 40 tokens"):
         translator(["a"])
 
 
@@ -237,20 +250,22 @@ def test_a_sample_begins_with_its_prefix(translator: Translator) -> None:
         assert drawn.text.startswith("Die Katze")
 
 
-def test_no_output_is_longer_than_source_and_extra_or_than_the_model_takes(translator: Translator) -> None:
+def test_no_output_is_longer_than_source_and_extra_or_than_the_model_takes(
+    translator: Translator, model: Transformer
+) -> None:
     for extra in (0, 4, 500):
         translator.config = replace(CONFIG, max_extra=extra)
         sources = translator.encode(TEXT)
         for ids, (best,) in zip(sources, translator.translate(TEXT), strict=True):
-            assert len(best.tokens) <= min(len(ids) + extra, translator.model.config.max_len)
+            assert len(best.tokens) <= min(len(ids) + extra, model.config.max_len)
 
 
 def test_a_line_that_is_too_long_is_named_before_any_work(
     translator: Translator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(translator, "_search", None)
+    monkeypatch.setattr(translator.backend, "search", None)
     longest = len(translator.encode(["x"])[0])
-    with pytest.raises(ValueError, match=r"line 3 has \d+ tokens and the model takes at most 40: split it"):
+    with pytest.raises(ValueError, match=r"line 3 has \d+ tokens; the model supports 40\. Split it"):
         translator(["a", "", "x " * 60])
     assert len(translator.encode(["x" * (40 - longest + 1)])[0]) == 40  # the limit itself is fine
 
@@ -266,17 +281,21 @@ def test_no_output_holds_a_line_break_though_byte_pieces_can_spell_one(
     assert translator(["Haus"]) == ["a b  c"]
 
 
-def test_a_model_in_training_is_used_without_dropout_and_left_in_training(translator: Translator) -> None:
+def test_a_model_in_training_is_used_without_dropout_and_left_in_training(
+    translator: Translator, model: Transformer
+) -> None:
     expected = translator(TEXT)
-    translator.model.train()
+    model.train()
     assert translator(TEXT) == expected
-    assert translator.model.training
-    assert all(parameter.requires_grad and not parameter.is_inference() for parameter in translator.model.parameters())
+    assert model.training
+    assert all(parameter.requires_grad and not parameter.is_inference() for parameter in model.parameters())
 
 
-def test_finished_outputs_end_in_eos_and_n_best_are_distinct_and_sorted(translator: Translator) -> None:
+def test_finished_outputs_end_in_eos_and_n_best_are_distinct_and_sorted(
+    translator: Translator, model: Transformer
+) -> None:
     with torch.no_grad():  # make EOS likely
-        translator.model.output.weight[EOS_ID] += 0.5 * translator.model.output.weight[4:].std()
+        model.output.weight[EOS_ID] += 0.5 * model.output.weight[4:].std()
     for best in translator.translate(TEXT, n_best=3):
         assert len({t.tokens for t in best}) == len(best)
         assert [t.score for t in best] == sorted((t.score for t in best), reverse=True)
@@ -284,7 +303,10 @@ def test_finished_outputs_end_in_eos_and_n_best_are_distinct_and_sorted(translat
 
 
 def test_more_best_than_the_beam_are_refused(translator: Translator) -> None:
-    with pytest.raises(ValueError, match="beam of at least 4, not 3"):
+    with pytest.raises(
+        ValueError,
+        match=r"n_best \(--n-best\) is 4; it must be from 1 to the beam, which is 3 \(decode\.beam, --beam\)",
+    ):
         translator.translate(["a"], n_best=4)
 
 
@@ -310,8 +332,9 @@ def test_settings_out_of_range_are_named(settings: dict[str, Any]) -> None:
 def test_in_bfloat16_the_scores_are_those_of_float32_to_its_three_digits(folder: Path) -> None:
     exact = Translator.from_pretrained(folder, CONFIG, "cpu")
     rough = Translator.from_pretrained(folder, CONFIG, "cpu", compute_type="bfloat16")
-    assert {p.dtype for p in rough.model.parameters()} == {torch.bfloat16}
     assert (exact.compute_type, rough.compute_type) == ("float32", "bfloat16")
+    unpacked = PyTorchBackend.from_pretrained(folder, compute_type="bfloat16", prepack=False)
+    assert {p.dtype for p in unpacked.model.parameters()} == {torch.bfloat16}
     sources = exact.encode(TEXT)
     outputs = [best[0].tokens for best in rough.translate_ids(sources)]
     forced = Scorer(exact).score_ids(sources, outputs)
@@ -322,13 +345,42 @@ def test_in_bfloat16_the_scores_are_those_of_float32_to_its_three_digits(folder:
 @pytest.mark.parametrize(
     ("compute_type", "message"),
     [
-        ("float16", "float16 on a GPU only: take bfloat16 or float32"),
-        ("int8", "int8' is none of PyTorch's here .* --backend ctranslate2 has others"),
+        ("float16", r"the backend torch computes in float16 on a GPU only\. Use bfloat16 or float32"),
+        ("int8", r"torch does not support the compute type 'int8'\. .* --backend ctranslate2, which supports others"),
     ],
 )
 def test_a_type_that_the_device_cannot_compute_in_is_named(folder: Path, compute_type: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Translator.from_pretrained(folder, CONFIG, "cpu", compute_type=compute_type)
+
+
+@pytest.mark.skipif(not can_prepack(torch.zeros(1)), reason="no oneDNN for x86 here")
+def test_from_pretrained_prepacks_weights_unless_told_otherwise(folder: Path) -> None:
+    packed = Translator.from_pretrained(folder, device="cpu").backend
+    unchanged = Translator.from_pretrained(folder, device="cpu", prepack=False).backend
+    assert isinstance(packed, PyTorchBackend)
+    assert isinstance(unchanged, PyTorchBackend)
+    assert any(isinstance(module, PrepackedLinear) for module in packed.model.modules())
+    assert not any(isinstance(module, PrepackedLinear) for module in unchanged.model.modules())
+
+
+def test_from_pretrained_rejects_unknown_backend(folder: Path) -> None:
+    with pytest.raises(ValueError, match="backend is 'onnx'; it must be one of torch, ctranslate2"):
+        Translator.from_pretrained(folder, backend="onnx")  # type: ignore[arg-type]
+
+
+def test_translator_rejects_features_that_backend_does_not_support(
+    translator: Translator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PyTorchBackend, "supports", frozenset())
+    for feature, use in {
+        "prefix": lambda: translator.translate(["a"], prefixes=["b"]),
+        "sampling": lambda: translator.sample(["a"]),
+        "token scores": lambda: Scorer(translator).score(["a"], ["b"]),
+        "attention": lambda: Scorer(translator).cross_attention([[5, EOS_ID]], [[5]]),
+    }.items():
+        with pytest.raises(ValueError, match=rf"the backend torch does not support {feature}\. Use the backend torch"):
+            use()
 
 
 def copy_folder(folder: Path, to: Path, decode: dict[str, Any] | None = None, yaml: str | None = None) -> Path:
@@ -387,5 +439,5 @@ def test_the_tokenizer_of_another_model_is_refused(folder: Path, tmp_path: Path)
 
     other = make_folder(tmp_path / "other")
     train_tokenizer(iter(TEXT), other / "tokenizer.model", vocab_size=310)
-    with pytest.raises(ValueError, match="310 pieces and the model 320"):
+    with pytest.raises(ValueError, match="the tokenizer has 310 tokens but the model has 320"):
         Translator.from_pretrained(other)

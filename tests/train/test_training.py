@@ -30,6 +30,7 @@ from train.run.checkpoints import Checkpoints
 from train.run.model_folder import write_model_folder
 from train.trainer import Outcome, Updater
 from transformer.model import Transformer
+from transformer.pretrained import load_pretrained
 
 SETTINGS = [
     "model.d_model=32", "model.n_layers=1", "model.n_heads=2", "model.d_ff=64", "data.vocab_size=340",
@@ -121,7 +122,7 @@ def test_an_update_is_adam_with_the_rate_of_eq_3(corpus: dict, cache: Path, tmp_
 def test_the_model_folder_holds_the_mean_of_the_last_checkpoints(finished: Path) -> None:
     parts = [load_file(path / "model.safetensors") for path in Checkpoints(finished / "checkpoints").to_average()]
     assert len(parts) == 2
-    folder = Translator.from_pretrained(finished).model.state_dict()
+    folder = load_pretrained(finished)[0].state_dict()
     for name, tensor in parts[0].items():
         torch.testing.assert_close(folder[name], (tensor + parts[1][name]) / 2)
     assert "mean of the weights after updates 8, 12" in (finished / "README.md").read_text()
@@ -131,7 +132,7 @@ def test_the_model_can_be_made_again_from_other_checkpoints(finished: Path, tmp_
     write_model_folder(finished, last=1, out=tmp_path / "last")
     write_model_folder(finished, last=1, best=True, out=tmp_path / "best")
     last = load_file(finished / "checkpoints/regular-00000012/model.safetensors")
-    loaded = Translator.from_pretrained(tmp_path / "last").model.state_dict()
+    loaded = load_pretrained(tmp_path / "last")[0].state_dict()
     assert all(torch.equal(loaded[name], tensor) for name, tensor in last.items())
     assert Translator.from_pretrained(tmp_path / "best")(["one."]) is not None
 

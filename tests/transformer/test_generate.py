@@ -88,7 +88,7 @@ def test_a_text_longer_than_the_context_is_noted_once_on_standard_error(run_here
     out, err = run_here("--prompt", "The", "--max-tokens", "80", *more)
     assert "note:" not in out
     assert err.count("note:") == err.count("\n") == 1
-    assert err.startswith("note: the text is longer than the model's context of 32 tokens")
+    assert err.startswith("note: the text became longer than the model's context of 32 tokens")
 
 
 def test_in_any_locale_text_is_utf8(folder: Path, generator: Generator) -> None:
@@ -125,9 +125,9 @@ def test_a_reader_that_leaves_is_no_error_and_ends_the_work(folder: Path) -> Non
         (["--top-p", "1.5"], r"top_p is 1\.5"),
         (["--num-samples", "0"], r"num_samples is 0; it must be at least 1"),
         (["--max-tokens", "0"], r"max_tokens is 0; it must be at least 1"),
-        (["--prompt", ""], "prompt 1 is empty: leave it out"),
+        (["--prompt", ""], r"prompt 1 is empty\. Omit it"),
         (["--prompt", "The", "--prompt", ""], "prompt 2 is empty"),
-        (["--prompt", TEXT], r"prompt 1 has \d+ tokens and the model takes at most 32: shorten it"),
+        (["--prompt", TEXT], r"prompt 1 has \d+ tokens; the model supports 32\. Shorten it"),
         (["--prompt", "The dog?"], r"the text has '\?' \(U\+003F\)"),
         (["--prompt-file", "nowhere.txt"], r"No such file.*nowhere\.txt"),
     ],
@@ -143,7 +143,7 @@ def test_a_file_that_is_no_text_is_named_with_the_line(run_here, tmp_path) -> No
     with pytest.raises(ValueError, match=r"prompt\.txt, line 3: byte 0xfc is not UTF-8: convert"):
         run_here("--prompt-file", str(tmp_path / "prompt.txt"))
     (tmp_path / "prompt.txt").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"prompt\.txt is empty: leave it out"):
+    with pytest.raises(ValueError, match=r"prompt\.txt is empty\. Omit it"):
         run_here("--prompt-file", str(tmp_path / "prompt.txt"))
 
 
@@ -160,12 +160,12 @@ def test_nothing_is_written_where_a_prompt_is_refused(run_here, capfdbinary) -> 
 
 def test_each_kind_of_model_points_to_the_other_command(run_here, folder, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     pairs = tiny_model.make_folder(tmp_path / "pairs")
-    with pytest.raises(ValueError, match=r"pairs holds a translation model; use transformer\.translate"):
+    with pytest.raises(ValueError, match=r"pairs contains a translation model\. Use transformer\.translate"):
         run_here(model=pairs)
     monkeypatch.setattr(sys, "argv", ["translate", "--model", str(folder), "The cat."])
     with open(1, "w", closefd=False) as stdout:
         monkeypatch.setattr(sys, "stdout", stdout)
-        with pytest.raises(ValueError, match=r"cannot translate; use transformer\.generate"):
+        with pytest.raises(ValueError, match=r"cannot translate\. Use transformer\.generate"):
             translate.main()
 
 
@@ -178,5 +178,5 @@ def test_the_help_says_where_a_text_without_a_prompt_starts(run_here, capfdbinar
     with pytest.raises(SystemExit, match="0"):
         run_here("--help")
     said = " ".join(capfdbinary.readouterr().out.decode().split())
-    assert "Without --prompt and --prompt-file the model starts a document of its own" in said
+    assert "Without --prompt and --prompt-file the model starts a new document" in said
     assert "(default: 500)" in said

@@ -10,8 +10,7 @@ from torch import nn
 
 from evaluate.config import DecodeConfig
 from evaluate.scorer import Scorer
-from evaluate.translator import Translator
-from tests.tiny_model import TEXT, make_folder
+from tests.tiny_model import TEXT, load_translator, make_folder
 from transformer import prepacked
 from transformer.prepacked import PrepackedLinear, can_prepack, prepack
 
@@ -36,10 +35,10 @@ def test_prepacked_linear_equals_linear(shape: tuple[int, ...], bias: bool) -> N
 @needs_onednn
 def test_prepack_keeps_translations_and_scores(folder: Path) -> None:
     config = DecodeConfig(beam=3, max_extra=6)
-    plain = Translator.from_pretrained(folder, config, "cpu")
-    fast = Translator.from_pretrained(folder, config, "cpu")
-    prepack(fast.model)
-    assert not any(isinstance(module, nn.Linear) for module in fast.model.modules())
+    plain, _ = load_translator(folder, config, torch.float32)
+    fast, model = load_translator(folder, config, torch.float32)
+    prepack(model)
+    assert not any(isinstance(module, nn.Linear) for module in model.modules())
     expected, found = plain.translate(TEXT, n_best=3), fast.translate(TEXT, n_best=3)
     for many, few in zip(expected, found, strict=True):
         assert [t.log_prob for t in many] == pytest.approx([t.log_prob for t in few], abs=1e-4)
@@ -51,7 +50,7 @@ def test_prepack_keeps_translations_and_scores(folder: Path) -> None:
 
 @needs_onednn
 def test_prepack_keeps_tied_embedding(folder: Path) -> None:
-    model = Translator.from_pretrained(folder, device="cpu").model
+    _, model = load_translator(folder, DecodeConfig(), torch.float32)
     before = model.tgt_embedding.tokens.weight.detach().clone()
     prepack(model)
     assert torch.equal(model.tgt_embedding.tokens.weight, before)
@@ -62,7 +61,7 @@ def test_prepack_keeps_tied_embedding(folder: Path) -> None:
     "use", [lambda m: m.double(), lambda m: m.to("meta"), lambda m: m.state_dict()], ids=["type", "device", "save"]
 )
 def test_prepacked_model_rejects_new_dtype_device_and_saving(folder: Path, use) -> None:  # type: ignore[no-untyped-def]
-    model = Translator.from_pretrained(folder, device="cpu").model
+    _, model = load_translator(folder, DecodeConfig(), torch.float32)
     prepack(model)
     with pytest.raises(ValueError, match="a prepacked model"):
         use(model)

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from common.files import open_output
 from evaluate.config import DecodeConfig, SampleConfig
-from evaluate.options import read_section
+from evaluate.model_settings import read_section
 from evaluate.translator import Translator
 from tests.tiny_model import TEXT, make_folder
 from transformer import translate
-from transformer.prepacked import prepack
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = ["--beam", "2", "--max-extra", "4"]
@@ -30,9 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def translator(folder: Path) -> Translator:
-    translator = Translator.from_pretrained(folder, DecodeConfig(beam=2, max_extra=4), "cpu")
-    prepack(translator.model)  # as the command does: scores are compared to the last digit
-    return translator
+    return Translator.from_pretrained(folder, DecodeConfig(beam=2, max_extra=4), "cpu")
 
 
 def command(folder: Path, *args: str) -> list[str]:
@@ -87,7 +85,7 @@ def test_a_wrong_byte_is_reported_with_its_line_after_the_lines_before_it(folder
     assert done.returncode == 2
     assert done.stdout.decode().split("\n") == [*translator(["one", "two"]), ""]
     assert done.stderr.decode().splitlines()[-1] == (
-        "error: standard input, line 3: byte 0xff is not UTF-8: convert it"
+        "error: standard input, line 3: byte 0xff is not UTF-8: convert the file or repair the line"
     )
 
 
@@ -112,7 +110,8 @@ def test_a_line_that_is_too_long_is_translated_in_parts_and_said_to_be(  # type:
     assert target.read_text() == f"{one}\n{x} {x} {y} {y}\n"
     out, err = capfdbinary.readouterr()
     assert out == b""
-    assert err.decode() == "note: line 2 translated in parts: the model takes at most 40 tokens\n"
+    note = "note: line 2 is longer than the model's limit of 40 tokens; split and translated in parts\n"
+    assert err.decode() == note
 
 
 def test_where_a_line_cannot_be_cut_those_before_it_are_translated(folder: Path, translator: Translator) -> None:
@@ -177,6 +176,8 @@ def test_the_length_penalty_is_named_beside_alpha(folder, monkeypatch, capfdbina
         (["--documents", "--attention", "--json", "x"], "without --documents"),
         (["--samples", "2", "--n-best", "2", "x"], "either --samples or --n-best"),
         (["--length-penalty", "wu", "x"], "invalid choice: 'wu'"),
+        (["--backend", "ctranslate2", "--samples", "2", "x"], "--backend ctranslate2 does not support --samples"),
+        (["--input", "f", "x"], "either sentences or --input"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(folder, args, message, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
@@ -220,7 +221,7 @@ def test_a_failure_leaves_the_old_output_and_no_other_file(folder, tmp_path, mon
 def test_an_output_that_is_a_device_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
-    with translate.open_output(tmp_path / "pipe") as out:
+    with open_output(tmp_path / "pipe") as out:
         out.write("text\n")
     assert os.read(reader, 100) == b"text\n"
     os.close(reader)
@@ -257,11 +258,11 @@ def test_settings_of_the_run_are_the_defaults(folder, tmp_path, monkeypatch, cap
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--n-best", "3", "x"], "--n-best 3 needs a --beam of at least as many, not 2"),
+        (["--n-best", "3", "x"], r"n_best \(--n-best\) is 3; it must be from 1 to the beam, which is 2"),
         (["--alpha", "-1", "x"], "decode.alpha is -1.0"),
-        (["--seed", "2", "x"], "--seed is for sampling: give --samples too"),
+        (["--seed", "2", "x"], r"--seed is for sampling\. Give --samples too"),
         (["--samples", "0", "x"], "num_samples is 0"),
-        (["--min-length", "50", "x"], "the model gives at most 40 tokens"),
+        (["--min-length", "50", "x"], r"decode\.min_length is 50; outputs have at most 40 tokens"),
         (["--input", "nowhere.txt"], "No such file"),
         (["--output", "nowhere/out.txt", "x"], "there is no folder"),
     ],

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from evaluate.config import LengthPenalty
+from evaluate.decoding.constraints import Constraints
 from evaluate.decoding.search import Hypothesis, beam_search, gnmt_length_penalty, length_penalty
 from tests.toy_decoder import BOS, EOS, Table, all_outputs, forced_log_prob
 
@@ -29,12 +30,11 @@ def search(model: Table, max_len: list[int], beam: int, alpha: float = 0.6, n_be
         model.step,
         model,
         torch.tensor(max_len),
+        Constraints(EOS, [BOS]),
         bos_id=BOS,
-        eos_id=EOS,
         beam=beam,
         alpha=alpha,
         n_best=n_best,
-        forbidden_ids=[BOS],
     )
 
 
@@ -105,7 +105,7 @@ def test_penalties_rank_differently_at_the_same_alpha() -> None:
     for kind in kinds:
         model = Fixed(1, table, default=[0, 0.0, 1.0])
         found = beam_search(
-            model.step, model, torch.tensor([4]), bos_id=BOS, eos_id=EOS, beam=2, alpha=0.6, penalty=kind
+            model.step, model, torch.tensor([4]), Constraints(EOS), bos_id=BOS, beam=2, alpha=0.6, penalty=kind
         )
         best[kind] = found[0][0].tokens
     assert best == {"gnmt": (EOS,), "length": (2, 2, EOS), "none": (EOS,)}
@@ -222,12 +222,11 @@ def test_forbidden_tokens_never_occur_and_cost_the_others_nothing() -> None:
         model.step,
         model,
         torch.tensor([6]),
+        Constraints(EOS, [0, 3, 5]),
         bos_id=BOS,
-        eos_id=EOS,
         beam=4,
         alpha=0.6,
         n_best=4,
-        forbidden_ids=[0, 3, 5],
     )[0]
     assert not {0, 3, 5} & {t for h in found for t in h.tokens}
     assert all(h.log_prob == pytest.approx(forced_log_prob(model, 0, h.tokens), abs=1e-10) for h in found)
@@ -242,7 +241,7 @@ def test_half_precision_logits_are_scored_in_fp32() -> None:
     def step(tokens_N: Tensor, state: Table) -> Tensor:
         return torch.tensor([0, 1, 0, 0, 0], dtype=torch.bfloat16).expand(len(tokens_N), -1)
 
-    found = beam_search(step, Table([0], 5), torch.tensor([2]), bos_id=BOS, eos_id=EOS, beam=2, alpha=0.0)
+    found = beam_search(step, Table([0], 5), torch.tensor([2]), Constraints(EOS), bos_id=BOS, beam=2, alpha=0.0)
     assert found[0][0].log_prob == pytest.approx(1 - math.log(math.e + 4), abs=1e-6)
 
 
@@ -251,7 +250,7 @@ def test_a_model_of_nan_is_an_error_not_an_output() -> None:
         return torch.full((len(tokens_N), 5), float("nan"))
 
     with pytest.raises(ValueError, match="NaN or infinite"):
-        beam_search(step, Table([0], 5), torch.tensor([3]), bos_id=BOS, eos_id=EOS, beam=2, alpha=0.6)
+        beam_search(step, Table([0], 5), torch.tensor([3]), Constraints(EOS), bos_id=BOS, beam=2, alpha=0.6)
 
 
 @pytest.mark.parametrize(
@@ -265,18 +264,18 @@ def test_settings_out_of_range_are_refused(beam: int, alpha: float, n_best: int,
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"min_len": 0}, "min_len must be from 1"),
-        ({"min_len": 4}, "min_len must be from 1"),
-        ({"prefixes": [[2, 3, 4]]}, "a prefix of 3 tokens leaves no room in an output of 3"),
-        ({"prefixes": [[2, EOS]]}, "holds EOS or a forbidden token"),
-        ({"prefixes": [[BOS]]}, "holds EOS or a forbidden token"),
+        ({"min_len": 0}, "min_len is 0; it must be from 1"),
+        ({"min_len": 4}, "min_len is 4; it must be from 1"),
+        ({"prefixes": [[2, 3, 4]]}, "a prefix has 3 tokens; an output of 3 tokens must be longer"),
+        ({"prefixes": [[2, EOS]]}, "contains EOS or a forbidden token"),
+        ({"prefixes": [[BOS]]}, "contains EOS or a forbidden token"),
     ],
 )
 def test_constraints_that_cannot_be_met_are_refused(settings: dict[str, Any], message: str) -> None:
     model = Table([0], 5)
-    limits: dict[str, Any] = {"bos_id": BOS, "eos_id": EOS, "beam": 2, "alpha": 0.6, "forbidden_ids": [BOS]}
+    constraints = Constraints(EOS, [BOS], **settings)
     with pytest.raises(ValueError, match=message):
-        beam_search(model.step, model, torch.tensor([3]), **limits, **settings)
+        beam_search(model.step, model, torch.tensor([3]), constraints, bos_id=BOS, beam=2, alpha=0.6)
 
 
 def test_no_sentence_gives_no_result() -> None:

@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluate.config import DecodeConfig, LengthPenalty, SampleConfig
+from evaluate.decoding.constraints import Constraints
 from evaluate.decoding.sampling import random_numbers, sample_outputs
-from evaluate.decoding.search import Constraints, Hypothesis, beam_search
+from evaluate.decoding.search import Hypothesis, beam_search
 from evaluate.scorer import Scorer
 from evaluate.translator import Translator
-from tests.tiny_model import TEXT, make_folder
+from tests.tiny_model import TEXT, load_translator, make_folder
 from tests.toy_decoder import BOS, EOS, Table, all_outputs, forced_log_prob
 
 few = settings(max_examples=40, deadline=None, derandomize=True)
@@ -47,15 +48,12 @@ class Case:
             model.step,
             model,
             torch.tensor([self.max_lens[s] for s in chosen]),
+            Constraints(EOS, [BOS], self.min_len, [self.prefixes[s] for s in chosen]),
             bos_id=BOS,
-            eos_id=EOS,
             beam=beam,
             alpha=self.alpha,
-            n_best=n_best,
-            forbidden_ids=[BOS],
             penalty=self.kind,
-            min_len=self.min_len,
-            prefixes=[self.prefixes[s] for s in chosen],
+            n_best=n_best,
         )
 
 
@@ -138,10 +136,10 @@ def test_a_beam_of_one_and_sampling_at_temperature_zero_are_greedy_search(case: 
         model.step,
         model,
         torch.tensor(case.max_lens),
-        [random_numbers(1, 0, [s]) for s in case.sentences],
-        SampleConfig(temperature=0),
         constraints,
-        BOS,
+        bos_id=BOS,
+        config=SampleConfig(temperature=0),
+        draws=[random_numbers(1, 0, [s]) for s in case.sentences],
     )
     for sentence, (found, (tokens, log_prob)) in enumerate(zip(case.search(beam=1), drawn, strict=True)):
         expected = tuple(case.prefixes[sentence])
@@ -163,10 +161,10 @@ def test_a_sample_depends_on_its_own_numbers_alone_and_is_scored_as_the_model_sc
             model.step,
             model,
             torch.tensor([case.max_lens[s] for s in sentences]),
-            [random_numbers(seed, 0, [s]) for s in sentences],
-            SampleConfig(temperature=temperature, top_k=top_k),
             Constraints(EOS, [BOS], case.min_len, [case.prefixes[s] for s in sentences]),
-            BOS,
+            bos_id=BOS,
+            config=SampleConfig(temperature=temperature, top_k=top_k),
+            draws=[random_numbers(seed, 0, [s]) for s in sentences],
         )
 
     together = sample(case.sentences[::-1])[::-1]
@@ -181,11 +179,11 @@ def test_a_sample_depends_on_its_own_numbers_alone_and_is_scored_as_the_model_sc
 def translators(tmp_path_factory: pytest.TempPathFactory) -> dict[torch.dtype, Translator]:
     folder: Path = make_folder(tmp_path_factory.mktemp("model"))
     config = DecodeConfig(beam=3, max_extra=4)
-    made = {dtype: Translator.from_pretrained(folder, config, "cpu") for dtype in (torch.float64, torch.float32)}
-    for dtype, translator in made.items():
-        translator.model.to(dtype)
+    made = {}
+    for dtype in (torch.float64, torch.float32):
+        made[dtype], model = load_translator(folder, config, dtype)
         with torch.no_grad():  # make EOS likely, so that sentences end at different times
-            translator.model.output.weight[3] += 0.3 * translator.model.output.weight[4:].std()
+            model.output.weight[3] += 0.3 * model.output.weight[4:].std()
     return made
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluate.config import DecodeConfig
-from evaluate.segmentation.lines import Cut, Cutter, translate_cut
+from evaluate.segmentation.lines import SegmentedLine, Segmenter, translate_segments
 from evaluate.segmentation.sentences import split_sentences
 from evaluate.translator import Translation, Translator
 from tests.tiny_model import make_folder
@@ -21,8 +21,8 @@ def translator(tmp_path_factory: pytest.TempPathFactory) -> Translator:
     return Translator.from_pretrained(folder, DecodeConfig(beam=2, max_extra=2), "cpu")
 
 
-def cutter(translator: Translator, documents: bool = False, limit: int = 40) -> Cutter:
-    return Cutter(translator.tokenizer, limit, documents=documents)
+def segmenter(translator: Translator, documents: bool = False, limit: int = 40) -> Segmenter:
+    return Segmenter(translator.tokenizer, limit, documents=documents)
 
 
 # Sentences are divided by a bar here.
@@ -80,13 +80,13 @@ def test_a_text_of_marks_does_not_take_long(text: str) -> None:
 @few
 @given(line=any_text | st.text(max_size=80), documents=st.booleans(), limit=st.integers(12, 40))
 def test_parts_fit_and_nothing_is_lost(translator: Translator, line: str, documents: bool, limit: int) -> None:
-    (cut,) = cutter(translator, documents, limit).cut([line])
-    assert len(cut.gaps) == len(cut.parts) + 1
-    whole = cut.gaps[0] + "".join(part + gap for part, gap in zip(cut.parts, cut.gaps[1:], strict=True))
+    (split,) = segmenter(translator, documents, limit).split([line])
+    assert len(split.gaps) == len(split.segments) + 1
+    whole = split.gaps[0] + "".join(part + gap for part, gap in zip(split.segments, split.gaps[1:], strict=True))
     one_line = line.replace("\r", " ").replace("\n", " ")
     assert whole == (one_line if documents else one_line.strip())
-    assert all(len(translator.tokenizer.encode([part])[0]) <= limit for part in cut.parts)
-    assert all(part == part.strip() for part in cut.parts)
+    assert all(len(translator.tokenizer.encode([part])[0]) <= limit for part in split.segments)
+    assert all(part == part.strip() for part in split.segments)
 
 
 @pytest.mark.parametrize(
@@ -101,26 +101,26 @@ def test_parts_fit_and_nothing_is_lost(translator: Translator, line: str, docume
 def test_a_sentence_is_cut_at_punctuation_or_else_at_a_space_or_else_anywhere(
     translator: Translator, line: str, parts: list[str]
 ) -> None:
-    (cut,) = cutter(translator, limit=22).cut([line])
-    assert list(cut.parts) == parts
-    assert cut.too_long
+    (split,) = segmenter(translator, limit=22).split([line])
+    assert list(split.segments) == parts
+    assert split.too_long
 
 
 def test_a_line_that_is_too_long_is_cut_into_its_sentences_first(translator: Translator) -> None:
-    (cut,) = cutter(translator, limit=22).cut([" a b. A b c d e f, g h i j.  A b c d e f g h i j k l m n "])
-    assert cut.parts == ("a b.", "A b c d e f, g h i j.", "A b c d e f g", "h i j k l m n")
-    assert cut.gaps == ("", " ", "  ", " ", "")
-    assert cut.too_long
+    (split,) = segmenter(translator, limit=22).split([" a b. A b c d e f, g h i j.  A b c d e f g h i j k l m n "])
+    assert split.segments == ("a b.", "A b c d e f, g h i j.", "A b c d e f g", "h i j k l m n")
+    assert split.gaps == ("", " ", "  ", " ", "")
+    assert split.too_long
 
 
 def test_a_line_that_fits_is_left_as_it_is(translator: Translator) -> None:
-    (cut,) = cutter(translator).cut(["One. Two."])
-    assert cut == Cut(("One. Two.",), ("", ""), too_long=False)
+    (split,) = segmenter(translator).split(["One. Two."])
+    assert split == SegmentedLine(("One. Two.",), ("", ""), too_long=False)
 
 
 def test_a_limit_below_one_character_is_refused(translator: Translator) -> None:
-    with pytest.raises(ValueError, match="alone has more"):
-        cutter(translator, limit=2).cut(["語語"])
+    with pytest.raises(ValueError, match="alone has more tokens than the model's limit of 2"):
+        segmenter(translator, limit=2).split(["語語"])
 
 
 def test_the_parts_of_all_lines_are_translated_at_once_and_joined(translator: Translator) -> None:
@@ -131,27 +131,27 @@ def test_the_parts_of_all_lines_are_translated_at_once_and_joined(translator: Tr
         return [[Translation(part.upper(), -1.0, -2.0, (7, 3))] for part in parts]
 
     lines = ["  One here.  Two here. ", "", "\tThree."]
-    cuts = cutter(translator, documents=True).cut(lines)
-    joined = translate_cut(cuts, upper)
+    split = segmenter(translator, documents=True).split(lines)
+    joined = translate_segments(split, upper)
     assert asked == [["One here.", "Two here.", "", "Three."]]
     assert [best[0].text for best in joined] == ["  ONE HERE.  TWO HERE. ", "", "\tTHREE."]
     assert joined[0][0] == Translation("  ONE HERE.  TWO HERE. ", -2.0, -4.0, (7, 3, 7, 3))
 
 
 def test_the_n_th_best_of_a_line_has_the_n_th_best_of_its_parts() -> None:
-    cut = Cut(("a", "b"), ("", " ", ""), too_long=False)
+    split = SegmentedLine(("a", "b"), ("", " ", ""), too_long=False)
     best = [
         [Translation("A", -1.0, -1.0, (1,)), Translation("AA", -2.0, -2.0, (2,))],
         [Translation("B", -3.0, -3.0, (3,))],
     ]
-    assert [t.text for t in cut.join(best)] == ["A B", "AA B"]
-    assert [t.score for t in cut.join(best)] == [-4.0, -5.0]
+    assert [t.text for t in split.join(best)] == ["A B", "AA B"]
+    assert [t.score for t in split.join(best)] == [-4.0, -5.0]
 
 
 def test_sentences_that_had_no_space_between_them_get_one_where_the_target_language_has_them() -> None:
     def text(words: list[str]) -> str:
-        cut = Cut(("你好。", "再见。"), ("", "", ""), too_long=False)
-        return cut.join([[Translation(word, 0.0, 0.0, ())] for word in words])[0].text
+        split = SegmentedLine(("你好。", "再见。"), ("", "", ""), too_long=False)
+        return split.join([[Translation(word, 0.0, 0.0, ())] for word in words])[0].text
 
     assert text(["Hello.", "Bye."]) == "Hello. Bye."
     assert text(["你好。", "再见。"]) == "你好。再见。"
@@ -175,7 +175,7 @@ STRANGE = [
 
 @pytest.mark.parametrize("documents", [False, True])
 def test_text_of_every_kind_passes(translator: Translator, documents: bool) -> None:
-    cuts = cutter(translator, documents, translator.max_len).cut(STRANGE)
-    texts = [best[0].text for best in translate_cut(cuts, translator.translate)]
+    split = segmenter(translator, documents, translator.max_len).split(STRANGE)
+    texts = [best[0].text for best in translate_segments(split, translator.translate)]
     assert len(texts) == len(STRANGE)
     assert not any("\n" in text or "\r" in text for text in texts)

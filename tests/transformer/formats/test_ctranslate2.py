@@ -1,6 +1,7 @@
 """A model exported to CTranslate2 gives the same probabilities, the same greedy output and the same n-best lists."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -30,7 +31,7 @@ from transformer.pretrained import load_pretrained, save_pretrained
 
 ctranslate2 = pytest.importorskip("ctranslate2")
 
-from evaluate.backends.ctranslate2 import CTranslate2Translator, check_compute_type, find_export  # noqa: E402
+from evaluate.backends.ctranslate2 import CTranslate2Backend, check_compute_type, find_export  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[3]
 TINY = ModelConfig(vocab_size=320, d_model=16, n_layers=2, n_heads=4, d_ff=32, max_len=40)
@@ -78,9 +79,10 @@ def exported(folder: Path) -> Path:
     return export_ctranslate2(folder, folder.with_name("exported"))
 
 
-def both(folder: Path, exported: Path, config: DecodeConfig) -> tuple[Translator, CTranslate2Translator]:
-    theirs = CTranslate2Translator(exported, config, max_len=TINY.max_len, threads=1, patience=8)
-    return Translator.from_pretrained(folder, config, device="cpu"), theirs
+def both(folder: Path, exported: Path, config: DecodeConfig) -> tuple[Translator, Translator]:
+    backend = CTranslate2Backend(exported, max_len=TINY.max_len, threads=1, patience=8)
+    theirs = Translator(backend, Tokenizer(exported / "tokenizer.model"), config)
+    return Translator.from_pretrained(folder, config, device="cpu", prepack=False), theirs
 
 
 @pytest.mark.parametrize("name", VARIATIONS)
@@ -158,9 +160,24 @@ def test_ctranslate2_backend_keeps_order_and_empty_lines(folder: Path, exported:
     assert theirs(lines) == ours(lines)
 
 
+def test_translator_with_ctranslate2_uses_decode_settings_of_model_folder(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = shutil.copytree(folder, tmp_path / "model")
+    about = json.loads((saved / "config.json").read_text())
+    (saved / "config.json").write_text(json.dumps({**about, "decode": {"beam": 2, "max_extra": 5}}))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    translator = Translator.from_pretrained(saved, device="cpu", backend="ctranslate2")
+    assert translator.config == DecodeConfig(beam=2, max_extra=5)
+    assert (translator.max_len, translator.source_lang) == (TINY.max_len, "en")
+    assert [bool(text) for text in translator([TEXT[0], ""])] == [True, False]
+    with pytest.raises(ValueError, match="the backend ctranslate2 does not support sampling"):
+        translator.sample(TEXT)
+
+
 def test_ctranslate2_backend_rejects_line_longer_than_max_len(folder: Path, exported: Path) -> None:
     _, theirs = both(folder, exported, DecodeConfig())
-    with pytest.raises(LineTooLong, match=r"line 2 has .* tokens and the model takes at most 40"):
+    with pytest.raises(LineTooLong, match=r"line 2 has .* tokens; the model supports 40"):
         theirs.translate(["a", "word " * 50])
 
 
@@ -236,7 +253,9 @@ def test_export_lists_every_model_field() -> None:
 
 def test_check_compute_type_lists_supported_types(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctranslate2, "get_supported_compute_types", lambda device: {"float32", "int8"})
-    with pytest.raises(ValueError, match="this machine's cpu cannot compute in float16: take one of float32, int8"):
+    with pytest.raises(
+        ValueError, match=r"cannot compute in float16 on the cpu of this machine\. Use one of float32, int8"
+    ):
         check_compute_type("float16", "cpu")
 
 

@@ -1,0 +1,181 @@
+"""Translate with PyTorch: the model, beam search and sampling of this project."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from common.errors import InputError
+from data_pipeline.tokenizers.sentence_piece import BOS_ID, EOS_ID, PAD_ID
+from evaluate.backends import FORBIDDEN, BackendName, Feature
+from evaluate.config import DecodeConfig, SampleConfig
+from evaluate.decoding.constraints import Constraints
+from evaluate.decoding.sampling import random_numbers, sample_outputs
+from evaluate.decoding.search import Hypothesis, beam_search, length_penalty, log_probs
+from evaluate.eval_mode import eval_mode
+from evaluate.length_batches import Pair, pad
+from transformer.attention import MultiHeadAttention
+from transformer.cache import DecodingState
+from transformer.model import Transformer
+from transformer.prepacked import prepack as prepack_model
+from transformer.pretrained import load_pretrained
+
+
+class PyTorchBackend:
+    """A `Transformer` on its own device. It is in eval mode only during a call, so it may be in training."""
+
+    name: ClassVar[BackendName] = "torch"
+    supports: ClassVar[frozenset[Feature]] = frozenset(("prefix", "sampling", "token scores", "attention"))
+
+    def __init__(self, model: Transformer) -> None:
+        self.model = model
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: Path,
+        device: str | torch.device | None = None,
+        compute_type: str = "float32",
+        prepack: bool = True,
+    ) -> "PyTorchBackend":
+        """Load the translation model of a model folder.
+
+        Args:
+            device: None is the GPU if there is one.
+            compute_type: float32, bfloat16, or float16 on a GPU.
+            prepack: on a CPU, lay the weights out for inference. The model is then faster, and its weights can neither
+                be read nor changed.
+
+        Raises:
+            InputError: the device cannot compute in that type, or the folder is damaged.
+        """
+        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        dtype = find_dtype(compute_type, device)
+        model, _ = load_pretrained(folder, device)
+        assert isinstance(model, Transformer)
+        model.to(dtype)
+        if prepack:
+            prepack_model(model)
+        return cls(model)
+
+    @property
+    def max_len(self) -> int:
+        """Largest number of tokens in a source and in an output."""
+        return self.model.config.max_len
+
+    @property
+    def device(self) -> torch.device:
+        """Present device of the model."""
+        return self.model.tgt_embedding.tokens.weight.device
+
+    @property
+    def compute_type(self) -> str:
+        """Number format of the weights, such as float32."""
+        return str(self.model.tgt_embedding.tokens.weight.dtype).removeprefix("torch.")
+
+    def search(self, batch: list[Pair], limits: list[int], config: DecodeConfig, n_best: int) -> list[list[Hypothesis]]:
+        """Return up to `config.beam` hypotheses of each source, best first (section 6.1)."""
+        with eval_mode(self.model), torch.inference_mode():
+            return beam_search(
+                self.model.step,
+                self._start(batch, max(limits)),
+                torch.tensor(limits, device=self.device),
+                _constraints(batch, config),
+                bos_id=BOS_ID,
+                beam=config.beam,
+                alpha=config.alpha,
+                penalty=config.length_penalty,
+                n_best=n_best,
+            )
+
+    def sample(
+        self, batch: list[Pair], limits: list[int], config: DecodeConfig, sampling: SampleConfig
+    ) -> list[list[Hypothesis]]:
+        """Return `sampling.num_samples` random hypotheses of each source, in the order of drawing."""
+        n = sampling.num_samples
+        with eval_mode(self.model), torch.inference_mode():
+            state = self._start(batch, max(limits))
+            state.reorder(torch.arange(len(batch), device=self.device).repeat_interleave(n))
+            drawn = sample_outputs(
+                self.model.step,
+                state,
+                torch.tensor(limits, device=self.device).repeat_interleave(n),
+                _constraints([pair for pair in batch for _ in range(n)], config),
+                bos_id=BOS_ID,
+                config=sampling,
+                draws=[random_numbers(sampling.seed, number, pair.source) for pair in batch for number in range(n)],
+            )
+        found = [
+            Hypothesis(
+                tokens, log_prob, log_prob / length_penalty(config.length_penalty, float(len(tokens)), config.alpha)
+            )
+            for tokens, log_prob in drawn
+        ]
+        return [found[i : i + n] for i in range(0, len(found), n)]
+
+    def token_log_probs(self, batch: list[Pair]) -> list[Sequence[float]]:
+        """Return the natural log-probability of each token of each target."""
+        logp_BLV = log_probs(self._forced_logits(batch))
+        token_BL1 = pad([pair.target for pair in batch]).to(logp_BLV.device).unsqueeze(-1)
+        rows: list[list[float]] = logp_BLV.gather(-1, token_BL1).squeeze(-1).tolist()
+        return [row[: len(pair.target)] for pair, row in zip(batch, rows, strict=True)]
+
+    def cross_attention(self, batch: list[Pair]) -> list[Tensor]:
+        """Return the weights (layers, heads, target tokens, source tokens) of each pair, on the CPU."""
+        with _recorded_cross_attention(self.model) as recorded:
+            self._forced_logits(batch)
+        layers = [weights_BHLM.cpu() for weights_BHLM in recorded]
+        return [
+            torch.stack([weights_BHLM[b, :, : len(pair.target), : len(pair.source)] for weights_BHLM in layers])
+            for b, pair in enumerate(batch)
+        ]
+
+    def _start(self, batch: list[Pair], max_len: int) -> DecodingState:
+        src_BM = pad([pair.source for pair in batch]).to(self.device)
+        return self.model.start(src_BM, src_BM != PAD_ID, max_len)
+
+    def _forced_logits(self, batch: list[Pair]) -> Tensor:
+        """Return the logits (B, L, V) of each token of the targets, all in one pass."""
+        src_BM = pad([pair.source for pair in batch]).to(self.device)
+        tgt_BL = pad([(BOS_ID, *pair.target[:-1]) for pair in batch]).to(self.device)
+        with eval_mode(self.model), torch.inference_mode():
+            logits_BLV: Tensor = self.model(src_BM, src_BM != PAD_ID, tgt_BL)
+        return logits_BLV
+
+
+def find_dtype(compute_type: str, device: torch.device) -> torch.dtype:
+    """Return the PyTorch type of that name. Raise InputError if this backend or the device cannot compute in it."""
+    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if compute_type not in dtypes:
+        raise InputError(
+            f"the backend torch does not support the compute type {compute_type!r}. Use one of {', '.join(dtypes)}, or "
+            "--backend ctranslate2, which supports others."
+        )
+    if compute_type == "float16" and device.type == "cpu":
+        raise InputError("the backend torch computes in float16 on a GPU only. Use bfloat16 or float32.")
+    return dtypes[compute_type]
+
+
+def _constraints(batch: list[Pair], config: DecodeConfig) -> Constraints:
+    prefixes = [pair.target for pair in batch]
+    return Constraints(EOS_ID, FORBIDDEN, config.min_length, prefixes if any(prefixes) else [])
+
+
+@contextmanager
+def _recorded_cross_attention(model: Transformer) -> Iterator[list[Tensor]]:
+    """Yield a list that receives the weights (B, H, L, M) of each cross-attention layer during a forward pass."""
+    recorded: list[Tensor] = []
+
+    def record(attention: MultiHeadAttention, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        recorded.append(attention.weights(*args, mask=kwargs["mask"]))
+
+    attentions = [model.get_submodule(f"decoder.blocks.{i}.cross_attention") for i in range(model.config.n_layers)]
+    hooks = [attention.register_forward_pre_hook(record, with_kwargs=True) for attention in attentions]
+    try:
+        yield recorded
+    finally:
+        for hook in hooks:
+            hook.remove()

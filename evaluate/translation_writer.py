@@ -1,0 +1,154 @@
+"""Write translations as text, n-best list or JSON lines; the interactive prompt."""
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import Any, TextIO
+
+from common.command import describe_error
+from common.errors import InputError
+from evaluate.config import SampleConfig
+from evaluate.scorer import Scorer, token_texts
+from evaluate.segmentation.lines import Segmenter, translate_segments
+from evaluate.translator import LineTooLong, Translation, Translator
+
+
+class TranslationWriter:
+    """Translates lines and writes one result per line of input, in order."""
+
+    def __init__(
+        self,
+        translator: Translator,
+        segmenter: Segmenter | None = None,
+        *,
+        n_best: int = 1,
+        sampling: SampleConfig | None = None,
+        prefixes: list[str] | None = None,
+        as_json: bool = False,
+        token_scores: bool = False,
+        attention: bool = False,
+    ) -> None:
+        """Create a writer. Raise InputError if the translator does not support the options.
+
+        Args:
+            segmenter: splits lines into segments that are translated alone. None: a line that is too long is an error.
+            n_best: number of translations of each line.
+            sampling: sample translations instead of searching.
+            prefixes: text that begins the translation of each line; without a segmenter only.
+            as_json: write one JSON object per line, with scores.
+            token_scores: add the log-probability of each token to the JSON; without a segmenter only.
+            attention: add cross-attention weights to the JSON; without a segmenter only.
+        """
+        translator.check_n_best(n_best)
+        self.translator = translator
+        self.segmenter = segmenter
+        self.n_best = n_best
+        self.sampling = sampling
+        self.prefixes = prefixes
+        self.as_json = as_json
+        self.token_scores = token_scores
+        self.attention = attention
+        self._split_lines: list[int] = []  # numbers of lines that were split and are not reported yet
+
+    def write(self, out: TextIO, lines: list[str], first_line: int = 1, progress: bool = False) -> None:
+        """Translate lines and write the results. `first_line` is the number of the first line.
+
+        Raises LineTooLong for a line that is too long if there is no segmenter.
+        """
+        if self.segmenter is None:
+            translated = self._translate(lines, first_line, progress)
+        else:
+            split = self.segmenter.split(lines)
+            self._split_lines += [number for number, line in enumerate(split, first_line) if line.too_long]
+            translated = translate_segments(split, lambda segments: self._translate(segments, first_line, progress))
+        if self.as_json:
+            for line in self._json_objects(lines, translated):
+                print(json.dumps(line, ensure_ascii=False), file=out)
+        elif self.n_best == 1 and (self.sampling is None or self.sampling.num_samples == 1):
+            for best in translated:
+                print(best[0].text, file=out)
+        else:
+            for number, best in enumerate(translated, first_line):
+                for t in best:
+                    print(number, f"{t.score:.4f}", t.text, sep="\t", file=out)
+        out.flush()
+
+    def write_groups(self, out: TextIO, groups: Iterable[list[str]]) -> None:
+        """Translate each group of lines as soon as it arrives.
+
+        Raises LineTooLong as `write`, after writing the lines before that line.
+        """
+        first_line = 1
+        for lines in groups:
+            try:
+                self.write(out, lines, first_line)
+            except LineTooLong as error:
+                self.write(out, lines[: error.index], first_line)
+                raise
+            first_line += len(lines)
+
+    def prompt(self, out: TextIO) -> None:
+        """Translate lines that a user types at a terminal, until Ctrl-D. An error does not end the prompt."""
+        sys.stdin.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
+        print("Type one sentence per line. Press Ctrl-D to end.", file=sys.stderr)
+        number = 0
+        while True:
+            try:
+                print("> ", end="", file=sys.stderr, flush=True)
+                line = input()
+            except EOFError:
+                print(file=sys.stderr)
+                return
+            number += 1
+            try:
+                self.write(out, [line], number)
+                self.print_notes()
+            except InputError as error:
+                print(f"error: {describe_error(error)}", file=sys.stderr)
+
+    def print_notes(self) -> None:
+        """Print on standard error which lines were split since the last call."""
+        if self._split_lines:
+            named = ", ".join(map(str, self._split_lines[:10])) + ", …" * (len(self._split_lines) > 10)
+            subject, verb = ("lines", "are") if len(self._split_lines) > 1 else ("line", "is")
+            print(
+                f"note: {subject} {named} {verb} longer than the model's limit of {self.translator.max_len} tokens; "
+                "split and translated in parts",
+                file=sys.stderr,
+            )
+        self._split_lines = []
+
+    def _translate(self, lines: list[str], first_line: int, progress: bool) -> list[list[Translation]]:
+        encoded = self.translator.encode(lines, first_line)
+        prefixes = self.translator.encode_prefixes(self.prefixes)
+        if self.sampling is not None:
+            return self.translator.sample_ids(encoded, self.sampling, progress, prefixes)
+        return self.translator.translate_ids(encoded, self.n_best, progress, prefixes)
+
+    def _json_objects(self, lines: list[str], translated: list[list[Translation]]) -> list[dict[str, Any]]:
+        """Return an object for each line: its text, the length penalty, and its translations with scores."""
+        config = self.translator.config
+        penalty = {"alpha": config.alpha, "length_penalty": config.penalty_formula}
+        items = [[{"text": t.text, "score": t.score, "log_prob": t.log_prob} for t in best] for best in translated]
+        objects = [{"source": line, **penalty, "translations": i} for line, i in zip(lines, items, strict=True)]
+        if self.token_scores or self.attention:
+            self._add_details(objects, lines, translated)
+        return objects
+
+    def _add_details(
+        self, objects: list[dict[str, Any]], lines: list[str], translated: list[list[Translation]]
+    ) -> None:
+        """Add token scores and attention weights to the objects of `_json_objects`."""
+        tokenizer, scorer = self.translator.tokenizer, Scorer(self.translator)
+        encoded = self.translator.encode(lines)
+        sources = [ids for ids, best in zip(encoded, translated, strict=True) for _ in best]
+        outputs = [t.tokens for best in translated for t in best]
+        items = [item for line in objects for item in line["translations"]]
+        if self.token_scores:
+            for item, score in zip(items, scorer.score_ids(sources, outputs), strict=True):
+                item["tokens"] = score.details(tokenizer)
+        if self.attention:
+            for line, ids in zip(objects, encoded, strict=True):
+                line["source_tokens"] = token_texts(tokenizer, ids)
+            for item, weights in zip(items, scorer.cross_attention(sources, outputs), strict=True):
+                item["attention"] = weights[-1].mean(0).tolist()
