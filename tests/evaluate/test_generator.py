@@ -256,7 +256,7 @@ def test_a_prompt_as_long_as_the_context_is_taken_and_a_longer_one_refused_befor
     ("prompts", "message"),
     [
         (["The", ""], r"prompt 2 is empty\. Omit it"),
-        (["The", "x?"], r"the text has 'x' \(U\+0078\)"),
+        (["The", "x?"], r"the text contains 'x' \(U\+0078\)"),
         ("The", r"`prompts` must be a list of strings, not one string\. Write"),
     ],
 )

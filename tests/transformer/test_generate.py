@@ -128,7 +128,7 @@ def test_a_reader_that_leaves_is_no_error_and_ends_the_work(folder: Path) -> Non
         (["--prompt", ""], r"prompt 1 is empty\. Omit it"),
         (["--prompt", "The", "--prompt", ""], "prompt 2 is empty"),
         (["--prompt", TEXT], r"prompt 1 has \d+ tokens; the model supports 32\. Shorten it"),
-        (["--prompt", "The dog?"], r"the text has '\?' \(U\+003F\)"),
+        (["--prompt", "The dog?"], r"the text contains '\?' \(U\+003F\)"),
         (["--prompt-file", "nowhere.txt"], r"No such file.*nowhere\.txt"),
     ],
 )
