@@ -153,7 +153,7 @@ def test_a_prompt_and_a_file_do_not_go_together(run_here) -> None:  # type: igno
 
 
 def test_nothing_is_written_where_a_prompt_is_refused(run_here, capfdbinary) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(ValueError, match="the text has"):
+    with pytest.raises(ValueError, match="the text contains"):
         run_here("--prompt", "The?")
     assert capfdbinary.readouterr().out == b""
 
