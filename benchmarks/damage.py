@@ -1,15 +1,14 @@
-"""What becomes of a run whose files were damaged, or whose disk is full.
+"""Test what happens to a run if its files are damaged or its disk is full.
 
-    python benchmarks/damage.py --trials 300
+    python -m benchmarks.damage --trials 300
 
-Every file of the newest checkpoint and every kind of damage, at places that a seed draws: what starts again must name
-that checkpoint and that file and continue from the checkpoint before. A few of these cases, and damage to what else is
-in the run folder, go through the command and to the end, and are compared byte for byte with a run that nothing
-disturbed. Then the run folder lies on a small disk (a tmpfs; where it may be mounted) that is full at several points of
-a save. Writes benchmarks/results/damage.json; ends with status 1 where a promise does not hold.
+Every file of the newest checkpoint is damaged in every way, at seeded random places. Resuming must then report that
+checkpoint and that file, and continue from the checkpoint before. Some of these cases, and damage to other files of the
+run folder, run the command to the end; the result must be byte-identical to an uninterrupted run. Then the run folder
+is on a small disk (a tmpfs, if this user may mount one) that is full at several points of a save. Writes
+benchmarks/results/damage.json; the exit status is 1 if a guarantee does not hold.
 """
 
-import argparse
 import io
 import os
 import random
@@ -21,182 +20,187 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-sys.path[0] = str(Path(__file__).resolve().parent.parent)
-
-from benchmarks.launching import SETTINGS, Start, differences, run_to_end, start_command, write_corpus
-from benchmarks.machine import describe_machine, write_result
+from benchmarks.launch import StartRanks, run_to_end, start_ranks
+from benchmarks.run_folders import SETTINGS, differences, write_corpus
+from benchmarks.runner import Tables, command_line, new_result, save, say, table
 from common.command import run_command
 from train.run.checkpoints import Checkpoints, find_damage
 
 FILES = ("model.safetensors", "optimizer.safetensors", "metrics.jsonl", "progress.json", "manifest.json")
 KILLED_AT = 20
-"""Update after which the run that is damaged was killed: it then has checkpoints of updates 12, 15 and 18."""
-ROOM = (0.0, 0.2, 0.6)
-"""Of a checkpoint's size, left on the full disk."""
+"""Update after which the damaged run was killed. It then has checkpoints of updates 12, 15 and 18."""
+FREE = (0.0, 0.2, 0.6)
+"""Free space on the full disk, as a share of a checkpoint's size."""
 
 Damage = Callable[[Path, Path, random.Random], None]
 """Damages the first file; the second is the same file of an older checkpoint."""
 
 
-def cut(path: Path, older: Path, draw: random.Random) -> None:
-    """Leave the beginning of it."""
+def truncate(path: Path, older: Path, draw: random.Random) -> None:
+    """Keep only the beginning."""
     os.truncate(path, draw.randrange(1, path.stat().st_size))
 
 
 def empty(path: Path, older: Path, draw: random.Random) -> None:
-    """Leave nothing of it."""
+    """Remove the content."""
     os.truncate(path, 0)
 
 
 def flip(path: Path, older: Path, draw: random.Random) -> None:
-    """Turn one bit over."""
+    """Flip one bit."""
     content = bytearray(path.read_bytes())
     content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
     path.write_bytes(content)
 
 
 def remove(path: Path, older: Path, draw: random.Random) -> None:
-    """Take it away."""
+    """Delete the file."""
     path.unlink()
 
 
 def replace(path: Path, older: Path, draw: random.Random) -> None:
-    """Put the older one in its place."""
+    """Replace the file by the older one."""
     shutil.copyfile(older, path)
 
 
 DAMAGES: dict[str, tuple[Damage, bool]] = {
-    "cut": (cut, True),
+    "truncated": (truncate, True),
     "emptied": (empty, False),
     "one bit flipped": (flip, True),
     "removed": (remove, False),
     "replaced by an older one": (replace, False),
 }
-"""And whether it is drawn where."""
+"""Kinds of damage, and whether the place is random."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """One file and one kind of damage, many times."""
+class Detection:
+    """Result of many trials with one file and one kind of damage."""
 
     file: str
     damage: str
     trials: int
     wrong: int
     example: str
-    """Of what went wrong."""
+    """One problem that was found."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A start of the command on a damaged run folder."""
+    """Result of starting the command on a damaged run folder."""
 
     name: str
     status: int
-    said: str
+    message: str
     differences: list[str]
     wrong: str
-    """What a user must not meet; empty where all is well."""
+    """Broken guarantee; empty if there is none."""
 
 
 def main() -> None:
-    """Read the command line, damage, compare, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=300, help="places at which a file is cut, and bits flipped")
+    """Damage, compare and save the result."""
+    parser = command_line(__doc__)
+    parser.add_argument("--trials", type=int, default=300, help="number of random places per file and kind of damage")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="damage-") as temporary:
         folder = Path(temporary)
         write_corpus(folder)
-        run_to_end(start_command, folder / "undisturbed")
-        interrupt(start_command, folder / "killed")
-        rows = detection(folder / "killed/run", folder / "detection", args.trials, args.seed)
-        cases = [*commands(folder, args.seed), *rest_of_the_folder(folder, args.seed), *full_disk(folder)]
-    print(table(rows, cases))
-    wrong = sum(row.wrong for row in rows) + sum(bool(case.wrong) for case in cases)
-    counts = {"damaged": sum(row.trials for row in rows), "wrong": wrong}
-    listed = {"detection": [asdict(row) for row in rows], "commands": [asdict(case) for case in cases]}
-    write_result("damage", {"machine": describe_machine(), "seed": args.seed, **counts, **listed})
+        run_to_end(start_ranks, folder / "uninterrupted", SETTINGS)
+        interrupt(start_ranks, folder / "killed")
+        trials = 2 if args.smoke_test else args.trials
+        detections = detect(folder / "killed/run", folder / "detection", trials, args.seed)
+        cases = list(damaged_checkpoints(folder, args.seed))
+        if not args.smoke_test:
+            cases += [*damaged_run_folders(folder, args.seed), *full_disks(folder)]
+    for case in cases:
+        say(f"{case.name}: status {case.status}, {f'WRONG: {case.wrong}' if case.wrong else 'as expected'}")
+    wrong = sum(own.wrong for own in detections) + sum(bool(case.wrong) for case in cases)
+    counts = {"seed": args.seed, "damaged": sum(own.trials for own in detections), "wrong": wrong}
+    listed = {"detection": [asdict(own) for own in detections], "commands": [asdict(case) for case in cases]}
+    result = new_result(**counts, **listed)
+    save("damage", result, make_tables(result), smoke_test=args.smoke_test)
     if wrong:
         sys.exit(1)
 
 
-def interrupt(start: Start, folder: Path) -> None:
-    """A run that was killed after update `KILLED_AT`."""
+def interrupt(start: StartRanks, folder: Path) -> None:
+    """Kill a run after update `KILLED_AT`."""
     folder.mkdir()
-    started = start(SETTINGS, folder, 1)
-    started.watch(lambda: started.step() >= KILLED_AT)
-    started.kill()
+    run = start(SETTINGS, folder, 1)
+    run.watch(lambda: run.step() >= KILLED_AT)
+    run.kill()
 
 
-def detection(run: Path, work: Path, trials: int, seed: int) -> list[Row]:
-    """Damage each file of the newest checkpoint in each way, and ask where a start would continue; no process."""
+def detect(run: Path, work: Path, trials: int, seed: int) -> list[Detection]:
+    """Damage each file of the newest checkpoint in each way, and find out where resuming would continue."""
     shutil.copytree(run / "checkpoints", work)
     before, newest = newest_two(work)
-    draw, rows = random.Random(seed), []
+    draw, results = random.Random(seed), []
     for file in FILES:
         content = (newest / file).read_bytes()
-        for name, (damage, drawn) in DAMAGES.items():
-            times, problems = trials if drawn else 1, []
+        for name, (damage, random_place) in DAMAGES.items():
+            times, problems = trials if random_place else 1, []
             for _ in range(times):
                 damage(newest / file, before / file, draw)
-                problems.append(verdict(work, newest, file, before))
+                problems.append(find_problem(work, newest, file, before))
                 (newest / file).write_bytes(content)
             found = [problem for problem in problems if problem]
-            rows.append(Row(file, name, times, len(found), found[0] if found else ""))
-    return rows
+            results.append(Detection(file, name, times, len(found), found[0] if found else ""))
+    return results
 
 
 def newest_two(checkpoints: Path) -> tuple[Path, Path]:
-    """The newest checkpoint but one, and the newest."""
+    """Return the newest checkpoint but one, and the newest."""
     before, newest = Checkpoints(checkpoints).to_average()[-2:]
     return before, newest
 
 
-def verdict(checkpoints: Path, damaged: Path, file: str, expected: Path) -> str:
-    """What is wrong with what a start makes of a damaged checkpoint; empty where nothing is."""
+def find_problem(checkpoints: Path, damaged: Path, file: str, expected: Path) -> str:
+    """Return what is wrong with the reaction to a damaged checkpoint; empty if nothing is."""
     with redirect_stderr(io.StringIO()) as stderr:
         found = Checkpoints(checkpoints).newest()
     if found != expected:
-        return f"it would continue from {found.name if found else 'the beginning'}"
-    return misnamed(stderr.getvalue(), damaged.name, file)
+        return f"training would continue from {found.name if found else 'the beginning'}"
+    return wrong_report(stderr.getvalue(), damaged.name, file)
 
 
-def misnamed(said: str, checkpoint: str, file: str) -> str:
-    """Whether the warning names checkpoint and file; empty where it does."""
-    warnings = [line for line in said.splitlines() if "damaged checkpoints ignored" in line]
+def wrong_report(messages: str, checkpoint: str, file: str) -> str:
+    """Return a text if the warning does not report checkpoint and file; empty if it does."""
+    warnings = [line for line in messages.splitlines() if "damaged checkpoints ignored" in line]
     if len(warnings) != 1 or checkpoint not in warnings[0]:
-        return f"{checkpoint} is not named"
+        return f"{checkpoint} is not reported"
     reason = warnings[0].split("damaged checkpoints ignored", 1)[1]
-    named = sorted((reason.index(name), name) for name in FILES if name in reason)
-    return "" if named and named[0][1] == file else f"{file} was damaged, and the reason is{reason}"
+    reported = sorted((reason.index(name), name) for name in FILES if name in reason)
+    return "" if reported and reported[0][1] == file else f"{file} was damaged, and the reason is{reason}"
 
 
-def commands(folder: Path, seed: int) -> Iterator[Case]:
-    """Each kind of damage through the command."""
+def damaged_checkpoints(folder: Path, seed: int) -> Iterator[Case]:
+    """Start the command after each kind of damage to the newest checkpoint."""
     draw = random.Random(seed)
     for file, (name, (damage, _)) in zip(FILES, DAMAGES.items(), strict=True):
         case = copy_run(folder, "killed", f"{file} {name}")
         before, newest = newest_two(case / "run/checkpoints")
         damage(newest / file, before / file, draw)
-        status, said = command(case)
-        different = differences(case / "run", folder / "undisturbed/run")
-        wrong = misnamed(said, newest.name, file) or "; ".join(different)
-        yield Case(f"newest checkpoint: {file} {name}", status, said, different, wrong)
+        status, message = start_again(case)
+        different = differences(case / "run", folder / "uninterrupted/run")
+        wrong = wrong_report(message, newest.name, file) or "; ".join(different)
+        yield Case(f"newest checkpoint: {file} {name}", status, message, different, wrong)
 
 
-def rest_of_the_folder(folder: Path, seed: int) -> Iterator[Case]:
-    """Damage to other things: it must be refused in a sentence that names it, made good, or at least told."""
+def damaged_run_folders(folder: Path, seed: int) -> Iterator[Case]:
+    """Damage other files: the command must stop with an error that names the file, repair it, or report it."""
     draw = random.Random(seed)
     cases: list[tuple[str, str, str, Callable[[Path], None]]] = [
         ("killed", "regular-00000018", "weights of all checkpoints flipped", lambda run: flip_all(run, draw)),
         ("killed", "regular-00000015", "weights of the checkpoint before flipped", lambda run: flip_before(run, draw)),
-        ("undisturbed", "regular-00000036", "weights of an averaged checkpoint flipped, run finished",
+        ("uninterrupted", "regular-00000036", "weights of an averaged checkpoint flipped, run finished",
          lambda run: flip_before(run, draw)),
-        ("undisturbed", "model.safetensors", "emptied, run finished",
+        ("uninterrupted", "model.safetensors", "emptied, run finished",
          lambda run: os.truncate(run / "model.safetensors", 0)),
-        ("killed", "metrics.jsonl", "cut in the middle of a line", lambda run: cut_half(run / "metrics.jsonl")),
+        ("killed", "metrics.jsonl", "truncated in the middle of a line", lambda run: halve(run / "metrics.jsonl")),
         ("killed", "metrics.jsonl", "flipped", lambda run: flip(run / "metrics.jsonl", run, draw)),
         ("killed", "metrics.jsonl", "removed", lambda run: (run / "metrics.jsonl").unlink()),
         ("killed", "config.yaml", "emptied", lambda run: os.truncate(run / "config.yaml", 0)),
@@ -207,75 +211,75 @@ def rest_of_the_folder(folder: Path, seed: int) -> Iterator[Case]:
         ("killed", "tokenizer.model", "flipped", lambda run: flip(run / "tokenizer.model", run, draw)),
         ("killed", "regular-00000018-copy", "a checkpoint copied by hand", copy_checkpoint),
     ]  # fmt: skip
-    for origin, what, damaged, damage in cases:
-        name = f"{what}: {damaged}"
+    for origin, file, damaged, damage in cases:
+        name = f"{file}: {damaged}"
         case = copy_run(folder, origin, name)
         damage(case / "run")
-        status, said = command(case)
-        different = differences(case / "run", folder / "undisturbed/run") if status == 0 else []
-        yield Case(name, status, said, different, untold(what, status, said, different))
+        status, message = start_again(case)
+        different = differences(case / "run", folder / "uninterrupted/run") if status == 0 else []
+        yield Case(name, status, message, different, unreported(file, status, message, different))
 
 
-def untold(what: str, status: int, said: str, different: list[str]) -> str:
-    """What a user would have to find out alone; empty where the end is as it would have been or a sentence names it."""
-    if "Traceback" in said:
+def unreported(file: str, status: int, message: str, different: list[str]) -> str:
+    """Return what no message reports; empty if the run is like an uninterrupted one or a message names the file."""
+    if "Traceback" in message:
         return "a traceback"
-    different = [line for line in different if not (what in line and line.endswith("is left over"))]  # a user's own
+    different = [line for line in different if not (file in line and line.endswith("is left over"))]  # the user's file
     if status or different:
-        return "" if what in said else "not named: " + ("; ".join(different) or said)
+        return "" if file in message else "not reported: " + ("; ".join(different) or message)
     return ""
 
 
 def flip_all(run: Path, draw: random.Random) -> None:
-    """A bit in the weights of every checkpoint."""
+    """Flip a bit in the weights of every checkpoint."""
     for path in Checkpoints(run / "checkpoints").to_average():
         flip(path / "model.safetensors", path, draw)
 
 
 def flip_before(run: Path, draw: random.Random) -> None:
-    """A bit in the weights of the newest checkpoint but one."""
+    """Flip a bit in the weights of the newest checkpoint but one."""
     before, _ = newest_two(run / "checkpoints")
     flip(before / "model.safetensors", before, draw)
 
 
-def cut_half(path: Path) -> None:
-    """Leave half of it, and of its last line a part."""
+def halve(path: Path) -> None:
+    """Keep half of the lines, and 10 characters of the next one."""
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[: len(lines) // 2]) + lines[len(lines) // 2][:10])
 
 
 def copy_checkpoint(run: Path) -> None:
-    """As a careful person does by hand."""
+    """Copy the newest checkpoint, as a user might do by hand."""
     _, newest = newest_two(run / "checkpoints")
     shutil.copytree(newest, newest.with_name(f"{newest.name}-copy"))
 
 
-def full_disk(folder: Path) -> Iterator[Case]:
-    """The run folder on a disk that is full: at the start, in the best checkpoint's weights, in the moments."""
-    for room in ROOM:
-        name = f"full disk, with room for {room:.0%} of a checkpoint"
-        case = folder / slug(name)
+def full_disks(folder: Path) -> Iterator[Case]:
+    """Run on a disk that is full at the start, in the weights of the best checkpoint, and in Adam's moments."""
+    for free in FREE:
+        name = f"full disk, with space for {free:.0%} of a checkpoint"
+        case = folder / folder_name(name)
         with small_disk(case / "run") as mounted:
             if not mounted:
-                print(f"{name}: skipped, this user may not mount a tmpfs")
+                say(f"{name}: skipped, this user may not mount a tmpfs")
                 return
             shutil.copytree(folder / "killed/run", case / "run", dirs_exist_ok=True)
             _, newest = newest_two(case / "run/checkpoints")
-            fill(case / "run", round(room * sum(file.stat().st_size for file in newest.iterdir())))
-            status, said = command(case)
-            wrong = "" if status == 2 and "the disk is full" in said and said.count("\n") == 0 else "no clear sentence"
+            fill(case / "run", round(free * sum(file.stat().st_size for file in newest.iterdir())))
+            status, message = start_again(case)
+            clear = status == 2 and "the disk is full" in message and message.count("\n") == 0
             kept = [path for path in (case / "run/checkpoints").glob("[!.]*") if find_damage(path)]
-            wrong = wrong or "; ".join(f"{path.name} is damaged" for path in kept)
+            wrong = ("" if clear else "no clear message") or "; ".join(f"{path.name} is damaged" for path in kept)
             (case / "run/ballast").unlink()
-            again, _ = command(case)
-            different = differences(case / "run", folder / "undisturbed/run")
-            wrong = wrong or ("it does not continue" if again else "") or "; ".join(different)
-            yield Case(name, status, said, different, wrong)
+            again, _ = start_again(case)
+            different = differences(case / "run", folder / "uninterrupted/run")
+            wrong = wrong or ("the run does not continue" if again else "") or "; ".join(different)
+            yield Case(name, status, message, different, wrong)
 
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[bool]:
-    """A disk of 64 MiB in memory; False where it cannot be had."""
+    """Mount a disk of 64 MiB in memory; False if that is not possible."""
     folder.mkdir(parents=True)
     mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)]
     mounted = shutil.which("mount") is not None and subprocess.run(mount, capture_output=True).returncode == 0
@@ -286,43 +290,57 @@ def small_disk(folder: Path) -> Iterator[bool]:
             subprocess.run(["umount", str(folder)], check=True)
 
 
-def fill(disk: Path, room: int) -> None:
-    """Leave `room` bytes free."""
-    free = os.statvfs(disk)
+def fill(disk: Path, free: int) -> None:
+    """Leave `free` bytes of space."""
+    state = os.statvfs(disk)
     with (disk / "ballast").open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize - room)
+        os.posix_fallocate(file.fileno(), 0, state.f_bavail * state.f_frsize - free)
 
 
 def copy_run(folder: Path, origin: str, name: str) -> Path:
-    """A folder of its own for a case, with a copy of the run."""
-    case = folder / slug(name)
+    """Return a new folder for a case, with a copy of the run."""
+    case = folder / folder_name(name)
     shutil.copytree(folder / origin / "run", case / "run")
     return case
 
 
-def command(case: Path) -> tuple[int, str]:
-    """Start the same command again: its status, and what it said of trouble."""
-    started = start_command(SETTINGS, case, 1)
+def start_again(case: Path) -> tuple[int, str]:
+    """Start the same command again; return its status and its errors."""
+    run = start_ranks(SETTINGS, case, 1)
     try:
-        return started.wait(), started.said()
+        return run.wait(), run.messages()
     finally:
-        started.kill()
+        run.kill()
 
 
-def slug(name: str) -> str:
-    """A name for a folder."""
+def folder_name(name: str) -> str:
+    """Return a name without special characters."""
     return "".join(c if c.isalnum() else "-" for c in name)
 
 
-def table(rows: list[Row], cases: list[Case]) -> str:
-    """For the terminal."""
-    lines = [f"{'file':24}{'damage':28}{'trials':>6}{'wrong':>7}"]
-    lines += [f"{row.file:24}{row.damage:28}{row.trials:>6}{row.wrong:>7}  {row.example}" for row in rows]
-    for case in cases:
-        outcome = f"WRONG: {case.wrong}" if case.wrong else "as it should be"
-        lines += ["", f"{case.name}: status {case.status}, {outcome}"]
-        lines += [f"    {line}" for line in [*case.said.splitlines()[-3:], *case.differences]]
-    return "\n".join(lines)
+def make_tables(result: dict[str, Any]) -> Tables:
+    """Return the detection by file and kind of damage, and the results of the command."""
+    kinds = list(dict.fromkeys(own["damage"] for own in result["detection"]))
+    cells: dict[str, dict[str, str]] = {}
+    for own in result["detection"]:
+        cells.setdefault(own["file"], {})[own["damage"]] = f"{own['trials'] - own['wrong']} of {own['trials']}"
+    detection = [[f"`{file}`", *(found[kind] for kind in kinds)] for file, found in cells.items()]
+    commands = [[case["name"], case["status"], outcome(case)] for case in result["commands"]]
+    return {
+        "damage": [
+            table(["file: damage found, reported and checkpoint skipped", *kinds], detection),
+            table(["damage, then `train/train.py`", "exit status", "result"], commands),
+        ]
+    }
+
+
+def outcome(case: dict[str, Any]) -> str:
+    """Return the result of one case as text."""
+    if case["wrong"]:
+        return "**wrong**"
+    if case["status"] and not case["name"].startswith("full disk"):
+        return "stops with an error message"
+    return "differs from an uninterrupted run" if case["differences"] else "equals an uninterrupted run"
 
 
 if __name__ == "__main__":

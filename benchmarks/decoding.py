@@ -1,41 +1,53 @@
-"""How fast we decode beside CTranslate2 and the MarianMTModel of `transformers`, and how far all are from the limit.
+"""Compare the decoding speed of paper-transformer, CTranslate2 and `MarianMTModel` with the hardware limit.
 
-    python benchmarks/decoding.py --model runs/x --source test.en
-    python benchmarks/decoding.py --device cuda --batches 32 128 512
-    python benchmarks/decoding.py --quick                 # a rehearsal in a minute; writes nothing
+    python -m benchmarks.decoding --model runs/x --source test.en
+    python -m benchmarks.decoding --device cuda --batches 32 128 512
+    python -m benchmarks.decoding --smoke-test
 
-Two sizes, 256/3+3 (with --model the weights and the vocabulary are that model's) and base (random weights); beam 1 and
-4; batch 1 and 32. In `forced` every program gives every sentence exactly --tokens tokens: no ending before, none after.
-In `natural` sentences end by themselves, which needs a trained model; Marian cannot have its weights and is left out.
-The sources are as long as the sentences of --source, or of the built-in corpus.
+Two model sizes: 256/3+3 (with --model, the weights and the vocabulary of that model) and base (random weights); beams 1
+and 4; batches of 1 and 32 sentences. In `forced`, every output has exactly --tokens tokens. In `natural`, sentences end
+by themselves; this needs a trained model, and Marian cannot use its weights, so it is omitted. The sources are as long
+as the sentences of --source, or of the built-in corpus.
 
-Every program has a process of its own (benchmarks/decoders.py) and waits while another decodes; they take turns in
-rounds, so that what else the machine does slows all alike. A token is one of the best output, EOS counted; the other
-hypotheses of the beam are not counted. Each searches by its own rule of when to stop: ours until no live hypothesis
-can win, under GNMT's penalty with α 0.6. Peak memory is what a process takes for its model and for decoding, its
-libraries not counted. Writes benchmarks/results/decoding.json. Needs `pip install 'paper-transformer[bench]'`.
+Every program has its own process and waits while another one decodes. They take turns in rounds, so that other load on
+the machine slows all of them. Tokens are those of the best output, with EOS; other hypotheses do not count. Each
+program stops its search by its own rule; paper-transformer stops when no live hypothesis can win, under GNMT's penalty
+with α 0.6. Peak memory is what a process uses for model and decoding, without its libraries.
+
+Writes benchmarks/results/decoding.json (on a GPU decoding_gpu.json). Needs `pip install -e '.[bench]'`.
 """
 
 import argparse
 import itertools
-import json
 import random
 import statistics
-import sys
 import tempfile
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-sys.path[0] = str(Path(__file__).resolve().parent.parent)
-
 import torch
 
-from benchmarks.decoders import Task, ours
-from benchmarks.machine import describe_machine, write_result
+from benchmarks.programs import decode_ctranslate2, decode_paper_transformer, marian
+from benchmarks.programs.decoding import DecodeTask
 from benchmarks.roofline import measure_machine, roofline
-from benchmarks.workers import Worker
+from benchmarks.runner import (
+    Start,
+    Tables,
+    command_line,
+    new_result,
+    ratios,
+    running,
+    save,
+    say,
+    show_spread,
+    spread,
+    table,
+    take_turns,
+)
 from common.command import run_command
 from common.errors import InputError
 from data_pipeline.builtin.grammar import generate
@@ -44,24 +56,29 @@ from data_pipeline.tokenizers.sentence_piece import EOS_ID, Tokenizer
 from transformer.config import ModelConfig
 from transformer.formats.ctranslate2 import import_ctranslate2, make_spec, read_pieces
 from transformer.model import Transformer, build
-from transformer.pretrained import find_folder, load_pretrained
-from transformer.weights import get_weights
+from transformer.pretrained import find_folder, load_pretrained, weights
 
 SMALL = ModelConfig(vocab_size=4000, d_model=256, n_layers=3, n_heads=4, d_ff=1024)
-SPECIAL_PIECES = ["<pad>", "<unk>", "<s>", "</s>"]
-CPU = {
-    "ours": "float32",
-    "ours bfloat16": "bfloat16",
-    "marian": "float32",
-    "ctranslate2 float32": "float32",
-    "ctranslate2 int8": "int8",
+SPECIAL = ["<pad>", "<unk>", "<s>", "</s>"]
+OURS, MARIAN, CTRANSLATE2 = "paper-transformer", "MarianMTModel", "CTranslate2"
+STARTS: dict[str, Start] = {
+    OURS: decode_paper_transformer.start,
+    MARIAN: marian.start_decoding,
+    CTRANSLATE2: decode_ctranslate2.start,
 }
-GPU = {"ours": "bfloat16", "ours float16": "float16", "marian": "float16", "ctranslate2": "float16"}
+CPU = {
+    OURS: "float32",
+    f"{OURS} bfloat16": "bfloat16",
+    MARIAN: "float32",
+    f"{CTRANSLATE2} float32": "float32",
+    f"{CTRANSLATE2} int8": "int8",
+}
+GPU = {OURS: "bfloat16", f"{OURS} float16": "float16", MARIAN: "float16", CTRANSLATE2: "float16"}
 
 
 @dataclass(frozen=True)
-class Contestant:
-    """One model in the forms that the programs read."""
+class SavedModel:
+    """One model in the formats that the programs read."""
 
     config: ModelConfig
     weights: Path
@@ -70,100 +87,89 @@ class Contestant:
 
 
 def parse_args() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="a trained model folder, in the place of the small random one")
-    parser.add_argument("--source", type=Path, help="text whose sentences say how long sources are")
+    """Return the command line."""
+    parser = command_line(__doc__)
+    parser.add_argument("--model", help="trained model folder (default: random weights of the small size)")
+    parser.add_argument("--source", type=Path, help="text whose sentence lengths the sources have")
     parser.add_argument("--sizes", nargs="+", choices=("small", "base"), default=["small", "base"])
     parser.add_argument("--beams", nargs="+", type=int, default=[1, 4])
-    parser.add_argument("--batches", nargs="+", type=int, default=[1, 32])
-    parser.add_argument("--tokens", type=int, default=32, help="of every output in `forced`")
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 32], help="sentences per batch")
+    parser.add_argument("--tokens", type=int, default=32, help="tokens of every output in `forced`")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--profile", action="store_true", help="also say in which operations our time goes")
-    parser.add_argument("--quick", action="store_true", help="a rehearsal: tiny, few rounds, no file")
+    parser.add_argument("--profile", action="store_true", help="also measure which operations take the time")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Measure every cell, and write."""
+    """Measure every cell and save the result."""
     args = parse_args()
     import_ctranslate2()
-    if args.quick:
+    if args.smoke_test:
         args.rounds, args.tokens, args.sizes = 2, 6, ["small"]
     torch.set_num_threads(args.threads)
-    result: dict[str, Any] = {"threads": args.threads, "device": args.device, "machine": describe_machine()}
-    for name in ("transformers", "ctranslate2"):
-        result["machine"]["versions"][name] = version(name)
-    result["limits"] = measure_machine(args.device)
+    versions = {name: version(name) for name in ("transformers", "ctranslate2")}
+    limits = measure_machine(args.device)
+    result = new_result(threads=args.threads, device=args.device, versions=versions, limits=limits)
     with tempfile.TemporaryDirectory(prefix="decoding-") as folder:
         for size in args.sizes:
-            model = prepare(args, size, Path(folder) / size)
-            result[size] = compare(args, model, result["limits"])
-    if args.quick:
-        print(json.dumps(result, indent=2))
-    else:
-        write_result("decoding" if args.device == "cpu" else "decoding_gpu", result)
+            result[size] = compare(args, save_model(args, size, Path(folder) / size), limits)
+    name = "decoding" if args.device == "cpu" else "decoding_gpu"
+    save(name, result, make_tables(result), smoke_test=args.smoke_test)
 
 
-def prepare(args: argparse.Namespace, size: str, folder: Path) -> Contestant:
-    """Write the model as the programs read it."""
+def save_model(args: argparse.Namespace, size: str, folder: Path) -> SavedModel:
+    """Write the model in the formats that the programs read."""
     folder.mkdir()
-    pieces: list[str]
     if size == "small" and args.model:
         source = find_folder(args.model)
         model, config = load_pretrained(source)
-        pieces = read_pieces(source / "tokenizer.model", config.vocab_size)
+        subwords = read_pieces(source / "tokenizer.model", config.vocab_size)
     else:
         config = SMALL if size == "small" else ModelConfig()
         torch.manual_seed(1)
         model = build(config)
-        pieces = SPECIAL_PIECES + [f"piece{i}" for i in range(len(SPECIAL_PIECES), config.vocab_size)]
+        subwords = SPECIAL + [f"piece{i}" for i in range(len(SPECIAL), config.vocab_size)]
     assert isinstance(model, Transformer)
-    torch.save(get_weights(model), folder / "weights.pt")
-    spec = make_spec(model, pieces)
+    torch.save(weights(model), folder / "weights.pt")
+    spec = make_spec(model, subwords)
     spec.validate()
     spec.optimize(quantization="float32")
     (folder / "exported").mkdir()
     spec.save(str(folder / "exported"))
-    return Contestant(config, folder / "weights.pt", folder / "exported", size == "small" and args.model is not None)
+    return SavedModel(config, folder / "weights.pt", folder / "exported", size == "small" and args.model is not None)
 
 
-def compare(args: argparse.Namespace, model: Contestant, limits: dict[str, float]) -> dict[str, Any]:
-    """Every cell of one model."""
+def compare(args: argparse.Namespace, model: SavedModel, limits: dict[str, float]) -> dict[str, Any]:
+    """Measure every cell of one model."""
     sources = read_sources(args, model)
     result: dict[str, Any] = {"model": asdict(model.config), "trained": model.trained}
-    programs = CPU if args.device == "cpu" else GPU
-    ways = [("forced", args.tokens)] + ([("natural", None)] if model.trained else [])
-    for (way, tokens), beam, batch in itertools.product(ways, args.beams, args.batches):
-        tasks = {}
-        for name, dtype in programs.items():
+    modes = [("forced", args.tokens)] + ([("natural", None)] if model.trained else [])
+    for (mode, tokens), beam, batch in itertools.product(modes, args.beams, args.batches):
+        tasks: dict[str, tuple[Start, DecodeTask]] = {}
+        for name, dtype in (CPU if args.device == "cpu" else GPU).items():
             program = name.split()[0]
-            if way == "natural" and program == "marian":
-                continue
-            where = model.exported if program == "ctranslate2" else model.weights
-            config = asdict(model.config)
-            tasks[name] = Task(
-                program, dtype, config, str(where), sources[:batch], beam, tokens, args.device, args.threads
-            )
-        key = f"{way}, beam {beam}, batch {batch}"
-        print(key, file=sys.stderr, flush=True)
-        cell = in_turn(tasks, args.rounds)
-        if way == "forced":
-            floor = roofline(model.config, sources[:batch], beam, args.tokens, limits)
-            for own in cell.values():
-                own["share_of_the_limit"] = round(own["median"] / floor["tokens_per_second"], 3)
-            cell["limit"] = floor
+            if mode == "forced" or program != MARIAN:
+                file = str(model.exported if program == CTRANSLATE2 else model.weights)
+                common = (sources[:batch], beam, tokens, args.device, args.threads)
+                tasks[name] = STARTS[program], DecodeTask(dtype, asdict(model.config), file, *common)
+        key = f"{mode}, beam {beam}, batch {batch}"
+        say(key)
+        cell = measure(tasks, args)
+        if mode == "forced":
+            cell["limit"] = limit = roofline(model.config, sources[:batch], beam, args.tokens, limits)
+            for name in tasks:
+                cell[name]["share_of_the_limit"] = round(cell[name]["median"] / limit["tokens_per_second"], 3)
         if args.profile:
-            cell["our_operations"] = profile_ours(tasks["ours"])
+            cell["operations"] = profile(tasks[OURS][1])
         result[key] = cell
     return result
 
 
-def read_sources(args: argparse.Namespace, model: Contestant) -> list[list[int]]:
-    """As many sources as the largest batch has: the sentences themselves for a trained model, and for a random one
-    random tokens in their lengths."""
+def read_sources(args: argparse.Namespace, model: SavedModel) -> list[list[int]]:
+    """Return the sources of the largest batch: sentences for a trained model, random tokens of the same lengths
+    otherwise. Raises InputError if the text has too few sentences."""
     lines = list(read_lines(args.source)) if args.source else [english for english, _ in generate("test", 2000, seed=1)]
     lines = [line for line in lines if line.strip()]
     random.Random(1).shuffle(lines)
@@ -172,52 +178,94 @@ def read_sources(args: argparse.Namespace, model: Contestant) -> list[list[int]]
     else:
         encoded = [[EOS_ID] * (len(line.split()) * 4 // 3 + 1) for line in lines[: max(args.batches)]]
     if len(encoded) < max(args.batches):
-        raise InputError(f"there are {len(encoded)} sentences, fewer than a batch of {max(args.batches)}")
+        raise InputError(f"the text has {len(encoded)} sentences, fewer than a batch of {max(args.batches)}")
     if model.trained:
         return encoded
-    drawn = random.Random(2)
-    return [[drawn.randrange(EOS_ID + 1, model.config.vocab_size) for _ in ids[1:]] + [EOS_ID] for ids in encoded]
+    random_ids = random.Random(2)
+    return [[random_ids.randrange(EOS_ID + 1, model.config.vocab_size) for _ in ids[1:]] + [EOS_ID] for ids in encoded]
 
 
-def in_turn(tasks: dict[str, Task], rounds: int) -> dict[str, Any]:
-    """Tokens per second of each program in every round, their median, how many times as fast as ours of the same
-    round (median, lowest, highest), and the peak memory."""
-    workers: dict[str, Worker] = {}
-    answers: dict[str, list[dict[str, Any]]] = {name: [] for name in tasks}
-    try:
-        for name, task in tasks.items():
-            workers[name] = Worker("decoders.py", asdict(task))
-        for _, (name, worker) in itertools.product(range(rounds), workers.items()):
-            answers[name].append(worker.ask(""))
-    finally:
-        for worker in workers.values():
-            worker.close()
+def measure(tasks: Mapping[str, tuple[Start, DecodeTask]], args: argparse.Namespace) -> dict[str, Any]:
+    """Return tokens per second of each program in every round, the speed-up of paper-transformer in the same round
+    (median, minimum, maximum) and the peak memory."""
+    with running(tasks, args.device, args.threads) as programs:
+        turns = {name: partial(program.ask, "decode") for name, program in programs.items()}
+        answers = take_turns(turns, args.rounds)
     speeds = {name: [answer["tokens"] / answer["seconds"] for answer in own] for name, own in answers.items()}
-    result = {}
-    for name, own in speeds.items():
-        ratios = [ours / other for ours, other in zip(speeds["ours"], own, strict=True)]
-        result[name] = {
-            "dtype": tasks[name].dtype,
+    return {
+        name: {
+            "dtype": tasks[name][1].dtype,
             "tokens": answers[name][0]["tokens"],
             "tokens_per_second": [round(speed, 1) for speed in own],
             "median": round(statistics.median(own), 1),
-            "ours_is_times_as_fast": [round(pick(ratios), 3) for pick in (statistics.median, min, max)],
+            "speed_up": spread(ratios(speeds[OURS], own)),
             "peak_mb": round(max(answer["peak_mb"] for answer in answers[name])),
         }
-    return result
+        for name, own in speeds.items()
+    }
 
 
-def profile_ours(task: Task) -> dict[str, float]:
-    """The share of the time that each of the costliest operations takes, by torch's profiler."""
-    decode = ours(replace(task, device=task.device))
+def profile(task: DecodeTask) -> dict[str, float]:
+    """Return the share of the time of each of the 15 slowest operations, from PyTorch's profiler."""
+    decode = decode_paper_transformer.load(task)
     decode()
-    kinds = [torch.profiler.ProfilerActivity.CPU]
-    kinds += [torch.profiler.ProfilerActivity.CUDA] if task.device == "cuda" else []
-    with torch.profiler.profile(activities=kinds) as profile:
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    activities += [torch.profiler.ProfilerActivity.CUDA] if task.device == "cuda" else []
+    with torch.profiler.profile(activities=activities) as profiler:
         decode()
-    own = {event.key: event.self_cpu_time_total for event in profile.key_averages()}
+    own = {event.key: event.self_cpu_time_total for event in profiler.key_averages()}
     total = sum(own.values())
     return {name: round(own[name] / total, 3) for name in sorted(own, key=lambda name: -own[name])[:15]}
+
+
+def make_tables(result: dict[str, Any]) -> Tables:
+    """Return speeds, hardware limits and operations."""
+    headings = ["outputs", "program", "tokens/s", "speed-up of paper-transformer (min to max)", "share of the hardware "
+                "limit", "peak memory (MB)"]  # fmt: skip
+    decoding = []
+    for size, name, cell in cells(result):
+        if name == next(key for key in result[size] if ", beam " in key):
+            model, trained = result[size]["model"], "trained" if result[size]["trained"] else "random weights"
+            layers = f"{model['n_layers']}+{model['n_layers']} layers"
+            decoding.append(
+                table([], [], f"d_model {model['d_model']}, {layers}, {model['vocab_size']:,} subwords, {trained}:")
+            )
+        programs = [(program, own) for program, own in cell.items() if "median" in own]
+        decoding.append(table(headings, ([name, program, *speed_cells(program, own)] for program, own in programs)))
+    limits, can = [], result["limits"]
+    for size, name, cell in cells(result):
+        if own := cell.get("limit"):
+            work = [f"{own[key]:,.0f}" for key in ("mflop_per_step", "mb_per_step", "tokens_per_second")]
+            limits.append([size, name, *work])
+    note = (
+        f"Measured in the same run: {can['matmul_gflop_per_second']:,.0f} GFLOP/s of matrix products, "
+        f"{can['copy_gb_per_second']:.0f} GB/s of copying; {result['threads']} threads."
+    )
+    operations = [
+        [size, name, ", ".join(f"`{key}` {share:.0%}" for key, share in list(cell["operations"].items())[:8])]
+        for size, name, cell in cells(result)
+        if "operations" in cell and name.startswith("forced, beam 4")
+    ]
+    return {
+        "decoding": decoding,
+        "limits": [table(["size", "outputs", "MFLOP per step", "MB per step", "limit (tokens/s)"], limits, note)],
+        "operations": [table(["size", "outputs", "operations and their share of the time"], operations)],
+    }
+
+
+def speed_cells(program: str, own: dict[str, Any]) -> list[str]:
+    """Return the cells of one program."""
+    times = "" if program == OURS else show_spread(own["speed_up"])
+    share = f"{own['share_of_the_limit']:.0%}" if "share_of_the_limit" in own else ""
+    return [f"{own['median']:,.0f}", times, share, f"{own['peak_mb']:,}"]
+
+
+def cells(result: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield size, mode with beam and batch, and what was measured."""
+    for size in ("small", "base"):
+        for name, cell in result.get(size, {}).items():
+            if ", beam " in name:
+                yield size, name, cell
 
 
 if __name__ == "__main__":

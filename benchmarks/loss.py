@@ -1,26 +1,33 @@
-"""The loss beside PyTorch's function, forward and backward in turn: milliseconds of a batch.
+"""Compare the loss of paper-transformer with PyTorch's function: milliseconds of forward and backward pass.
 
-    python benchmarks/loss.py
-    python benchmarks/loss.py --device cuda --tokens 8192
+    python -m benchmarks.loss
+    python -m benchmarks.loss --device cuda --tokens 8192
 
-Writes benchmarks/results/loss.json (loss_gpu.json).
+Writes benchmarks/results/loss.json (on a GPU loss_gpu.json).
 """
 
 import argparse
 import itertools
 import statistics
-import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from typing import Any
-
-sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import torch
 from torch import Tensor
 
-from benchmarks.machine import describe_machine, write_result
+from benchmarks.runner import (
+    Tables,
+    command_line,
+    new_result,
+    ratios,
+    save,
+    seconds_of,
+    show_spread,
+    spread,
+    table,
+    take_turns,
+)
 from common.command import run_command
 from data_pipeline.examples import IGNORE
 from train.loss import smoothed_cross_entropy
@@ -29,56 +36,67 @@ SMOOTHING = 0.1
 
 
 def pytorch(logits_BLV: Tensor, labels_BL: Tensor, smoothing: float) -> Tensor:
-    """The same sum by `torch.nn.functional.cross_entropy`, in fp32."""
+    """Return the same sum from `torch.nn.functional.cross_entropy`, in fp32."""
     logits_NV, labels_N = logits_BLV.flatten(0, 1).float(), labels_BL.flatten()
     return torch.nn.functional.cross_entropy(
         logits_NV, labels_N, ignore_index=IGNORE, reduction="sum", label_smoothing=smoothing
     )
 
 
-WAYS: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {"ours": smoothed_cross_entropy, "pytorch": pytorch}
+LOSSES: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
+    "paper-transformer": smoothed_cross_entropy,
+    "PyTorch": pytorch,
+}
 
 
 def main() -> None:
-    """Measure, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tokens", type=int, default=640, help="of a batch")
+    """Measure and save the result."""
+    parser = command_line(__doc__)
+    parser.add_argument("--tokens", type=int, default=640, help="tokens per batch (default: 640)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--quick", action="store_true", help="a rehearsal: few rounds, no file")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    rows = [
-        measure(args, vocab, dtype)
-        for vocab, dtype in itertools.product((4000, 37000), (torch.bfloat16, torch.float32))
-    ]
-    result = {"tokens": args.tokens, "threads": args.threads, "machine": describe_machine(), "losses": rows}
-    if not args.quick:
-        write_result("loss" if args.device == "cpu" else "loss_gpu", result)
+    if args.smoke_test:
+        args.rounds = 1
+    cells = itertools.product((4000, 37000), (torch.bfloat16, torch.float32))
+    losses = [measure(args, vocab_size, dtype) for vocab_size, dtype in cells]
+    result = new_result(tokens=args.tokens, threads=args.threads, losses=losses)
+    save("loss" if args.device == "cpu" else "loss_gpu", result, make_tables(result), smoke_test=args.smoke_test)
 
 
-def measure(args: argparse.Namespace, vocab: int, dtype: torch.dtype) -> dict[str, Any]:
-    """Both ways, in turn."""
+def measure(args: argparse.Namespace, vocab_size: int, dtype: torch.dtype) -> dict[str, Any]:
+    """Time both losses in turn; the first round is a warm-up."""
     torch.manual_seed(1)
-    logits_BLV = torch.randn(1, args.tokens, vocab, device=args.device, dtype=dtype, requires_grad=True)
-    labels_BL = torch.randint(0, vocab, (1, args.tokens), device=args.device)
+    logits_BLV = torch.randn(1, args.tokens, vocab_size, device=args.device, dtype=dtype, requires_grad=True)
+    labels_BL = torch.randint(0, vocab_size, (1, args.tokens), device=args.device)
     labels_BL[:, ::12] = IGNORE
-    times: dict[str, list[float]] = {name: [] for name in WAYS}
-    for _, (name, loss) in itertools.product(range(2 if args.quick else args.rounds + 1), WAYS.items()):
+
+    def passes(loss: Callable[[Tensor, Tensor, float], Tensor]) -> None:
         logits_BLV.grad = None
-        started = time.perf_counter()
         (loss(logits_BLV, labels_BL, SMOOTHING) / args.tokens).backward()
-        if args.device == "cuda":
-            torch.cuda.synchronize()
-        times[name].append(time.perf_counter() - started)
-    ratios = [theirs / ours for ours, theirs in zip(times["ours"][1:], times["pytorch"][1:], strict=True)]
+
+    turns = {name: partial(seconds_of, partial(passes, loss), args.device) for name, loss in LOSSES.items()}
+    seconds = {name: own[1:] for name, own in take_turns(turns, args.rounds + 1).items()}
     return {
-        "vocabulary": vocab,
+        "vocabulary": vocab_size,
         "dtype": str(dtype).removeprefix("torch."),
-        **{f"{name}_ms": round(1e3 * statistics.median(own[1:]), 2) for name, own in times.items()},
-        "times_as_fast": [round(pick(ratios), 2) for pick in (statistics.median, min, max)],
+        "milliseconds": {name: round(1e3 * statistics.median(own), 2) for name, own in seconds.items()},
+        "speed_up": spread(ratios(seconds["PyTorch"], seconds["paper-transformer"]), 2),
     }
+
+
+def make_tables(result: dict[str, Any]) -> Tables:
+    """Return milliseconds and speed-ups."""
+    headings = ["vocabulary", "dtype", "paper-transformer (ms)", "PyTorch (ms)", "speed-up of paper-transformer (min "
+                "to max)"]  # fmt: skip
+    rows = [
+        [f"{own['vocabulary']:,}", own["dtype"], *(f"{own['milliseconds'][name]:.1f}" for name in LOSSES),
+         show_spread(own["speed_up"])]
+        for own in result["losses"]
+    ]  # fmt: skip
+    return {"loss": [table(headings, rows, f"{result['tokens']} tokens, {result['threads']} threads.")]}
 
 
 if __name__ == "__main__":

@@ -1,27 +1,22 @@
-"""Does an export to CTranslate2 translate as the model does? Sentence by sentence, with a trained model.
+"""Compare the translations of a model with those of its CTranslate2 export, sentence by sentence.
 
-    python benchmarks/parity.py --model runs/x --source test.en
+    python -m benchmarks.parity --model runs/x --source test.en
 
-Greedy, and the best of the beam under `length` (CTranslate2's own formula) and under `gnmt` (ours). CTranslate2 stops
-searching earlier than we do, with its `patience` at 1, its default, more often than at 2: both are measured. Where the
-outputs differ the number of the line, both scores and lengths are listed, so that one sees whether it is a tie (the
-scores agree to rounding) or a hypothesis that one search did not find. Writes benchmarks/results/parity.json. Needs
-`pip install 'paper-transformer[export]'`.
+Greedy search, and the best of the beam under `length` (CTranslate2's own formula) and under `gnmt` (the default of
+paper-transformer). CTranslate2 stops its search earlier than paper-transformer, more often with its default `patience`
+1 than with 2; both are measured. If outputs differ, the result lists the line number and both scores and lengths. They
+show whether it is a tie (scores equal except for rounding) or a hypothesis that one search did not find. Writes
+benchmarks/results/parity.json. Needs `pip install -e '.[export]'`.
 """
 
-import argparse
-import json
-import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-sys.path[0] = str(Path(__file__).resolve().parent.parent)
-
 import torch
 
-from benchmarks.machine import describe_machine, write_result
+from benchmarks.runner import Tables, command_line, new_result, save, table
 from common.command import run_command
 from data_pipeline.sources.tables import read_lines
 from data_pipeline.tokenizers.sentence_piece import Tokenizer
@@ -30,55 +25,51 @@ from evaluate.config import DecodeConfig, LengthPenalty
 from evaluate.translator import Translation, Translator
 from transformer.pretrained import find_folder
 
-TIE = 1e-4  # in log-probability; rounding moves one of float32 by about 3e-5
+TIE = 1e-4
+"""Largest difference in log-probability that counts as a tie; float32 rounding causes about 3e-5."""
 LISTED = 20
 
 
 def main() -> None:
-    """Translate with both and compare."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="a trained model folder")
-    parser.add_argument("--source", required=True, type=Path, help="sentences, one a line")
+    """Translate with both runtimes, compare and save the result."""
+    parser = command_line(__doc__)
+    parser.add_argument("--model", required=True, help="trained model folder")
+    parser.add_argument("--source", required=True, type=Path, help="sentences, one per line")
     parser.add_argument("--sentences", type=int, default=500)
     parser.add_argument("--beam", type=int, default=4)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--print-only", action="store_true", help="write no file")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    lines = list(read_lines(args.source))[: args.sentences]
+    lines = list(read_lines(args.source))[: 8 if args.smoke_test else args.sentences]
     folder = find_folder(args.model)
-    ours = Translator.from_pretrained(folder, device="cpu")
-    result: dict[str, Any] = {"sentences": len(lines), "beam": args.beam, "machine": describe_machine()}
-    result["machine"]["versions"]["ctranslate2"] = version("ctranslate2")
+    pytorch, tokenizer = Translator.from_pretrained(folder, device="cpu"), Tokenizer(folder / "tokenizer.model")
+    versions = {"ctranslate2": version("ctranslate2")}
+    result = new_result(sentences=len(lines), beam=args.beam, versions=versions)
     with tempfile.TemporaryDirectory(prefix="parity-") as cache:
         for compute_type in ("float32", "int8"):
             backend = CTranslate2Backend.from_pretrained(folder, "cpu", compute_type, cache=Path(cache))
-            result[compute_type] = compare(lines, ours, backend, Tokenizer(folder / "tokenizer.model"), args.beam)
-    if args.print_only:
-        print(json.dumps(result, indent=2, ensure_ascii=False))
-    else:
-        write_result("parity", result)
+            result[compute_type] = compare(lines, pytorch, Translator(backend, tokenizer), args.beam, backend)
+    save("parity", result, make_tables(result), smoke_test=args.smoke_test)
 
 
 def compare(
-    lines: list[str], ours: Translator, backend: CTranslate2Backend, tokenizer: Tokenizer, beam: int
+    lines: list[str], pytorch: Translator, exported: Translator, beam: int, backend: CTranslate2Backend
 ) -> dict[str, Any]:
-    """All settings for one compute type."""
-    theirs = Translator(backend, tokenizer)
-    result = {"greedy": compare_once(lines, ours, theirs, DecodeConfig(beam=1))}
+    """Compare all decoding settings for one compute type."""
+    result = {"greedy": compare_once(lines, pytorch, exported, DecodeConfig(beam=1))}
     penalties: tuple[LengthPenalty, ...] = ("length", "gnmt")
     for penalty in penalties:
         for patience in (1.0, 2.0):
             backend.patience = patience
             config = DecodeConfig(beam=beam, length_penalty=penalty, alpha=0.6)
-            result[f"{penalty}, patience {patience:g}"] = compare_once(lines, ours, theirs, config)
+            result[f"{penalty}, patience {patience:g}"] = compare_once(lines, pytorch, exported, config)
     return result
 
 
-def compare_once(lines: list[str], ours: Translator, theirs: Translator, config: DecodeConfig) -> dict[str, Any]:
-    """Shares of identical outputs, the largest difference of scores, and what differs."""
-    ours.config = theirs.config = config
-    own, other = ours.translate(lines, config.beam), theirs.translate(lines, config.beam)
+def compare_once(lines: list[str], pytorch: Translator, exported: Translator, config: DecodeConfig) -> dict[str, Any]:
+    """Return the number of equal outputs, the largest difference in scores, and the differing outputs."""
+    pytorch.config = exported.config = config
+    own, other = pytorch.translate(lines, config.beam), exported.translate(lines, config.beam)
     best = [(a[0], b[0]) for a, b in zip(own, other, strict=True)]
     same = [(a, b) for a, b in best if a.tokens == b.tokens]
     differing = [(number, a, b) for number, (a, b) in enumerate(best, 1) if a.tokens != b.tokens]
@@ -90,19 +81,33 @@ def compare_once(lines: list[str], ours: Translator, theirs: Translator, config:
         "largest_difference_of_score": max((abs(a.score - b.score) for a, b in same), default=None),
         "differing": {
             "ties": sum(is_tie(a, b) for _, a, b in differing),
-            "ours_scores_better": sum(a.score > b.score for _, a, b in differing if not is_tie(a, b)),
+            "paper_transformer_scores_better": sum(a.score > b.score for _, a, b in differing if not is_tie(a, b)),
             "ctranslate2_scores_better": sum(a.score < b.score for _, a, b in differing if not is_tie(a, b)),
         },
         "listed": [
-            {"line": number, "ours": [a.score, len(a.tokens)], "ctranslate2": [b.score, len(b.tokens)]}
+            {"line": number, "paper_transformer": [a.score, len(a.tokens)], "ctranslate2": [b.score, len(b.tokens)]}
             for number, a, b in differing[:LISTED]
         ],
     }
 
 
 def is_tie(a: Translation, b: Translation) -> bool:
-    """Whether rounding alone may have chosen between two translations."""
+    """Return True if rounding may have decided between two translations."""
     return abs(a.log_prob - b.log_prob) < TIE
+
+
+def make_tables(result: dict[str, Any]) -> Tables:
+    """Return how often both runtimes give the same output."""
+    beam = result["beam"]
+    headings = ["compute type", "search", "same best output", f"same {beam} best", "largest difference in score",
+                "ties", "better score: paper-transformer", "better score: CTranslate2"]  # fmt: skip
+    rows = []
+    for kind in ("float32", "int8"):
+        for search, own in result[kind].items():
+            n_best = "" if search == "greedy" else own[f"same_{beam}_best"]
+            same, largest = f"{own['same_best']} of {result['sentences']}", own["largest_difference_of_score"]
+            rows.append([kind, search, same, n_best, f"{largest:.0e}", *own["differing"].values()])
+    return {"parity": [table(headings, rows)]}
 
 
 if __name__ == "__main__":

@@ -1,60 +1,59 @@
-"""How long a corpus of WMT14's size takes from text to the first update, and how much memory.
+"""Measure time and memory of preparing a corpus of WMT14's size, and the time until the first update.
 
-    python benchmarks/prepare.py --pairs 4500000
+    python -m benchmarks.prepare --pairs 4500000
 
-makes that many pairs of the built-in corpus, prepares them with the base model's vocabulary, plans base's updates, and
-then starts training twice from the warm cache until the first update is done, with a model so small that it does not
-count. Writes benchmarks/results/prepare.json.
+makes that many pairs of the built-in corpus, prepares them with the base model's settings, plans base's updates, and
+then starts training twice from the cache until the first update is done, with a model that is too small to matter.
+Writes benchmarks/results/prepare.json.
 """
 
-import argparse
 import os
 import re
 import resource
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
-sys.path[0] = str(Path(__file__).resolve().parent.parent)
-
-from benchmarks.machine import describe_machine, write_result
+from benchmarks.launch import environment, training_command
+from benchmarks.runner import ROOT, Tables, about_machine, command_line, new_result, save, table
 from common.command import run_command
 from common.errors import InputError
 from data_pipeline.batch_plan import BatchPlan
 from data_pipeline.config import DataConfig
 from data_pipeline.prepared_data import PreparedData, prepare
 
-ROOT = Path(__file__).resolve().parent.parent
-
 
 def main() -> None:
-    """Read the command line, measure, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Measure and save the result."""
+    parser = command_line(__doc__)
     parser.add_argument("--pairs", type=int, default=4_500_000)
     parser.add_argument("--vocab-size", type=int, default=8000, help="the built-in corpus has too few words for 37,000")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args()
+    if args.smoke_test:
+        args.pairs, args.vocab_size = 4000, 1000
     with tempfile.TemporaryDirectory(prefix="prepare-") as cache:
         config = DataConfig(
             train="grammar", vocab_size=args.vocab_size, grammar_pairs=args.pairs, drop_duplicates=True, cache_dir=cache
         )
-        result = {"pairs": args.pairs, "threads": args.threads, "machine": describe_machine()}
+        result = new_result(pairs=args.pairs, threads=args.threads)
         prepared, result["prepare"] = measure_prepare(config, args.threads)
         result["plan"] = measure_plan(prepared)
         result["start_to_first_update_seconds"] = [measure_start(config, cache) for _ in range(2)]
-    write_result("prepare", result)
+    save("prepare", result, make_tables(result), smoke_test=args.smoke_test)
 
 
 def measure_prepare(config: DataConfig, threads: int) -> tuple[PreparedData, dict[str, float]]:
-    """Seconds, and the peak of this process's private memory (RssAnon) in GB, sampled; its children's in all."""
+    """Return seconds and peak memory in GB: private memory of this process (RssAnon, sampled), and all of its memory
+    and of its children's."""
     peak, done = [0.0], threading.Event()
 
     def watch() -> None:
         while not done.wait(0.1):
-            peak[0] = max(peak[0], anonymous_gb())
+            peak[0] = max(peak[0], private_gb())
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -63,10 +62,9 @@ def measure_prepare(config: DataConfig, threads: int) -> tuple[PreparedData, dic
     seconds = time.perf_counter() - started
     done.set()
     watcher.join()
-    kept = len(prepared.train)
     return prepared, {
         "seconds": round(seconds, 1),
-        "pairs_kept": kept,
+        "pairs_kept": len(prepared.train),
         "peak_private_gb": round(peak[0], 2),
         "peak_rss_gb_with_mapped_files": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
         "peak_rss_gb_of_a_child": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20, 2),
@@ -74,23 +72,23 @@ def measure_prepare(config: DataConfig, threads: int) -> tuple[PreparedData, dic
 
 
 def measure_plan(prepared: PreparedData) -> dict[str, float]:
-    """Seconds to plan base's updates and to make the first of an epoch, and the padding."""
+    """Return the seconds to plan base's updates and to make the first update of an epoch, and the padding."""
     started = time.perf_counter()
-    lengths = (prepared.train.src_lengths, prepared.train.tgt_lengths)
-    plan = BatchPlan(*lengths, tokens_per_update=25_000, per_update=4, max_buckets=24, seed=1)
+    src_lengths, tgt_lengths = prepared.train.src_lengths, prepared.train.tgt_lengths
+    plan = BatchPlan(src_lengths, tgt_lengths, tokens_per_update=25_000, per_update=4, max_buckets=24, seed=1)
     planned = time.perf_counter()
     plan.update(0)
     return {
         "seconds": round(planned - started, 2),
         "first_update_seconds": round(time.perf_counter() - planned, 2),
         "updates_per_epoch": plan.updates_per_epoch,
-        "shapes": len(plan.buckets),
+        "buckets": len(plan.buckets),
         "padding": round(plan.padding(), 4),
     }
 
 
 def measure_start(config: DataConfig, cache: str) -> float:
-    """Seconds from the start of the command to the line of the first update."""
+    """Return the seconds from the start of the training command to the log line of the first update."""
     settings = [
         *("data.train=grammar", f"data.grammar_pairs={config.grammar_pairs}", f"data.vocab_size={config.vocab_size}"),
         *(f"data.cache_dir={cache}", f"run_dir={tempfile.mkdtemp(dir=cache)}/run", "train.max_steps=1000"),
@@ -98,22 +96,39 @@ def measure_start(config: DataConfig, cache: str) -> float:
         *("batches.tokens_per_update=2048", "train.log_every=1", "train.log_with=none"),
     ]
     started = time.perf_counter()
-    command = [sys.executable, "train/train.py", *settings]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    command = training_command(settings)
+    with subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if re.match(r"step +1 ", line):
                 seconds = time.perf_counter() - started
                 process.kill()
                 return round(seconds, 2)
-    raise InputError("the training command ended before its first update; run it by hand to see why")
+    raise InputError("the training command ended before its first update; run it by hand to see the error")
 
 
-def anonymous_gb() -> float:
-    """Private memory of this process in GB; 0 where the system does not say."""
+def private_gb() -> float:
+    """Return the private memory of this process in GB; 0 if the operating system does not report it."""
     status = Path("/proc/self/status")
     found = re.search(r"RssAnon:\s+(\d+)", status.read_text()) if status.exists() else None
     return int(found[1]) / 2**20 if found else 0.0
+
+
+def make_tables(result: dict[str, Any]) -> Tables:
+    """Return one table of all measures."""
+    prepared, plan = result["prepare"], result["plan"]
+    start = " and ".join(f"{seconds:.1f}" for seconds in result["start_to_first_update_seconds"])
+    rows = [
+        ["sentence pairs made, pairs kept", f"{result['pairs']:,}, {prepared['pairs_kept']:,}"],
+        ["prepare (make, filter, train the tokenizer, tokenize)", f"{prepared['seconds'] / 60:.1f} min"],
+        ["peak of private memory", f"{prepared['peak_private_gb']:.2f} GB"],
+        ["peak with memory-mapped files", f"{prepared['peak_rss_gb_with_mapped_files']:.2f} GB"],
+        [f"plan {plan['updates_per_epoch']:,} updates of 25,000 tokens",
+         f"{plan['seconds']:.1f} s, {plan['padding']:.1%} padding in {plan['buckets']} length buckets"],
+        ["start of the command to the first update, data in the cache", f"{start} s"],
+        ["machine", about_machine(result)],
+    ]  # fmt: skip
+    return {"preparation": [table(["measurement", "value"], rows)]}
 
 
 if __name__ == "__main__":

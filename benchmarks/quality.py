@@ -1,75 +1,78 @@
-"""Collect what a finished run reached, from what it wrote itself.
+"""Collect the results of a finished run from the files that it wrote.
 
-    python benchmarks/quality.py runs/multi30k multi30k
+    python -m benchmarks.quality runs/multi30k multi30k
 
 reads metrics.jsonl, timing.jsonl and eval/*.json of the run and writes benchmarks/results/multi30k.json.
-`python benchmarks/tables.py` makes the tables of the documentation from it.
 """
 
-import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
-sys.path[0] = str(Path(__file__).resolve().parent.parent)
-
-from benchmarks.machine import describe_machine, write_result
+from benchmarks.run_logs import Clock, differs_from_base, read_lines, read_settings, read_validations
+from benchmarks.runner import Tables, about_machine, command_line, new_result, save, table
 from common.command import run_command
-from common.settings import flatten_settings, load_saved_settings
-from train.config import RunConfig
+
+HIDDEN = ("model", "test_set", "worst", "comparison")
+"""Fields of a report with names of files or sentences of the test set."""
 
 
 def main() -> None:
-    """Read the command line and the run, write the result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="folder of a finished run that evaluate/bleu.py has reported on")
-    parser.add_argument("name", help="of the result")
+    """Read the run and save the result."""
+    parser = command_line(__doc__)
+    parser.add_argument("run", type=Path, help="folder of a finished run with reports of evaluate/bleu.py")
+    parser.add_argument("name", help="name of the result")
     args = parser.parse_args()
-    write_result(args.name, collect(args.run))
+    result = new_result(**collect(args.run))
+    save(args.name, result, make_tables(result, args.name), smoke_test=args.smoke_test)
 
 
 def collect(run: Path) -> dict[str, Any]:
-    """The figures of a run. Raises FileNotFoundError where it has not been evaluated."""
+    """Return the figures of a run. Raises FileNotFoundError if it was not evaluated."""
     reports = sorted((run / "eval").glob("*.json"))
     if not reports:
-        raise FileNotFoundError(f"{run / 'eval'} holds no report; run python evaluate/bleu.py --model {run} first")
-    settings, defaults = (
-        flatten_settings(load_saved_settings(RunConfig, run / "config.yaml")),
-        flatten_settings(RunConfig()),
-    )
-    places = ("data.train", "data.valid", "data.test", "data.cache_dir", "run_dir")
-    timing = read_lines(run / "timing.jsonl")
+        raise FileNotFoundError(f"no report in {run / 'eval'}. Run: python evaluate/bleu.py --model {run}")
+    settings = read_settings(run)
     return {
-        "machine": describe_machine(),
-        "differs_from_base": {k: v for k, v in settings.items() if v != defaults[k] and k not in places},
+        "differs_from_base": differs_from_base(settings),
         "updates": settings["train.max_steps"],
-        "training_minutes": round(training_seconds(timing) / 60, 1),
-        "validations": [line for line in read_lines(run / "metrics.jsonl") if "valid_loss" in line],
-        "reports": [about(path) for path in reports],
+        "training_minutes": round(Clock(read_lines(run / "timing.jsonl")).training_seconds() / 60, 1),
+        "validations": read_validations(run),
+        "reports": [read_report(path) for path in reports],
     }
 
 
-def training_seconds(timing: list[dict[str, Any]]) -> float:
-    """Time of the updates alone, without validation, checkpoints and the time that the run was stopped."""
-    total, before = 0.0, 0
-    for line in timing:
-        if "seconds_per_update" in line:
-            total += line["seconds_per_update"] * (line["step"] - before)
-            before = line["step"]
-    return total
-
-
-def about(path: Path) -> dict[str, Any]:
-    """A report without the names of this machine's files and without sentences of the test set."""
+def read_report(path: Path) -> dict[str, Any]:
+    """Return a report without names of files and without sentences of the test set."""
     report = json.loads(path.read_text(encoding="utf-8"))
-    hidden = ("model", "test_set", "worst", "comparison")
-    return {"corpus": path.stem, **{k: v for k, v in report.items() if k not in hidden}}
+    return {"test_set": path.stem, **{k: v for k, v in report.items() if k not in HIDDEN}}
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a JSON-lines file."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+def make_tables(result: dict[str, Any], name: str) -> Tables:
+    """Return BLEU on each test set, the signatures, and the validation curve."""
+    training = f"{result['updates']:,} updates, {result['training_minutes']:.0f} min"
+    quality, signatures, decoding = [], [], []
+    for report in result["reports"]:
+        right, of = report["pronouns_right"], report["pronouns_all"]
+        agreement = f"{right / of:.1%} of pronouns agree" if of else ""
+        test_set = f"{report['test_set'].removesuffix('.gz')} ({report['lines']:,})"
+        bleu = f"{report['bleu']:.1f}", f"{report['bleu_lowercase']:.1f}"
+        quality.append([name, test_set, *bleu, agreement, training, about_machine(result)])
+        signatures.append(f"`{report['signature']}` and `{report['signature_lowercase']}`")
+        settings = f"beam {report['decode']['beam']}, alpha {report['decode']['alpha']}"
+        decoding.append(f"{name}: {settings} with {report['length_penalty']}")
+    curve = [
+        [f"{line['step']:,}", f"{line['valid_loss']:.3f}", f"{line['valid_ppl']:.2f}",
+         f"{line['valid_bleu']:.1f}" if "valid_bleu" in line else ""]
+        for line in result["validations"]
+    ]  # fmt: skip
+    headings = ["run", "test set (sentences)", "BLEU", "lower-cased BLEU", "other measure", "training", "machine"]
+    columns = ["update", "validation loss", "perplexity", "BLEU of a sample (greedy)"]
+    return {
+        "quality": [table(headings, quality)],
+        "signatures": [table([], [], note) for note in dict.fromkeys([*signatures, *decoding])],
+        "curve": [table(columns, curve)],
+    }
 
 
 if __name__ == "__main__":

@@ -1,235 +1,209 @@
-"""What an update and a run are on other numbers of devices, and what happens when one of them dies.
+"""Compare updates and runs on different numbers of ranks, and test what happens if a rank dies.
 
-    python benchmarks/ranks.py
+    python -m benchmarks.ranks
 
-runs the real command on the built-in corpus with a tiny model, on processors: 1, 2 and 4 ranks, three cuts each, in
-float64, in fp32, with dropout; a run that changes its number of ranks twice; ranks that are killed, stopped or fail;
-two launchers that meet over loopback. Writes benchmarks/results/ranks.json.
+runs the training command on the built-in corpus with a tiny model, on CPUs: 1, 2 and 4 ranks with three splits each,
+in float64, in fp32, and with dropout; a run that changes its number of ranks twice; ranks that are killed, stopped or
+fail; and two launchers with a rendezvous over loopback. Writes benchmarks/results/ranks.json.
 """
 
-import argparse
 import json
-import os
 import re
 import resource
-import runpy
 import signal
-import socket
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from unittest import mock
-
-sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import numpy as np
-import psutil  # type: ignore[import-untyped]  # accelerate needs it, too
+import psutil  # type: ignore[import-untyped]  # a dependency of accelerate
 import torch
-from accelerate import InitProcessGroupKwargs
 from safetensors.torch import load_file
 
-from benchmarks.machine import describe_machine, write_result
+from benchmarks import launch
+from benchmarks.experiments import TIMEOUT
+from benchmarks.launch import LIMIT, TINY, environment, free_port, started, training_command
+from benchmarks.run_logs import read_lines
+from benchmarks.runner import ROOT, Table, Tables, command_line, new_result, save, say, table
 from common.command import run_command
 from common.errors import InputError
 from common.settings import load_settings
-from data_pipeline.batch_plan import BatchPlan
-from data_pipeline.block_plan import BlockPlan
-from data_pipeline.micro_batches import choose_split, most_positions
+from data_pipeline.micro_batches import PADDING_ROW, choose_split, most_positions
 from data_pipeline.prepared_data import prepare
 from train.config import RunConfig
 from train.run.checkpoints import Checkpoints
-from train.tasks import make_task
+from train.tasks import Task, make_task
 
-ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = (
-    *("data.train=grammar", "data.grammar_pairs=2000", "data.vocab_size=400", "data.max_length=40"),
-    *("model.d_model=32", "model.n_layers=1", "model.n_heads=2", "model.d_ff=64"),
-    *(
-        "batches.tokens_per_update=1600",
-        "batches.per_update=4",
-        "batches.buckets=8",
-        "schedule.warmup_steps=400",
-        "train.threads=1",
-    ),
-    *("train.log_every=1", "train.log_with=none", "validation.every=100000", "validation.bleu_sentences=0"),
-    *("checkpoints.every=25",),
+    *TINY,
+    *("batches.per_update=4", "schedule.warmup_steps=400"),
+    *("validation.every=100000", "validation.bleu_sentences=0", "checkpoints.every=25"),
 )
 EXACT = ("train.precision=float64", "model.dropout=0.0")
-WORLDS, CUTS = (1, 2, 4), (1, 2, 4)
+WORLD_SIZES, SPLITS = (1, 2, 4), (1, 2, 4)
 SHOWN = (1, 10, 50, 100, 200)
-"""Updates at which the drift is shown."""
-LIMIT = 300
-"""Seconds after which a command counts as hanging."""
-PATIENCE = 5
-"""Seconds that a rank waits for a silent one, where one is stopped; otherwise it is an hour (train/distributed.py)."""
+"""Updates for which the table shows the difference."""
 
 
 @dataclass(frozen=True)
 class Bench:
-    """The folder of all runs, and the lengths of the runs."""
+    """Folder of all runs, and their lengths."""
 
     folder: Path
-    plan: BatchPlan | BlockPlan
+    task: Task
     exact_updates: int
-    drift_updates: int
+    fp32_updates: int
     fault_updates: int
 
-    def arguments(self, name: str, *overrides: str) -> list[str]:
-        """Of the training command, for the run `name`; later overrides win."""
-        where = (f"data.cache_dir={self.folder / 'cache'}", f"run_dir={self.folder / name}")
-        return [*SETTINGS, *where, *overrides]
+    def settings(self, name: str, *overrides: str) -> list[str]:
+        """Return the settings of the run `name`; later overrides win."""
+        return [*SETTINGS, f"data.cache_dir={self.folder / 'cache'}", f"run_dir={self.folder / name}", *overrides]
 
-    def micro_tokens(self, slices: int) -> str:
-        """The setting that cuts every batch into `slices`."""
-        return f"batches.micro_tokens={most_positions(self.plan.shapes, slices)}"
+    def micro_tokens(self, split: int) -> int:
+        """Return the limit that splits every bucket batch into `split` micro-batches."""
+        return most_positions(self.task.plan.shapes, split)
 
-    def train(self, name: str, world: int, *overrides: str) -> Path:
-        """A run to its end; returns its folder. Raises ValueError where it fails."""
-        command = [*launcher(world), "train/train.py", *self.arguments(name, *overrides)]
-        done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=LIMIT)
-        if done.returncode:
-            said = " ".join(done.stderr[-600:].split())
-            raise InputError(f"the run {name} ended with status {done.returncode}: {said}")
-        if f"{world} x cpu" not in done.stdout:
-            raise InputError(f"the run {name} did not start {world} ranks")
+    def train(self, name: str, world_size: int, *overrides: str) -> Path:
+        """Train to the end and return the run folder. Raises InputError if training fails."""
+        launch.train(name, self.settings(name, *overrides), world_size)
         return self.folder / name
 
 
 def main() -> None:
-    """Read the command line, run the sections, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a rehearsal: few updates; writes nothing")
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="writes nothing")
-    parser.add_argument("--with-timeout", type=int, metavar="SECONDS", help=argparse.SUPPRESS)
-    args, rest = parser.parse_known_args()
-    if args.with_timeout is not None:
-        return train_with_timeout(args.with_timeout, rest)
-    started = time.monotonic()
-    result: dict[str, Any] = {"settings": " ".join(SETTINGS), "machine": describe_machine()}
+    """Run the sections and save the result."""
+    parser = command_line(__doc__)
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="writes no file")
+    args = parser.parse_args()
+    before = time.monotonic()
+    result = new_result(settings=" ".join(SETTINGS))
     with tempfile.TemporaryDirectory(prefix="ranks-") as folder:
-        bench = make_bench(Path(folder), args.quick)
+        bench = make_bench(Path(folder), args.smoke_test)
         for name in args.only:
-            print(f"\n{name}", flush=True)
+            say(f"\n{name}")
             result[name.replace(" ", "_")] = SECTIONS[name](bench)
-    result["minutes"] = round((time.monotonic() - started) / 60, 1)
-    if args.quick or len(args.only) < len(SECTIONS):
-        print(json.dumps(result, indent=2))
-    else:
-        write_result("ranks", result)
+    result["minutes"] = round((time.monotonic() - before) / 60, 1)
+    partial = args.smoke_test or len(args.only) < len(SECTIONS)
+    save("ranks", result, {} if partial else make_tables(result), smoke_test=partial)
 
 
-def make_bench(folder: Path, quick: bool) -> Bench:
-    """Prepare the corpus that all runs share."""
+def make_bench(folder: Path, smoke_test: bool) -> Bench:
+    """Prepare the corpus of all runs."""
     config = load_settings(RunConfig, None, [*SETTINGS, f"data.cache_dir={folder / 'cache'}"])
-    plan = make_task(config, prepare(config.data, folder / "cache", quiet=True)).plan
-    return Bench(folder, plan, *((6, 12, 60) if quick else (50, 200, 150)))
+    task = make_task(config, prepare(config.data, folder / "cache", quiet=True))
+    return Bench(folder, task, *((6, 12, 60) if smoke_test else (50, 200, 150)))
 
 
-def same_sentences(bench: Bench) -> list[dict[str, Any]]:
-    """Of every world and cut, read from the plan: slices of a rank, and whether the ranks share out every update."""
-    table = []
-    for world in WORLDS:
-        for slices in CUTS:
-            shapes, per_update = bench.plan.shapes, bench.plan.per_update
-            split = choose_split(shapes, per_update, world, most_positions(shapes, slices))
-            counts, whole = set(), True
+def same_examples(bench: Bench) -> list[dict[str, Any]]:
+    """Check, for every number of ranks and split, that all ranks have equally many micro-batches and that together they
+    have the examples of the update."""
+    rows, plan = [], bench.task.plan
+    for world_size in WORLD_SIZES:
+        for wanted in SPLITS:
+            split = choose_split(plan.shapes, plan.per_update, world_size, bench.micro_tokens(wanted))
+            counts, same = set(), True
             for step in range(bench.exact_updates):
-                update = bench.plan.update(step)
-                shares = [update.micro_batches(split, world)[rank::world] for rank in range(world)]
-                if len({len(share) for share in shares}) > 1:
-                    raise InputError(f"ranks of {world} have different numbers of slices in update {step}")
-                counts |= {len(share) for share in shares}
-                rows = np.concatenate([batch.indices for share in shares for batch in share])
-                wanted = np.concatenate([batch.indices for batch in update.bucket_batches])
-                whole &= bool(np.array_equal(np.sort(rows[rows >= 0]), np.sort(wanted[wanted >= 0])))
-            table.append({"ranks": world, "slices": split, "slices_of_a_rank": sorted(counts), "same_rows": whole})
-            say(f"{world} ranks, {split} slices: {sorted(counts)} slices a rank and update, same rows: {whole}")
-    return table
+                update = plan.update(step)
+                micro_batches = update.micro_batches(split, world_size)
+                of_ranks = {len(micro_batches[rank::world_size]) for rank in range(world_size)}
+                if len(of_ranks) > 1:
+                    raise InputError(f"{world_size} ranks have different numbers of micro-batches in update {step}")
+                counts |= of_ranks
+                found, expected = (
+                    np.sort(np.concatenate([batch.indices for batch in batches]))
+                    for batches in (micro_batches, update.bucket_batches)
+                )
+                same &= np.array_equal(found[found != PADDING_ROW], expected[expected != PADDING_ROW])
+            rows.append({"ranks": world_size, "split": split, "micro_batches_per_rank": sorted(counts), "same": same})
+            say(json.dumps(rows[-1]))
+    return rows
 
 
 def float64(bench: Bench) -> list[dict[str, Any]]:
-    """Largest differences from one rank without cuts."""
-    return compare_worlds(bench, "exact", bench.exact_updates, EXACT, lambda slices: 1)
+    """Return the largest differences from one rank without a split."""
+    return compare(bench, "exact", bench.exact_updates, EXACT, lambda split: 1)
 
 
 def fp32(bench: Bench) -> list[dict[str, Any]]:
-    """The drift without dropout."""
-    return compare_worlds(bench, "fp32", bench.drift_updates, ("model.dropout=0.0",), lambda slices: 1)
+    """Return the differences without dropout."""
+    return compare(bench, "fp32", bench.fp32_updates, ("model.dropout=0.0",), lambda split: 1)
 
 
 def fp32_with_dropout(bench: Bench) -> list[dict[str, Any]]:
-    """The drift from one rank with the same cut: another cut draws other dropout."""
-    return compare_worlds(bench, "dropout", bench.drift_updates, ("model.dropout=0.1",), lambda slices: slices)
+    """Return the differences from one rank with the same split, since dropout depends on the split."""
+    return compare(bench, "dropout", bench.fp32_updates, ("model.dropout=0.1",), lambda split: split)
 
 
-def compare_worlds(
+def compare(
     bench: Bench, name: str, updates: int, overrides: Sequence[str], reference: Callable[[int], int]
 ) -> list[dict[str, Any]]:
-    """Every world and cut beside the run of one rank that is cut into `reference(slices)`."""
-    runs, table = {}, []
-    for world in WORLDS:
-        for slices in CUTS:
-            steps = (f"train.max_steps={updates}", bench.micro_tokens(slices))
-            runs[world, slices] = bench.train(f"{name}-{world}-{slices}", world, *overrides, *steps)
-            against = runs[1, reference(slices)]
-            table.append({"ranks": world, "slices": slices, **difference(runs[world, slices], against)})
-            say(show(table[-1]))
-    return table
+    """Compare every number of ranks and split with one rank that has the split `reference(split)`."""
+    runs, rows = {}, []
+    for world_size in WORLD_SIZES:
+        for split in SPLITS:
+            steps = (f"train.max_steps={updates}", f"batches.micro_tokens={bench.micro_tokens(split)}")
+            runs[world_size, split] = bench.train(f"{name}-{world_size}-{split}", world_size, *overrides, *steps)
+            found = difference(runs[world_size, split], runs[1, reference(split)])
+            rows.append({"ranks": world_size, "split": split, **found})
+            say(json.dumps(rows[-1]))
+    return rows
 
 
-def another_number_of_ranks(bench: Bench) -> dict[str, Any]:
-    """One rank, then two, then four, in float64, beside one rank throughout."""
+def changing_number_of_ranks(bench: Bench) -> dict[str, Any]:
+    """Train with one rank, then two, then four, in float64, and compare with one rank throughout."""
     alone = bench.train("alone", 1, *EXACT, f"train.max_steps={bench.exact_updates}")
-    for world, share in ((1, 3), (2, 2), (4, 1)):
-        changing = bench.train("changing", world, *EXACT, f"train.max_steps={bench.exact_updates // share}")
+    for world_size, share in ((1, 3), (2, 2), (4, 1)):
+        changing = bench.train("changing", world_size, *EXACT, f"train.max_steps={bench.exact_updates // share}")
     result = {"ranks": [1, 2, 4], **difference(changing, alone)}
-    say(show(result))
+    say(json.dumps(result))
     return result
 
 
 def dead_rank(bench: Bench) -> list[dict[str, Any]]:
-    """One of two ranks dies, each time in another way; what the launcher does."""
-    faults: dict[str, tuple[Sequence[str], Callable[[dict[int, psutil.Process]], None]]] = {
-        "SIGKILL to rank 1": (["train/train.py"], lambda ranks: ranks[1].kill()),
-        "SIGKILL to rank 0": (["train/train.py"], lambda ranks: ranks[0].kill()),
-        "SIGTERM to rank 1": (["train/train.py"], lambda ranks: ranks[1].terminate()),
-        "rank 0 cannot write its next checkpoint": (["train/train.py"], lambda ranks: limit_files(ranks[0])),
-        f"SIGSTOP to rank 1, which the others wait for {PATIENCE} s": (
-            ["benchmarks/ranks.py", "--with-timeout", str(PATIENCE)],
-            lambda ranks: ranks[1].suspend(),
-        ),
+    """Let one of two ranks fail in several ways; return what the launcher does."""
+    stopped = f"SIGSTOP to rank 1, for which the others wait {TIMEOUT} s"
+    faults: dict[str, Callable[[dict[int, psutil.Process]], None]] = {
+        "SIGKILL to rank 1": lambda ranks: ranks[1].kill(),
+        "SIGKILL to rank 0": lambda ranks: ranks[0].kill(),
+        "SIGTERM to rank 1": lambda ranks: ranks[1].terminate(),
+        "rank 0 cannot write its next checkpoint": lambda ranks: limit_files(ranks[0]),
+        stopped: lambda ranks: ranks[1].suspend(),
     }
-    table = []
-    for number, (name, (entry, strike)) in enumerate(faults.items()):
-        run = bench.folder / f"dead-{number}"
-        with started(bench, entry, run.name, []) as (process, errors):
+    rows = []
+    for number, (name, strike) in enumerate(faults.items()):
+        run, errors = bench.folder / f"dead-{number}", bench.folder / f"dead-{number}.err"
+        settings = bench.settings(run.name, f"train.max_steps={bench.fault_updates}")
+        change = "short-timeout" if name == stopped else ""
+        with started(training_command(settings, 2, change=change), errors) as process:
             ranks = wait_for(run, 30, process)
             strike(ranks)
             since = time.monotonic()
             status = process.wait(LIMIT)
             seconds = round(time.monotonic() - since, 2)
         newest = Checkpoints(run / "checkpoints").newest()
-        message = blame(errors.read_text(), bench.folder)
-        row = {"fault": name, "seconds": seconds, "status": status, "message": message}
-        row |= {"continues_from": newest.name if newest else None}
-        row |= {"processes_left": sum(process.is_running() for process in ranks.values())}
-        table.append(row)
-        say(json.dumps(row, indent=2))
-    return table
+        rows.append(
+            {
+                "fault": name,
+                "seconds": seconds,
+                "status": status,
+                "message": causes(errors.read_text(), bench.folder),
+                "continues_from": newest.name if newest else None,
+                "processes_left": sum(process.is_running() for process in ranks.values()),
+            }
+        )
+        say(json.dumps(rows[-1], indent=2))
+    return rows
 
 
 def restart(bench: Bench) -> dict[str, Any]:
-    """`--max_restarts 1`: rank 1 is killed, and nobody helps."""
-    undisturbed = bench.train("undisturbed", 2, f"train.max_steps={bench.fault_updates}")
-    run = bench.folder / "restarted"
-    with started(bench, ["train/train.py"], run.name, ["--max_restarts", "1"]) as (process, errors):
+    """Kill rank 1 of a run with `--max_restarts 1`."""
+    reference = bench.train("uninterrupted", 2, f"train.max_steps={bench.fault_updates}")
+    run, errors = bench.folder / "restarted", bench.folder / "restarted.err"
+    settings = bench.settings(run.name, f"train.max_steps={bench.fault_updates}")
+    with started(training_command(settings, 2, ["--max_restarts", "1"]), errors) as process:
         wait_for(run, 40, process)[1].kill()
         since, killed_at = time.monotonic(), len(losses(run))
         while process.poll() is None and len(losses(run)) <= killed_at:
@@ -237,40 +211,40 @@ def restart(bench: Bench) -> dict[str, Any]:
         beyond = round(time.monotonic() - since, 2)
         status = process.wait(LIMIT)
     if status:
-        raise InputError(f"the restarted run ended with status {status}: {blame(errors.read_text(), bench.folder)}")
+        raise InputError(f"the restarted run ended with status {status}: {causes(errors.read_text(), bench.folder)}")
     newest = Checkpoints(run / "checkpoints").newest()
     assert newest is not None
     files = [run / "metrics.jsonl", run / "model.safetensors"]
     files += [newest / "model.safetensors", newest / "optimizer.safetensors"]
     equal = {
-        str(path.relative_to(run)): path.read_bytes() == (undisturbed / path.relative_to(run)).read_bytes()
+        str(path.relative_to(run)): path.read_bytes() == (reference / path.relative_to(run)).read_bytes()
         for path in files
     }
-    result = {"status": status, "seconds_until_it_is_beyond_the_kill": beyond, "byte_identical": equal}
+    result = {"status": status, "seconds_until_a_new_update": beyond, "byte_identical": equal}
     say(json.dumps(result, indent=2))
     return result
 
 
 def two_launchers(bench: Bench) -> dict[str, Any]:
-    """Two launchers, as on two hosts, with one run folder, beside one rank; then with a folder each."""
+    """Start two launchers, as on two hosts: with one run folder, compared with one rank; then with a folder each."""
     steps = (*EXACT, f"train.max_steps={bench.exact_updates}")
     alone = bench.train("one-host", 1, *steps)
     shared = launch_hosts(bench, ["two-hosts", "two-hosts"], steps)
     together = {"statuses": [status for status, _ in shared], **difference(bench.folder / "two-hosts", alone)}
     more = (*EXACT, f"train.max_steps={bench.exact_updates + 2}")
-    apart = launch_hosts(bench, ["two-hosts", "elsewhere"], more)
-    messages = [blame(text, bench.folder)[0] for _, text in apart]
-    result = {"shared": together, "a_folder_each": {"statuses": [s for s, _ in apart], "messages": messages}}
+    separate = launch_hosts(bench, ["two-hosts", "elsewhere"], more)
+    messages = [causes(text, bench.folder)[0] for _, text in separate]
+    result = {"shared": together, "a_folder_each": {"statuses": [s for s, _ in separate], "messages": messages}}
     say(json.dumps(result, indent=2))
     return result
 
 
 def launch_hosts(bench: Bench, runs: list[str], overrides: Sequence[str]) -> list[tuple[int, str]]:
-    """(exit status, errors) of one launcher for each run folder, all of them in one group."""
+    """Return exit status and errors of one launcher for each run folder, all in one group."""
     port, processes = free_port(), []
     for host, run in enumerate(runs):
-        meeting = ["--machine_rank", str(host), "--main_process_ip", "127.0.0.1", "--main_process_port", str(port)]
-        command = [*launcher(len(runs), *meeting, hosts=len(runs)), "train/train.py", *bench.arguments(run, *overrides)]
+        rendezvous = ["--machine_rank", str(host), "--main_process_ip", "127.0.0.1", "--main_process_port", str(port)]
+        command = training_command(bench.settings(run, *overrides), len(runs), rendezvous, hosts=len(runs))
         errors = (bench.folder / f"host-{host}.err").open("w+")
         process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=errors)
         processes.append((process, errors))
@@ -283,93 +257,48 @@ def launch_hosts(bench: Bench, runs: list[str], overrides: Sequence[str]) -> lis
     return ended
 
 
-def launcher(world: int, *options: str, hosts: int = 1) -> list[str]:
-    """What stands before `train/train.py`; plain Python for one rank."""
-    if world == 1:
-        return [sys.executable]
-    port = [] if hosts > 1 else ["--main_process_port", "0"]
-    return [
-        *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(world)),
-        *("--num_machines", str(hosts), "--mixed_precision", "no", "--dynamo_backend", "no", *port, *options),
-    ]
-
-
-def environment() -> dict[str, str]:
-    """For a training command on processors."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("WORLD_SIZE", "RANK", "LOCAL_RANK")}
-    return kept | {"ACCELERATE_USE_CPU": "true"}
-
-
-@contextmanager
-def started(
-    bench: Bench, entry: Sequence[str], name: str, options: Sequence[str]
-) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """A launcher of two ranks at work, and the file of what it says; ended at the end, whatever happens."""
-    errors = bench.folder / f"{name}.err"
-    updates = f"train.max_steps={bench.fault_updates}"
-    command = [*launcher(2, *options), *entry, *bench.arguments(name, updates)]
-    with errors.open("w") as file:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=file)
-        try:
-            yield process, errors
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait(LIMIT)
-
-
 def wait_for(run: Path, updates: int, process: subprocess.Popen[bytes]) -> dict[int, psutil.Process]:
-    """Wait until so many updates are done; returns the processes of the ranks. Raises ValueError if it ends first."""
+    """Wait until some updates are done and return the processes of the ranks. Raises InputError if the run ends."""
     while len(losses(run)) < updates:
         if process.poll() is not None:
-            raise InputError(f"the run in {run.name} ended before it was disturbed")
+            raise InputError(f"the run in {run.name} ended before the fault")
         time.sleep(0.02)
     ranks = {}
     for child in psutil.Process(process.pid).children(recursive=True):
-        if "RANK" in (of_child := child.environ()):
-            ranks[int(of_child["RANK"])] = child
+        if "RANK" in (variables := child.environ()):
+            ranks[int(variables["RANK"])] = child
     return ranks
 
 
 def limit_files(rank: psutil.Process) -> None:
-    """From now on its files end after 20 kB, as if its disk had no more room."""
+    """Limit the files of a process to 20 kB, as on a full disk."""
     resource.prlimit(rank.pid, resource.RLIMIT_FSIZE, (20_000, 20_000))
 
 
-def train_with_timeout(seconds: int, arguments: list[str]) -> None:
-    """`train/train.py` with another patience of the ranks for one another: nobody waits an hour for a measurement."""
-    short = InitProcessGroupKwargs(timeout=timedelta(seconds=seconds))
-    sys.argv = ["train/train.py", *arguments]
-    with mock.patch("train.distributed.InitProcessGroupKwargs", return_value=short):
-        runpy.run_path(str(ROOT / "train/train.py"), run_name="__main__")
-
-
 def losses(run: Path) -> dict[int, float]:
-    """Training loss by update."""
-    file = run / "metrics.jsonl"
-    text = file.read_text() if file.exists() else ""
-    lines = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    """Return the training loss by update."""
+    lines = read_lines(run / "metrics.jsonl") if (run / "metrics.jsonl").exists() else []
     return {line["step"]: line["loss"] for line in lines if "loss" in line}
 
 
 def difference(run: Path, reference: Path) -> dict[str, Any]:
-    """How far apart two runs are: the largest difference of the loss until some updates, and of the last weights."""
-    ours, theirs = losses(run), losses(reference)
-    if ours.keys() != theirs.keys():
-        raise InputError(f"{run.name} logged {len(ours)} updates and {reference.name} {len(theirs)}")
-    gaps = {step: abs(ours[step] - theirs[step]) for step in ours}
-    shown = [step for step in SHOWN if step <= max(gaps)]
-    ours_W, theirs_W = last_weights(run), last_weights(reference)
+    """Return the largest difference of the loss until some updates, and of the last weights."""
+    own, expected = losses(run), losses(reference)
+    if own.keys() != expected.keys():
+        raise InputError(f"{run.name} logged {len(own)} updates and {reference.name} {len(expected)}")
+    gaps = {step: abs(own[step] - expected[step]) for step in own}
+    weights, expected_weights = last_weights(run), last_weights(reference)
+    until = {last: max(gap for step, gap in gaps.items() if step <= last) for last in SHOWN if last <= max(gaps)}
     return {
-        "loss_until": {str(last): max(gap for step, gap in gaps.items() if step <= last) for last in shown},
+        "loss_until": {str(last): gap for last, gap in until.items()},
         "loss": max(gaps.values()),
-        "weights": float((ours_W - theirs_W).abs().max()),
-        "weights_relative": float((ours_W - theirs_W).norm() / theirs_W.norm()),
+        "weights": float((weights - expected_weights).abs().max()),
+        "weights_relative": float((weights - expected_weights).norm() / expected_weights.norm()),
     }
 
 
 def last_weights(run: Path) -> torch.Tensor:
-    """All weights of the newest checkpoint, in one vector."""
+    """Return all weights of the newest checkpoint in one vector."""
     newest = Checkpoints(run / "checkpoints").newest()
     if newest is None:
         raise InputError(f"the run {run.name} has no checkpoint")
@@ -377,47 +306,55 @@ def last_weights(run: Path) -> torch.Tensor:
     return torch.cat([tensors[name].double().flatten() for name in sorted(tensors)])
 
 
-def blame(errors: str, folder: Path) -> list[str]:
-    """The lines of a launcher that say what went wrong: our own sentences, the first exception, who failed and how."""
+def causes(errors: str, folder: Path) -> list[str]:
+    """Return the lines of a launcher's errors that name the cause: our messages, the first exception, and the rank."""
     lines = [re.sub(r"^\[rank\d+\]: ", "", line).strip() for line in errors.replace(f"{folder}/", "").splitlines()]
-    ours = [line for line in lines if re.match(r"(rank \d+: )?error: ", line)]
+    messages = [line for line in lines if re.match(r"(rank \d+: )?error: ", line)]
     raised = [line.partition(": [")[0] + ": " + line.rpartition("] ")[2] for line in lines if "Error: [" in line]
-    cause = errors.partition("Root Cause")[2]
-    who = re.findall(r"(rank|exitcode) +: (-?\d+)", cause)
-    return [*dict.fromkeys(ours), *raised[:1], ", ".join(f"{name} {number}" for name, number in who)]
+    failed = re.findall(r"(rank|exitcode) +: (-?\d+)", errors.partition("Root Cause")[2])
+    return [*dict.fromkeys(messages), *raised[:1], ", ".join(f"{name} {number}" for name, number in failed)]
 
 
-def free_port() -> int:
-    """A port of this machine that nobody uses."""
-    with socket.socket() as it:
-        it.bind(("127.0.0.1", 0))
-        return int(it.getsockname()[1])
+def make_tables(result: dict[str, Any]) -> Tables:
+    """Return the differences between numbers of ranks, and what the launcher does if a rank dies."""
+    headings = ["fault", "seconds until the launcher returns", "exit status", "processes left", "message"]
+    dead = [
+        [
+            row["fault"],
+            f"{row['seconds']:.1f}",
+            row["status"],
+            row["processes_left"],
+            "; ".join(filter(None, row["message"])),
+        ]
+        for row in result["dead_rank"]
+    ]
+    return {"devices": [devices_table(result)], "dead_rank": [table(headings, dead)]}
 
 
-def show(row: dict[str, Any]) -> str:
-    """A row of a table of differences."""
-    until = "  ".join(f"{step}: {gap:.1e}" for step, gap in row["loss_until"].items())
-    place = f"{row['ranks']} ranks, {row['slices']} slices" if "slices" in row else f"{row['ranks']} ranks in turn"
-    return f"{place}: loss until update {until}; weights {row['weights']:.1e}, relative {row['weights_relative']:.1e}"
-
-
-def say(text: str) -> None:
-    """At once: the sections take minutes."""
-    print(text, flush=True)
+def devices_table(result: dict[str, Any]) -> Table:
+    """Return the differences of loss and weights."""
+    shown = {"float64": "float64, dropout 0", "fp32": "fp32, dropout 0", "fp32_with_dropout": "fp32, dropout 0.1"}
+    steps = list(result["fp32"][0]["loss_until"])
+    rows = []
+    for key, name in shown.items():
+        for row in result[key]:
+            gaps = [f"{row['loss_until'][step]:.0e}" if step in row["loss_until"] else "" for step in steps]
+            rows.append([name, row["ranks"], row["split"], *gaps, f"{row['weights']:.0e}"])
+    columns = (f"difference of the loss until update {step}" for step in steps)
+    return table(["run", "ranks", "split", *columns, "difference of the last weights"], rows)
 
 
 SECTIONS: dict[str, Callable[[Bench], Any]] = {
-    "same sentences": same_sentences,
+    "same examples": same_examples,
     "float64": float64,
     "fp32": fp32,
     "fp32 with dropout": fp32_with_dropout,
-    "another number of ranks": another_number_of_ranks,
+    "changing number of ranks": changing_number_of_ranks,
     "dead rank": dead_rank,
     "restart": restart,
     "two launchers": two_launchers,
 }
 
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends what it started, too
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the commands it started end too
     run_command(main)

@@ -1,23 +1,24 @@
-"""What decoding cannot be faster than: its floating-point operations and bytes, and what the machine does of each."""
+"""The hardware limit of decoding: floating-point operations and bytes of a step, and what the machine does of each."""
 
 import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
+from benchmarks.runner import seconds_of
 from transformer.config import ModelConfig
-from transformer.prepacked import prepack
+from transformer.prepacked import pack
 
-BYTES = {"cpu": 4, "cuda": 2}  # of a number: float32, and bfloat16
+BYTES = {"cpu": 4, "cuda": 2}
+"""Bytes per number: float32 and bfloat16."""
 
 
 def measure_machine(device: str) -> dict[str, float]:
-    """GFLOP/s of matrix products, packed where they can be, and GB/s of a copy (bytes read and written), here and now.
+    """Measure GFLOP/s of matrix products (prepacked if possible) and GB/s of a copy (bytes read and written).
 
-    The products are those of a step of base with a batch of 32 and a beam of 4 (128 rows, 512 to 2,048), and of great
-    square matrices on a GPU.
+    On a CPU the products are those of a step of base with a batch of 32 and a beam of 4 (128 rows, 512 to 2,048), on a
+    GPU those of large square matrices.
     """
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     rows, inner, outer = (128, 512, 2048) if device == "cpu" else (8192, 8192, 8192)
@@ -25,9 +26,9 @@ def measure_machine(device: str) -> dict[str, float]:
     data = torch.randn(32 * 2**20, device=device)
     target = torch.empty_like(data)
     multiply = torch.nn.Sequential(torch.nn.Linear(inner, outer, bias=False, device=device, dtype=dtype))
-    prepack(multiply)
-    product = _seconds(lambda: multiply(x), device)
-    copy = _seconds(lambda: target.copy_(data), device)
+    pack(multiply)
+    product = _median_seconds(lambda: multiply(x), device)
+    copy = _median_seconds(lambda: target.copy_(data), device)
     return {
         "matmul_gflop_per_second": round(2 * rows * inner * outer / product / 1e9, 1),
         "copy_gb_per_second": round(2 * data.nbytes / copy / 1e9, 1),
@@ -36,33 +37,25 @@ def measure_machine(device: str) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def _seconds(call: Callable[[], Any], device: str, repeats: int = 20) -> float:
-    """Median of one call."""
-    times = []
-    for _ in range(repeats + 3):
-        started = time.perf_counter()
-        call()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - started)
-    return statistics.median(times[3:])
+def _median_seconds(call: Callable[[], Any], device: str, repeats: int = 20) -> float:
+    return statistics.median([seconds_of(call, device) for _ in range(repeats + 3)][3:])
 
 
 def roofline(
     config: ModelConfig, sources: list[list[int]], beam: int, tokens: int, limits: dict[str, float]
 ) -> dict[str, float]:
-    """The limit for `tokens` of output from each source: encoding, and steps that each read all of the decoder's
-    weights and of the keys and values so far, and multiply them with a row for each hypothesis.
+    """Return the limit for `tokens` of output per source: encoding, and steps that each read all decoder weights and
+    all keys and values so far, and multiply them with one row per hypothesis.
 
-    What no implementation needs is left out: norms, the softmax over the vocabulary, moving keys and values when
-    hypotheses change places.
+    It leaves out what not every implementation needs: norms, the softmax over the vocabulary, and moving keys and
+    values when hypotheses are reordered.
     """
     d, ff, layers, size = config.d_model, config.d_ff, config.n_layers, limits["bytes_of_a_number"]
     batch, longest = len(sources), max(map(len, sources))
     rows = batch * beam
     block = 4 * d * d + 2 * d * ff  # numbers in the matrices of one encoder block
     step_weights = layers * (block + 2 * d * d) + config.vocab_size * d  # + cross-attention's W^Q and W^O
-    attended = tokens / 2 + longest  # keys of a hypothesis in a middling step
+    attended = tokens / 2 + longest  # keys per hypothesis in the middle step
     step_flop = rows * 2 * (step_weights + layers * 2 * d * attended)
     cached = layers * 2 * d * (rows * tokens / 2 + batch * longest)
     step_bytes = size * (step_weights + cached + rows * config.vocab_size)

@@ -1,115 +1,109 @@
-"""What the checks of an update and the checkpoints cost.
+"""Measure what the checks of an update and the checkpoints cost.
 
-    python benchmarks/safety_cost.py
+    python -m benchmarks.safety_cost
 
-(a) The updates of the demo's recipe, blocks of them in turn with everything and bare: without the norm of the gradient,
-the check for finite numbers and the one read by the host that goes with them. (b) A checkpoint of the demo's,
-Multi30k's and base's shapes: seconds by part, bytes, and its share of training at the config's `checkpoint_every`.
-Writes benchmarks/results/safety_cost.json.
+(a) Updates of the demo's recipe, blocks of them in turn with all checks and without: without the gradient norm, the
+check for non-finite numbers, and the synchronisation that they need. (b) A checkpoint of the demo's, Multi30k's and
+base's size: seconds by part, bytes, and share of the training time at the config's `checkpoints.every`. Writes
+benchmarks/results/safety_cost.json.
 """
 
-import argparse
 import contextlib
 import io
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-sys.path[0] = str(Path(__file__).resolve().parent.parent)
-
 import torch
 from torch.nn.functional import cross_entropy
 
-from benchmarks.learners import Work
-from benchmarks.machine import describe_machine, write_result
+from benchmarks.programs.training import Work
+from benchmarks.runner import (
+    ROOT,
+    Tables,
+    command_line,
+    new_result,
+    ratios,
+    save,
+    seconds_of,
+    show_spread,
+    spread,
+    synchronise,
+    table,
+    take_turns,
+)
 from common.command import run_command
 from common.processes import set_threads
 from common.settings import load_settings
 from data_pipeline.prepared_data import prepare
 from train.config import RunConfig
-from train.distributed import StopRequest, make_accelerator, seed_dropout
+from train.distributed import make_accelerator, seed_dropout
 from train.loop import Run
 from train.optimizer import make_optimizer
-from train.run import checkpoints as checkpoint
+from train.run import checkpoints as checkpoints_module
 from train.run.checkpoints import Checkpoints, RunState
 from train.schedule import learning_rate
 from train.tasks import make_task
 from transformer.model import build
 
-ROOT = Path(__file__).resolve().parent.parent
-SHAPES = {"demo": "demo.yaml", "multi30k": "multi30k.yaml", "base": "base.yaml"}
-PARTS = {
-    "train.run.checkpoints.weights": "copy",
-    "train.run.checkpoints._optimizer_state": "copy",
-    "train.run.checkpoints.sha256": "hash",
-}
-"""Functions of a save whose time is taken; `write` is what save_tensors takes without its flush."""
+CONFIGS = ("demo", "multi30k", "base")
+PARTS = {"weights": "copy", "_optimizer_state": "copy", "sha256": "hash", "save_tensors": "write"}
+"""Functions of train/run/checkpoints.py that are timed. `write` excludes the time of fsync."""
 
 
 def main() -> None:
-    """Read the command line, measure, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a rehearsal: few repetitions; writes nothing")
+    """Measure and save the result."""
+    parser = command_line(__doc__)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--saves", type=int, default=7)
-    parser.add_argument("--threads", type=int, help="otherwise as many as there are cores")
-    parser.add_argument("--folder", type=Path, help="where the checkpoints are written; otherwise the temporary folder")
+    parser.add_argument("--threads", type=int, help="number of threads (default: all cores)")
+    parser.add_argument("--folder", type=Path, help="folder for the checkpoints (default: the temporary folder)")
     args = parser.parse_args()
-    rounds, saves, block = (3, 2, 4) if args.quick else (args.rounds, args.saves, 20)
+    rounds, saves, block = (3, 2, 4) if args.smoke_test else (args.rounds, args.saves, 20)
     set_threads(args.threads)
-    result: dict[str, Any] = {"threads": torch.get_num_threads(), "machine": describe_machine()}
+    result = new_result(threads=torch.get_num_threads())
     with tempfile.TemporaryDirectory(prefix="safety-", dir=args.folder) as folder:
         result["update"] = compare_updates(Path(folder), rounds, block)
-        for name in ("demo", "multi30k") if args.quick else SHAPES:
+        for name in CONFIGS[:1] if args.smoke_test else CONFIGS:
             result[f"save_{name}"] = measure_saves(name, Path(folder) / name, saves)
-    if args.quick:
-        print(result)
-    else:
-        write_result("safety_cost", result)
+    save("safety_cost", result, make_tables(result), smoke_test=args.smoke_test)
 
 
 def compare_updates(folder: Path, rounds: int, block: int) -> dict[str, Any]:
-    """Blocks of updates with everything and bare, in turn, in the same run."""
+    """Time blocks of updates with and without checks, in turn, in one run."""
     run = make_run(folder)
-    with mock.patch("signal.signal"):  # signals end the measurement as they always would
-        stop = StopRequest()
+    device = run.accelerator.device.type
     steps = iter(range(1_000_000))
 
-    def timed(learn: Callable[[Work], object]) -> float:
-        work = [run._batches(next(steps)) for _ in range(block)]  # what the loop makes in a thread beside
-        wait(run)
-        started = time.perf_counter()
-        for update in work:
-            learn(update)
-        wait(run)
-        return (time.perf_counter() - started) / block
+    def seconds(learn: Callable[[Work], object]) -> float:
+        work = [run._batches(next(steps)) for _ in range(block)]  # the training loop makes them in a parallel thread
+        return seconds_of(lambda: [learn(one) for one in work], device) / block
 
-    ways: dict[str, Callable[[Work], object]] = {
-        "everything": lambda work: run.updater.learn(*work, stop.asked),
-        "bare": lambda work: learn_bare(run, work),
+    updates: dict[str, Callable[[Work], object]] = {
+        "checked": lambda work: run.updater.learn(*work, lambda: (False, False)),
+        "unchecked": partial(update_without_checks, run),
     }
-    for learn in ways.values():
-        timed(learn)  # warms up
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for i in range(rounds):
-        for name in sorted(ways, reverse=i % 2 == 1):
-            seconds[name].append(timed(ways[name]))
-    ratios = [a / b for a, b in zip(seconds["everything"], seconds["bare"], strict=True)]
-    medians = {f"seconds_{name}": round(statistics.median(own), 5) for name, own in seconds.items()}
-    shown = {f"ratio_{name}": round(pick(ratios), 4) for name, pick in (("median", statistics.median), ("low", min))}
-    return {"recipe": "demo", "block": block, "rounds": rounds, **medians, **shown, "ratio_high": round(max(ratios), 4)}
+    measured = take_turns({name: partial(seconds, learn) for name, learn in updates.items()}, rounds + 1)
+    timed = {name: own[1:] for name, own in measured.items()}  # the first round is a warm-up
+    return {
+        "recipe": "demo",
+        "block": block,
+        "rounds": rounds,
+        "seconds": {name: round(statistics.median(own), 5) for name, own in timed.items()},
+        "ratio": spread(ratios(timed["checked"], timed["unchecked"]), 4),
+    }
 
 
 def make_run(folder: Path) -> Run:
-    """The demo's run, ready for its first update."""
+    """Return the demo's run before its first update."""
     places = [f"data.cache_dir={folder / 'cache'}", f"run_dir={folder / 'run'}"]
     config = load_settings(RunConfig, ROOT / "configs/demo.yaml", [*places, "train.log_with=none"])
     with contextlib.redirect_stdout(io.StringIO()):
@@ -121,8 +115,8 @@ def make_run(folder: Path) -> Run:
     return run
 
 
-def learn_bare(run: Run, work: Work) -> None:
-    """The same update, with nothing that is not learning."""
+def update_without_checks(run: Run, work: Work) -> None:
+    """Make the same update, and nothing else."""
     update, batches = work
     for batch in batches:
         seed_dropout(batch.dropout_seed, run.accelerator.device)
@@ -133,15 +127,11 @@ def learn_bare(run: Run, work: Work) -> None:
     run.updater.forget()
 
 
-def wait(run: Run) -> None:
-    """Until the device has done what was asked of it."""
-    if run.accelerator.device.type == "cuda":
-        torch.cuda.synchronize()
-
-
 def measure_saves(name: str, folder: Path, saves: int) -> dict[str, Any]:
-    """Regular checkpoints of a model of this shape with Adam's moments, one after the other, the last two kept."""
-    config = load_settings(RunConfig, ROOT / "configs" / SHAPES[name], [f"model.vocab_size={vocabulary(name)}"])
+    """Save regular checkpoints of a model of this size with Adam's moments, and keep the last two."""
+    file = ROOT / "configs" / f"{name}.yaml"
+    vocab_size = load_settings(RunConfig, file, []).data.vocab_size
+    config = load_settings(RunConfig, file, [f"model.vocab_size={vocab_size}"])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = build(config.model).to(device)
     optimizer = make_optimizer(model, config.optimizer)
@@ -154,52 +144,45 @@ def measure_saves(name: str, folder: Path, saves: int) -> dict[str, Any]:
             checkpoints.save("regular", model, optimizer, RunState(step=step), metrics="", keep=2)
             total = time.perf_counter() - started
         if step == 1:
-            continue  # warms up
+            continue  # warm-up
         totals.append(total)
         for part, seconds in {**spent, "rest": total - sum(spent.values())}.items():
             parts[part].append(seconds)
-    size = sum(file.stat().st_size for file in folder.glob(f"regular-{saves + 1:08d}/*"))
-    every = config.checkpoints.every
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
-        "bytes": size,
-        "seconds": [round(pick(totals), 4) for pick in (statistics.median, min, max)],
+        "bytes": sum(file.stat().st_size for file in folder.glob(f"regular-{saves + 1:08d}/*")),
+        "seconds": spread(totals, 4),
         "seconds_by_part": {part: round(statistics.median(own), 4) for part, own in parts.items()},
-        "checkpoint_every": every,
+        "every": config.checkpoints.every,
         "seconds_per_update_estimated": round(update, 3),
-        "share_of_training": statistics.median(totals) / (every * update),
+        "share_of_training": statistics.median(totals) / (config.checkpoints.every * update),
     }
-
-
-def vocabulary(name: str) -> int:
-    """Pieces that the config asks for."""
-    return load_settings(RunConfig, ROOT / "configs" / SHAPES[name], []).data.vocab_size
 
 
 @contextmanager
 def timed_parts() -> Iterator[dict[str, float]]:
-    """Seconds by part of all saves within."""
+    """Measure the seconds of each part of the saves inside the block."""
     spent: dict[str, float] = defaultdict(float)
 
-    def clocked(function: Callable[..., Any], part: str) -> Callable[..., Any]:
+    def timed(function: Callable[..., Any], part: str) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
             started, flushed = time.perf_counter(), spent["fsync"]
-            made = function(*arguments)
+            returned = function(*arguments)
             spent[part] += time.perf_counter() - started - (spent["fsync"] - flushed if part == "write" else 0)
-            return made
+            return returned
 
         return call
 
     with ExitStack() as patches:
-        for name, part in (*PARTS.items(), ("train.run.checkpoints.save_tensors", "write")):
-            original = vars(checkpoint)[name.rpartition(".")[2]]
-            patches.enter_context(mock.patch(name, clocked(original, part)))
-        patches.enter_context(mock.patch("os.fsync", clocked(os.fsync, "fsync")))
+        for name, part in PARTS.items():
+            function = timed(getattr(checkpoints_module, name), part)
+            patches.enter_context(mock.patch.object(checkpoints_module, name, function))
+        patches.enter_context(mock.patch.object(os, "fsync", timed(os.fsync, "fsync")))
         yield spent
 
 
 def estimate_update(config: RunConfig, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> float:
-    """Seconds of an update, by the tokens of one small batch of full rows, and Adam's step beside; dropout included."""
+    """Return the seconds of an update with dropout, from the tokens of one small batch without padding, and Adam."""
     device = next(model.parameters()).device
     src_BM, tgt_BL = torch.randint(4, config.model.vocab_size, (2, 16, 32), device=device)
     seconds = []
@@ -208,15 +191,32 @@ def estimate_update(config: RunConfig, model: torch.nn.Module, optimizer: torch.
         with torch.autocast(device.type, torch.bfloat16, enabled=config.train.precision == "bf16"):
             logits_BLV = model(src_BM, torch.ones_like(src_BM, dtype=torch.bool), tgt_BL)
         cross_entropy(logits_BLV.float().flatten(0, 1), tgt_BL.flatten()).backward()
-        float(logits_BLV.detach()[0, 0, 0])  # waits for the device
-        learned = time.perf_counter()
+        synchronise(device.type)
+        gradients = time.perf_counter()
         optimizer.step()
         optimizer.zero_grad()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        stepped = time.perf_counter()
-        seconds.append((learned - started) * config.batches.tokens_per_update / tgt_BL.numel() + stepped - learned)
+        synchronise(device.type)
+        batches = config.batches.tokens_per_update / tgt_BL.numel()
+        seconds.append((gradients - started) * batches + time.perf_counter() - gradients)
     return statistics.median(seconds[1:])
+
+
+def make_tables(result: dict[str, Any]) -> Tables:
+    """Return the cost of the checks, and of the checkpoints."""
+    update = result["update"]
+    text = (
+        f"An update of the demo with its checks takes {show_spread(update['ratio'], '.3f')} times as long as without "
+        f"them: median and range of {update['rounds']} pairs of {update['block']} updates, {result['threads']} threads."
+    )
+    rows = []
+    for name in (name for name in CONFIGS if f"save_{name}" in result):
+        own = result[f"save_{name}"]
+        parts = [f"{own['seconds_by_part'][part]:.2f}" for part in ("copy", "write", "fsync", "hash")]
+        every, share = f"{own['every']:,} updates", f"{own['share_of_training']:.2%}"
+        rows.append([name, f"{own['bytes'] / 1e6:,.0f}", show_spread(own["seconds"]), *parts, every, share])
+    headings = ["checkpoint of", "size (MB)", "seconds: median (range)", "copy (s)", "write (s)", "fsync (s)",
+                "hash (s)", "interval", "share of the training time"]  # fmt: skip
+    return {"safety_cost": [table([], [], text), table(headings, rows)]}
 
 
 if __name__ == "__main__":

@@ -1,54 +1,66 @@
-"""How fast we train beside the MarianMTModel of `transformers` and `torch.nn.Transformer`, and how far from the limit.
+"""Compare the training speed of paper-transformer, `MarianMTModel` and `torch.nn.Transformer` with the hardware limit.
 
-    python benchmarks/training.py --data train.en train.de
-    python benchmarks/training.py --device cuda --sizes base big --precisions bf16 --compile ours marian
-    python benchmarks/training.py --quick                 # a rehearsal in seconds; writes nothing
+    python -m benchmarks.training --data train.en train.de
+    python -m benchmarks.training --device cuda --sizes base big --precisions bf16 --compile paper-transformer
+    python -m benchmarks.training --smoke-test
 
-Sizes: 256/3+3 with 4,000 pieces, base and, on a GPU, big; precision fp32 (`no`) and bf16 (autocast). Every program
-learns the same batches, those of the plan's updates from 200 on. Sentences are as long as those of --data, or of the
-built-in corpus, in pieces of a vocabulary of their own; ids are random. All models have random weights, the same shape,
-dropout where the paper has it, and label smoothing. Ours learns through train.trainer.Updater with all its checks, the
-others in the plain loop: forward, F.cross_entropy, backward, fused Adam. In bf16 on a CPU our trainer does without
-fused attention, whose backward is slow there; it makes the others faster, too, so they have it as well. --compile adds
-programs under torch.compile, which first learn one batch of every shape of the plan's first 200 updates; graphs made
-after that are recompiles. On a CPU that takes minutes.
+Sizes: 256/3+3 with a vocabulary of 4,000, base and, on a GPU, big; fp32 (`no`) and bf16 (autocast). Every program
+trains on the same batches: those of the plan's updates from 200 on. Sentences are as long as those of --data or of the
+built-in corpus, in subwords of a vocabulary trained on it; ids are random. All models have random weights, the same
+size, dropout in the paper's places, and label smoothing. paper-transformer runs its trainer with all checks; the others
+run the usual loop of forward pass, F.cross_entropy, backward pass and fused Adam. In bf16 on a CPU, paper-transformer
+does not use fused attention, because its backward pass is slow there; this makes the other programs faster too, so they
+also do without it. --compile adds programs under torch.compile. They first train on one batch of every shape of the
+plan's first 200 updates; graphs that are compiled later count as recompiles. On a CPU that takes minutes.
 
-Every program has a process of its own (benchmarks/learners.py) and waits while another learns; they take turns in
-rounds, with the matrix products of the limit, so that what else the machine does slows all alike. A token is one of
-the source or the target, EOS counted, padding not. Batches are made before the clock starts, for all. Passes of their
-own, which the speeds do not see, tell the parts of our update, and (--profile) its operations; `data` is making its
-batches, which our loop does in a thread beside. FLOP are those of the products with weights, 6 for each weight a token
-meets (train/doctor/flops.py); MFU is their rate over that of the best product. Peak memory is what a process takes
-for model, optimizer and learning; on a processor its libraries and the batches are not counted, on a GPU it is what
-PyTorch has reserved.
+Every program has its own process and waits while another one trains. They take turns in rounds, together with the
+matrix products of the hardware limit, so that other load on the machine slows all of them. Tokens are those of source
+or target, with EOS and without padding. Batches are made before the clock starts. Separate passes, which do not count
+in the speeds, measure the parts of paper-transformer's update and (--profile) its operations; `data` is the time to
+make its batches, which the training loop does in a parallel thread. FLOP are those of the products with weights, 6 per
+weight and token (train/doctor/flops.py); MFU is their rate divided by that of the best product. Peak memory is what a
+process uses for model, optimizer and training. On a CPU it excludes libraries and batches; on a GPU it is what PyTorch
+has reserved.
 
-Not compared: eole 0.6.4 and JoeyNMT 2.3.0. Their wheels are to be had, but eole brings spacy, fasttext, fastapi,
-torchcodec and a pinned protobuf, JoeyNMT a protobuf below 3.21, pylint and plotly; and both build a model only from
-their own configuration and vocabulary.
+Not compared: eole 0.6.4 and JoeyNMT 2.3.0. Their wheels install, but eole brings spacy, fasttext, fastapi, torchcodec
+and a pinned protobuf, JoeyNMT a protobuf below 3.21, pylint and plotly; and both build a model only from their own
+configuration and vocabulary.
 
-Writes benchmarks/results/training.json. Needs `pip install 'paper-transformer[bench]'`.
+Writes benchmarks/results/training.json (on a GPU training_gpu.json). Needs `pip install -e '.[bench]'`.
 """
 
 import argparse
-import json
 import statistics
-import sys
 import tempfile
-import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
-
-sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from benchmarks.learners import PARTS, Task, Work, save_work
-from benchmarks.machine import describe_machine, write_result
-from benchmarks.workers import Worker
+from benchmarks.programs import marian, torch_transformer, train_paper_transformer
+from benchmarks.programs.train_paper_transformer import PARTS
+from benchmarks.programs.training import TrainTask, Work, save_work
+from benchmarks.runner import (
+    Start,
+    Tables,
+    command_line,
+    new_result,
+    ratios,
+    running,
+    save,
+    say,
+    seconds_of,
+    show_spread,
+    spread,
+    table,
+    take_turns,
+)
 from common.command import run_command
 from data_pipeline.batch_plan import BatchPlan
 from data_pipeline.config import DataConfig
@@ -61,32 +73,37 @@ from train.doctor.flops import update_flops
 from transformer.config import ModelConfig
 from transformer.model import build
 
-PICTURE = Path(__file__).resolve().parent.parent / "docs" / "performance-trace.png"
 SIZES = {
     "small": ModelConfig(vocab_size=4000, d_model=256, n_layers=3, n_heads=4, d_ff=1024),
     "base": ModelConfig(),
     "big": ModelConfig(d_model=1024, d_ff=4096, n_heads=16, dropout=0.3),
 }
 TOKENS = {"cpu": {"small": 2500, "base": 4096, "big": 4096}, "cuda": {"small": 2500, "base": 25_000, "big": 25_000}}
-"""Of an update, on each side, where --tokens does not say it."""
-NAMES = {"ours": "ours", "marian": "transformers MarianMTModel", "torch": "torch.nn.Transformer"}
+"""Tokens per update, of source and of target, if --tokens is not given."""
+OURS = "paper-transformer"
+STARTS: dict[str, Start] = {
+    OURS: train_paper_transformer.start,
+    "MarianMTModel": marian.start_training,
+    "torch.nn.Transformer": torch_transformer.start,
+}
 SETTLED = 200
-"""Updates after which there shall be no recompiles; what is timed comes next."""
+"""Updates after which no recompiles are expected; the timed updates follow."""
 SEED = 1
 PRODUCTS = {
     "cpu": ((2048, 512, 2048), (2048, 2048, 512), (2048, 1024, 4096)),
     "cuda": ((2048, 512, 2048), (8192, 1024, 4096), (8192, 8192, 8192)),
 }
-"""(rows, in, out) of the products that are the limit; the first is of base's feed-forward network."""
+"""(rows, in, out) of the products that are the hardware limit; the first is that of base's feed-forward network."""
+PRECISIONS = {"no": "fp32", "bf16": "bf16"}
 
 
 @dataclass(frozen=True)
 class Batches:
-    """What all programs of a cell learn, on the disk, and what is known of it."""
+    """Files with the batches of a cell, and their figures."""
 
     timed: Path
     first: Path
-    """One of its updates, to warm up with; a compiled program warms up with `every_shape`."""
+    """One of the updates, to warm up; a compiled program warms up with `every_shape`."""
     every_shape: Path
     src_tokens: int
     tgt_tokens: int
@@ -94,116 +111,99 @@ class Batches:
 
 
 def parse_args() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Return the command line."""
+    parser = command_line(__doc__)
     parser.add_argument("--data", nargs=2, type=Path, metavar=("SOURCE", "TARGET"), help="text files, line by line")
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["small", "base"])
-    parser.add_argument("--precisions", nargs="+", choices=("no", "bf16"), default=["no", "bf16"])
-    parser.add_argument("--compile", nargs="+", choices=NAMES, default=[], metavar="PROGRAM", help=", ".join(NAMES))
-    parser.add_argument("--tokens", type=int, help="of an update on each side; otherwise each size has its own")
-    parser.add_argument("--shapes", type=int, default=24, help="batch shapes of the plan")
-    parser.add_argument("--max-length", type=int, default=64, help="tokens; pairs with a longer side are dropped")
-    parser.add_argument("--updates", type=int, default=3, help="that are timed in a round")
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
+    parser.add_argument("--compile", nargs="+", choices=STARTS, default=[], metavar="PROGRAM", help=", ".join(STARTS))
+    parser.add_argument("--tokens", type=int, help="tokens per update (default: depends on the size)")
+    parser.add_argument("--buckets", type=int, default=24, help="number of length buckets")
+    parser.add_argument("--max-length", type=int, default=64, help="drop longer sentence pairs")
+    parser.add_argument("--updates", type=int, default=3, help="number of updates to time in each round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--profile", action="store_true", help="our operations, and a picture of the first size")
-    parser.add_argument("--picture", type=Path, help="of the profile; otherwise docs/performance-trace.png")
-    parser.add_argument("--quick", action="store_true", help="a rehearsal: little data, few rounds, no file")
+    parser.add_argument("--profile", action="store_true", help="also measure paper-transformer's operations")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Measure every cell, and write."""
+    """Measure every cell and save the result."""
     args = parse_args()
-    if args.quick:
+    if args.smoke_test:
         args.sizes, args.precisions, args.rounds, args.updates = args.sizes[:1], args.precisions[-1:], 2, 1
         args.tokens = args.tokens or 1000
     torch.set_num_threads(args.threads)
-    result: dict[str, Any] = {
-        **{name: getattr(args, name) for name in ("threads", "device", "rounds", "updates", "max_length")},
-        "lengths": "of a corpus" if args.data else "of the built-in corpus",
-        "machine": describe_machine(),
-    }
-    result["machine"]["versions"]["transformers"] = version("transformers")
+    options = {name: getattr(args, name) for name in ("threads", "device", "rounds", "updates", "max_length")}
+    lengths_of = "of a corpus" if args.data else "of the built-in corpus"
+    result = new_result(**options, lengths=lengths_of, versions={"transformers": version("transformers")})
     with tempfile.TemporaryDirectory(prefix="training-") as folder:
         lengths = read_lengths(args, Path(folder))
         for size in args.sizes:
             result[size] = compare(args, size, lengths, Path(folder) / size)
-    if args.quick:
-        print(json.dumps(result, indent=2))
-    else:
-        write_result("training" if args.device == "cpu" else "training_gpu", result)
+    name = "training" if args.device == "cpu" else "training_gpu"
+    save(name, result, make_tables(result), smoke_test=args.smoke_test)
 
 
 def read_lengths(args: argparse.Namespace, folder: Path) -> tuple[Any, Any]:
-    """Tokens of every source and target, after the filters, in the pieces of a vocabulary that is learned of them."""
+    """Return the number of subwords of every source and target that the filters keep."""
     corpus: Any = [str(file) for file in args.data] if args.data else "grammar"
-    pieces, pairs = 4000 if args.data else 2000, 4000 if args.quick else 40_000
-    config = DataConfig(train=corpus, vocab_size=pieces, grammar_pairs=pairs, max_length=args.max_length)
-    prepared = prepare(config, folder / "cache", args.threads, quiet=True)
-    return prepared.train.src_lengths, prepared.train.tgt_lengths
+    subwords, pairs = 4000 if args.data else 2000, 4000 if args.smoke_test else 40_000
+    config = DataConfig(train=corpus, vocab_size=subwords, grammar_pairs=pairs, max_length=args.max_length)
+    train = prepare(config, folder / "cache", args.threads, quiet=True).train
+    return train.src_lengths, train.tgt_lengths
 
 
 def compare(args: argparse.Namespace, size: str, lengths: tuple[Any, Any], folder: Path) -> dict[str, Any]:
-    """Every precision of one size."""
+    """Measure every precision of one size."""
     config = SIZES[size]
     batches = make_batches(args, config, args.tokens or TOKENS[args.device][size], lengths, folder)
     flop = update_flops(build(config), config, 0, batches.src_tokens, batches.tgt_tokens)
     result: dict[str, Any] = {"model": asdict(config), "batches": batches.about, "gflop": round(flop / 1e9, 1)}
-    programs = [(name, False) for name in NAMES] + [(name, True) for name in args.compile]
+    programs = [(name, False) for name in STARTS] + [(name, True) for name in args.compile]
     for precision in args.precisions:
-        print(f"{size}, precision {precision}", file=sys.stderr, flush=True)
-        tasks = {
-            NAMES[program] + " compiled" * compiled: Task(
-                program,
-                compiled,
-                precision,
-                asdict(config),
-                str(batches.timed),
-                str(batches.every_shape if compiled else batches.first),
-                args.device,
-                args.threads,
-            )
-            for program, compiled in programs
-        }
-        measured = in_turn(tasks, args, precision)
-        cell = {"limits": measured["products"], **summarise(measured["answers"], batches, flop, measured["products"])}
+        say(f"{size}, {PRECISIONS[precision]}")
+        tasks: dict[str, tuple[Start, TrainTask]] = {}
+        for program, compiled in programs:
+            files = str(batches.timed), str(batches.every_shape if compiled else batches.first)
+            task = TrainTask(compiled, precision, asdict(config), *files, args.device)
+            tasks[program + " compiled" * compiled] = STARTS[program], task
+        measured = measure(tasks, args, precision)
+        products = {name: round(statistics.median(own[name] for own in measured["products"]), 1)
+                    for name in measured["products"][0]}  # fmt: skip
         seconds = {"data": batches.about["seconds_to_make_an_update"], **split(measured["split"])}
-        cell["seconds_of_our_update"] = {part: round(own, 5) for part, own in seconds.items()}
-        if args.profile:
-            cell["our_operations"] = measured["profile"]["operations"]
-            if size == args.sizes[0] and precision == args.precisions[-1]:
-                target = args.picture or (folder / "picture.png" if args.quick else PICTURE)
-                draw(measured["profile"]["stacks"], f"One update of {size}, precision {precision}", target)
-        result[precision] = cell
+        result[precision] = {
+            "limits": products,
+            **summarise(measured["answers"], batches, flop, products),
+            "seconds_of_an_update": {part: round(own, 5) for part, own in seconds.items()},
+            **measured["profile"],
+        }
     return result
 
 
 def make_batches(
     args: argparse.Namespace, config: ModelConfig, tokens: int, lengths: tuple[Any, Any], folder: Path
 ) -> Batches:
-    """The plan's updates from `SETTLED` on, and a batch of each shape that comes before, as train/loop.py has them."""
+    """Write the plan's updates from `SETTLED` on, and one batch of each shape before, made as in the training loop."""
     folder.mkdir()
     ids = random_ids(lengths, config.vocab_size, folder)
-    plan = BatchPlan(*lengths, tokens_per_update=tokens, per_update=4, max_buckets=args.shapes, seed=SEED)
+    plan = BatchPlan(*lengths, tokens_per_update=tokens, per_update=4, max_buckets=args.buckets, seed=SEED)
     split = choose_split(plan.shapes, plan.per_update, world_size=1, micro_tokens=None)
 
     def make(update: Update) -> Work:
         return update, [ids.batch(micro_batch) for micro_batch in update.micro_batches(split, world_size=1)]
 
     updates = [plan.update(step) for step in range(SETTLED, SETTLED + args.updates)]
-    make(updates[0])  # warms up
-    started = time.perf_counter()
-    work = [make(update) for update in updates]
-    seconds = (time.perf_counter() - started) / len(work)
+    make(updates[0])  # warm-up
+    work: list[Work] = []
+    seconds = seconds_of(lambda: work.extend(map(make, updates))) / len(updates)
     seen: dict[tuple[int, ...], MicroBatch] = {}
     for step in range(SETTLED):
         for batch in plan.update(step).bucket_batches:
             seen.setdefault((len(batch.indices), batch.src_len, batch.tgt_len), batch)
     shapes = [make(Update(step, (batch,), 1, batch.indices.size)) for step, batch in enumerate(seen.values())]
-    files = {"timed": work, "first": work[:1], "every_shape": shapes}
-    for name, own in files.items():
+    for name, own in {"timed": work, "first": work[:1], "every_shape": shapes}.items():
         save_work(own, folder / name)
     src_tokens, tgt_tokens = (sum(getattr(u, name) for u in updates) for name in ("src_tokens", "predicted_tokens"))
     positions = sum(b.inputs[0].numel() + b.labels_BL.numel() for _, batches in work for b in batches)
@@ -214,7 +214,7 @@ def make_batches(
         "tgt_tokens": tgt_tokens,
         "padding": round(1 - (src_tokens + tgt_tokens) / positions, 4),
         "padding_of_an_epoch": round(plan.padding(), 4),
-        "shapes_of_the_plan": len(plan.buckets),
+        "buckets": len(plan.buckets),
         "shapes_in_200_updates": len(seen),
         "seconds_to_make_an_update": seconds,
     }
@@ -222,53 +222,36 @@ def make_batches(
 
 
 def random_ids(lengths: tuple[Any, Any], vocab_size: int, folder: Path) -> SentencePairs:
-    """Random pieces in these lengths, each sentence with EOS."""
-    drawn = np.random.default_rng(SEED)
-    for side, own in zip(("src", "tgt"), lengths, strict=True):
-        with TokenStoreWriter(folder / f"train.{side}", vocab_size) as writer:
-            writer.append([*drawn.integers(EOS_ID + 1, vocab_size, n - 1).tolist(), EOS_ID] for n in own)
+    """Return random subwords in these lengths; each sentence ends with EOS."""
+    generator = np.random.default_rng(SEED)
+    for name, own in zip(("src", "tgt"), lengths, strict=True):
+        with TokenStoreWriter(folder / f"train.{name}", vocab_size) as writer:
+            writer.append([*generator.integers(EOS_ID + 1, vocab_size, n - 1).tolist(), EOS_ID] for n in own)
     return SentencePairs.open(folder, "train")
 
 
-def in_turn(tasks: dict[str, Task], args: argparse.Namespace, precision: Literal["no", "bf16"]) -> dict[str, Any]:
-    """What every program answered in every round, the products' medians, and our parts and operations."""
-    workers: dict[str, Worker] = {}
-    answers: dict[str, list[dict[str, Any]]] = {name: [] for name in tasks}
-    products: list[dict[str, float]] = []
-    try:
-        for name, task in tasks.items():
-            workers[name] = Worker("learners.py", asdict(task))
-            answers[name].append(workers[name].ready)
-        for _ in range(args.rounds):
-            products.append(measure_products(args.device, precision))
-            for name, worker in workers.items():
-                answers[name].append(worker.ask("time"))
-        passes = [workers["ours"].ask("split") for _ in range(args.rounds)]
-        result: dict[str, Any] = {"answers": answers, "split": passes}
-        if args.profile:
-            result["profile"] = workers["ours"].ask("profile")
-    finally:
-        for worker in workers.values():
-            worker.close()
-    medians = {name: round(statistics.median(own[name] for own in products), 1) for name in products[0]}
-    return {**result, "products": medians}
+def measure(
+    tasks: dict[str, tuple[Start, TrainTask]], args: argparse.Namespace, precision: Literal["no", "bf16"]
+) -> dict[str, Any]:
+    """Return what every program and the matrix products measured in every round, and the parts of our update."""
+    with running(tasks, args.device, args.threads) as programs:
+        turns: dict[str, Any] = {"products": partial(measure_products, args.device, precision)}
+        turns |= {name: partial(program.ask, "time") for name, program in programs.items()}
+        answers = take_turns(turns, args.rounds)
+        passes = [programs[OURS].ask("split") for _ in range(args.rounds)]
+        profile = programs[OURS].ask("profile") if args.profile else {}
+    return {"products": answers.pop("products"), "answers": answers, "split": passes, "profile": profile}
 
 
 @torch.inference_mode()
 def measure_products(device: str, precision: Literal["no", "bf16"], repeats: int = 5) -> dict[str, float]:
-    """GFLOP/s of each of `PRODUCTS`, the median of a few."""
+    """Return GFLOP/s of each of `PRODUCTS`, the median of a few calls."""
     rates = {}
     for rows, inner, outer in PRODUCTS[device]:
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         x = torch.randn(rows, inner, device=device, dtype=dtype)
         weight = torch.randn(outer, inner, device=device, dtype=dtype)
-        seconds = []
-        for _ in range(repeats + 1):
-            started = time.perf_counter()
-            F.linear(x, weight)
-            if device == "cuda":
-                torch.cuda.synchronize()
-            seconds.append(time.perf_counter() - started)
+        seconds = [seconds_of(partial(F.linear, x, weight), device) for _ in range(repeats + 1)]
         rates[f"{rows}x{inner}x{outer}"] = 2 * rows * inner * outer / statistics.median(seconds[1:]) / 1e9
     return rates
 
@@ -276,85 +259,94 @@ def measure_products(device: str, precision: Literal["no", "bf16"], repeats: int
 def summarise(
     answers: dict[str, list[dict[str, Any]]], batches: Batches, flop: float, products: dict[str, float]
 ) -> dict[str, Any]:
-    """Tokens per second of each program in every round, how many times as fast ours is in the same round (median,
-    lowest, highest), MFU, memory and recompiles. The first answer of each is the one after warming up."""
+    """Return tokens per second of each program in every round, the speed-up of paper-transformer in the same round
+    (median, minimum, maximum), MFU, memory and recompiles."""
     tokens, result = batches.src_tokens + batches.tgt_tokens, {}
-    speeds = {name: [tokens / answer["seconds"] for answer in own[1:]] for name, own in answers.items()}
+    speeds = {name: [tokens / answer["seconds"] for answer in own] for name, own in answers.items()}
     first = next(iter(products.values()))
     for name, own in speeds.items():
-        ratios = [ours / other for ours, other in zip(speeds["ours"], own, strict=True)]
         middle = statistics.median(own)
         gflops = middle / tokens * flop / 1e9
         result[name] = {
             "tokens_per_second": [round(speed, 1) for speed in own],
             "median": round(middle, 1),
             "target_tokens_per_second": round(middle * batches.tgt_tokens / tokens, 1),
-            "ours_is_times_as_fast": [round(pick(ratios), 3) for pick in (statistics.median, min, max)],
+            "speed_up": spread(ratios(speeds[OURS], own)),
             "gflop_per_second": round(gflops, 1),
             "mfu": round(gflops / max(products.values()), 3),
             "share_of_the_first_product": round(gflops / first, 3),
-            "peak_mb": round(max(answer["peak_mb"] for answer in answers[name][1:])),
-            "graphs": answers[name][-1]["graphs"],
-            "recompiles": answers[name][-1]["graphs"] - answers[name][0]["graphs"],
+            "peak_mb": round(max(answer["peak_mb"] for answer in answers[name])),
+            "recompiles": answers[name][-1]["recompiles"],
         }
     return result
 
 
 def split(passes: list[dict[str, Any]]) -> dict[str, float]:
-    """Medians of the parts over the passes; `rest` is what none of them is."""
+    """Return the median seconds of the parts; `rest` is the time outside of them."""
     middle = {part: statistics.median(own["parts"][part] for own in passes) for part in PARTS}
     rest = statistics.median(own["seconds"] - sum(own["parts"].values()) for own in passes)
     return {**middle, "rest": rest, "update": statistics.median(own["seconds"] for own in passes)}
 
 
-def draw(stacks: dict[str, float], title: str, target: Path) -> None:
-    """A flame picture: the wider a box, the more of the time; above it stands what happened in it. A path of names has
-    one box, however often it was taken."""
-    from matplotlib import pyplot
-    from matplotlib.patches import Patch, Rectangle
+def make_tables(result: dict[str, Any]) -> Tables:
+    """Return speeds, parts of an update and operations."""
+    headings = ["size", "precision", "program", "source + target tokens/s", "target tokens/s", "speed-up of "
+                "paper-transformer (min to max)", "MFU", "peak memory (MB)", "recompiles"]  # fmt: skip
+    speeds = [
+        [size, precision, program, *speed_cells(program, own)]
+        for size, precision, cell in cells(result)
+        for program, own in cell.items()
+        if isinstance(own, dict) and "median" in own
+    ]
+    names = (*PARTS, "rest")
+    parts = [
+        [size, precision, f"{own['update']:.3f}", *(f"{own[name] / own['update']:.1%}" for name in (*names, "data"))]
+        for size, precision, cell in cells(result)
+        for own in [cell["seconds_of_an_update"]]
+    ]
+    operations = [
+        [size, precision, ", ".join(f"`{name}` {share:.1%}" for name, share in cell["operations"].items())]
+        for size, precision, cell in cells(result)
+        if "operations" in cell
+    ]
+    columns = ["size", "precision", "seconds per update", *names, "batch preparation, in parallel"]
+    return {
+        "training": [table(headings, speeds, about(result))],
+        "training_split": [table(columns, parts)],
+        "training_operations": [table(["size", "precision", "operations and their share of the time"], operations)],
+    }
 
-    boxes = flame_boxes(stacks)
-    height = max(depth for depth, *_ in boxes) + 1
-    colours = {part: pyplot.get_cmap("Set2")(i) for i, part in enumerate((*PARTS, "rest"))}
-    figure, axes = pyplot.subplots(figsize=(18, 0.42 * height + 1.2))
-    for depth, start, width, name, part in boxes:
-        axes.add_patch(Rectangle((start, depth), width, 1, facecolor=colours[part], edgecolor="white", linewidth=0.5))
-        room = int(width / 0.0049)  # letters
-        shown = name.removeprefix("aten::").removesuffix("Backward0")
-        shown = f"{shown} {width:.0%}" if len(shown) + 5 <= room else shown[:room]
-        if len(shown) > 2:
-            axes.text(start + width / 2, depth + 0.5, shown, ha="center", va="center", fontsize=8)
-    shares = {part: f"{part} {width:.1%}" for depth, _, width, _, part in boxes if depth == 0}
-    axes.legend(handles=[Patch(color=colours[part], label=text) for part, text in shares.items()], loc="upper right")
-    axes.set(xlim=(0, 1), ylim=(0, height + 1), yticks=[], xlabel="share of the time", title=title)
-    axes.spines[["left", "right", "top"]].set_visible(False)
-    figure.savefig(target, dpi=110, bbox_inches="tight")
-    pyplot.close(figure)
+
+def speed_cells(program: str, own: dict[str, Any]) -> list[str]:
+    """Return the cells of one program."""
+    times = "" if program == OURS else show_spread(own["speed_up"])
+    speeds = f"{own['median']:,.0f}", f"{own['target_tokens_per_second']:,.0f}"
+    return [*speeds, times, f"{own['mfu']:.0%}", f"{own['peak_mb']:,}", str(own["recompiles"])]
 
 
-def flame_boxes(stacks: dict[str, float], smallest: float = 0.002) -> list[tuple[int, float, float, str, str]]:
-    """(depth, start, width, name, outermost name) of each path that takes at least `smallest` of the time; starts and
-    widths are shares of it. The outermost stand in the order of `PARTS`, others by width."""
-    total: dict[tuple[str, ...], float] = {}
-    for stack, own in stacks.items():
-        names = tuple(stack.split(";"))
-        for depth in range(len(names) + 1):
-            total[names[:depth]] = total.get(names[:depth], 0.0) + own
-    boxes: list[tuple[int, float, float, str, str]] = []
+def about(result: dict[str, Any]) -> str:
+    """Return a paragraph about each size, and one about the matrix products."""
+    lines = []
+    for size in (size for size in SIZES if size in result):
+        model, batches = result[size]["model"], result[size]["batches"]
+        lines.append(
+            f"{size}: d_model {model['d_model']}, {model['n_layers']}+{model['n_layers']} layers, vocabulary of "
+            f"{model['vocab_size']:,}; updates of {batches['tokens_per_update']:,} source and target tokens, "
+            f"{batches['buckets']} length buckets, {batches['padding_of_an_epoch']:.1%} padding; sentences as long as "
+            f"those {result['lengths']}."
+        )
+    best = {(size, precision): max(cell["limits"].values()) for size, precision, cell in cells(result)}
+    shown = ", ".join(f"{rate:,.0f} ({size}, {precision})" for (size, precision), rate in best.items())
+    lines.append(f"The best matrix product of the same run, in GFLOP/s: {shown}; {result['threads']} threads.")
+    return "\n\n".join(lines)
 
-    def place(path: tuple[str, ...], start: float) -> None:
-        children = [name for name in total if len(name) == len(path) + 1 and name[:-1] == path]
-        order = [*PARTS, "rest"]
-        children.sort(key=lambda name: order.index(name[0]) if not path else -total[name])
-        for child in children:
-            width = total[child] / total[()]
-            if width >= smallest:
-                boxes.append((len(path), start, width, child[-1], child[0]))
-                place(child, start)
-            start += width
 
-    place((), 0.0)
-    return boxes
+def cells(result: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield size, precision and what was measured."""
+    for size in (size for size in SIZES if size in result):
+        for precision, name in PRECISIONS.items():
+            if precision in result[size]:
+                yield size, name, result[size][precision]
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def describe_machine(gpu: str | None = None) -> dict[str, Any]:
     """Return the CPU, cores, GPU (given by the caller, who has imported torch), versions and commit."""
     found = {name: package_version(name) for name in PACKAGES}
     return {
-        "processor": cpu_name(),
+        "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "gpu": gpu,
         "python": platform.python_version(),

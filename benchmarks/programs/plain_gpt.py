@@ -1,11 +1,11 @@
-"""A plain GPT and its loop, in the manner of nanoGPT (github.com/karpathy/nanoGPT): what ours is timed beside.
+"""A plain GPT and its training loop, in the manner of nanoGPT (github.com/karpathy/nanoGPT).
 
-Written for the benchmark. It does what nanoGPT does, in its order: queries, keys and values from one linear layer,
+Written for the benchmark. It does what nanoGPT does, in the same order: queries, keys and values from one linear layer,
 PyTorch's fused attention, pre-norm, GELU, learned positions, a tied output layer, biases everywhere; random windows of
-a memory-mapped file as batches, the next one drawn between forward and backward; AdamW on two groups of parameters, the
-gradient clipped to norm 1, the rate set and the loss read at every step. It generates without a cache: every token
-costs a forward pass over the whole context. In one thing it is faster than nanoGPT, which takes PyTorch's fused AdamW
-on a GPU only: here all contestants have it.
+a memory-mapped file as batches, the next one drawn between forward and backward pass; AdamW on two groups of
+parameters, the gradient clipped to norm 1, the learning rate set and the loss read at every step. It generates without
+a cache: every token costs a forward pass over the whole context. It is faster than nanoGPT in one point: nanoGPT uses
+PyTorch's fused AdamW only on a GPU; here all programs use it.
 """
 
 import math
@@ -22,15 +22,15 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Shape:
-    """A model and its batch: what all contestants of a comparison have in common."""
+    """Size of a model and its batch."""
 
     n_layers: int
     n_heads: int
     d_model: int
     block: int
-    """Longest context, and the length of every training window, in tokens."""
+    """Longest context and length of every training window, in tokens."""
     batch: int
-    """Windows in an update."""
+    """Number of windows in an update."""
     vocab_size: int
 
 
@@ -44,18 +44,17 @@ class PlainAttention(nn.Module):
         self.out = nn.Linear(shape.d_model, shape.d_model)
 
     def forward(self, x_BLD: Tensor) -> Tensor:
-        """(B, L, D) to (B, L, D)."""
+        """Map (B, L, D) to (B, L, D)."""
         b, length, d = x_BLD.shape
         q, k, v = (
-            part.view(b, length, self.n_heads, d // self.n_heads).transpose(1, 2)
-            for part in self.qkv(x_BLD).split(d, dim=2)
+            x.view(b, length, self.n_heads, d // self.n_heads).transpose(1, 2) for x in self.qkv(x_BLD).split(d, dim=2)
         )
         a_BHLK = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         return self.out(a_BHLK.transpose(1, 2).contiguous().view(b, length, d))
 
 
 class PlainBlock(nn.Module):
-    """Attention, then the feed-forward network, each on a normalised input and added to it."""
+    """Attention and feed-forward network, pre-norm."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -66,13 +65,13 @@ class PlainBlock(nn.Module):
         self.outer = nn.Linear(4 * shape.d_model, shape.d_model)
 
     def forward(self, x_BLD: Tensor) -> Tensor:
-        """(B, L, D) to (B, L, D)."""
+        """Map (B, L, D) to (B, L, D)."""
         x_BLD = x_BLD + self.attention(self.norm_1(x_BLD))
         return x_BLD + self.outer(F.gelu(self.inner(self.norm_2(x_BLD))))
 
 
 class PlainGPT(nn.Module):
-    """Tokens to the logits of the next ones."""
+    """Language model: tokens to logits of the next tokens."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -91,7 +90,7 @@ class PlainGPT(nn.Module):
         self.output.weight = self.tokens.weight
 
     def forward(self, tokens_BL: Tensor, last_only: bool = False) -> Tensor:
-        """Logits (B, L, V), or (B, 1, V) of the last position alone, which is all that generating needs."""
+        """Return logits (B, L, V), or (B, 1, V) of the last position, which is enough to generate."""
         position_L = torch.arange(tokens_BL.size(1), device=tokens_BL.device)
         x_BLD = self.tokens(tokens_BL) + self.positions(position_L)
         for block in self.blocks:
@@ -101,7 +100,7 @@ class PlainGPT(nn.Module):
 
     @torch.no_grad()
     def generate(self, tokens_BL: Tensor, new: int, temperature: float, top_k: int | None) -> Tensor:
-        """The tokens and `new` more; only the last `block` of them are ever looked at."""
+        """Return the tokens and `new` more; each depends on the last `block` tokens."""
         for _ in range(new):
             context_BL = tokens_BL[:, -self.block :]
             logits_BV = self(context_BL, last_only=True)[:, -1] / temperature
@@ -114,7 +113,7 @@ class PlainGPT(nn.Module):
 
 
 class PlainTraining:
-    """A model, its AdamW and its data; `run` goes on with the training for some steps."""
+    """A model, its AdamW and its data."""
 
     def __init__(self, model: nn.Module, logits: Callable[[Tensor], Tensor], data_file: Path, shape: Shape) -> None:
         self.model, self.logits, self.data_file, self.shape = model, logits, data_file, shape
@@ -128,7 +127,7 @@ class PlainTraining:
         self.windows = self._get_batch()
 
     def run(self, steps: int) -> float:
-        """Train for so many steps; the tokens per second."""
+        """Train for some steps and return the tokens per second."""
         self.model.train()
         started = time.perf_counter()
         for _ in range(steps):
@@ -153,7 +152,7 @@ class PlainTraining:
         return lowest + 0.5 * (1 + math.cos(math.pi * ratio)) * (highest - lowest)
 
     def _get_batch(self) -> tuple[Tensor, Tensor]:
-        data = np.memmap(self.data_file, dtype=np.uint16, mode="r")  # opened anew for each batch, as nanoGPT does
+        data = np.memmap(self.data_file, dtype=np.uint16, mode="r")  # opened again for each batch, as in nanoGPT
         block = self.shape.block
         starts = torch.randint(len(data) - block, (self.shape.batch,))
         x_BL = torch.stack([torch.from_numpy(data[i : i + block].astype(np.int64)) for i in starts])
