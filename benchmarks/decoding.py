@@ -56,7 +56,8 @@ from data_pipeline.tokenizers.sentence_piece import EOS_ID, Tokenizer
 from transformer.config import ModelConfig
 from transformer.formats.ctranslate2 import import_ctranslate2, make_spec, read_pieces
 from transformer.model import Transformer, build
-from transformer.pretrained import find_folder, load_pretrained, weights
+from transformer.pretrained import find_folder, load_pretrained
+from transformer.weights import get_weights
 
 SMALL = ModelConfig(vocab_size=4000, d_model=256, n_layers=3, n_heads=4, d_ff=1024)
 SPECIAL = ["<pad>", "<unk>", "<s>", "</s>"]
@@ -132,7 +133,7 @@ def save_model(args: argparse.Namespace, size: str, folder: Path) -> SavedModel:
         model = build(config)
         subwords = SPECIAL + [f"piece{i}" for i in range(len(SPECIAL), config.vocab_size)]
     assert isinstance(model, Transformer)
-    torch.save(weights(model), folder / "weights.pt")
+    torch.save(get_weights(model), folder / "weights.pt")
     spec = make_spec(model, subwords)
     spec.validate()
     spec.optimize(quantization="float32")

@@ -1,14 +1,12 @@
-"""Whether the doctor finds what is wrong: each fault is planted in a copy of a corpus, a vocabulary or a model.
+"""Test that the doctor finds what is wrong: each fault is injected into a copy of a corpus, a vocabulary or a model.
 
-    python benchmarks/doctor.py --train train.en train.de --valid val.en val.de --test test.en test.de
+    python -m benchmarks.doctor --train train.en train.de --valid val.en val.de --test test.en test.de
 
-One fault at a time, beginning with none. Prints a table and writes benchmarks/results/doctor.json.
+One fault at a time; the first case has none. Writes benchmarks/results/doctor.json.
 """
 
-import argparse
 import random
 import re
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -23,10 +21,7 @@ import sentencepiece
 import torch
 from torch import Tensor
 
-if not __package__:  # run as a file: put the repository root first, before any project import
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
-
-from benchmarks.machine import describe_machine, write_result
+from benchmarks.runner import Tables, command_line, new_result, save, say, table
 from common.command import run_command
 from common.settings import load_settings
 from data_pipeline.sources.tables import open_binary
@@ -46,96 +41,83 @@ from transformer.model import Transformer, build
 
 Pairs = list[tuple[str, str]]
 Corpus = dict[str, Pairs]
-"""Of "train", "valid" and "test"."""
+"""Sentence pairs of "train", "valid" and "test"."""
+ROLES = ("train", "valid", "test")
 ALPHABET = str.maketrans({chr(97 + i): chr(0x430 + i) for i in range(26)})
-"""Latin letters as Cyrillic ones."""
+"""Maps Latin to Cyrillic letters."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """What was planted, and what the doctor said."""
+    """An injected fault, and what the doctor found."""
 
     fault: str
     expected: str
-    """The row of the doctor's table that must say so; "" where nothing may be said."""
-    said: dict[str, str]
-    """Of each row that is not ok: verdict and message."""
+    """Name of the check that must report an error; "" if no check may report anything."""
+    findings: dict[str, str]
+    """Level and message of every check that is not ok."""
     seconds: float
 
     @property
     def found(self) -> bool:
-        """Whether the expected row reports a fault, or where none was planted, no row anything."""
-        return self.said.get(self.expected, "").startswith("fault") if self.expected else not self.said
+        """Return True if the expected check reports an error or, without a fault, no check reports anything."""
+        return self.findings.get(self.expected, "").startswith("fault") if self.expected else not self.findings
 
 
 def main() -> None:
-    """Read the command line, plant, look, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for role in ("train", "valid", "test"):
+    """Inject every fault, examine, and save the result."""
+    parser = command_line(__doc__)
+    for role in ROLES:
         parser.add_argument(f"--{role}", nargs=2, required=True, metavar=("SOURCE", "TARGET"))
     parser.add_argument("--config", type=Path, default=Path("configs/multi30k.yaml"))
     args = parser.parse_args()
-    corpus = {role: read_pairs(*map(Path, getattr(args, role))) for role in ("train", "valid", "test")}
+    corpus = {role: read_pairs(*map(Path, getattr(args, role))) for role in ROLES}
     cases = []
     with tempfile.TemporaryDirectory(prefix="doctor-") as folder:
-        place = Place(args.config, Path(folder))
-        torch.set_num_threads(1)  # the batches are small, and a busy machine delays one thread least
-        for case in every_case(place, corpus):
+        torch.set_num_threads(1)  # small batches; one thread is least affected by other load
+        for case in every_case(Place(args.config, Path(folder)), corpus):
             cases.append(case)
-            print(f"{'found ' if case.found else 'MISSED'} {case.fault}: {case.said}", file=sys.stderr, flush=True)
-    table = [asdict(case) | {"found": case.found, "seconds": round(case.seconds, 1)} for case in cases]
-    counts = {"faults": sum(bool(c.expected) for c in cases), "missed": [c.fault for c in cases if not c.found]}
-    files = " ".join(f"--{role} " + " ".join(Path(name).name for name in getattr(args, role)) for role in corpus)
-    command = f"python benchmarks/doctor.py {files} --config {args.config}"
-    write_result(
-        "doctor", {"command": command, "machine": describe_machine(), "corpus": sizes(corpus), **counts, "cases": table}
-    )
-    print("\n" + markdown(cases))
+            say(f"{'found ' if case.found else 'MISSED'} {case.fault}: {case.findings}")
+    files = " ".join(f"--{role} " + " ".join(Path(name).name for name in getattr(args, role)) for role in ROLES)
+    result = new_result() | {
+        "command": f"python -m benchmarks.doctor {files} --config {args.config}",
+        "corpus": {role: len(pairs) for role, pairs in corpus.items()},
+        "faults": sum(bool(case.expected) for case in cases),
+        "missed": [case.fault for case in cases if not case.found],
+        "cases": [asdict(case) | {"found": case.found, "seconds": round(case.seconds, 1)} for case in cases],
+    }
+    save("doctor", result, make_tables(result), smoke_test=args.smoke_test)
 
 
 def read_pairs(source: Path, target: Path) -> Pairs:
-    """Lines of two files, plain or compressed."""
-    sides = []
+    """Return the pairs of lines of two files, plain or compressed."""
+    texts = []
     for file in (source, target):
         with open_binary(file) as lines:
-            sides.append([line.decode().rstrip("\r\n") for line in lines])
-    return list(zip(*sides, strict=True))
-
-
-def sizes(corpus: Corpus) -> dict[str, int]:
-    """Pairs of each part."""
-    return {role: len(pairs) for role, pairs in corpus.items()}
-
-
-def markdown(cases: Iterable[Case]) -> str:
-    """The table for people."""
-    rows = ["| planted | found by | what it said |", "|---|---|---|"]
-    for case in cases:
-        said = case.said.get(case.expected, "; ".join(case.said.values()) or "no fault, no note")
-        rows.append(f"| {case.fault} | {case.expected or '-'} | {said} |")
-    return "\n".join(rows)
+            texts.append([line.decode().rstrip("\r\n") for line in lines])
+    return list(zip(*texts, strict=True))
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where copies are written."""
+    """Config and folder of the copies."""
 
     base: Path
     folder: Path
 
     def config(self, corpus: Corpus, *overrides: str) -> RunConfig:
-        """The base config on a copy of this corpus."""
+        """Return the config on a copy of this corpus."""
         data = []
         for role, pairs in corpus.items():
             files = [self.folder / f"{role}.source", self.folder / f"{role}.target"]
-            for side, file in enumerate(files):
-                file.write_text("".join(pair[side] + "\n" for pair in pairs), encoding="utf-8")
+            for i, file in enumerate(files):
+                file.write_text("".join(pair[i] + "\n" for pair in pairs), encoding="utf-8")
             data.append(f"data.{role}=[{','.join(map(str, files))}]")
         return load_settings(RunConfig, self.base, [*data, f"data.cache_dir={self.folder / 'cache'}", *overrides])
 
 
 def every_case(place: Place, corpus: Corpus) -> Iterator[Case]:
-    """Text, vocabulary, model, learning; first of all the corpus and the model as they are."""
+    """Yield all cases: no fault, then text, vocabulary and model."""
 
     def text() -> Iterator[Finding]:
         config = place.config(corpus)
@@ -145,48 +127,48 @@ def every_case(place: Place, corpus: Corpus) -> Iterator[Case]:
         yield from learning_findings(task.config, small_batch(task))
 
     yield judge("none", "", text)
-    for fault, expected, plant in TEXT_FAULTS:
-        yield judge(fault, expected, partial(pair_findings, place.config(corpus | plant(corpus), *KEEP)))
+    for fault, expected, inject in TEXT_FAULTS:
+        yield judge(fault, expected, partial(pair_findings, place.config(corpus | inject(corpus), *KEEP)))
     yield from vocabulary_cases(place, corpus)
     yield from model_cases(place, corpus)
 
 
-def judge(fault: str, expected: str, look: Callable[[], Iterable[Finding]]) -> Case:
-    """What is found now."""
+def judge(fault: str, expected: str, examine: Callable[[], Iterable[Finding]]) -> Case:
+    """Run the checks."""
     started = time.perf_counter()
-    said = {f.name: f"{f.verdict}: {without_quotes(f.message)}" for f in look() if f.verdict != "ok"}
-    return Case(fault, expected, said, time.perf_counter() - started)
+    findings = {f.name: f"{f.verdict}: {without_quotes(f.message)}" for f in examine() if f.verdict != "ok"}
+    return Case(fault, expected, findings, time.perf_counter() - started)
 
 
 def without_quotes(message: str) -> str:
-    """The message with the corpus's own words left out: results are published, and the corpus is another's."""
+    """Remove words of the corpus from a message, since results are published and the corpus may not be."""
     return re.sub(r"(?<= )'.*?'(?= |$)", "'…'", message)
 
 
 KEEP = ("data.drop_duplicates=false", "data.drop_copies=false")
-"""Training would drop duplicates and exact copies, and then they are no fault."""
+"""Training would drop duplicates and exact copies, so they would not be errors."""
 
 
 def shifted(corpus: Corpus, start: int, lost: int = 1) -> Corpus:
-    """As if the target file lacked lines from `start` on, and had others at its end."""
+    """Remove target lines at `start` and append others at the end."""
     sources, targets = zip(*corpus["train"], strict=True)
     moved = targets[:start] + targets[start + lost :] + targets[:lost]
     return {"train": list(zip(sources, moved, strict=True))}
 
 
 def swapped(corpus: Corpus, roles: tuple[str, ...], share: float = 1.0) -> Corpus:
-    """Source and target exchanged, in a random part of the lines."""
+    """Swap source and target in a random share of the lines."""
     draw = random.Random(1)
     return {role: [(t, s) if draw.random() < share else (s, t) for s, t in corpus[role]] for role in roles}
 
 
 def leaked(corpus: Corpus, role: str, n: int) -> Corpus:
-    """`n` held-out pairs in training, capitals aside."""
+    """Add `n` held-out pairs to training, with lower-cased sources."""
     return {"train": corpus["train"] + [(s.lower(), t) for s, t in corpus[role][:n]]}
 
 
 def changed(corpus: Corpus, every: int, change: Callable[[int, str, str], str]) -> Corpus:
-    """Another target in every so manieth line."""
+    """Change the target of every n-th line."""
     pairs = corpus["train"]
     return {"train": [(s, change(i, s, t) if i % every == 0 else t) for i, (s, t) in enumerate(pairs)]}
 
@@ -195,36 +177,36 @@ TEXT_FAULTS: tuple[tuple[str, str, Callable[[Corpus], Corpus]], ...] = (
     ("target shifted by one line, whole file", "alignment", lambda c: shifted(c, 0)),
     ("target shifted by one line, second half", "alignment", lambda c: shifted(c, len(c["train"]) // 2)),
     ("target lacks ten lines, second half", "alignment", lambda c: shifted(c, len(c["train"]) // 2, lost=10)),
-    ("source and target files exchanged", "columns", lambda c: swapped(c, ("train", "valid", "test"))),
-    ("exchanged in training only", "columns", lambda c: swapped(c, ("train",))),
-    ("exchanged in a tenth of the lines", "columns", lambda c: swapped(c, ("train",), 0.1)),
+    ("source and target files swapped", "columns", lambda c: swapped(c, ("train", "valid", "test"))),
+    ("swapped in training only", "columns", lambda c: swapped(c, ("train",))),
+    ("swapped in a tenth of the lines", "columns", lambda c: swapped(c, ("train",), 0.1)),
     ("the corpus twice", "duplicates", lambda c: {"train": c["train"] * 2}),
     ("a third more, of pairs that occur before", "duplicates", lambda c: {"train": c["train"] + c["train"][::3]}),
     ("2% of the test pairs in training", "test leak", lambda c: leaked(c, "test", len(c["test"]) // 50)),
     ("2% of the validation pairs in training", "valid leak", lambda c: leaked(c, "valid", len(c["valid"]) // 50)),
     (
-        "every 30th target holds ten lines",
+        "every 30th target contains ten lines",
         "length ratio",
         lambda c: changed(c, 30, lambda i, s, t: " ".join(pair[1] for pair in c["train"][i : i + 10])),
     ),
     ("every 20th target is its source", "copies", lambda c: changed(c, 20, lambda i, s, t: s.lower())),
 )
-"""What is planted in the text, the row that must find it, and how it is planted."""
+"""Faults of the text, the check that must find each, and how to inject it."""
 
 
 def vocabulary_cases(place: Place, corpus: Corpus) -> Iterator[Case]:
-    """Of other vocabularies than one learned from this text."""
+    """Yield faults of the vocabulary."""
     small = {role: pairs[:4000] for role, pairs in corpus.items()}
     foreign, folding = (str(place.folder / f"{name}.model") for name in ("foreign", "folding"))
-    sides = [side for pair in small["train"] for side in pair]
-    train_tokenizer((side.lower().translate(ALPHABET) for side in sides), Path(foreign), vocab_size=4000)
+    sentences = [sentence for pair in small["train"] for sentence in pair]
+    train_tokenizer((sentence.lower().translate(ALPHABET) for sentence in sentences), Path(foreign), vocab_size=4000)
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(sides), model_prefix=folding.removesuffix(".model"), vocab_size=2000, model_type="bpe",
-        normalization_rule_name="nmt_nfkc_cf", byte_fallback=True, pad_id=0, unk_id=1, bos_id=2, eos_id=3,
-        minloglevel=2,
+        sentence_iterator=iter(sentences), model_prefix=folding.removesuffix(".model"), vocab_size=2000,
+        model_type="bpe", normalization_rule_name="nmt_nfkc_cf", byte_fallback=True, pad_id=0, unk_id=1,
+        bos_id=2, eos_id=3, minloglevel=2,
     )  # fmt: skip
     for fault, expected, *overrides in (
-        ("a vocabulary of 320 pieces", "token size", "data.vocab_size=320"),
+        ("a vocabulary of 320 subwords", "token size", "data.vocab_size=320"),
         ("the vocabulary of another alphabet", "token size", f"data.tokenizer={foreign}"),
         ("a vocabulary that loses capitals", "round trip", f"data.tokenizer={folding}"),
     ):
@@ -234,21 +216,21 @@ def vocabulary_cases(place: Place, corpus: Corpus) -> Iterator[Case]:
 
 
 def model_cases(place: Place, corpus: Corpus) -> Iterator[Case]:
-    """Of the model that the config names, with faults that `patch` plants."""
+    """Yield faults of the model, its labels and its learning rate."""
     config = place.config(corpus)
     task = make_task(config, prepare_once(config))
-    for fault, expected, plant in (
+    for fault, expected, inject in (
         ("a mask that is not causal", "causality", see_the_future),
         ("attention to padding", "padding", see_padding),
-        ("a cache that forgets", "cache", forget),
-        ("a cache that does not follow its beams", "cache", stay),
-        ("a decoder that does not see the source", "causality", ignore_the_source),
+        ("a cache that loses its oldest position", "cache", lose_oldest),
+        ("a cache that is not reordered with the beam", "cache", keep_rows),
+        ("a decoder that ignores the source", "causality", ignore_the_source),
     ):
-        with plant():
+        with inject():
             yield judge(fault, expected, partial(model_findings, task))
     batch = small_batch(task)
     moved = replace(batch, labels_BL=batch.labels_BL.roll(1, dims=1))
-    yield judge("labels that are the tokens just read", "labels", lambda: [check_labels(moved)])
+    yield judge("labels that are the input tokens", "labels", lambda: [check_labels(moved)])
     for scale in ("0.0001", "300"):
         rate = make_task(place.config(corpus, f"schedule.scale={scale}"), task.prepared)
         yield judge(f"schedule.scale={scale}", "learning rate", partial(learning_findings, rate.config, batch))
@@ -258,14 +240,14 @@ def model_cases(place: Place, corpus: Corpus) -> Iterator[Case]:
 
 
 def model_findings(task: Task) -> list[Finding]:
-    """The probes of the model, freshly built."""
+    """Probe a newly built model."""
     torch.manual_seed(task.config.train.seed)
     return [check_labels(small_batch(task)), *probe(build(task.config.model).double().eval())]
 
 
 @contextmanager
 def see_the_future() -> Iterator[None]:
-    """Every block forgets that it is causal."""
+    """Make no block causal."""
     real = TransformerBlock.__init__
 
     def init(self: TransformerBlock, *args: Any, **kwargs: Any) -> None:
@@ -278,7 +260,7 @@ def see_the_future() -> Iterator[None]:
 
 @contextmanager
 def see_padding() -> Iterator[None]:
-    """The encoder attends to padding, too."""
+    """Let the encoder attend to padding."""
     real = Transformer.encode
     with patch.object(Transformer, "encode", lambda self, src, mask: real(self, src, torch.ones_like(mask))):
         yield
@@ -286,15 +268,15 @@ def see_padding() -> Iterator[None]:
 
 @contextmanager
 def ignore_the_source() -> Iterator[None]:
-    """The encoder reads the same token everywhere."""
+    """Let the encoder read the same token everywhere."""
     real = Transformer.encode
     with patch.object(Transformer, "encode", lambda self, src, mask: real(self, torch.ones_like(src), mask)):
         yield
 
 
 @contextmanager
-def forget() -> Iterator[None]:
-    """The cache loses its oldest position."""
+def lose_oldest() -> Iterator[None]:
+    """Let the cache lose its oldest position."""
     real = KVCache.append
 
     def append(self: KVCache, k_NHLK: Tensor, v_NHLK: Tensor) -> tuple[Tensor, Tensor]:
@@ -306,10 +288,20 @@ def forget() -> Iterator[None]:
 
 
 @contextmanager
-def stay() -> Iterator[None]:
-    """The cache keeps its rows where beam search exchanges hypotheses."""
+def keep_rows() -> Iterator[None]:
+    """Let the cache keep its rows when beam search reorders hypotheses."""
     with patch.object(KVCache, "reorder", lambda self, index_N, spare_NHMK: None):
         yield
+
+
+def make_tables(result: dict[str, Any]) -> Tables:
+    """Return every fault, the check that found it, and its message."""
+    rows = [
+        [case["fault"], case["expected"], case["findings"].get(case["expected"], "**not found**").partition(": ")[2]]
+        for case in result["cases"]
+        if case["fault"] != "none"
+    ]
+    return {"doctor": [table(["injected fault", "found by", "message"], rows)]}
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from benchmarks.runner import Tables, command_line, new_result, save, seconds_of, table
 from common.command import run_command
 from common.errors import InputError
-from transformer.prepacked import PackedLinear, can_pack
+from transformer.prepacked import PrepackedLinear, can_prepack
 
 SHAPES = ((256, 256), (256, 1024), (1024, 256), (512, 2048), (512, 37000))
 ROWS = (1, 4, 32, 128)
@@ -32,13 +32,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="time for each product, plain and prepacked")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    if not can_pack(torch.zeros(1)):
+    if not can_prepack(torch.zeros(1)):
         raise InputError("this machine's PyTorch has no oneDNN product for x86 CPUs")
     shapes, seconds = (SHAPES[:1], 0.0) if args.smoke_test else (SHAPES, args.seconds)
     products = [
         measure(shape, rows, dtype, seconds)
         for dtype, shape, rows in itertools.product((torch.float32, torch.bfloat16), shapes, ROWS)
-        if can_pack(torch.zeros(1, dtype=dtype))
+        if can_prepack(torch.zeros(1, dtype=dtype))
     ]
     result = new_result(threads=args.threads, products=products)
     save("products", result, make_tables(result), smoke_test=args.smoke_test)
@@ -49,7 +49,10 @@ def measure(shape: tuple[int, int], rows: int, dtype: torch.dtype, seconds: floa
     """Return the median microseconds of one product, plain and prepacked, measured in turn."""
     count = max(1, CACHES // (shape[0] * shape[1] * dtype.itemsize))
     plain = [nn.Linear(*shape, dtype=dtype) for _ in range(count)]
-    layers: dict[str, list[nn.Module]] = {"plain": list(plain), "prepacked": [PackedLinear(linear) for linear in plain]}
+    layers: dict[str, list[nn.Module]] = {
+        "plain": list(plain),
+        "prepacked": [PrepackedLinear(linear) for linear in plain],
+    }
     x = torch.randn(rows, shape[0], dtype=dtype)
     times: dict[str, list[float]] = {name: [] for name in layers}
     until = time.perf_counter() + 2 * seconds

@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.runner import seconds_of
 from transformer.config import ModelConfig
-from transformer.prepacked import pack
+from transformer.prepacked import prepack
 
 BYTES = {"cpu": 4, "cuda": 2}
 """Bytes per number: float32 and bfloat16."""
@@ -26,7 +26,7 @@ def measure_machine(device: str) -> dict[str, float]:
     data = torch.randn(32 * 2**20, device=device)
     target = torch.empty_like(data)
     multiply = torch.nn.Sequential(torch.nn.Linear(inner, outer, bias=False, device=device, dtype=dtype))
-    pack(multiply)
+    prepack(multiply)
     product = _median_seconds(lambda: multiply(x), device)
     copy = _median_seconds(lambda: target.copy_(data), device)
     return {

@@ -9,8 +9,8 @@ from evaluate.decoding.search import beam_search
 from evaluate.length_batches import pad
 from transformer.config import ModelConfig
 from transformer.model import Transformer
-from transformer.prepacked import pack
-from transformer.pretrained import put_weights
+from transformer.prepacked import prepack
+from transformer.weights import set_weights
 
 FORBIDDEN = (PAD_ID, UNK_ID, BOS_ID)
 
@@ -23,9 +23,9 @@ def start(task: DecodeTask) -> Answer:
 def load(task: DecodeTask) -> Decode:
     """Return a search for the task's sources, with prepacked weights."""
     model = Transformer(ModelConfig(**task.config))
-    put_weights(model, torch.load(task.weights, weights_only=True))
+    set_weights(model, torch.load(task.weights, weights_only=True))
     model.to(task.device, getattr(torch, task.dtype)).eval()
-    pack(model)
+    prepack(model)
     src_BM = pad(task.sources).to(task.device)
     limits = [task.tokens or len(source) + MAX_EXTRA for source in task.sources]
     max_len_B = torch.tensor(limits, device=task.device)

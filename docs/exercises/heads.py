@@ -1,20 +1,15 @@
-"""Exercise: from one attention head to all heads as one batched operation (section 3.2).
+"""Exercise 1: from one attention head to all heads as one batched operation (section 3.2).
 
-    python docs/exercises/heads.py
+    python -m docs.exercises.heads
 
-shows that the two are one function, where the weights of a head are, and what the batched one saves.
-`docs/exercises/heads.md` explains it step by step.
+shows that both compute the same function, where the weights of a head are, and how much faster the batched operation
+is. `docs/exercises/heads.md` explains it step by step.
 """
 
 import math
 import statistics
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
-
-if not __package__:  # run as a file: put the repository root first, before any project import
-    sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +22,7 @@ BATCH, LENGTH, D_MODEL, N_HEADS, HEAD_SIZE = 16, 64, 128, 8, 16
 
 
 class Head(nn.Module):
-    """Section 3.2.1: one attention."""
+    """Section 3.2.1: one attention head."""
 
     def __init__(self, d_model: int, head_size: int) -> None:
         super().__init__()
@@ -36,7 +31,7 @@ class Head(nn.Module):
         self.value = nn.Linear(d_model, head_size)
 
     def forward(self, x_BLD: Tensor, mask_LM: Tensor | None = None) -> Tensor:
-        """(B, L, D) to (B, L, K). `mask_LM`: boolean, True where position l may attend to position m."""
+        """Map (B, L, D) to (B, L, K). `mask_LM` is boolean: True if position l may attend to position m."""
         q_BLK, k_BMK, v_BMK = self.query(x_BLD), self.key(x_BLD), self.value(x_BLD)
         scores_BLM = q_BLK @ k_BMK.transpose(-2, -1) / math.sqrt(q_BLK.size(-1))
         if mask_LM is not None:
@@ -45,7 +40,7 @@ class Head(nn.Module):
 
 
 class ListOfHeads(nn.Module):
-    """Section 3.2.2 as it is printed: h heads, one after the other, then Concat(head_1, ..., head_h) W^O."""
+    """Section 3.2.2 as printed: h heads, one after the other, then Concat(head_1, ..., head_h) W^O."""
 
     def __init__(self, d_model: int, n_heads: int, head_size: int) -> None:
         super().__init__()
@@ -53,12 +48,12 @@ class ListOfHeads(nn.Module):
         self.out = nn.Linear(n_heads * head_size, d_model)
 
     def forward(self, x_BLD: Tensor, mask_LM: Tensor | None = None) -> Tensor:
-        """(B, L, D) to (B, L, D)."""
+        """Map (B, L, D) to (B, L, D)."""
         return self.out(torch.cat([head(x_BLD, mask_LM) for head in self.heads], dim=-1))
 
 
 def batched(attention: MultiHeadAttention, x_BLD: Tensor, mask_LM: Tensor | None = None) -> Tensor:
-    """What `attention` computes, with Eq. 1 written out as in `Head`: no loop, one more dimension."""
+    """Compute `attention` with Eq. 1 written out as in `Head`: no loop, but one more dimension."""
 
     def split(y_BLD: Tensor) -> Tensor:
         return y_BLD.unflatten(-1, (-1, attention.head_size)).transpose(1, 2)
@@ -73,7 +68,7 @@ def batched(attention: MultiHeadAttention, x_BLD: Tensor, mask_LM: Tensor | None
 
 @torch.no_grad()
 def copy_weights(heads: ListOfHeads, attention: MultiHeadAttention) -> None:
-    """Make `attention` the same function as `heads`: the matrices of the heads become the rows of one matrix."""
+    """Give `attention` the weights of `heads`: the matrices of the heads become rows of one matrix."""
     for name in ("query.weight", "query.bias", "key.weight", "key.bias", "value.weight", "value.bias"):
         rows = torch.cat([head.get_parameter(name) for head in heads.heads])
         attention.get_parameter(name).copy_(rows)
@@ -81,20 +76,20 @@ def copy_weights(heads: ListOfHeads, attention: MultiHeadAttention) -> None:
 
 
 def make_both(d_model: int, n_heads: int, head_size: int, dtype: torch.dtype) -> tuple[ListOfHeads, MultiHeadAttention]:
-    """A list of heads with random weights, and the library's attention with the same ones."""
+    """Return a list of heads with random weights, and the library's attention with the same weights."""
     heads = ListOfHeads(d_model, n_heads, head_size).to(dtype)
     attention = MultiHeadAttention(ModelConfig(d_model=d_model, n_heads=n_heads, d_head=head_size)).to(dtype)
     copy_weights(heads, attention)
     return heads, attention
 
 
-def past_and_present(length: int) -> Tensor:
-    """The causal mask (L, L): position l may attend to the positions up to l."""
+def causal_mask(length: int) -> Tensor:
+    """Return the causal mask (L, L): position l may attend to positions up to l."""
     return torch.ones(length, length, dtype=torch.bool).tril()
 
 
 def main() -> None:
-    """Rows, equality, speed."""
+    """Show the rows, the equality and the speed."""
     torch.manual_seed(0)
     print(f"{N_HEADS} heads of size {HEAD_SIZE}, d_model {D_MODEL}, {BATCH} sequences of {LENGTH}, causal")
     heads, attention = make_both(D_MODEL, N_HEADS, HEAD_SIZE, torch.float64)
@@ -105,7 +100,7 @@ def main() -> None:
 
 
 def show_rows(heads: ListOfHeads, attention: MultiHeadAttention, x_BLD: Tensor, which: int) -> None:
-    """One head of the list beside its rows of the batched matrix."""
+    """Compare one head of the list with its rows of the batched matrix."""
     query = heads.get_submodule(f"heads.{which}.query")
     first, end = which * HEAD_SIZE, (which + 1) * HEAD_SIZE
     q_BHLK = attention.query(x_BLD).unflatten(-1, (N_HEADS, HEAD_SIZE)).transpose(1, 2)
@@ -118,64 +113,64 @@ def show_rows(heads: ListOfHeads, attention: MultiHeadAttention, x_BLD: Tensor, 
 
 
 def show_equality(heads: ListOfHeads, attention: MultiHeadAttention, x_BLD: Tensor) -> None:
-    """The largest differences between the two, in float64."""
-    ours_BLD, theirs_BLD = heads(x_BLD, past_and_present(LENGTH)), attention(x_BLD, causal=True)
-    for output_BLD in (ours_BLD, theirs_BLD):
+    """Print the largest differences between both, in float64."""
+    list_BLD, batched_BLD = heads(x_BLD, causal_mask(LENGTH)), attention(x_BLD, causal=True)
+    for output_BLD in (list_BLD, batched_BLD):
         output_BLD.square().sum().backward()
-    print("\nThey are one function: largest difference in float64")
-    line("output", f"{difference(ours_BLD, theirs_BLD):.0e}, of numbers up to {ours_BLD.abs().max():.1f}")
+    print("\nBoth compute the same function; largest difference in float64")
+    line("output", f"{difference(list_BLD, batched_BLD):.0e}, of numbers up to {list_BLD.abs().max():.1f}")
     for name in ("query.weight", "key.weight", "value.weight"):
         grad = torch.cat([gradient(head, name) for head in heads.heads])
         line(f"gradient of {name}", f"{difference(grad, gradient(attention, name)):.0e}, of {grad.abs().max():.1f}")
 
 
 def show_speed(heads: ListOfHeads, attention: MultiHeadAttention, x_BLD: Tensor) -> None:
-    """Milliseconds of a forward and a backward pass, and how many times as fast as the list."""
-    mask_LM = past_and_present(LENGTH)
-    contestants: dict[str, Callable[[], Tensor]] = {
+    """Print the milliseconds of forward and backward pass, and the speed-up over the list."""
+    mask_LM = causal_mask(LENGTH)
+    forms: dict[str, Callable[[], Tensor]] = {
         "list of heads": lambda: heads(x_BLD, mask_LM),
         "batched, Eq. 1 written out": lambda: batched(attention, x_BLD, mask_LM),
         "batched, Eq. 1 by PyTorch": lambda: attention(x_BLD, causal=True),
     }
-    seconds = time_in_turn(list(contestants.values()))
+    seconds = time_in_turn(list(forms.values()))
     print(f"\nForward and backward in float32 with {torch.get_num_threads()} threads, median")
-    for name, own in zip(contestants, seconds, strict=True):
+    for name, own in zip(forms, seconds, strict=True):
         line(name, f"{1000 * own:.1f} ms, {seconds[0] / own:.1f} times as fast as the list")
 
 
-def time_in_turn(functions: list[Callable[[], Tensor]], patience: float = 3.0) -> list[float]:
-    """Median seconds of each function with its backward pass, from as many rounds as `patience` seconds allow.
+def time_in_turn(functions: list[Callable[[], Tensor]], duration: float = 3.0) -> list[float]:
+    """Return the median seconds of each function with its backward pass, from rounds during `duration` seconds.
 
-    They run in turn, so that what else the machine does slows all of them alike. The first round is a warm-up.
+    They take turns, so that other load on the machine slows all of them. The first round is a warm-up.
     """
     rounds: list[list[float]] = []
-    until = time.perf_counter() + patience
+    until = time.perf_counter() + duration
     while len(rounds) < 6 or time.perf_counter() < until:
         rounds.append([time_once(function) for function in functions])
     return [statistics.median(own) for own in zip(*rounds[1:], strict=True)]
 
 
 def time_once(function: Callable[[], Tensor]) -> float:
-    """Seconds of one call and its backward pass."""
+    """Return the seconds of one call and its backward pass."""
     started = time.perf_counter()
     function().square().sum().backward()
     return time.perf_counter() - started
 
 
 def gradient(module: nn.Module, name: str) -> Tensor:
-    """The gradient of a parameter; there must be one."""
+    """Return the gradient of a parameter."""
     grad = module.get_parameter(name).grad
     assert grad is not None
     return grad
 
 
 def difference(a: Tensor, b: Tensor) -> float:
-    """The largest absolute difference."""
+    """Return the largest absolute difference."""
     return (a - b).abs().max().item()
 
 
 def line(name: str, value: str) -> None:
-    """One line of a table."""
+    """Print one line of a table."""
     print(f"  {name:<40}{value}")
 
 

@@ -1,4 +1,4 @@
-"""What the exercises that compare trainings share: start one with the command people use, and read what it reached."""
+"""What the exercises that compare trainings have in common: train with the usual command, and read the result."""
 
 import json
 import subprocess
@@ -8,27 +8,31 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from benchmarks.runner import ROOT
 from common.errors import InputError
+from transformer.model import count_parameters
+from transformer.pretrained import load_pretrained
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+OUT = Path("runs/results")
+"""Default folder of an exercise's result. `--out benchmarks/results` replaces the result of this repository."""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a run wrote of itself."""
+class Trained:
+    """Figures of a finished run."""
 
     parameters: int
     valid_losses: dict[int, float]
-    """Nats per token over the whole validation text, by update."""
+    """Loss on the whole validation text in nats per token, by update."""
 
     @property
     def last(self) -> float:
-        """The loss at the end of the run, not the lowest on the way."""
+        """Loss at the end of the run, not the lowest one."""
         return self.valid_losses[max(self.valid_losses)]
 
 
-def train(run_dir: Path, config: str, *overrides: str) -> Outcome:
-    """Train, or continue, or only read a run that has ended. Raises ValueError where training fails."""
+def train(run_dir: Path, config: str, *overrides: str) -> Trained:
+    """Train or resume a run, or read it if it is finished. Raises InputError if training fails."""
     command = ["train/train.py", "--config", f"configs/{config}.yaml", f"run_dir={run_dir.resolve()}", *overrides]
     print("$ python", *command, flush=True)
     done = subprocess.run([sys.executable, *command], cwd=ROOT, stdout=subprocess.DEVNULL)
@@ -37,19 +41,21 @@ def train(run_dir: Path, config: str, *overrides: str) -> Outcome:
     return read(run_dir)
 
 
-def read(run_dir: Path) -> Outcome:
-    """The outcome of a finished run."""
-    from transformer.model import count_parameters
-    from transformer.pretrained import load_pretrained
-
+def read(run_dir: Path) -> Trained:
+    """Return the figures of a finished run."""
     model, _ = load_pretrained(run_dir)
     metrics = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    return Outcome(
+    return Trained(
         parameters=count_parameters(model),
         valid_losses={line["step"]: line["valid_loss"] for line in metrics if "valid_loss" in line},
     )
 
 
 def summary(losses: list[float]) -> dict[str, Any]:
-    """Mean, lowest and highest, and all of them."""
+    """Return mean, minimum and maximum of several seeds, and all values."""
     return {"mean": mean(losses), "lowest": min(losses), "highest": max(losses), "seeds": losses}
+
+
+def show_seeds(losses: dict[str, Any]) -> str:
+    """Return a summary as text."""
+    return f"{losses['mean']:.4f} ({losses['lowest']:.4f} to {losses['highest']:.4f})"
