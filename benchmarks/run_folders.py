@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
-from data_pipeline.builtin.grammar import Split, generate
+from data_pipeline.builtin.grammar import GrammarSplit, generate
 
 STEPS = 37
 """Number of updates. Not a multiple of checkpoints.every, so the last checkpoint is of the kind `final`."""
@@ -26,7 +26,7 @@ NOT_COMPARED = ("timing.jsonl", "tensorboard", ".lock")
 
 def write_corpus(folder: Path) -> None:
     """Write a few hundred pairs of the built-in corpus as text files."""
-    splits: tuple[tuple[Split, int], ...] = (("train", 400), ("valid", 40))
+    splits: tuple[tuple[GrammarSplit, int], ...] = (("train", 400), ("valid", 40))
     for split, count in splits:
         sources, targets = zip(*generate(split, count, seed=1), strict=True)
         (folder / f"{split}.en").write_text("".join(f"{line}\n" for line in sources), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The sums and formulas behind the tables of text to batches and of several devices."""
+"""Formulas of the data benchmark and of the estimate for several GPUs."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,17 +6,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.data import command, corpora, count_padding, on_paper
-from benchmarks.data_tables import data, padding, scaling, scaling_model
+from benchmarks import data, scaling
+from benchmarks.data import count_padding, estimate, read_corpora, without_folders
+from benchmarks.runner import Table
 from benchmarks.scaling import (
     GPUS,
     Assumed,
     balance_of,
-    bricks_for,
+    bucket_batches_for,
     communication,
+    estimates,
     limits,
-    paper_rows,
-    slices_of,
+    split_for,
     update_seconds,
 )
 from data_pipeline.batch_plan import BatchPlan
@@ -25,121 +26,122 @@ ASSUMED = Assumed()
 EVEN = dict.fromkeys(GPUS, 1.0)
 
 
-def make_plan(bricks: int = 4) -> BatchPlan:
+def make_plan(per_update: int = 4) -> BatchPlan:
     src, tgt = np.random.default_rng(1).integers(2, 30, (2, 3000))
-    return BatchPlan(src, tgt, tokens_per_update=3000, per_update=bricks, max_buckets=8, seed=1)
+    return BatchPlan(src, tgt, tokens_per_update=3000, per_update=per_update, max_buckets=8, seed=1)
 
 
 def corpus() -> dict[str, Any]:
-    """As `measure_corpus` and those after it give it."""
+    """Return the figures of a corpus."""
     stages = ("read", "filter", "duplicates", "vocabulary", "tokenise", "plan")
-    row = {"tokens_per_update": 2500, "bricks": 4, "updates_per_epoch": 3, "positions_of_a_batch": [1, 2]}
+    row = {"tokens_per_update": 2500, "per_update": 4, "updates_per_epoch": 3, "positions_of_a_batch": [1, 2]}
     return {
         "pairs": 1000,
-        "sentences_learned_from": 2000,
+        "tokenizer_sentences": 2000,
         "tokens_per_pair": [10.0, 20.0],
         "stages": {name: {"seconds": 0.1, "pairs_per_second": 10_000} for name in stages},
         "bytes_per_pair": {"text": 100.0, "ids": 60.0},
         "memory_bytes_per_pair": {"filter": 9.0, "duplicates": 66.0, "tokenise": 50.0, "plan": 73.0},
-        "padding": [row | {"asked": asked, "padding": 0.1, "shapes": asked - 1} for asked in (8, 96)],
+        "padding": [row | {"buckets": n, "padding": 0.1, "shapes": n - 1} for n in (8, 96)],
         "loader": {"tgt_tokens_per_second": 300_000},
         "consumed": {"tgt_tokens_per_second": 1500.0, "threads": 1, "given": False},
     }
 
 
-def test_padding_counted_batch_by_batch_is_what_the_plan_says() -> None:
+def test_count_padding_equals_padding_of_plan() -> None:
     plan = make_plan()
     counted = count_padding(plan)
     assert counted["padding"] == pytest.approx(plan.padding(), abs=1e-4)
     assert counted["shapes"] <= len(plan.buckets)
 
 
-def test_the_command_of_a_result_names_no_folder() -> None:
-    assert command(["benchmarks/data.py", "--data", "multi30k", "/a/b/train.en", "c/train.de"]) == (
-        "python benchmarks/data.py --data multi30k train.en train.de"
+def test_command_of_result_contains_no_folders() -> None:
+    assert without_folders(["benchmarks/data.py", "--data", "multi30k", "/a/b/train.en", "c/train.de"]) == (
+        "python -m benchmarks.data --data multi30k train.en train.de"
     )
 
 
-def test_a_corpus_without_a_configuration_is_bases() -> None:
-    named, plain = corpora([["multi30k", "a.en", "a.de"], ["b.en", "b.de"]], pairs=1, vocab_size=500)
+def test_read_corpora_uses_base_for_corpus_without_config() -> None:
+    named, plain = read_corpora([["multi30k", "a.en", "a.de"], ["b.en", "b.de"]], pairs=1, vocab_size=500)
     assert (named.name, plain.name) == ("multi30k", "base")
     assert "data.vocab_size=500" in plain.overrides
 
 
-def test_one_file_is_no_corpus() -> None:
+def test_read_corpora_rejects_single_file() -> None:
     with pytest.raises(ValueError, match=r"--data a.en is not \[CONFIG\] SOURCE TARGET"):
-        corpora([["a.en"]], pairs=1, vocab_size=1)
+        read_corpora([["a.en"]], pairs=1, vocab_size=1)
 
 
-def test_a_billion_pairs_grow_in_proportion_but_for_the_vocabulary() -> None:
-    small, large = ({row["step"]: row for row in on_paper(pairs, corpus())["steps"]} for pairs in (10**9, 2 * 10**9))
+def test_estimate_grows_in_proportion_except_vocabulary() -> None:
+    small, large = ({row["step"]: row for row in estimate(pairs, corpus())["steps"]} for pairs in (10**9, 2 * 10**9))
     assert large["plan"]["memory_gb"] == 2 * small["plan"]["memory_gb"] == 146.0
     assert large["tokenise"]["hours"] == pytest.approx(2 * small["tokenise"]["hours"], abs=0.02)
     assert large["vocabulary"] == small["vocabulary"]
 
 
-def test_a_step_that_takes_more_memory_than_a_host_has_does_not_fit() -> None:
-    fits = {row["step"]: row["fits"] for row in on_paper(10**9, corpus())["steps"]}
+def test_estimate_marks_steps_that_exceed_memory_of_host() -> None:
+    fits = {row["step"]: row["fits"] for row in estimate(10**9, corpus())["steps"]}
     assert [step for step, does in fits.items() if not does] == ["duplicates", "plan"]
 
 
-def test_a_sum_within_a_node_takes_what_a_ring_takes() -> None:
+def test_communication_inside_node_is_ring() -> None:
     free = replace(ASSUMED, hop_seconds=0.0)
     assert communication(free, 8, 360e9) == pytest.approx(2 * 7 / 8)
 
 
-def test_a_sum_over_nodes_waits_for_their_network_too() -> None:
+def test_communication_between_nodes_adds_their_network() -> None:
     free = replace(ASSUMED, hop_seconds=0.0)
     inside = communication(free, 8, 50e9)
     assert communication(free, 64, 50e9) == pytest.approx(inside + 2 * 7 / 8)
 
 
-def test_one_gpu_sums_nothing_and_learns_at_its_own_rate() -> None:
+def test_update_of_one_gpu_has_no_all_reduce() -> None:
     spent = update_seconds(ASSUMED, 1, 25_000, 4, 1.0)
     assert spent["compute"] == pytest.approx(25_000 / ASSUMED.tokens_per_second)
-    assert spent["sum"] == spent["exposed"] == 0
+    assert spent["all_reduce"] == spent["exposed"] == 0
 
 
-def test_a_sum_never_hides_whole() -> None:
+def test_all_reduce_is_never_hidden_completely() -> None:
     spent = update_seconds(ASSUMED, 8, 10_000_000, 4, 1.0)
-    assert 0 < spent["exposed"] < spent["sum"]
+    assert 0 < spent["exposed"] < spent["all_reduce"]
 
 
 @pytest.mark.parametrize("gpus", GPUS)
-def test_the_bricks_on_paper_are_those_that_the_plan_would_take(gpus: int) -> None:
-    bricks = bricks_for(gpus)
-    assert slices_of(gpus, bricks) is not None
-    assert 0 < balance_of(make_plan(bricks), gpus) <= 1
+def test_bucket_batches_of_estimate_suit_plan(gpus: int) -> None:
+    per_update = bucket_batches_for(gpus)
+    assert split_for(gpus, per_update) is not None
+    assert 0 < balance_of(make_plan(per_update), gpus) <= 1
 
 
-def test_four_bricks_are_too_few_for_64_ranks() -> None:
-    assert slices_of(64, 4) is None
+def test_split_for_returns_none_if_ranks_are_too_many() -> None:
+    assert split_for(64, 4) is None
 
 
-def test_more_gpus_want_a_larger_update() -> None:
+def test_more_gpus_need_larger_update() -> None:
     wide = {row["gpus"]: row for row in limits(ASSUMED, EVEN)["update_needed"] if row["efficiency"] == 0.5}
     assert wide[64]["tokens_per_update"] > wide[8]["tokens_per_update"]
 
 
-def test_every_table_has_as_many_cells_in_each_row_as_in_its_head() -> None:
-    measured: dict[str, Any] = {"parameters": 10, "bytes_per_update": 40, "seconds_of_a_sum": 0.1}
-    measured |= {"efficiency": [0.9, 0.8, 1.0], "efficiency_without_the_sum": [0.9, 0.8, 1.0]}
-    measured |= {"median": {"1 rank": 2.0, "2 ranks": 1.1, "2 ranks, no sum": 1.0}}
+def test_tables_have_as_many_cells_as_headings() -> None:
+    measured: dict[str, Any] = {"parameters": 10, "bytes_per_update": 40, "seconds_of_an_all_reduce": 0.1}
+    measured |= {"efficiency": [0.9, 0.8, 1.0], "efficiency_without_all_reduce": [0.9, 0.8, 1.0]}
+    measured |= {"median": {"1 rank": 2.0, "2 ranks": 1.1, "2 ranks, no all-reduce": 1.0}}
     results: dict[str, Any] = {
         "data": {
             "corpora": {"demo": corpus(), "multi30k": corpus()},
             "gpu_tokens_per_second": 1_000_000,
             "start": {"pairs": 10, "seconds": [1.0, 2.0]},
             "wmt14_size": None,
-            "billion": {"pairs": 10**9, "like": "demo", "host_gb": 64, **on_paper(10**9, corpus())},
+            "billion": {"pairs": 10**9, "like": "demo", "host_gb": 64, **estimate(10**9, corpus())},
         },
         "scaling": {
             "models": {"demo": measured},
-            "machine": {"processor": "a processor", "cores": 2},
+            "machine": {"cpu": "a CPU", "cores": 2},
             "balance": {"8": 0.9},
-            "paper": {"rows": paper_rows(ASSUMED, EVEN), **limits(ASSUMED, EVEN)},
+            "estimate": {"rows": estimates(ASSUMED, EVEN), **limits(ASSUMED, EVEN)},
         },
     }
-    for make in (data, padding, scaling, scaling_model):
-        for table in make(results).split("\n\n"):
-            assert len({line.count("|") for line in table.splitlines() if line.startswith("|")}) <= 1
+    tables: list[Table] = []
+    for part in (data.make_tables(results["data"]), scaling.make_tables(results["scaling"])):
+        tables += [table for parts in part.values() for table in parts]
+    assert all(table["rows"] and {len(row) for row in table["rows"]} == {len(table["headings"])} for table in tables)

@@ -1,4 +1,4 @@
-"""What the ablation of recipes adds to the trainer is what its authors describe."""
+"""The changes of the trainer for measurements are those of their authors; recipes are trained once."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -11,20 +11,9 @@ from accelerate.state import AcceleratorState
 from torch.nn import functional as F
 
 from benchmarks import recipes
-from benchmarks.recipes import (
-    EMA,
-    MEAN_OF,
-    MEANS,
-    R_DROP,
-    RECIPES,
-    TINY,
-    Means,
-    RDrop,
-    Recipe,
-    learn,
-    settings,
-)
-from benchmarks.time_to_bleu_tables import recipes as table
+from benchmarks.experiments import EMA, MEAN_OF, MEANS, R_DROP, Means, RDrop
+from benchmarks.launch import TINY
+from benchmarks.recipes import RECIPES, Recipe, make_tables, settings, train
 from common.settings import load_settings
 from data_pipeline.examples import IGNORE, Batch
 from train.config import RunConfig, TrainConfig
@@ -66,7 +55,7 @@ def make_updater(tmp_path: Path) -> MakeUpdater:
     return make
 
 
-def test_r_drop_is_both_losses_and_both_divergences(make_updater: MakeUpdater, batch: Batch) -> None:
+def test_r_drop_adds_both_losses_and_both_divergences(make_updater: MakeUpdater, batch: Batch) -> None:
     updater = make_updater(RDrop)
     seed_dropout(5, torch.device("cpu"))
     updater.backward(batch, weight=0.5)
@@ -85,7 +74,7 @@ def test_r_drop_is_both_losses_and_both_divergences(make_updater: MakeUpdater, b
         torch.testing.assert_close(gradient, parameter.grad)
 
 
-def test_means_follow_the_weights_and_leave_the_training_alone(make_updater: MakeUpdater, batch: Batch) -> None:
+def test_means_follow_weights_and_do_not_change_training(make_updater: MakeUpdater, batch: Batch) -> None:
     plain, updater = make_updater(Updater), make_updater(Means)
     assert isinstance(updater, Means)
     seen = [[parameter.detach().clone() for parameter in updater.model.parameters()]]
@@ -115,7 +104,7 @@ def test_means_follow_the_weights_and_leave_the_training_alone(make_updater: Mak
     assert all(torch.equal(a, b) for a, b in zip(updater.model.parameters(), own, strict=True))
 
 
-def test_every_recipe_is_one_that_the_trainer_takes() -> None:
+def test_recipes_are_valid_settings() -> None:
     for name, recipe in RECIPES.items():
         config = load_settings(RunConfig, Path("configs/multi30k.yaml"), settings(recipe, 2, 700, 2))
         assert config.train.seed == 2
@@ -123,7 +112,7 @@ def test_every_recipe_is_one_that_the_trainer_takes() -> None:
         assert (config.schedule.warmup_steps == 1000) == (name == "paper")
 
 
-def test_a_finished_run_is_not_made_again_and_a_stopped_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_reads_finished_run_and_restarts_interrupted_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Any] = []
 
     def run(command: list[str], **_: Any) -> Any:
@@ -134,29 +123,29 @@ def test_a_finished_run_is_not_made_again_and_a_stopped_one_is(tmp_path: Path, m
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "metrics.jsonl").write_text("{}\n")
-    learn(Recipe(), folder, TINY)
+    train(Recipe(), folder, TINY)
     assert len(started) == 1
     assert not (folder / "metrics.jsonl").exists()
     (folder / "model.safetensors").touch()
-    learn(Recipe(), folder, TINY)
+    train(Recipe(), folder, TINY)
     assert len(started) == 1
 
 
-def test_a_run_that_fails_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="what it said stands in"):
-        learn(Recipe(), tmp_path / "run", ["data.train=grammar", "no.such=1"])
+def test_train_fails_with_name_of_log(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="its output is in"):
+        train(Recipe(), tmp_path / "run", ["data.train=grammar", "no.such=1"])
 
 
-def test_the_table_has_a_row_for_each_mean_of_the_weights() -> None:
+def test_table_of_recipes_has_row_for_each_mean_of_weights() -> None:
     one = {"seed": 1, "updates": 10, "minutes": 2.0, "valid_loss": 3.0, "valid_bleu": 10.0}
     means = {"ema 0.98 valid_loss": 2.5, "ema 0.98 valid_bleu": 12.0}
     result = {
         "paper": {"runs": [one | means]},
         "other": {"runs": [one | {"minutes": 4.0}, one | {"seed": 2, "minutes": 4.0, "valid_bleu": 14.0}]},
     }
-    rows = table({"recipes": json.loads(json.dumps({"recipes": result}))}).splitlines()[2:]
-    assert rows == [
-        "| paper | 10 | 1 | 3.000 | 10.0 | 1.00 |",
-        "| paper; ema 0.98 | 10 | 1 | 2.500 | 12.0 |  |",
-        "| other | 10 | 2 | 3.000 | 12.0 (10.0 to 14.0) | 2.00 |",
+    (table,) = make_tables(json.loads(json.dumps({"recipes": result})))["recipes"]
+    assert table["rows"] == [
+        ["paper", "10", "1", "3.000", "10.0", "1.00"],
+        ["paper; ema 0.98", "10", "1", "2.500", "12.0", ""],
+        ["other", "10", "2", "3.000", "12.0 (10.0 to 14.0)", "2.00"],
     ]

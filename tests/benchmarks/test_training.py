@@ -1,17 +1,20 @@
-"""The programs that learn beside ours do the same work, and what is made of their answers is what they say."""
+"""The compared training programs do the same work, and the results are computed as described."""
 
 from dataclasses import asdict
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from benchmarks.learners import PARTS, Ours, PlainTransformer, Task, Work, load_work, marian_logits, save_work, stack_of
-from benchmarks.training import Batches, flame_boxes, random_ids, split, summarise
-from benchmarks.training_tables import training, training_operations, training_split
+from benchmarks.pictures import shares
+from benchmarks.programs import marian, torch_transformer, train_paper_transformer
+from benchmarks.programs.torch_transformer import PlainTransformer
+from benchmarks.programs.train_paper_transformer import PARTS
+from benchmarks.programs.training import TrainTask, Work, load_work, save_work
+from benchmarks.tables import render
+from benchmarks.training import OURS, Batches, make_tables, random_ids, split, summarise
 from data_pipeline.micro_batches import MicroBatch, Update
 from data_pipeline.tokenizers.sentence_piece import EOS_ID
 from transformer.config import ModelConfig
@@ -27,11 +30,11 @@ def work(tmp_path: Path) -> list[Work]:
     return [(Update(7, (), 16, 15), [batch])]
 
 
-def task(program: str) -> Task:
-    return Task(program, False, "no", asdict(TINY), "", "", "cpu", 1)
+def task() -> TrainTask:
+    return TrainTask(False, "no", asdict(TINY), "", "", "cpu")
 
 
-def test_random_ids_have_the_lengths_that_were_asked_for(tmp_path: Path) -> None:
+def test_random_ids_have_given_lengths(tmp_path: Path) -> None:
     ids = random_ids((np.array([3, 1]), np.array([2, 4])), 30, tmp_path)
     assert ids.src.lengths.tolist() == [3, 1]
     assert ids.tgt.lengths.tolist() == [2, 4]
@@ -39,7 +42,7 @@ def test_random_ids_have_the_lengths_that_were_asked_for(tmp_path: Path) -> None
     assert (ids.tgt[1][:-1] > EOS_ID).all()
 
 
-def test_work_comes_back_from_its_file(work: list[Work], tmp_path: Path) -> None:
+def test_load_work_returns_saved_work(work: list[Work], tmp_path: Path) -> None:
     save_work(work, tmp_path / "work")
     ((update, (batch,)),) = load_work(str(tmp_path / "work"))
     assert (update.step, update.src_tokens, update.predicted_tokens, batch.dropout_seed) == (7, 16, 15, 3)
@@ -47,26 +50,21 @@ def test_work_comes_back_from_its_file(work: list[Work], tmp_path: Path) -> None
     assert all(torch.equal(a, b) for a, b in zip(batch.inputs, work[0][1][0].inputs, strict=True))
 
 
-def test_the_plain_transformer_has_as_many_parameters_as_ours_and_two_norms() -> None:
+def test_torch_transformer_has_our_parameters_and_two_more_norms() -> None:
     assert count_parameters(PlainTransformer(TINY)) == count_parameters(build(TINY)) + 2 * 2 * TINY.d_model
 
 
-def test_marian_has_as_many_parameters_as_ours() -> None:
-    pytest.importorskip("transformers")
-    model, _ = marian_logits(TINY)
+def test_marian_has_our_parameters() -> None:
+    model, _ = marian.model_and_logits(TINY)
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) - count_parameters(build(TINY)) in (
         0,
         2 * TINY.max_len * TINY.d_model,  # a version that counts its table of positions
     )
 
 
-@pytest.mark.parametrize("program", ["marian", "torch"])
-def test_a_peer_sees_no_target_token_before_it_is_due_and_no_padding(program: str, work: list[Work]) -> None:
-    if program == "marian":
-        pytest.importorskip("transformers")
-        model, logits = marian_logits(TINY)
-    else:
-        logits = model = PlainTransformer(TINY)
+@pytest.mark.parametrize("make", [marian.model_and_logits, torch_transformer.model_and_logits])
+def test_compared_models_ignore_padding_and_later_target_tokens(make: Any, work: list[Work]) -> None:
+    model, logits = make(TINY)
     model.eval()
     src_BM, mask_BM, tgt_BL = work[0][1][0].inputs
     other_BL, other_BM = tgt_BL.clone(), src_BM.masked_fill(~mask_BM, 9)
@@ -78,67 +76,52 @@ def test_a_peer_sees_no_target_token_before_it_is_due_and_no_padding(program: st
     assert not torch.allclose(first[:, 3:], second[:, 3:])
 
 
-def test_the_parts_of_our_update_are_all_there_and_do_not_exceed_it(work: list[Work]) -> None:
-    ours = Ours(task("ours"))
-    answer = ours.split(work)
+def test_split_measures_all_parts_of_update(work: list[Work]) -> None:
+    _, requests = train_paper_transformer.load(task())
+    answer = requests["split"](work)
     assert set(answer["parts"]) == set(PARTS)
     assert 0 < sum(answer["parts"].values()) <= answer["seconds"]
 
 
-def test_the_profile_of_our_update_knows_parts_and_modules(work: list[Work]) -> None:
-    profile = Ours(task("ours")).profile(work[0])
-    assert {stack.split(";")[0] for stack in profile["stacks"]} <= {*PARTS, "rest"}
-    assert any(stack.startswith("forward;decoder;cross_attention") for stack in profile["stacks"])
-    assert sum(profile["operations"].values()) <= 1.001
-    assert len(profile["operations"]) == 15
+def test_profile_returns_shares_of_slowest_operations(work: list[Work]) -> None:
+    _, requests = train_paper_transformer.load(task())
+    operations = requests["profile"](work)["operations"]
+    assert not operations.keys() & set(PARTS)
+    assert sum(operations.values()) <= 1.001
+    assert len(operations) == 15
 
 
-def test_a_node_of_the_graph_in_a_thread_of_its_own_belongs_to_backward() -> None:
-    node = SimpleNamespace(name="autograd::engine::evaluate_function: MmBackward0", cpu_parent=None)
-    assert stack_of(SimpleNamespace(name="aten::mm", cpu_parent=node)) == "backward;MmBackward0;aten::mm"
-    assert stack_of(SimpleNamespace(name="aten::to", cpu_parent=None)) == "rest;aten::to"
-
-
-def test_boxes_of_the_flame_picture_stand_within_their_parents() -> None:
-    boxes = flame_boxes({"backward;b": 2.0, "forward;a": 5.0, "forward;a;c": 1.0, "forward": 2.0})
-    assert boxes == [
-        (0, 0.0, 0.8, "forward", "forward"),
-        (1, 0.0, 0.6, "a", "forward"),
-        (2, 0.0, 0.1, "c", "forward"),
-        (0, 0.8, 0.2, "backward", "backward"),
-        (1, 0.8, 0.2, "b", "backward"),
-    ]
-
-
-def test_the_rest_of_an_update_is_what_no_part_of_it_is() -> None:
+def test_split_returns_rest_of_update() -> None:
     passes = [{"seconds": 1.0, "parts": {"forward": 0.3, "loss": 0.1, "backward": 0.4, "optimizer": 0.1}}]
     assert split(passes)["rest"] == pytest.approx(0.1)
 
 
 def answers(seconds: list[float]) -> list[dict[str, Any]]:
-    return [{"graphs": 2}, *({"seconds": own, "peak_mb": 10.0, "graphs": 3} for own in seconds)]
+    return [{"seconds": own, "peak_mb": 10.0, "recompiles": 1} for own in seconds]
 
 
-def test_programs_are_compared_round_by_round() -> None:
+def test_summarise_compares_programs_round_by_round() -> None:
     batches = Batches(Path(), Path(), Path(), 60, 40, {})
-    told = {"ours": answers([1.0, 2.0, 1.0]), "other": answers([2.0, 2.0, 3.0])}
+    told = {OURS: answers([1.0, 2.0, 1.0]), "other": answers([2.0, 2.0, 3.0])}
     result = summarise(told, batches, 1e9, {"first": 2.0, "best": 4.0})
-    assert result["other"]["ours_is_times_as_fast"] == [2.0, 1.0, 3.0]
-    assert result["ours"]["median"] == 100.0
-    assert result["ours"]["target_tokens_per_second"] == 40.0
-    assert result["ours"]["mfu"] == 0.25
-    assert result["ours"]["share_of_the_first_product"] == 0.5
-    assert result["ours"]["recompiles"] == 1
+    assert result["other"]["speed_up"] == [2.0, 1.0, 3.0]
+    assert result[OURS]["median"] == 100.0
+    assert result[OURS]["target_tokens_per_second"] == 40.0
+    assert result[OURS]["mfu"] == 0.25
+    assert result[OURS]["share_of_the_first_product"] == 0.5
+    assert result[OURS]["recompiles"] == 1
 
 
-def test_tables_have_a_row_for_every_program() -> None:
+def test_training_tables_have_row_for_every_program() -> None:
     batches = Batches(Path(), Path(), Path(), 60, 40, {})
-    cell = summarise({"ours": answers([1.0]), "other": answers([2.0])}, batches, 1e9, {"first": 2.0})
-    cell |= {"limits": {"first": 2.0}, "our_operations": {"aten::mm": 0.5}}
-    cell["seconds_of_our_update"] = dict.fromkeys((*PARTS, "rest", "data", "update"), 0.1)
-    about = {"tokens_per_update": 50, "shapes_of_the_plan": 3, "padding_of_an_epoch": 0.05}
+    cell = summarise({OURS: answers([1.0]), "other": answers([2.0])}, batches, 1e9, {"first": 2.0})
+    cell |= {"limits": {"first": 2.0}, "operations": {"aten::mm": 0.5}}
+    cell["seconds_of_an_update"] = dict.fromkeys((*PARTS, "rest", "data", "update"), 0.1)
+    about = {"tokens_per_update": 50, "buckets": 3, "padding_of_an_epoch": 0.05}
     size = {"model": asdict(TINY), "batches": about, "bf16": cell}
-    results = {"training": {"lengths": "of a corpus", "threads": 2, "small": size}}
-    assert "| small | bf16 | other | 50 | 20 | 2.00 (2.00 to 2.00) |" in training(results)
-    assert "| small | bf16 | 0.100 | 100.0% |" in training_split(results)
-    assert "`aten::mm` 50.0%" in training_operations(results)
+    result = {"lengths": "of a corpus", "threads": 2, "small": size}
+    tables = {name: render(parts) for name, parts in make_tables(result).items()}
+    assert "| small | bf16 | other | 50 | 20 | 2.00 (2.00 to 2.00) |" in tables["training"]
+    assert "| small | bf16 | 0.100 | 100.0% |" in tables["training_split"]
+    assert "`aten::mm` 50.0%" in tables["training_operations"]
+    assert shares(result)["small, bf16 (0.10 s)"]["forward"] == 1.0, "the picture has the shares of the table"

@@ -6,6 +6,7 @@ import random
 import runpy
 import sys
 import time
+from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -13,9 +14,11 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.damage import DAMAGES, FILES, verdict
+from benchmarks.damage import DAMAGES, FILES, find_problem
 from benchmarks.faults import campaign
-from benchmarks.launching import ROOT, Ranks, environments, write_corpus
+from benchmarks.launch import Ranks, rank_environments
+from benchmarks.run_folders import write_corpus
+from benchmarks.runner import ROOT
 from train.run.checkpoints import Checkpoints, RunState
 
 FORKS = multiprocessing.get_context("forkserver")  # PyTorch is imported once, not at each of the many starts
@@ -32,10 +35,10 @@ class Forked:
         return self.process.exitcode
 
 
-def start_forked(settings: tuple[str, ...], folder: Path, ranks: int) -> Ranks:
-    """`benchmarks.launching.start_command` without waiting for imports."""
+def start_forked(settings: Sequence[str], folder: Path, ranks: int) -> Ranks:
+    """`benchmarks.launch.start_ranks` without waiting for imports."""
     since, started, group = time.time_ns(), [], 0
-    for rank, environment in enumerate(environments(ranks)):
+    for rank, environment in enumerate(rank_environments(ranks)):
         for stream in ("out", "err"):
             (folder / f"rank{rank}.{stream}").write_text("")
         process = FORKS.Process(target=enter, args=(settings, folder, rank, environment, group))
@@ -48,7 +51,7 @@ def start_forked(settings: tuple[str, ...], folder: Path, ranks: int) -> Ranks:
     return Ranks(list(started), group, folder, since)
 
 
-def enter(settings: tuple[str, ...], folder: Path, rank: int, environment: dict[str, str], group: int) -> None:
+def enter(settings: Sequence[str], folder: Path, rank: int, environment: dict[str, str], group: int) -> None:
     """Become `python train/train.py <settings>`."""
     for number, stream in ((1, "out"), (2, "err")):
         os.dup2(os.open(folder / f"rank{rank}.{stream}", os.O_WRONLY | os.O_APPEND), number)
@@ -89,6 +92,6 @@ def test_damage_is_found_named_and_passed_over(file: str, damage: str, checkpoin
     draw, content = random.Random(f"{file} {damage}"), (newest / file).read_bytes()
     for _ in range(50 if drawn else 1):
         apply(newest / file, before / file, draw)
-        problem = verdict(checkpoints, newest, file, before)
+        problem = find_problem(checkpoints, newest, file, before)
         (newest / file).write_bytes(content)
         assert not problem

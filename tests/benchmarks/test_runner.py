@@ -1,0 +1,57 @@
+"""Programs in processes of their own, and the figures that are computed from their answers."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.runner import Answer, dump, ratios, running, save, show_spread, spread, take_turns
+
+
+def start_counter(first: int) -> Answer:
+    count = first
+
+    def answer(request: str) -> dict[str, Any]:
+        nonlocal count
+        count += 1
+        if request == "fail":
+            raise SystemExit(3)
+        return {"count": count}
+
+    return answer
+
+
+def test_program_answers_in_its_own_process() -> None:
+    with running({"a": (start_counter, 0), "b": (start_counter, 10)}, "cpu", threads=1) as programs:
+        assert programs["a"].process.pid != programs["b"].process.pid
+        assert [programs["a"].ask("")["count"] for _ in range(2)] == [1, 2]
+        assert programs["b"].ask("")["count"] == 11
+        with pytest.raises(ValueError, match="a program ended with status 3"):
+            programs["a"].ask("fail")
+
+
+def test_take_turns_calls_every_function_once_per_round() -> None:
+    calls: list[str] = []
+    results = take_turns({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=2)
+    assert calls == ["a", "b", "a", "b"]
+    assert {name: len(own) for name, own in results.items()} == {"a": 2, "b": 2}
+
+
+def test_spread_of_ratios_compares_same_round() -> None:
+    assert spread(ratios([2.0, 4.0, 6.0], [1.0, 4.0, 2.0])) == [2.0, 1.0, 3.0]
+    assert show_spread([2.0, 1.0, 3.0]) == "2.00 (1.00 to 3.00)"
+
+
+def test_dump_writes_list_of_numbers_in_one_line() -> None:
+    result = {"rows": [["a [b]", "c\nd"], [1, 2.5]], "deep": {"empty": [], "list": [{"x": [1]}]}}
+    text = dump(result)
+    assert json.loads(text) == result
+    assert "[1, 2.5]" in text
+
+
+def test_save_writes_no_file_in_smoke_test(tmp_path: Path) -> None:
+    save("x", {"figure": 1}, {}, smoke_test=True, folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+    save("x", {"figure": 1}, {}, folder=tmp_path / "new")
+    assert json.loads((tmp_path / "new" / "x.json").read_text()) == {"figure": 1, "tables": {}}
