@@ -5,6 +5,7 @@ import torch
 from benchmarks.programs.decoding import MAX_EXTRA, Decode, DecodeTask, answer_with
 from benchmarks.runner import Answer
 from data_pipeline.tokenizers.sentence_piece import BOS_ID, EOS_ID, PAD_ID, UNK_ID
+from evaluate.decoding.constraints import Constraints
 from evaluate.decoding.search import beam_search
 from evaluate.length_batches import pad
 from transformer.config import ModelConfig
@@ -36,12 +37,10 @@ def load(task: DecodeTask) -> Decode:
             model.step,
             model.start(src_BM, src_BM != PAD_ID, max(limits)),
             max_len_B,
+            Constraints(EOS_ID, FORBIDDEN, task.tokens or 1),
             bos_id=BOS_ID,
-            eos_id=EOS_ID,
             beam=task.beam,
             alpha=0.6,
-            forbidden_ids=FORBIDDEN,
-            min_len=task.tokens or 1,
         )
         return sum(len(hypotheses[0].tokens) for hypotheses in found)
 
