@@ -3,6 +3,8 @@
 import errno
 from pathlib import Path
 
+from common.errors import first_line
+
 TIMEOUT = 10
 """Seconds to wait for the Hub's answer."""
 
@@ -30,8 +32,9 @@ def download(name: str, files: list[str]) -> Path:
         if getattr(error, "errno", None) == errno.ENOSPC:
             raise
         if reached:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise FileNotFoundError(f"{name} could not be downloaded from the Hugging Face Hub: {reason}") from error
+            raise FileNotFoundError(
+                f"{name} could not be downloaded from the Hugging Face Hub: {first_line(error)}"
+            ) from error
         raise FileNotFoundError(
             f"there is no folder {name}, and the Hugging Face Hub has no such model or does not answer"
         ) from error

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from common.errors import InputError
+from common.errors import InputError, first_line
 from common.files import expand, read_json, replace_file, write_json, write_text
 from transformer.config import ModelConfig
 from transformer.hub import download, upload
@@ -84,8 +84,9 @@ def load_pretrained(folder: str | Path, device: str | torch.device = "cpu") -> t
     except (SafetensorError, InputError) as error:
         raise InputError(f"{file} is damaged or does not fit config.json: {error}") from error
     except (RuntimeError, TypeError, OverflowError) as error:  # PyTorch's, for sizes that no memory can hold
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"a model of the sizes in {folder / 'config.json'} cannot be built: {reason}") from error
+        raise InputError(
+            f"a model of the sizes in {folder / 'config.json'} cannot be built: {first_line(error)}"
+        ) from error
     return model.to(device).eval(), config
 
 

@@ -23,8 +23,7 @@ def set_weights(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Copy weights into the model. Raises InputError if a name or a shape differs from the model's."""
     parameters = dict(model.named_parameters())
     if odd := sorted(parameters.keys() ^ tensors.keys()):
-        where = "the weights" if odd[0] in tensors else "the model"
-        raise InputError(f"only {where} has a tensor {odd[0]}")
+        raise InputError(f"the tensor {odd[0]} is only in {'the weights' if odd[0] in tensors else 'the model'}")
     for name, parameter in parameters.items():
         if parameter.shape != tensors[name].shape:
             raise InputError(f"{name} has the shape {list(tensors[name].shape)}; it must be {list(parameter.shape)}")

@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.errors import InputError
+from common.errors import InputError, first_line
 from data_pipeline.config import DataConfig
 from data_pipeline.sources.names import COMPRESSED, CorpusSpec, Role, find_files, parse_specs, table_format
 from data_pipeline.sources.tables import DAMAGED, Pair, column_names, open_binary, read_parallel, read_table
@@ -137,7 +137,7 @@ def _parquet_files(spec: CorpusSpec, work: Path) -> list[str]:
             if parquet.read_metadata(plain).num_rows:
                 files.append(str(plain))
         except (ArrowInvalid, OSError) as error:
-            raise InputError(f"{file} cannot be read: {_first_line(error)}") from error
+            raise InputError(f"{file} cannot be read: {first_line(error)}") from error
     return files
 
 
@@ -217,9 +217,9 @@ def _load_dataset(
             f"(grammar; addition for text) in data.train, data.valid and data.test"
         ) from error
     except DatasetGenerationError as error:
-        raise InputError(f"{spec} cannot be read: {_first_line(error.__cause__ or error)}") from error
+        raise InputError(f"{spec} cannot be read: {first_line(error.__cause__ or error)}") from error
     except (ValueError, RuntimeError) as error:
-        raise InputError(f"{spec} cannot be loaded: {_first_line(error)}") from error
+        raise InputError(f"{spec} cannot be loaded: {first_line(error)}") from error
 
 
 @contextmanager
@@ -236,10 +236,6 @@ def _silent_libraries() -> Iterator[None]:
     finally:
         of_datasets.set_verbosity(before[0])
         of_hub.set_verbosity(before[1])
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _two_columns(dataset: "Dataset", config: DataConfig, name: str) -> "Dataset":

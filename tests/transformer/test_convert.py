@@ -3,7 +3,6 @@
 import sys
 from pathlib import Path
 
-import huggingface_hub
 import pytest
 import torch
 
@@ -12,6 +11,7 @@ from data_pipeline.tokenizers.characters import CharTokenizer
 from evaluate.config import SampleConfig
 from evaluate.generator import Generator
 from tests.tiny_gpt2 import CONFIG, VOCAB, make_gpt2_folder, write_vocabulary
+from tests.transformer.fake_hub import set_hub
 from transformer import convert
 from transformer.config import ModelConfig
 from transformer.model import GPT, Transformer
@@ -119,24 +119,6 @@ def test_convert_export_rejects_translation_model(tmp_path: Path, monkeypatch: p
         run(monkeypatch, "export", tmp_path / "model", tmp_path / "out")
 
 
-def set_hub(monkeypatch: pytest.MonkeyPatch, answers: bool, cached: Path | None) -> None:
-    """Replace the Hub by one that has the model or does not answer, and set the content of the cache."""
-
-    def model_info(self: object, name: str, timeout: float) -> None:
-        if not answers:
-            raise ConnectionError("several\nlines of the client")
-
-    def snapshot_download(name: str, allow_patterns: list[str], local_files_only: bool) -> str:
-        assert local_files_only is not answers
-        assert name == "gpt2"
-        if cached is None:
-            raise OSError("several\nlines of the client")
-        return str(cached)
-
-    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", model_info)
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-
-
 @pytest.mark.parametrize("answers", [False, True])
 def test_convert_import_downloads_or_uses_cache_if_hub_does_not_answer(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: bool
@@ -144,21 +126,6 @@ def test_convert_import_downloads_or_uses_cache_if_hub_does_not_answer(
     set_hub(monkeypatch, answers, source)
     run(monkeypatch, "import", "gpt2", tmp_path / "a")
     assert load_pretrained(tmp_path / "a")[1] == CONFIG
-
-
-def test_convert_import_fails_if_hub_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    set_hub(monkeypatch, answers=False, cached=None)
-    with pytest.raises(FileNotFoundError) as caught:
-        run(monkeypatch, "import", "gpt2", tmp_path / "a")
-    assert str(caught.value) == (
-        "there is no folder gpt2, and the Hugging Face Hub has no such model or does not answer"
-    )
-
-
-def test_convert_import_prints_first_line_of_download_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    set_hub(monkeypatch, answers=True, cached=None)
-    with pytest.raises(FileNotFoundError, match=r"gpt2 could not be downloaded from the Hugging Face Hub: several$"):
-        run(monkeypatch, "import", "gpt2", tmp_path / "a")
 
 
 def test_convert_import_does_not_ask_hub_for_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -216,18 +216,6 @@ def test_tying_shares_matrices(tying: str, matrices: int) -> None:
     assert count_parameters(model) == count_parameters(small()) + (matrices - 1) * 40 * 16
 
 
-def test_initialise_uses_xavier_and_unit_variance_of_scaled_embeddings() -> None:
-    torch.manual_seed(0)
-    config = ModelConfig(vocab_size=5000, d_model=64, n_layers=1, n_heads=4, d_ff=256)
-    model = Transformer(config)
-    assert model.output.weight.std().item() == pytest.approx(64**-0.5, rel=0.02)
-    block = model.encoder.blocks[0]
-    for linear in (block.self_attention.query, block.feed_forward.inner):
-        bound = math.sqrt(6 / (linear.in_features + linear.out_features))
-        assert linear.weight.abs().max().item() == pytest.approx(bound, rel=0.02)
-        assert (linear.bias == 0).all()
-
-
 def attention_parameters(d: int, inner: int) -> int:
     return 3 * (d * inner + inner) + inner * d + d
 

@@ -2,19 +2,17 @@
 
 import errno
 import json
-import resource
 from pathlib import Path
 
-import huggingface_hub
 import pytest
 import torch
 from safetensors import SafetensorError
 
+from tests.transformer.fake_hub import set_hub
 from transformer import weights
 from transformer.config import ModelConfig
 from transformer.model import GPT, Transformer, count_parameters
 from transformer.pretrained import FILES, load_pretrained, push_to_hub, save_pretrained
-from transformer.weights import mean_weights, save_tensors
 
 CONFIG = ModelConfig(vocab_size=40, d_model=16, n_layers=1, n_heads=2, d_ff=32, max_len=20)
 
@@ -156,67 +154,12 @@ def test_save_pretrained_keeps_old_weights_if_disk_is_full(
     assert sorted(p.name for p in folder.iterdir()) == sorted(FILES)
 
 
-@pytest.mark.skipif(not Path("/proc/self/limits").exists(), reason="needs a limit on file sizes")
-def test_save_tensors_names_file_if_write_fails(tmp_path: Path) -> None:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, before[1]))
-    try:
-        with pytest.raises(OSError, match="File too large") as caught:
-            save_tensors(tmp_path / "w", {"w": torch.zeros(1 << 15)})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert caught.value.filename == str(tmp_path / "w")
-
-
-def set_hub(monkeypatch: pytest.MonkeyPatch, answers: bool, cached: Path | None) -> None:
-    """Replace the Hub by one that has the model or does not answer, and set the content of the cache."""
-
-    def model_info(self: object, name: str, timeout: float) -> None:
-        if not answers:
-            raise ConnectionError("several\nlines of the client")
-
-    def snapshot_download(name: str, allow_patterns: list[str], local_files_only: bool) -> str:
-        assert local_files_only is not answers
-        if cached is None:
-            raise OSError("several\nlines of the client")
-        return str(cached)
-
-    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", model_info)
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-
-
-def test_load_pretrained_fails_if_hub_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    set_hub(monkeypatch, answers=False, cached=None)
-    with pytest.raises(FileNotFoundError) as caught:
-        load_pretrained("runs/nowhere")
-    assert str(caught.value) == (
-        "there is no folder runs/nowhere, and the Hugging Face Hub has no such model or does not answer"
-    )
-
-
-def test_load_pretrained_prints_first_line_of_download_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    set_hub(monkeypatch, answers=True, cached=None)
-    with pytest.raises(
-        FileNotFoundError, match=r"me/model could not be downloaded from the Hugging Face Hub: several$"
-    ):
-        load_pretrained("me/model")
-
-
 @pytest.mark.parametrize("answers", [False, True])
 def test_load_pretrained_uses_cache_if_hub_does_not_answer(
     folder: Path, answers: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_hub(monkeypatch, answers=answers, cached=folder)
     assert load_pretrained("me/model")[1] == CONFIG
-
-
-def test_mean_weights_equals_mean(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
-    for i in range(3):
-        save_file({"w": torch.tensor([i, 10.0 * i])}, str(tmp_path / f"{i}"))
-    mean = mean_weights([tmp_path / str(i) for i in range(3)])
-    torch.testing.assert_close(mean["w"], torch.tensor([1.0, 10.0]))
 
 
 def test_push_to_hub_uploads_only_model_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

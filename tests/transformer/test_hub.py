@@ -1,0 +1,63 @@
+"""Download and upload of models, with a Hub that answers or does not."""
+
+import errno
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+
+from tests.transformer.fake_hub import set_hub
+from transformer.hub import download, upload
+
+
+@pytest.mark.parametrize("answers", [False, True])
+def test_download_returns_cached_copy_also_if_hub_does_not_answer(
+    answers: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_hub(monkeypatch, answers=answers, cached=tmp_path)
+    assert download("me/model", ["config.json"]) == tmp_path
+
+
+def test_download_fails_if_hub_does_not_answer_and_cache_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_hub(monkeypatch, answers=False, cached=None)
+    with pytest.raises(FileNotFoundError) as caught:
+        download("me/model", ["config.json"])
+    assert str(caught.value) == (
+        "there is no folder me/model, and the Hugging Face Hub has no such model or does not answer"
+    )
+
+
+def test_download_error_has_first_line_of_client_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_hub(monkeypatch, answers=True, cached=None)
+    with pytest.raises(FileNotFoundError, match=r"me/model could not be downloaded .* Hugging Face Hub: several$"):
+        download("me/model", ["config.json"])
+
+
+def test_download_keeps_disk_full_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object, **options: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device", "model.safetensors")
+
+    set_hub(monkeypatch, answers=True, cached=None)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        download("me/model", ["config.json"])
+    assert caught.value.errno == errno.ENOSPC
+
+
+def test_upload_sends_only_given_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = {}
+
+    class Api:
+        def create_repo(self, repo_id: str, **options: object) -> None:
+            calls["create"] = (repo_id, options)
+
+        def upload_folder(self, **options: object) -> str:
+            calls["upload"] = ("", options)
+            return "https://example.org/commit/1"
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Api)
+    assert upload(tmp_path, "me/model", ["config.json"], private=True) == "https://example.org/commit/1"
+    assert calls["create"] == ("me/model", {"private": True, "exist_ok": True})
+    assert calls["upload"] == (
+        "", {"repo_id": "me/model", "folder_path": tmp_path, "allow_patterns": ["config.json"]}
+    )  # fmt: skip
