@@ -71,6 +71,29 @@ def load_saved_settings(schema: type[Schema], path: str | Path) -> Schema:
     return cast(Schema, OmegaConf.to_object(_merge(OmegaConf.structured(schema), content, str(path))))
 
 
+def load_saved_section(schema: type[Schema], path: str | Path, section: str) -> Schema:
+    """Return one section of a file that `dump_settings` wrote. The other sections of the file are ignored.
+
+    Raises InputError as `parse_saved_section`, and for unreadable YAML.
+    """
+    content = OmegaConf.to_container(_read(Path(path)))
+    assert isinstance(content, dict)
+    return parse_saved_section(schema, content.get(section) or {}, f"{path} at {section}")
+
+
+def parse_saved_section(schema: type[Schema], saved: Any, where: str) -> Schema:
+    """Return the settings of one saved section, also if an earlier version used other names.
+
+    Raises InputError, which begins with `where`, for an unknown setting, a wrong type or a reference such as `${x}`.
+    """
+    if not isinstance(saved, dict):
+        raise InputError(f"{where} is {saved}; it must be a section with settings")
+    content = OmegaConf.create(saved)
+    _refuse_references(content, f"{where}: ")
+    content = translate_old_names(content, schema)
+    return cast(Schema, OmegaConf.to_object(_merge(OmegaConf.structured(schema), content, where)))
+
+
 def translate_old_names(content: Any, schema: type[Any]) -> Any:
     """Return saved settings under the names that the schema has now."""
     result, renamed = OmegaConf.create({}), _renamed(schema)

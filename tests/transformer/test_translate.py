@@ -275,11 +275,11 @@ def test_mistakes_are_explained(folder, args, message, monkeypatch, capfdbinary)
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("decode: {beem: 2}", r"config\.yaml at decode\.beem: Key 'beem' not in 'DecodeConfig'"),
-        ("decode: {beam: x}", r"config\.yaml at decode\.beam: Value 'x'"),
-        ("decode: [2]", r"config\.yaml at decode: \[2\] is no section"),
-        ("decode: {", r"config\.yaml at decode: "),
-        ("decode: {beam: '${oc.env:HOME}'}", r"decode\.beam: \$\{oc\.env:HOME\} is a reference"),
+        ("decode: {beem: 2}", r"config\.yaml at decode at beem: Key 'beem' not in 'DecodeConfig'"),
+        ("decode: {beam: x}", r"config\.yaml at decode at beam: Value 'x'"),
+        ("decode: [2]", r"config\.yaml at decode is \[2\]; it must be a section"),
+        ("decode: {", r"config\.yaml is not valid YAML"),
+        ("decode: {beam: '${oc.env:HOME}'}", r"decode: beam=\$\{oc\.env:HOME\} is a reference"),
     ],
 )
 def test_settings_that_cannot_be_read_are_one_sentence(tmp_path: Path, text: str, message: str) -> None:
