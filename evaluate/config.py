@@ -1,4 +1,4 @@
-"""How sentences are decoded, and how text is continued."""
+"""Settings of decoding: beam search and sampling."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,27 +11,27 @@ FORMULAS: dict[str, str] = {"gnmt": "((5 + n) / 6)^alpha", "length": "n^alpha", 
 
 @dataclass(frozen=True)
 class DecodeConfig:
-    """Section 6.1: beam search with GNMT's length penalty. Raises ValueError for a setting out of range.
+    """Section 6.1: beam search with GNMT's length penalty. Raises InputError for a setting out of range.
 
-    Lengths count the tokens of an output with its EOS.
+    Lengths are numbers of tokens, EOS included.
     """
 
     beam: int = 4
-    """Hypotheses kept per sentence; 1 is greedy search."""
+    """Number of hypotheses kept per sentence; 1 is greedy search."""
     alpha: float = 0.6
-    """Hypotheses are ranked by log P(y|x) divided by the length penalty, of which alpha is the exponent."""
+    """Exponent of the length penalty. Hypotheses are ranked by log P(y|x) divided by the length penalty."""
     length_penalty: LengthPenalty = "gnmt"
-    """`gnmt`: ((5 + n) / 6)^alpha for n tokens, the paper's. `length`: n^alpha, that of fairseq, Marian, CTranslate2
-    and transformers, which ranks differently at the same alpha. `none`: 1, whatever alpha is."""
+    """Length penalty of n tokens. `gnmt`: ((5 + n) / 6)^alpha, the paper's. `length`: n^alpha, that of fairseq, Marian,
+    CTranslate2 and transformers, which ranks differently at the same alpha. `none`: 1, for every alpha."""
     min_length: int = 1
-    """An output has at least so many tokens; this overrules `max_extra`."""
+    """Smallest number of tokens in an output. It has priority over `max_extra`."""
     max_length: int | None = None
-    """An output has at most so many tokens; None is as many as the model takes."""
+    """Largest number of tokens in an output; None is the limit of the model, `model.max_len`."""
     max_extra: int = 50
-    """An output has at most this many tokens more than its source, and never more than the model takes."""
+    """Largest number of tokens that an output has more than its source. The limit of the model applies too."""
     batch_tokens: int = 32768
-    """Bounds the memory of a batch: the sum, over its hypotheses, of the tokens of the padded source and of the
-    longest output that is allowed. A sentence that needs more goes alone."""
+    """Size of a batch, which limits its memory: number of hypotheses times the tokens of the longest source and of the
+    longest possible output. A sentence that needs more is a batch of its own."""
 
     def __post_init__(self) -> None:
         for name in ("beam", "batch_tokens", "min_length"):
@@ -52,38 +52,37 @@ class DecodeConfig:
 
     @property
     def penalty_formula(self) -> str:
-        """By what log P(y|x) is divided, to be shown wherever alpha is."""
+        """Formula of the length penalty. Outputs that contain alpha contain the formula too."""
         return FORMULAS[self.length_penalty]
 
 
 @dataclass(frozen=True)
 class SampleConfig:
-    """How a GPT continues a prompt, or a translation is drawn. Raises ValueError for a setting out of range."""
+    """Sampling of a GPT's continuations or of translations. Raises InputError for a setting out of range."""
 
     temperature: float = 1.0
-    """The model's logits are divided by it: below 1 surer, above 1 more varied; 0 always takes the likeliest token."""
+    """Divisor of the logits. Lower values give likelier text, higher values more varied text. 0 takes the most likely
+    token."""
     top_k: int | None = None
-    """Draw among the k likeliest tokens only; None keeps all."""
+    """Sample from the k most likely tokens only; None keeps all."""
     top_p: float | None = None
-    """Draw among the fewest likeliest tokens whose probabilities add up to p (Holtzman et al. 2020); None keeps
-    all. Of what `top_k` left."""
+    """Sample from the smallest set of most likely tokens whose probabilities add up to p (Holtzman et al. 2020); None
+    keeps all. `top_k` is applied first."""
     seed: int = 1
-    """The same seed gives a prompt the same samples, whatever it is generated together with."""
+    """Random seed. The samples of a prompt depend on the seed and the prompt, not on other prompts."""
     num_samples: int = 1
-    """Continuations of each prompt, drawn independently of one another."""
+    """Number of samples of each prompt or sentence, drawn independently of one another."""
     max_tokens: int = 500
-    """A continuation ends after so many tokens, or where the model ends the document. Translations have the limits
-    of `DecodeConfig` instead."""
+    """Largest number of tokens in a continuation. It is shorter if the model ends the document. The lengths of
+    translations are limited by `DecodeConfig` instead."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):
             raise InputError(f"temperature is {self.temperature}; it must be 0 (greedy) or more")
         if self.top_k is not None and self.top_k < 1:
-            raise InputError(f"top_k is {self.top_k}; it must be at least 1: leave it out to keep all tokens")
+            raise InputError(f"top_k is {self.top_k}; it must be at least 1. Omit it to keep all tokens.")
         if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise InputError(
-                f"top_p is {self.top_p}; it must be above 0 and at most 1: leave it out to keep all tokens"
-            )
+            raise InputError(f"top_p is {self.top_p}; it must be above 0 and at most 1. Omit it to keep all tokens.")
         for name in ("num_samples", "max_tokens"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")

@@ -12,7 +12,7 @@ from data_pipeline.tokenizers.sentence_piece import PAD_ID
 Result = TypeVar("Result")
 
 
-class Pair(NamedTuple):
+class IdPair(NamedTuple):
     """Token ids of a source, and of its target or the beginning of its target."""
 
     source: tuple[int, ...]
@@ -24,12 +24,12 @@ Fits = Callable[[int, int, int], bool]
 
 
 def map_batches(
-    compute: Callable[[list[Pair]], Sequence[Result]],
-    pairs: Sequence[Pair],
+    compute: Callable[[list[IdPair]], Sequence[Result]],
+    pairs: Sequence[IdPair],
     fits: Fits,
-    output_length: Callable[[Pair], int],
+    output_length: Callable[[IdPair], int],
     *,
-    skip: Callable[[Pair], bool],
+    skip: Callable[[IdPair], bool],
     skipped: Result,
     progress: bool,
 ) -> list[Result]:
@@ -44,7 +44,7 @@ def map_batches(
         skip: True for a pair that is not computed; its result is `skipped`.
         progress: show a progress bar on standard error.
     """
-    indices: dict[Pair, list[int]] = {}
+    indices: dict[IdPair, list[int]] = {}
     for index, pair in enumerate(pairs):
         indices.setdefault(pair, []).append(index)
     results = [skipped] * len(pairs)
@@ -58,13 +58,15 @@ def map_batches(
     return results
 
 
-def length_batches(pairs: Iterable[Pair], fits: Fits, output_length: Callable[[Pair], int]) -> Iterator[list[Pair]]:
+def length_batches(
+    pairs: Iterable[IdPair], fits: Fits, output_length: Callable[[IdPair], int]
+) -> Iterator[list[IdPair]]:
     """Yield distinct pairs in batches, the longest source first. `fits` limits all batches of more than one pair.
 
     The largest batch comes first, so that a lack of memory shows at once. The pairs are also sorted by their ids, so
     that the batches do not depend on the order of the pairs.
     """
-    batch: list[Pair] = []
+    batch: list[IdPair] = []
     longest = 0
     for pair in sorted(pairs, key=lambda pair: (-len(pair.source), -output_length(pair), pair)):
         longest = max(longest, output_length(pair))

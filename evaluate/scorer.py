@@ -11,7 +11,7 @@ from torch import Tensor
 from common.errors import InputError
 from data_pipeline.tokenizers.sentence_piece import EOS_ID, UNK_ID, Tokenizer
 from evaluate.decoding.search import check_finite
-from evaluate.length_batches import Pair, map_batches
+from evaluate.length_batches import IdPair, map_batches
 from evaluate.translator import LineTooLong, Translator
 
 MAX_LOGITS = 2**25
@@ -96,14 +96,14 @@ class Scorer:
 
     def _map(
         self,
-        compute: Callable[[list[Pair]], list[Result]],
+        compute: Callable[[list[IdPair]], list[Result]],
         sources: Ids,
         targets: Ids,
         empty: Result,
         progress: bool,
     ) -> list[Result]:
         """Return the result of each pair, in order; `empty` for a target without tokens."""
-        pairs = [Pair(tuple(source), tuple(target)) for source, target in zip(sources, targets, strict=True)]
+        pairs = [IdPair(tuple(source), tuple(target)) for source, target in zip(sources, targets, strict=True)]
         for number, pair in enumerate(pairs, 1):
             _check(pair, number, self.translator.max_len)
         batch_tokens, vocab_size = self.translator.config.batch_tokens, self.translator.tokenizer.vocab_size
@@ -122,7 +122,7 @@ class Scorer:
             progress=progress,
         )
 
-    def _scores(self, batch: list[Pair]) -> list[Score]:
+    def _scores(self, batch: list[IdPair]) -> list[Score]:
         found = self.translator.backend.token_log_probs(batch)
         scores = [Score(pair.target, tuple(log_probs)) for pair, log_probs in zip(batch, found, strict=True)]
         check_finite(all(math.isfinite(score.log_prob) for score in scores))
@@ -135,7 +135,7 @@ def token_texts(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
     return [tokenizer.decode_text([UNK_ID, token])[1:] for token in ids]
 
 
-def _check(pair: Pair, number: int, max_len: int) -> None:
+def _check(pair: IdPair, number: int, max_len: int) -> None:
     for name, ids in (("source", pair.source), ("target", pair.target)):
         if len(ids) > max_len:
             raise LineTooLong(f"{name} {number} has {len(ids)} tokens; the model supports {max_len}", number - 1)

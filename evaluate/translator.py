@@ -13,7 +13,7 @@ from evaluate.backends.ctranslate2 import CTranslate2Backend
 from evaluate.backends.pytorch import PyTorchBackend
 from evaluate.config import DecodeConfig, SampleConfig
 from evaluate.decoding.search import Hypothesis
-from evaluate.length_batches import Pair, map_batches
+from evaluate.length_batches import IdPair, map_batches
 from evaluate.model_settings import read_decode_config
 from transformer.pretrained import check_vocab_size, find_folder, read_about
 
@@ -225,13 +225,13 @@ class Translator:
         if feature not in self.backend.supports:
             raise InputError(f"the backend {self.backend.name} does not support {feature}. Use the backend torch.")
 
-    def _pairs(self, sources: list[list[int]], prefixes: list[list[int]] | None) -> list[Pair]:
+    def _pairs(self, sources: list[list[int]], prefixes: list[list[int]] | None) -> list[IdPair]:
         """Join each source with its prefix. Raise InputError if no output can have the required length."""
         limit = self._largest_output
         if self.config.min_length > limit:
             raise InputError(f"decode.min_length is {self.config.min_length}; outputs have at most {limit} tokens")
         if prefixes is None:
-            return [Pair(tuple(ids)) for ids in sources]
+            return [IdPair(tuple(ids)) for ids in sources]
         self.require("prefix")
         if len(prefixes) != len(sources):
             raise InputError(f"there are {len(sources)} lines but {len(prefixes)} prefixes. Give each line its prefix.")
@@ -240,19 +240,19 @@ class Translator:
                 raise InputError(
                     f"prefix {number} has {len(prefix)} tokens; an output of at most {limit} tokens must be longer"
                 )
-        return [Pair(tuple(ids), tuple(prefix)) for ids, prefix in zip(sources, prefixes, strict=True)]
+        return [IdPair(tuple(ids), tuple(prefix)) for ids, prefix in zip(sources, prefixes, strict=True)]
 
     def _decode(
         self,
-        decode: Callable[[list[Pair], list[int]], list[list[Hypothesis]]],
-        pairs: list[Pair],
+        decode: Callable[[list[IdPair], list[int]], list[list[Hypothesis]]],
+        pairs: list[IdPair],
         wanted: int,
         rows: int,
         progress: bool,
     ) -> list[list[Translation]]:
         """Return the first `wanted` translations of each pair; the decoder has `rows` rows per sentence."""
 
-        def compute(batch: list[Pair]) -> list[list[Translation]]:
+        def compute(batch: list[IdPair]) -> list[list[Translation]]:
             found = decode(batch, [self._output_length(pair) for pair in batch])
             return self._translations([hypotheses[:wanted] for hypotheses in found])
 
@@ -274,7 +274,7 @@ class Translator:
     def _largest_output(self) -> int:
         return min(self.config.max_length or self.max_len, self.max_len)
 
-    def _output_length(self, pair: Pair) -> int:
+    def _output_length(self, pair: IdPair) -> int:
         """Return the largest number of tokens in the output of a pair, EOS included."""
         wished = max(len(pair.source) + self.config.max_extra, self.config.min_length, len(pair.target) + 1)
         return min(wished, self._largest_output)

@@ -9,7 +9,7 @@ from torch import Tensor
 from data_pipeline.tokenizers.sentence_piece import BOS_ID, PAD_ID, UNK_ID
 from evaluate.config import DecodeConfig, SampleConfig
 from evaluate.decoding.search import Hypothesis
-from evaluate.length_batches import Pair
+from evaluate.length_batches import IdPair
 
 Feature = Literal["prefix", "sampling", "token scores", "attention"]
 BackendName = Literal["torch", "ctranslate2"]
@@ -39,19 +39,21 @@ class Backend(Protocol):
     def compute_type(self) -> str:
         """Number format of the model's computations, such as float32."""
 
-    def search(self, batch: list[Pair], limits: list[int], config: DecodeConfig, n_best: int) -> list[list[Hypothesis]]:
+    def search(
+        self, batch: list[IdPair], limits: list[int], config: DecodeConfig, n_best: int
+    ) -> list[list[Hypothesis]]:
         """Return the hypotheses of each source, best first, at least `n_best` of them if so many are found.
 
         `prefix`: a hypothesis begins with the target of its pair.
         """
 
     def sample(
-        self, batch: list[Pair], limits: list[int], config: DecodeConfig, sampling: SampleConfig
+        self, batch: list[IdPair], limits: list[int], config: DecodeConfig, sampling: SampleConfig
     ) -> list[list[Hypothesis]]:
         """`sampling`: return `sampling.num_samples` random hypotheses of each source, in the order of drawing."""
 
-    def token_log_probs(self, batch: list[Pair]) -> list[Sequence[float]]:
+    def token_log_probs(self, batch: list[IdPair]) -> list[Sequence[float]]:
         """`token scores`: return the natural log-probability of each token of each target."""
 
-    def cross_attention(self, batch: list[Pair]) -> list[Tensor]:
+    def cross_attention(self, batch: list[IdPair]) -> list[Tensor]:
         """`attention`: return the weights (layers, heads, target tokens, source tokens) of each pair, on the CPU."""

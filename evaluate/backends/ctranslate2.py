@@ -22,7 +22,7 @@ from data_pipeline.tokenizers.sentence_piece import EOS_ID, Tokenizer
 from evaluate.backends import FORBIDDEN, BackendName, Feature
 from evaluate.config import DecodeConfig, SampleConfig
 from evaluate.decoding.search import Hypothesis, length_penalty
-from evaluate.length_batches import Pair
+from evaluate.length_batches import IdPair
 from transformer.formats.ctranslate2 import COMPUTE_TYPES, export_ctranslate2, import_ctranslate2, read_pieces
 from transformer.pretrained import read_about
 
@@ -84,7 +84,9 @@ class CTranslate2Backend:
         max_len = int(read_about(folder)["model"].get("max_len", 1024))
         return cls(exported, max_len=max_len, compute_type=compute_type, device=device)
 
-    def search(self, batch: list[Pair], limits: list[int], config: DecodeConfig, n_best: int) -> list[list[Hypothesis]]:
+    def search(
+        self, batch: list[IdPair], limits: list[int], config: DecodeConfig, n_best: int
+    ) -> list[list[Hypothesis]]:
         """Return up to `config.beam` hypotheses of each source, best first."""
         results = self._run(batch, max(limits), config)
         found = []
@@ -97,20 +99,20 @@ class CTranslate2Backend:
         return found
 
     def sample(
-        self, batch: list[Pair], limits: list[int], config: DecodeConfig, sampling: SampleConfig
+        self, batch: list[IdPair], limits: list[int], config: DecodeConfig, sampling: SampleConfig
     ) -> list[list[Hypothesis]]:
         """Not supported."""
         raise NotImplementedError
 
-    def token_log_probs(self, batch: list[Pair]) -> list[Sequence[float]]:
+    def token_log_probs(self, batch: list[IdPair]) -> list[Sequence[float]]:
         """Not supported."""
         raise NotImplementedError
 
-    def cross_attention(self, batch: list[Pair]) -> list[Tensor]:
+    def cross_attention(self, batch: list[IdPair]) -> list[Tensor]:
         """Not supported."""
         raise NotImplementedError
 
-    def _run(self, batch: list[Pair], limit: int, config: DecodeConfig, suppress: tuple[int, ...] = ()) -> Any:
+    def _run(self, batch: list[IdPair], limit: int, config: DecodeConfig, suppress: tuple[int, ...] = ()) -> Any:
         """Return the results of CTranslate2.
 
         Tokens are suppressed only if it is necessary: CTranslate2 gives the probability of suppressed tokens to the

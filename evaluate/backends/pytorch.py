@@ -16,7 +16,7 @@ from evaluate.decoding.constraints import Constraints
 from evaluate.decoding.sampling import random_numbers, sample_outputs
 from evaluate.decoding.search import Hypothesis, beam_search, length_penalty, log_probs
 from evaluate.eval_mode import eval_mode
-from evaluate.length_batches import Pair, pad
+from evaluate.length_batches import IdPair, pad
 from transformer.attention import MultiHeadAttention
 from transformer.cache import DecodingState
 from transformer.model import Transformer
@@ -76,7 +76,9 @@ class PyTorchBackend:
         """Number format of the weights, such as float32."""
         return str(self.model.tgt_embedding.tokens.weight.dtype).removeprefix("torch.")
 
-    def search(self, batch: list[Pair], limits: list[int], config: DecodeConfig, n_best: int) -> list[list[Hypothesis]]:
+    def search(
+        self, batch: list[IdPair], limits: list[int], config: DecodeConfig, n_best: int
+    ) -> list[list[Hypothesis]]:
         """Return up to `config.beam` hypotheses of each source, best first (section 6.1)."""
         with eval_mode(self.model), torch.inference_mode():
             return beam_search(
@@ -92,7 +94,7 @@ class PyTorchBackend:
             )
 
     def sample(
-        self, batch: list[Pair], limits: list[int], config: DecodeConfig, sampling: SampleConfig
+        self, batch: list[IdPair], limits: list[int], config: DecodeConfig, sampling: SampleConfig
     ) -> list[list[Hypothesis]]:
         """Return `sampling.num_samples` random hypotheses of each source, in the order of drawing."""
         n = sampling.num_samples
@@ -116,14 +118,14 @@ class PyTorchBackend:
         ]
         return [found[i : i + n] for i in range(0, len(found), n)]
 
-    def token_log_probs(self, batch: list[Pair]) -> list[Sequence[float]]:
+    def token_log_probs(self, batch: list[IdPair]) -> list[Sequence[float]]:
         """Return the natural log-probability of each token of each target."""
         logp_BLV = log_probs(self._forced_logits(batch))
         token_BL1 = pad([pair.target for pair in batch]).to(logp_BLV.device).unsqueeze(-1)
         rows: list[list[float]] = logp_BLV.gather(-1, token_BL1).squeeze(-1).tolist()
         return [row[: len(pair.target)] for pair, row in zip(batch, rows, strict=True)]
 
-    def cross_attention(self, batch: list[Pair]) -> list[Tensor]:
+    def cross_attention(self, batch: list[IdPair]) -> list[Tensor]:
         """Return the weights (layers, heads, target tokens, source tokens) of each pair, on the CPU."""
         with _recorded_cross_attention(self.model) as recorded:
             self._forced_logits(batch)
@@ -133,11 +135,11 @@ class PyTorchBackend:
             for b, pair in enumerate(batch)
         ]
 
-    def _start(self, batch: list[Pair], max_len: int) -> DecodingState:
+    def _start(self, batch: list[IdPair], max_len: int) -> DecodingState:
         src_BM = pad([pair.source for pair in batch]).to(self.device)
         return self.model.start(src_BM, src_BM != PAD_ID, max_len)
 
-    def _forced_logits(self, batch: list[Pair]) -> Tensor:
+    def _forced_logits(self, batch: list[IdPair]) -> Tensor:
         """Return the logits (B, L, V) of each token of the targets, all in one pass."""
         src_BM = pad([pair.source for pair in batch]).to(self.device)
         tgt_BL = pad([(BOS_ID, *pair.target[:-1]) for pair in batch]).to(self.device)
@@ -159,7 +161,7 @@ def find_dtype(compute_type: str, device: torch.device) -> torch.dtype:
     return dtypes[compute_type]
 
 
-def _constraints(batch: list[Pair], config: DecodeConfig) -> Constraints:
+def _constraints(batch: list[IdPair], config: DecodeConfig) -> Constraints:
     prefixes = [pair.target for pair in batch]
     return Constraints(EOS_ID, FORBIDDEN, config.min_length, prefixes if any(prefixes) else [])
 

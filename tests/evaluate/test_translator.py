@@ -14,7 +14,7 @@ from data_pipeline.tokenizers.sentence_piece import EOS_ID
 from evaluate.backends.pytorch import PyTorchBackend
 from evaluate.config import DecodeConfig, SampleConfig
 from evaluate.decoding.search import Hypothesis, gnmt_length_penalty
-from evaluate.length_batches import Pair
+from evaluate.length_batches import IdPair
 from evaluate.scorer import Scorer
 from evaluate.translator import EMPTY, Translator
 from tests.tiny_model import TEXT, load_translator, make_folder
@@ -113,7 +113,7 @@ def test_short_lines_with_long_outputs_are_not_all_one_batch(
 ) -> None:
     batches = []
 
-    def search(batch: list[Pair], limits: list[int], config: DecodeConfig, n_best: int) -> list[list[Hypothesis]]:
+    def search(batch: list[IdPair], limits: list[int], config: DecodeConfig, n_best: int) -> list[list[Hypothesis]]:
         batches.append(len(batch))
         return [[Hypothesis((EOS_ID,), 0.0, 0.0)]] * len(batch)
 
@@ -126,10 +126,10 @@ def test_short_lines_with_long_outputs_are_not_all_one_batch(
 
 def test_equal_lines_are_translated_once(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rounding could tell two copies in different batches apart."""
-    seen: list[Pair] = []
+    seen: list[IdPair] = []
     search = translator.backend.search
 
-    def spy(batch: list[Pair], *args: Any) -> list[list[Hypothesis]]:
+    def spy(batch: list[IdPair], *args: Any) -> list[list[Hypothesis]]:
         seen.extend(batch)
         return search(batch, *args)
 

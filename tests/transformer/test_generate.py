@@ -120,8 +120,8 @@ def test_a_reader_that_leaves_is_no_error_and_ends_the_work(folder: Path) -> Non
     [
         (["--temperature", "-1"], r"temperature is -1\.0; it must be 0 \(greedy\) or more"),
         (["--temperature", "nan"], r"temperature is nan"),
-        (["--top-k", "0"], r"top_k is 0; it must be at least 1: leave it out"),
-        (["--top-p", "0"], r"top_p is 0\.0; it must be above 0 and at most 1: leave it out"),
+        (["--top-k", "0"], r"top_k is 0; it must be at least 1\. Omit it"),
+        (["--top-p", "0"], r"top_p is 0\.0; it must be above 0 and at most 1\. Omit it"),
         (["--top-p", "1.5"], r"top_p is 1\.5"),
         (["--num-samples", "0"], r"num_samples is 0; it must be at least 1"),
         (["--max-tokens", "0"], r"max_tokens is 0; it must be at least 1"),
