@@ -59,15 +59,15 @@ def module_name(file: str) -> str:
     return PREFIX + file.removesuffix(".py").removesuffix("/__main__").replace("/", ".")
 
 
-def settings_parser(description: str | None, schema: type[Any]) -> argparse.ArgumentParser:
+def settings_parser(description: str | None, schema: type[Any], section: str = "") -> argparse.ArgumentParser:
     """Return a parser for commands that read settings: `--config FILE` and `section.field=value`.
 
-    Its help lists all settings of `schema`. Call `parse_intermixed_args`; the result has `config` (a path or None) and
-    `overrides` (a list of strings).
+    Its help lists all settings of `schema`, which is the whole configuration or one `section` of it. Call
+    `parse_intermixed_args`; the result has `config` (a path or None) and `overrides` (a list of strings).
     """
     formatter = argparse.RawDescriptionHelpFormatter
     parser = _SettingsParser(description=description, formatter_class=formatter)
-    parser.schema = schema
+    parser.schema, parser.section = schema, section
     parser.add_argument("--config", type=Path, help="YAML file with the settings that differ from the base model")
     parser.add_argument("overrides", nargs="*", metavar="section.field=value", help="settings, one per argument")
     return parser
@@ -77,10 +77,11 @@ class _SettingsParser(argparse.ArgumentParser):
     """A parser that makes the list of settings only if the help is printed."""
 
     schema: type[Any]
+    section: str
 
     def format_help(self) -> str:
         text = super().format_help() + "\nsettings (section.field=default):\n"
-        for setting in list_settings(self.schema):
+        for setting in list_settings(self.schema, self.section):
             meaning = textwrap.wrap(f"{setting.kind.replace('`', '')}. {setting.meaning}", 110)
             text += f"  {setting.name}={setting.default}\n" + textwrap.indent("\n".join(meaning), " " * 8) + "\n"
         return text

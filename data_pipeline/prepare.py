@@ -14,7 +14,7 @@ from data_pipeline.prepared_data import prepare
 
 def main() -> None:
     """Read the command line, prepare the data, and print a summary."""
-    parser = settings_parser(__doc__)
+    parser = settings_parser(__doc__, DataConfig, "data")
     parser.add_argument(
         "--threads", type=int, default=os.cpu_count() or 1, help="threads for tokenizing (default: number of CPU cores)"
     )
