@@ -29,7 +29,7 @@ from data_pipeline.tokenizers.sentence_piece import train_tokenizer
 from train.config import RunConfig
 from train.doctor.examine import pair_findings, vocabulary_findings
 from train.doctor.findings import Finding
-from train.doctor.forecast import check_weights_fit, needed
+from train.doctor.forecast import check_weights_fit, estimate_memory
 from train.doctor.learning import learning_findings
 from train.doctor.model import check_labels, probe
 from train.doctor.samples import small_batch
@@ -136,7 +136,7 @@ def every_case(place: Place, corpus: Corpus) -> Iterator[Case]:
 def judge(fault: str, expected: str, examine: Callable[[], Iterable[Finding]]) -> Case:
     """Run the checks."""
     started = time.perf_counter()
-    findings = {f.name: f"{f.verdict}: {without_quotes(f.message)}" for f in examine() if f.verdict != "ok"}
+    findings = {f.name: f"{f.level}: {without_quotes(f.message)}" for f in examine() if f.level != "ok"}
     return Case(fault, expected, findings, time.perf_counter() - started)
 
 
@@ -235,7 +235,7 @@ def model_cases(place: Place, corpus: Corpus) -> Iterator[Case]:
         rate = make_task(place.config(corpus, f"schedule.scale={scale}"), task.prepared)
         yield judge(f"schedule.scale={scale}", "learning rate", partial(learning_findings, rate.config, batch))
     huge = replace(task.config, model=replace(task.config.model, d_model=65536, d_ff=262144, n_layers=48, n_heads=64))
-    fits = check_weights_fit(needed(make_task(huge, task.prepared)), torch.device("cpu"))
+    fits = check_weights_fit(estimate_memory(make_task(huge, task.prepared)), torch.device("cpu"))
     yield judge("a model larger than the memory", "memory", lambda: [fits] if fits else [])
 
 

@@ -32,7 +32,7 @@ from train.distributed import (
 from train.initial_weights import start_from
 from train.optimizer import make_optimizer
 from train.run.checkpoints import METRICS, Checkpoints, Kind, RunState, restore
-from train.run.failed_update import INCIDENTS, dump
+from train.run.failed_update import FAILED_UPDATES, save_failed_update
 from train.run.folder import check_settings, write_settings
 from train.run.metrics_log import MetricsLog
 from train.run.model_folder import write_model_folder
@@ -70,7 +70,7 @@ def train(config: RunConfig, run_dir: Path) -> int | None:
         stop = StopRequest(until=started + 3600 * (config.train.max_hours or math.inf))
         reason = run.updates(stop)
         if reason is None and accelerator.is_main_process:
-            run.progress.say(f"{run_dir} holds {write_model_folder(run_dir, config.checkpoints.average_last)}")
+            run.progress.say(f"{run_dir} contains {write_model_folder(run_dir)}")
         accelerator.wait_for_everyone()
         accelerator.end_training()
     return stop.number or signal.SIGTERM if reason == "signal" else None
@@ -190,7 +190,7 @@ class Run:
                     update.micro_batches(self.split, self.world_size)[rank :: self.world_size]
                     for rank in range(self.world_size)
                 ]
-                folder = dump(self.run_dir, self.task, update, ranks, outcome, self.updater, self._now())
+                folder = save_failed_update(self.run_dir, self.task, update, ranks, outcome, self.updater, self._now())
             self.progress.left_out(update.step + 1, outcome, folder)
         self.updater.forget()
 
@@ -200,8 +200,8 @@ class Run:
             raise InputError(
                 f"{row} update(s) in a row were not finite (update {self.state.step}: loss {outcome.loss}, gradient "
                 f"norm {outcome.gradient_norm}), and the weights are left as they were after update "
-                f"{self.state.step - row}: look into {self.run_dir / INCIDENTS}, then start in another run_dir with "
-                "a lower schedule.scale (or schedule.peak_lr) or with optimizer.clip_norm=1.0"
+                f"{self.state.step - row}: look into {self.run_dir / FAILED_UPDATES}, then start in another run_dir "
+                "with a lower schedule.scale (or schedule.peak_lr) or with optimizer.clip_norm=1.0"
             )
 
     def _batches(self, step: int) -> tuple[Update, list[Batch]]:

@@ -24,6 +24,10 @@ class TextTokenizer(Protocol):
     def document_start(self) -> int:
         """Token before a document: `end_id`, or a line break if that is None."""
 
+    @property
+    def first_subword(self) -> int:
+        """First id of a subword; special tokens and bytes have the ids before it."""
+
     def encode_text(self, text: str, continues_line: bool = False) -> list[int]:
         """Return the ids of the text, without other tokens before or after it.
 

@@ -129,6 +129,11 @@ class BytePairTokenizer:
         """The token before a document: the token that ends documents."""
         return self._vocab[END]
 
+    @property
+    def first_subword(self) -> int:
+        """First id of a subword."""
+        return 0
+
     def encode_text(self, text: str, continues_line: bool = False) -> list[int]:
         """Return the ids of the text, which do not depend on `continues_line`.
 

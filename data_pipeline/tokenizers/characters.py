@@ -57,6 +57,11 @@ class CharTokenizer:
         """Token before a document: a line break, because no character marks the end of a document."""
         return self.encode_text("\n")[0]
 
+    @property
+    def first_subword(self) -> int:
+        """First id of a subword."""
+        return 0
+
     def encode_text(self, text: str, continues_line: bool = False) -> list[int]:
         """Return the id of each character. Raises InputError for a character that is not in the vocabulary.
 

@@ -112,6 +112,11 @@ class Tokenizer:
         """Token before a document: the token that ends documents."""
         return EOS_ID
 
+    @property
+    def first_subword(self) -> int:
+        """First id of a subword, after the special tokens and the bytes."""
+        return len(self._byte_ids) + EOS_ID + 1
+
     def encode_text(self, text: str, continues_line: bool = False) -> list[int]:
         """Return the ids of a text, without other tokens before or after it.
 

@@ -178,7 +178,10 @@ def test_settings_that_two_ranks_refuse_are_one_sentence(corpus: dict, tmp_path:
 def test_average_makes_the_model_folder_again(corpus: dict, tmp_path: Path) -> None:
     losses([sys.executable], corpus, tmp_path, "r", "train.max_steps=8")
     done = start([sys.executable, "-m", "train.average", str(tmp_path / "r"), "--last", "1"], tmp_path)
-    assert done.stdout == f"{tmp_path / 'r'} holds the weights after update 8\n", done.stderr
+    assert done.stdout == f"{tmp_path / 'r'} contains the weights after update 8\n", done.stderr
+    too_many = start([sys.executable, "-m", "train.average", str(tmp_path / "r"), "--last", "10"], tmp_path)
+    assert (too_many.returncode, too_many.stderr.count("\n")) == (2, 1)
+    assert "checkpoints to average. Set --last" in too_many.stderr
     missing = start([sys.executable, "-m", "train.average", str(tmp_path / "none")], tmp_path)
     assert (missing.returncode, missing.stderr.count("\n")) == (2, 1)
 

@@ -1,1 +1,1 @@
-"""What the doctor looks at: data, vocabulary, model, memory and time."""
+"""The doctor checks data, vocabulary, model, memory and time before a long run."""

@@ -1,4 +1,4 @@
-"""All that the doctor looks at before a long run, as findings one after the other."""
+"""All checks of the doctor, one after the other."""
 
 import os
 import tempfile
@@ -12,7 +12,6 @@ import torch
 from common.command import describe_error
 from common.errors import InputError
 from common.processes import set_threads
-from data_pipeline.micro_batches import choose_split
 from data_pipeline.sources.corpus import load_many
 from data_pipeline.tokenizers.sentence_piece import Tokenizer
 from train.config import RunConfig
@@ -21,35 +20,34 @@ from train.doctor import model as model_checks
 from train.doctor import pairs as pair_checks
 from train.doctor import samples
 from train.doctor import text as text_checks
-from train.doctor.findings import VERDICTS, Finding
-from train.doctor.forecast import check_weights_fit, forecast_findings, needed
+from train.doctor.findings import LEVELS, Finding
+from train.doctor.forecast import check_weights_fit, estimate_memory, forecast_findings, split_on_one_device
 from train.doctor.learning import learning_findings
 from train.doctor.pairs import Texts
-from train.doctor.text import Hashes
+from train.doctor.text import Codec, Hashes
 from train.loop import prepare_once
 from train.tasks import Task, make_task
 from transformer.model import build
 
 
 def examine(config: RunConfig) -> Iterator[Finding]:
-    """All findings, one after the other. Raises ValueError and OSError where there is nothing to look at."""
+    """Yield all findings. Raises InputError and OSError if the data cannot be read."""
     set_threads(config.train.threads)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise InputError("the doctor works alone: start it with python -m train.doctor, without accelerate launch")
+        raise InputError("the doctor runs in one process: start it with python -m train.doctor, not accelerate launch")
     if config.data.task == "translation":
         yield from pair_findings(config)
     try:
         task = make_task(config, prepare_once(config))
-        plan = task.plan
-        choose_split(plan.shapes, plan.per_update, 1, config.batches.micro_tokens)
-    except ValueError as error:  # the sentence that training would end with
-        yield Finding("settings", "fault", describe_error(error), "change what the sentence names, and call again")
+        split_on_one_device(task)
+    except InputError as error:  # training would end with the same message
+        yield Finding("settings", "error", describe_error(error), "training cannot start; change these settings")
         return
     if config.data.task == "language_modelling":
         yield from text_findings(task)
     yield from vocabulary_findings(task)
     accelerator = make_accelerator(config.train, Path(config.data.cache_dir))
-    need = needed(task)
+    need = estimate_memory(task)
     if too_large := check_weights_fit(need, accelerator.device):
         yield too_large
         return
@@ -58,78 +56,91 @@ def examine(config: RunConfig) -> Iterator[Finding]:
 
 
 def pair_findings(config: RunConfig) -> Iterator[Finding]:
-    """The two sides of a corpus as it was written, before any filter."""
+    """Check the sentence pairs of the corpora before filtering."""
     data = config.data
     Path(data.cache_dir).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=data.cache_dir) as work:
         train = load_many(data.train, data, "train", Path(work), torch.get_num_threads())
         valid, test = (samples.held_out(config, role, Path(work)) for role in ("valid", "test"))
-        blocks = list(samples.stretches(train, samples.MOST_LINES, data.seed))
+        blocks = list(samples.line_blocks(train, samples.MOST_LINES, data.seed))
         sample = samples.join(blocks)
-        yield Finding("corpus", "ok", _sampled(len(train), len(sample[0])))
+        yield Finding("corpus", "ok", _describe_sample(len(train), len(sample[0])))
         yield pair_checks.check_ratios(sample)
         yield pair_checks.check_alignment(blocks)
         yield pair_checks.check_columns(sample, valid, (data.source_lang, data.target_lang))
         yield text_checks.check_copies(sample, data.drop_copies)
-        every = [
+        hashes = [
             (text_checks.hash_pairs(block), text_checks.hash_texts(block[0]))
-            for _, block in samples.stretches(train, samples.MOST_HASHES, data.seed)
+            for _, block in samples.line_blocks(train, samples.MOST_HASHES, data.seed)
         ]
-        pairs, sources = (np.concatenate(column) for column in zip(*every, strict=True))
+        pairs, sources = (np.concatenate(column) for column in zip(*hashes, strict=True))
         yield text_checks.check_duplicates(pairs, data.drop_duplicates)
         for role, held in (("valid", valid), ("test", test)):
-            if held is not None:  # validation pairs that training holds out are taken out of it wherever they occur
-                yield pair_leak(role, held, pairs, sources)
+            if held is not None:  # None: validation is held out of training, which removes every copy of its pairs
+                yield check_pair_leak(role, held, pairs, sources)
 
 
-def pair_leak(role: str, held: Texts, pairs: Hashes, sources: Hashes) -> Finding:
-    """Held-out pairs that training knows: both sides alike, or the source with another target."""
-    whole = text_checks.check_leak("pairs", role, text_checks.hash_pairs(held), pairs)
-    half = text_checks.check_leak("sources", role, text_checks.hash_texts(held[0]), sources, note=0.1, fault=0.5)
-    worse = max(whole, half, key=lambda finding: VERDICTS.index(finding.verdict))
-    return replace(worse, message=f"{whole.message}; {half.message}")
+def check_pair_leak(role: str, held: Texts, pairs: Hashes, sources: Hashes) -> Finding:
+    """Count the held-out pairs that are in training, and the held-out sources that are there with any target."""
+    of_pairs = text_checks.check_leak("pairs", role, text_checks.hash_pairs(held), pairs)
+    hashes = text_checks.hash_texts(held[0])
+    of_sources = text_checks.check_leak("sources", role, hashes, sources, warning=0.1, error=0.5)
+    worse = max(of_pairs, of_sources, key=lambda finding: LEVELS.index(finding.level))
+    return replace(worse, message=f"{of_pairs.message}; {of_sources.message}")
 
 
 def text_findings(task: Task) -> Iterator[Finding]:
-    """Running text as training sees it: documents, or where these are long, their long lines."""
+    """Check the text of a language model for repetitions: documents, or the long lines of a stream."""
     data = task.config.data
     what = "documents" if data.layout == "documents" else f"lines of {samples.LONG_LINE} characters or more"
     train, valid = (
-        text_checks.hash_texts(samples.units(samples.decoded(task.tokenizer, ids, data.seed), data.layout))
+        text_checks.hash_texts(
+            samples.comparable_texts(samples.decoded_documents(task.tokenizer, ids, data.seed), data.layout)
+        )
         for ids in (*task.prepared.train.stores, *task.prepared.valid.stores)
     )
-    test = text_checks.hash_texts(samples.units(samples.raw_documents(data, "test", samples.MOST_HASHES), data.layout))
+    raw = samples.raw_documents(data, "test", samples.MOST_HASHES)
+    test = text_checks.hash_texts(samples.comparable_texts(raw, data.layout))
     if len(train):
         finding = text_checks.check_duplicates(train, dropped=False, what=what)
-        # Of text repeats alone are no fault: songs have refrains, and few sums have two digits.
-        if finding.verdict == "fault":
-            cure = "see whether a file is named twice, or clean the text: what is repeated is learned by heart"
-            yield replace(finding, verdict="note", cure=cure)
+        # Repetitions alone are no error: songs have refrains, and there are few sums of two digits.
+        if finding.level == "error":
+            advice = "check whether a file is named twice, or clean the text: the model would memorise repetitions"
+            yield replace(finding, level="warning", advice=advice)
         else:
-            yield replace(finding, verdict="ok", cure="")
+            yield replace(finding, level="ok", advice="")
     for role, held in (("valid", valid), ("test", test)):
         if len(held):
-            yield text_checks.check_leak(what, role, held, train, note=0.05, fault=0.2)
+            yield text_checks.check_leak(what, role, held, train, warning=0.05, error=0.2)
 
 
 def vocabulary_findings(task: Task) -> Iterator[Finding]:
-    """What the vocabulary makes of the text."""
-    data, size = task.config.data, task.tokenizer.vocab_size
-    texts = samples.sample_texts(task)
-    yield text_checks.check_round_trip(task.tokenizer, texts)
-    if data.vocab_type == "characters" and data.task == "language_modelling":
-        return  # as many characters as there are, one a token
-    yield text_checks.check_token_size(task.tokenizer, texts)
-    stores = task.prepared.train.stores
-    counts = sum(np.bincount(ids.flat[: samples.MOST_TOKENS // len(stores)], minlength=size) for ids in stores)
-    others = 4 + 256 if isinstance(task.tokenizer, Tokenizer) else 0  # special pieces and bytes come first
-    yield text_checks.check_seldom_pieces(np.asarray(counts)[others:])
+    """Check how the vocabulary fits the text."""
+    data, tokenizer = task.config.data, task.tokenizer
+    codec, texts = codec_and_texts(task)
+    yield text_checks.check_round_trip(codec, texts)
+    if data.vocab_type == "characters":
+        return  # each character is a token
+    yield text_checks.check_token_size(codec, texts, tokenizer.vocab_size)
+    stores, most = task.prepared.train.stores, samples.MOST_TOKENS
+    counts = sum(np.bincount(ids.flat[: most // len(stores)], minlength=tokenizer.vocab_size) for ids in stores)
+    yield text_checks.check_rare_subwords(np.asarray(counts)[tokenizer.first_subword :])
+
+
+def codec_and_texts(task: Task) -> tuple[Codec, list[str]]:
+    """Return how the task encodes text, and some of its text."""
+    match task.config.data.task:
+        case "translation":
+            tokenizer = Tokenizer(task.prepared.tokenizer_file)
+            return text_checks.sentence_codec(tokenizer), samples.sample_sentences(task)
+        case "language_modelling":
+            return text_checks.text_codec(task.tokenizer), samples.sample_lines(task)
 
 
 def model_findings(task: Task, device: torch.device) -> Iterator[Finding]:
-    """Probes of the model that the config names, freshly initialised, and a small batch learned by heart."""
+    """Probe the configured model with its initial weights, and overfit it on a small batch."""
     torch.manual_seed(task.config.train.seed)
-    where = torch.device("cpu") if device.type == "mps" else device  # it lacks float64
+    where = torch.device("cpu") if device.type == "mps" else device  # MPS has no float64
     batch = samples.small_batch(task).to(where)
     yield model_checks.check_labels(batch)
     model = build(task.config.model).to(where, torch.float64).eval()
@@ -138,9 +149,7 @@ def model_findings(task: Task, device: torch.device) -> Iterator[Finding]:
     yield from learning_findings(task.config, batch)
 
 
-def _sampled(n: int, looked_at: int) -> str:
-    if looked_at == n:
-        return f"{n:,} training pairs, all of them looked at"
-    return (
-        f"{n:,} training pairs, of which {looked_at:,} are read closely, in stretches of {samples.BLOCK} lines (seeded)"
-    )
+def _describe_sample(n: int, sampled: int) -> str:
+    if sampled == n:
+        return f"{n:,} training pairs, all of them checked closely"
+    return f"{n:,} training pairs; {sampled:,} are checked closely: a random sample of blocks of {samples.BLOCK} lines"

@@ -1,28 +1,28 @@
-"""A row of the doctor's table, and how a share becomes a verdict."""
+"""A row of the doctor's table."""
 
 from dataclasses import dataclass
 from typing import Literal
 
-Verdict = Literal["ok", "note", "fault"]
-VERDICTS: tuple[Verdict, ...] = ("ok", "note", "fault")
-"""From good to bad."""
+Level = Literal["ok", "warning", "error"]
+LEVELS: tuple[Level, ...] = ("ok", "warning", "error")
+"""From best to worst."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A row of the doctor's table."""
+    """Result of one check: a row of the doctor's table."""
 
     name: str
     """What was checked."""
-    verdict: Verdict
-    """`ok`; `note`: a person should decide; `fault`: the run would not be what its user believes."""
+    level: Level
+    """`ok`; `warning`: unusual, check whether it is intended; `error`: training would not do what the user expects."""
     message: str
     """What was found."""
-    cure: str = ""
-    """What to do; "" where nothing is to be done."""
+    advice: str = ""
+    """What to do; "" if nothing is to be done."""
 
 
-def graded(name: str, share: float, note: float, fault: float, message: str, cure: str) -> Finding:
-    """`note` and `fault` where the share is above their limits."""
-    verdict: Verdict = "fault" if share > fault else "note" if share > note else "ok"
-    return Finding(name, verdict, message, "" if verdict == "ok" else cure)
+def grade(name: str, share: float, warning: float, error: float, message: str, advice: str) -> Finding:
+    """Return an error or a warning if `share` is above that limit, otherwise `ok` without advice."""
+    level: Level = "error" if share > error else "warning" if share > warning else "ok"
+    return Finding(name, level, message, "" if level == "ok" else advice)

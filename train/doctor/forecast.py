@@ -1,7 +1,6 @@
-"""What a run needs: the memory of its largest batch, the seconds of its updates, its floating-point operations."""
+"""Memory of the largest micro-batch, time of the updates, and floating-point operations of a run."""
 
 import os
-import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -14,118 +13,120 @@ from accelerate import Accelerator
 from torch import nn
 
 from data_pipeline.micro_batches import MicroBatch, choose_split, largest_micro_batch
-from train.doctor.findings import Finding, graded
+from train.doctor.findings import Finding, grade
 from train.doctor.flops import update_flops
 from train.optimizer import make_optimizer
-from train.tasks import Task
+from train.tasks import Task, block_length
 from train.trainer import Updater
 from transformer.config import ModelConfig
-from transformer.model import GPT, build, count_parameters
+from transformer.model import build, count_parameters
 
 TIMED_UPDATES = 3
 TIMED_SECONDS = 15.0
-"""No further update is timed after so long, and one that takes longer is measured in part."""
+"""No update is started after this time. Of an update that takes longer, only the first micro-batches are timed."""
 GIB = 2**30
 
 
 @dataclass(frozen=True)
-class Need:
-    """Memory of a run in bytes."""
+class MemoryNeed:
+    """Estimated memory of a run in bytes."""
 
     weights: float
-    """16 for each weight in fp32: itself, its gradient and Adam's two moments."""
+    """Weights, gradients and Adam's two moments: 16 bytes per weight in fp32."""
     activations: float
-    """What forward and backward of a slice keep."""
+    """Activations that the forward pass of a micro-batch keeps for the backward pass."""
 
     def __str__(self) -> str:
         return f"weights and Adam {self.weights / GIB:.2f} GiB, activations about {self.activations / GIB:.2f} GiB"
 
 
-def needed(task: Task) -> Need:
-    """Estimated, before anything is computed."""
+def estimate_memory(task: Task) -> MemoryNeed:
+    """Return an estimate that needs no computation on the device."""
     with torch.device("meta"):
         parameters = count_parameters(build(task.config.model))
-    settings = task.config.train
-    size = 8 if settings.precision == "float64" else 4
-    part = largest(task)
-    return Need(4.0 * size * parameters, size * activation_numbers(task.config.model, part))
+    size = 8 if task.config.train.precision == "float64" else 4
+    return MemoryNeed(4.0 * size * parameters, size * activation_numbers(task.config.model, largest(task)))
 
 
-def split_of(task: Task) -> int:
-    """Micro-batches of each bucket batch on one device."""
+def activation_numbers(shape: ModelConfig, micro_batch: MicroBatch) -> float:
+    """Return roughly how many numbers the forward pass of a micro-batch keeps.
+
+    14 d + 3 d_ff for each layer and position, 10 d more in a decoder with an encoder, and three times the logits.
+    Attention weights are omitted, because fused kernels do not store them.
+    """
+    layer = 14 * shape.d_model + 3 * shape.d_ff
+    decoder, encoder = (layer, 0) if shape.architecture == "gpt" else (layer + 10 * shape.d_model, layer)
+    source, target = micro_batch.src_len, micro_batch.tgt_len
+    numbers = shape.n_layers * (encoder * source + decoder * target) + 3 * shape.vocab_size * target
+    return float(numbers * len(micro_batch.indices))
+
+
+def split_on_one_device(task: Task) -> int:
+    """Return the number of micro-batches per bucket batch on one device."""
     return choose_split(task.plan.shapes, task.plan.per_update, 1, task.config.batches.micro_tokens)
 
 
 def largest(task: Task) -> MicroBatch:
-    """The micro-batch that needs the most memory."""
-    return largest_micro_batch(task.plan.shapes, split_of(task))
+    """Return the micro-batch that needs the most memory."""
+    return largest_micro_batch(task.plan.shapes, split_on_one_device(task))
 
 
-def activation_numbers(shape: ModelConfig, part: MicroBatch) -> float:
-    """What forward and backward of a slice keep in memory, roughly: 14 d + 3 d_ff numbers for each layer and position,
-    10 d more in a decoder with an encoder, attention weights aside; and three times the logits."""
-    layer = 14 * shape.d_model + 3 * shape.d_ff
-    decoder, encoder = (layer, 0) if shape.architecture == "gpt" else (layer + 10 * shape.d_model, layer)
-    numbers = shape.n_layers * (encoder * part.src_len + decoder * part.tgt_len) + 3 * shape.vocab_size * part.tgt_len
-    return float(numbers * len(part.indices))
-
-
-def check_weights_fit(need: Need, device: torch.device) -> Finding | None:
-    """A fault where the model, its gradients and Adam alone are more than the device has: nothing can be tried."""
+def check_weights_fit(need: MemoryNeed, device: torch.device) -> Finding | None:
+    """Return an error if weights, gradients and Adam's moments do not fit into the memory of the device."""
     there = memory_of(device)
     if need.weights < there:
         return None
     message = f"the model does not fit into the {there / GIB:.1f} GiB of this {device.type} ({need})"
-    return Finding("memory", "fault", message, "lower model.n_layers, model.d_model or model.d_ff, or take more memory")
+    advice = "lower model.n_layers, model.d_model or model.d_ff, or use a device with more memory"
+    return Finding("memory", "error", message, advice)
 
 
-def forecast_findings(task: Task, accelerator: Accelerator, need: Need) -> Iterator[Finding]:
-    """Memory and time of the run, measured with the model, the optimizer and the precision of the config."""
-    config, device = task.config, accelerator.device
-    part = largest(task)
-    half = f"set batches.micro_tokens to {max(1, part.positions // 2)}: updates stay"
-    too_large = (
-        f"the largest batch, {describe(task, part)}, does not fit into {memory_of(device) / GIB:.1f} GiB ({need})"
+def forecast_findings(task: Task, accelerator: Accelerator, need: MemoryNeed) -> Iterator[Finding]:
+    """Measure memory and time with the model, the optimizer and the precision of the run."""
+    config, device, micro_batch = task.config, accelerator.device, largest(task)
+    advice = f"set batches.micro_tokens={max(1, micro_batch.positions // 2)}; the updates stay the same"
+    message = (
+        f"the largest micro-batch, {describe_shape(task, micro_batch)}, does not fit into "
+        f"{memory_of(device) / GIB:.1f} GiB ({need})"
     )
-    if device.type == "cpu" and need.weights + need.activations > memory_of(
-        device
-    ):  # the system would end this process
-        yield Finding("memory", "fault", too_large, half)
+    too_large = Finding("memory", "error", message, advice)
+    if device.type == "cpu" and need.weights + need.activations > memory_of(device):
+        yield too_large  # not tried, because the operating system would kill this process
         return
     since_now = reset_peak(device)
     torch.manual_seed(config.train.seed)
     dtype = torch.float64 if config.train.precision == "float64" else torch.float32
     model = build(config.model).to(device, dtype)
     config = replace(config, train=replace(config.train, compile=False))
-    bench = Bench(task, accelerator, Updater(model, make_optimizer(model, config.optimizer), accelerator, config))
+    timer = UpdateTimer(task, accelerator, Updater(model, make_optimizer(model, config.optimizer), accelerator, config))
     try:
-        bench.learn([part])
+        timer.run([micro_batch])
     except torch.OutOfMemoryError:
-        yield Finding("memory", "fault", too_large, half)
+        yield too_large
         return
-    yield check_memory(task, device, part, need, since_now)
-    yield check_time(bench, model)
+    yield check_memory(task, device, micro_batch, need, since_now)
+    yield check_time(timer, model)
 
 
-def check_memory(task: Task, device: torch.device, part: MicroBatch, need: Need, since_now: bool) -> Finding:
-    """The most memory that was in use since `reset_peak`, and how much there is."""
+def check_memory(
+    task: Task, device: torch.device, micro_batch: MicroBatch, need: MemoryNeed, since_now: bool
+) -> Finding:
+    """Compare the peak memory with the memory of the device. `since_now` is what `reset_peak` returned."""
     there = memory_of(device)
     if device.type == "cuda":
         used, what = float(torch.cuda.max_memory_allocated(device)), "allocated by PyTorch"
     else:
-        used, what = peak_of_process(), "held by this process, libraries included"
-        what += "" if since_now else ", since it started"
+        used, what = peak_of_process(), "used by this process, libraries included"
+        what += "" if since_now else ", since its start"
     message = (
-        f"{used / GIB:.2f} of {there / GIB:.1f} GiB at the most, {what}, with the largest batch, "
-        f"{describe(task, part)} ({need})"
+        f"peak of {used / GIB:.2f} GiB, of {there / GIB:.1f} GiB ({what}), with the largest micro-batch, "
+        f"{describe_shape(task, micro_batch)} (estimate: {need})"
     )
-    return graded(
-        "memory", used / there, 0.85, 0.97, message, "lower batches.micro_tokens: the updates stay as they are"
-    )
+    return grade("memory", used / there, 0.85, 0.97, message, "lower batches.micro_tokens; the updates stay the same")
 
 
 def reset_peak(device: torch.device) -> bool:
-    """Let the measure of most memory begin anew. False where this system cannot."""
+    """Reset the measurement of peak memory. Return False if the operating system cannot do that."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return True
@@ -137,16 +138,18 @@ def reset_peak(device: torch.device) -> bool:
 
 
 def peak_of_process() -> float:
-    """Bytes of main memory that this process held at the most."""
+    """Return the peak main memory of this process in bytes."""
     status = Path("/proc/self/status")
     if status.exists():
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
         return float(lines["VmHWM"].split()[0]) * 1024
+    import resource  # not on Windows
+
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
 
 
 def memory_of(device: torch.device) -> float:
-    """Bytes of the device; of a CPU, what the machine or the container has."""
+    """Return the memory of a device in bytes; for a CPU, the memory of the machine or of the container."""
     if device.type == "cuda":
         return float(torch.cuda.get_device_properties(device).total_memory)
     physical = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
@@ -156,80 +159,80 @@ def memory_of(device: torch.device) -> float:
 
 
 @dataclass(frozen=True)
-class Bench:
-    """A model that learns on the device, to be measured; its weights are thrown away."""
+class UpdateTimer:
+    """Times updates of a model on the device. The trained weights are not used."""
 
     task: Task
     accelerator: Accelerator
-    updater: Updater
+    trainer: Updater
 
-    def learn(self, parts: list[MicroBatch]) -> float:
-        """An update of these slices, or of the first of them where time is short: seconds, for all of them."""
+    def run(self, micro_batches: list[MicroBatch]) -> float:
+        """Run an update and return its seconds. If time is short, the last micro-batches are extrapolated."""
         done, seconds = 0, 0.0
-        for part in parts:
-            batch = self.task.prepared.train.batch(part)  # the loop makes it while the last one is computed
+        for micro_batch in micro_batches:
+            batch = self.task.prepared.train.batch(micro_batch)  # not timed: training makes it in another thread
             started = time.perf_counter()
-            self.updater.backward(batch.to(self.accelerator.device), 1 / batch.labels_BL.numel())
-            self._wait()
+            self.trainer.backward(batch.to(self.accelerator.device), 1 / batch.labels_BL.numel())
+            self._synchronise()
             seconds += time.perf_counter() - started
-            done += positions(part)
+            done += positions(micro_batch)
             if seconds > TIMED_SECONDS:
                 break
         started = time.perf_counter()
-        self.updater.optimizer.step()
-        self.updater.forget()
-        self._wait()
-        return seconds * sum(map(positions, parts)) / done + time.perf_counter() - started
+        self.trainer.optimizer.step()
+        self.trainer.forget()
+        self._synchronise()
+        return seconds * sum(map(positions, micro_batches)) / done + time.perf_counter() - started
 
-    def _wait(self) -> None:
+    def _synchronise(self) -> None:
         if self.accelerator.device.type == "cuda":
             torch.cuda.synchronize()
 
 
-def check_time(bench: Bench, model: nn.Module) -> Finding:
-    """Seconds and floating-point operations of the whole run, from the first updates of its plan."""
-    config, plan, device = bench.task.config, bench.task.plan, bench.accelerator.device
-    split = split_of(bench.task)
+def check_time(timer: UpdateTimer, model: nn.Module) -> Finding:
+    """Forecast seconds and floating-point operations of the run from the first updates of its plan."""
+    task, device = timer.task, timer.accelerator.device
+    config, plan, split = task.config, task.plan, split_on_one_device(task)
     seconds, src, tgt = [], [], []
-    started, processor = time.perf_counter(), time.process_time()
+    started, cpu_started = time.perf_counter(), time.process_time()
     for step in range(min(TIMED_UPDATES, config.train.max_steps)):
         update = plan.update(step)
-        seconds.append(bench.learn(update.micro_batches(split, world_size=1)))
+        seconds.append(timer.run(update.micro_batches(split, world_size=1)))
         src.append(update.src_tokens)
         tgt.append(update.predicted_tokens)
         if time.perf_counter() - started > TIMED_SECONDS:
             break
-    ours = (time.process_time() - processor) / (time.perf_counter() - started) / torch.get_num_threads()
+    cpu_share = (time.process_time() - cpu_started) / (time.perf_counter() - started) / torch.get_num_threads()
     per_update, source, target = (float(np.mean(each)) for each in (seconds, src, tgt))
-    work = update_flops(model, config.model, config.batches.block or config.model.max_len, source, target)
-    tokens = f"{source:,.0f} " + ("tokens" if isinstance(model, GPT) else f"source and {target:,.0f} target tokens")
+    flops = update_flops(model, config.model, block_length(config), source, target)
+    tokens = {1: f"{source:,.0f} tokens", 2: f"{source:,.0f} source and {target:,.0f} target tokens"}
     steps = config.train.max_steps
     hours = per_update * steps / 3600
     message = (
         f"{steps:,} updates x {per_update:.3g} s (mean of {len(seconds)}) = {duration(hours)} on one {device.type} "
-        f"({torch.get_num_threads()} threads, precision {config.train.precision}, not compiled), validation and "
-        f"checkpoints aside; {work * steps:.2e} FLOP ({work / 1e9:,.0f} G an update: 6 for each weight of a matrix "
-        f"and token, {tokens}), {work / per_update / 1e9:,.0f} GFLOP/s"
+        f"({torch.get_num_threads()} threads, precision {config.train.precision}, not compiled), without validation "
+        f"and checkpoints; {flops * steps:.2e} FLOP ({flops / 1e9:,.0f} GFLOP per update of "
+        f"{tokens[len(task.prepared.train.stores)]}), {flops / per_update / 1e9:,.0f} GFLOP/s"
     )
-    if device.type == "cpu" and ours < 0.7:
-        message += f"; other programs were running: the processor was this one's for {ours:.0%} of the time"
-    cure = "take a faster device or several, or lower train.max_steps"
-    return graded("time", hours, 7 * 24, float("inf"), message, cure)
+    if device.type == "cpu" and cpu_share < 0.7:
+        message += f"; other programs were running: this process had the CPU for {cpu_share:.0%} of the time"
+    return grade("time", hours, 7 * 24, float("inf"), message, "use faster or more devices, or lower train.max_steps")
 
 
-def positions(part: MicroBatch) -> int:
-    """Token positions of a slice, padding included."""
-    return len(part.indices) * (part.src_len + part.tgt_len)
+def positions(micro_batch: MicroBatch) -> int:
+    """Return the source and target positions of a micro-batch, with padding."""
+    return len(micro_batch.indices) * (micro_batch.src_len + micro_batch.tgt_len)
 
 
-def describe(task: Task, part: MicroBatch) -> str:
-    """Its shape."""
-    source = "" if task.config.data.task == "language_modelling" else f"{part.src_len} and "
-    return f"{len(part.indices)} rows of {source}{part.tgt_len} tokens"
+def describe_shape(task: Task, micro_batch: MicroBatch) -> str:
+    """Return the number of rows and their lengths in words."""
+    source, target = micro_batch.src_len, micro_batch.tgt_len
+    lengths = {1: f"{target} tokens", 2: f"{source} source and {target} target tokens"}
+    return f"{len(micro_batch.indices)} rows of {lengths[len(task.prepared.train.stores)]}"
 
 
 def duration(hours: float) -> str:
-    """For people."""
+    """Return a duration in minutes, hours or days."""
     if hours < 1:
         return f"{hours * 60:.1f} minutes"
     return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"

@@ -1,4 +1,4 @@
-"""Whether the model that a config names can learn at all, and at the rate of its schedule."""
+"""Check that the configured model can be trained: it must overfit on one small batch, at its own learning rate."""
 
 import time
 from collections import Counter, defaultdict
@@ -18,43 +18,44 @@ from train.schedule import learning_rate
 from transformer.model import GPT, Transformer, build
 
 NEAR_ZERO = 0.05
-"""Of the first loss: what a batch that is learned by heart may keep."""
+"""The loss must fall to this share of the first loss, above the smallest possible loss."""
 DIVERGED = 3.0
-"""Times the first loss."""
+"""Training stops if the loss is this many times the first loss."""
 UPDATES = 300
 WARM_UP = 60
-"""Updates over which the rate grows. With 20, the base's six post-norm layers were thrown off at 0.001: loss 4.3
-after 66 updates. With 60 they learn the batch at base's own 0.0007."""
+"""Updates over which the learning rate grows. With 20, the six post-norm layers of the base model diverged at a
+learning rate of 0.001: the loss was 4.3 after 66 updates. With 60, they fit the batch at the base model's 0.0007."""
 FEWEST = 100
-"""Updates after which a loss that has not fallen says something."""
+"""Number of updates after which a loss that has not fallen shows an error."""
 SECONDS = 60.0
-"""Of the processor's time, all threads together: a busy machine is no fault of the model."""
+"""Limit of CPU time over all threads. It does not depend on other programs that use the CPU."""
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """How learning one batch by heart went."""
+class Overfitting:
+    """Result of training on one batch."""
 
     rate: float
-    """The highest, reached after `WARM_UP` updates."""
+    """Highest learning rate of the schedule, reached after `WARM_UP` updates."""
     losses: list[float]
+    """Loss before each update and after the last one, in nats per predicted token."""
     goal: float
-    ended_early: bool
-    """The time was up."""
+    """The batch is learned if the last loss is below this."""
+    timed_out: bool
 
     @property
     def undecided(self) -> bool:
-        """Whether more time could have changed the outcome: it was still learning, or had hardly begun."""
-        return self.ended_early and (self.losses[-1] < 0.8 * self.losses[0] or len(self.losses) < FEWEST)
+        """True if more time could have changed the result: the loss was falling, or there were few updates."""
+        return self.timed_out and (self.losses[-1] < 0.8 * self.losses[0] or len(self.losses) < FEWEST)
 
     @property
     def reached(self) -> float:
-        """The highest rate that was used."""
+        """Highest learning rate that was used."""
         return self.rate * min(1.0, (len(self.losses) - 1) / WARM_UP)
 
     @property
-    def learned(self) -> bool:
-        """The loss came near the least that is possible."""
+    def succeeded(self) -> bool:
+        """True if the last loss is near the smallest possible loss."""
         return self.losses[-1] < self.goal
 
     def __str__(self) -> str:
@@ -62,62 +63,62 @@ class Lesson:
 
 
 def learning_findings(config: RunConfig, batch: Batch) -> Iterator[Finding]:
-    """A few rows learned by heart without dropout and smoothing, by the run's optimizer at its highest rate.
+    """Overfit on a batch without dropout and label smoothing, with the optimizer and highest learning rate of the run.
 
-    Where that fails, a rate that fits the model's width tells whether the rate is at fault or the model. Finetuning
-    (`train.init_from`) has low rates on purpose, and is tried with that one only.
+    If that fails, a learning rate that suits the width of the model shows whether the learning rate or the model is
+    the cause. Finetuning (`train.init_from`) has low learning rates on purpose, so only that second rate is tried.
     """
     settings, device = config.train, batch.labels_BL.device
-    highest = learning_rate(
-        min(config.schedule.warmup_steps, settings.max_steps), config.schedule, config.model.d_model
-    )
-    sure = min(3e-3, 0.5 / config.model.d_model)
+    peak_step = min(config.schedule.warmup_steps, settings.max_steps)
+    highest = learning_rate(peak_step, config.schedule, config.model.d_model)
+    safe = min(3e-3, 0.5 / config.model.d_model)
 
-    def lesson(rate: float) -> Lesson:
+    def try_rate(rate: float) -> Overfitting:
         torch.manual_seed(settings.seed)
         model = build(replace(config.model, dropout=0.0)).to(device)
-        return learn_by_heart(model, make_optimizer(model, config.optimizer), batch, rate, UPDATES)
+        return overfit(model, make_optimizer(model, config.optimizer), batch, rate, UPDATES)
 
-    first = lesson(sure if settings.init_from else highest)
-    if first.learned or first.rate == sure:
-        yield check_overfit(first)
+    first = try_rate(safe if settings.init_from else highest)
+    if first.succeeded or first.rate == safe:
+        yield check_overfitting(first)
         return
-    second = lesson(sure)
-    yield check_overfit(second)
-    if second.learned:
-        yield check_rate(first, sure)
+    second = try_rate(safe)
+    yield check_overfitting(second)
+    if second.succeeded:
+        yield check_rate(first, safe)
 
 
-def check_overfit(lesson: Lesson) -> Finding:
-    """Whether the rows were learned."""
-    message = f"loss of one small batch {lesson}, at learning rates up to {lesson.reached:.2g}"
-    if lesson.learned:
+def check_overfitting(result: Overfitting) -> Finding:
+    """Check that the model fitted the batch."""
+    message = f"loss of one small batch {result}, at learning rates up to {result.reached:.2g}"
+    if result.succeeded:
         return Finding("overfitting", "ok", message)
-    if lesson.undecided:
-        return Finding("overfitting", "note", f"{message}, then time was up", "try it on a faster device")
-    cure = "the model cannot learn even these rows: look at the labels, the masks and whether all weights get gradients"
-    return Finding("overfitting", "fault", f"{message}; it should fall below {lesson.goal:.2f}", cure)
+    if result.undecided:
+        return Finding("overfitting", "warning", f"{message}; the time limit ended the check", "try a faster device")
+    advice = "the model cannot fit even these rows: check the labels, the masks, and that all weights get gradients"
+    return Finding("overfitting", "error", f"{message}; it should fall below {result.goal:.2f}", advice)
 
 
-def check_rate(lesson: Lesson, sure: float) -> Finding:
-    """Says that the rate of the schedule did not do what a sure one did."""
+def check_rate(result: Overfitting, safe: float) -> Finding:
+    """Return a finding about a learning rate that failed where the learning rate `safe` succeeded."""
     message = (
-        f"at {lesson.rate:.2g}, the schedule's highest, the batch's loss went {lesson}; at {sure:.2g} it is learned"
+        f"at {result.rate:.2g}, the highest learning rate of the schedule, the loss of the batch went {result}; "
+        f"at {safe:.2g} the model fits the batch"
     )
-    if lesson.undecided:
-        return Finding("learning rate", "note", f"{message} (time was up)", "try it on a faster device")
-    too = "high: lower" if lesson.rate > sure else "low: raise"
-    return Finding("learning rate", "fault", message, f"the rate is too {too} schedule.scale (or schedule.peak_lr)")
+    if result.undecided:
+        return Finding("learning rate", "warning", f"{message} (the time limit ended the check)", "try a faster device")
+    advice = "too high: lower" if result.rate > safe else "too low: raise"
+    return Finding("learning rate", "error", message, f"it is {advice} schedule.scale (or schedule.peak_lr)")
 
 
-def learn_by_heart(
+def overfit(
     model: Transformer | GPT,
     optimizer: torch.optim.Optimizer,
     batch: Batch,
     rate: float,
     updates: int,
-) -> Lesson:
-    """Train the model on one batch until it knows it, or time is up. Give it a model without dropout."""
+) -> Overfitting:
+    """Train a model without dropout on one batch, until it fits the batch, diverges, or the time is over."""
     tokens = int((batch.labels_BL != IGNORE).sum())
     floor, started = least_loss(batch), time.process_time()
     losses: list[float] = []
@@ -125,10 +126,10 @@ def learn_by_heart(
         loss = smoothed_cross_entropy(model(*batch.inputs), batch.labels_BL, 0.0) / tokens
         losses.append(loss.item())
         goal = floor + NEAR_ZERO * losses[0]
-        ended_early = time.process_time() - started > SECONDS
+        timed_out = time.process_time() - started > SECONDS
         diverged = not losses[-1] < DIVERGED * losses[0]
-        known = losses[-1] < goal and step >= WARM_UP  # still, at the full rate
-        if known or diverged or ended_early or step == updates:
+        fits = losses[-1] < goal and step >= WARM_UP  # it must still fit at the full learning rate
+        if fits or diverged or timed_out or step == updates:
             break
         for group in optimizer.param_groups:
             group["lr"] = rate * min(1.0, (step + 1) / WARM_UP)
@@ -136,16 +137,16 @@ def learn_by_heart(
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-    return Lesson(rate, losses, goal, ended_early)
+    return Overfitting(rate, losses, goal, timed_out)
 
 
 def least_loss(batch: Batch) -> float:
-    """Nats per label that remain when all is learned: rows that begin alike may go on differently."""
-    *given, tokens_BL = (x.cpu() for x in batch.inputs)
+    """Return the smallest possible loss in nats per predicted token: equal prefixes may continue differently."""
+    *context, tokens_BL = (x.cpu() for x in batch.inputs)
     labels_BL = batch.labels_BL.cpu()
     found: dict[tuple[object, ...], Counter[int]] = defaultdict(Counter)
     for row in range(labels_BL.size(0)):
-        source = tuple(tuple(x[row].tolist()) for x in given)
+        source = tuple(tuple(x[row].tolist()) for x in context)
         tokens, labels = tokens_BL[row].tolist(), labels_BL[row].tolist()
         for i, label in enumerate(labels):
             if label != IGNORE:

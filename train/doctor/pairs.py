@@ -1,4 +1,4 @@
-"""What the doctor looks at in the two sides of a parallel corpus, each check a function that returns a `Finding`."""
+"""Checks of a corpus of sentence pairs: lengths, alignment of the lines, and direction of the languages."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -6,23 +6,25 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from train.doctor.findings import Finding, graded
+from train.doctor.findings import Finding, grade
 
 Texts = tuple[list[str], list[str]]
-"""Sources and targets, of equal number."""
+"""Sources and targets; text i of the second list translates text i of the first."""
 
 OFFSETS = (-3, -2, -1, 1, 2, 3)
 FEWEST_LINES = 50
-"""Of fewer lines a correlation says nothing."""
+"""Smallest block of lines whose correlation is meaningful."""
 RARE = 0.02
-"""A mark that fewer lines have says nothing: one line that meets another by chance would count as correlation."""
+"""A mark (such as "?") is used only if more than this share of the lines have it. For rarer marks, one match by chance
+would look like correlation."""
 ONE_LENGTH = 0.02
-"""Lines whose lengths differ less than this (standard deviation of the logarithm) are all of one length."""
+"""Lines count as equally long if the standard deviation of their log-length is below this."""
 OUTLIER = 4.0
-"""Times longer or shorter, beside what is usual for this pair of languages."""
-SLACK = 20  # characters
-EXCHANGED_NATS = 5.0
-"""So much likelier each side of a pair must be on the other side."""
+"""A length ratio is unusual if it differs by more than this factor from the median of the corpus."""
+SLACK = 20
+"""Characters that are added to each length, so that short texts are not unusual."""
+SWAPPED_NATS = 5.0
+"""A pair is swapped if source and target are each likelier by this log-probability ratio after swapping."""
 FUNCTION_WORDS = {
     "en": "the of and is are was with this that his her on from it you not",
     "de": "der die und ist sind war mit dieser dass sein ein eine auf von es nicht",
@@ -38,44 +40,47 @@ FUNCTION_WORDS = {
 
 
 def check_ratios(texts: Texts) -> Finding:
-    """Pairs of which one side is far longer than the other, beside what is usual for these languages."""
+    """Count the pairs whose length ratio is unusual for this pair of languages."""
     source, target = _lengths(texts)
     usual = np.median(target / source)
     ratios = target / source / usual
     share = float(np.mean((ratios > OUTLIER) | (ratios < 1 / OUTLIER)))
-    message = f"{share:.2%} of the pairs have a side {OUTLIER:g} times longer or shorter than usual"
-    cure = "look at such pairs: they are seldom translations; data.max_ratio drops them (by tokens)"
-    return graded("length ratio", share, 0.005, 0.02, message, cure)
+    message = f"in {share:.2%} of the pairs, one text is {OUTLIER:g} times longer than usual, compared with the other"
+    advice = "check these pairs: they are rarely translations. data.max_ratio drops them (it compares tokens)"
+    return grade("length ratio", share, 0.005, 0.02, message, advice)
 
 
 def check_alignment(blocks: Sequence[tuple[int, Texts]]) -> Finding:
-    """Whether the sides go together best where lines of one number are compared.
+    """Check that source and target match best if lines with the same number are compared.
 
-    `blocks` are stretches of consecutive lines, each with the number of its first one, in which the sides are moved
-    against one another: a line that is missing in one file shows in every stretch behind it, whatever comes before.
+    In each block of consecutive lines, the targets are also compared at an offset of 1 to 3 lines. So a line that is
+    missing in one file shows in every block after it.
+
+    Args:
+        blocks: number of the first line, counted from 0, and texts of each block.
     """
-    name, cure = "alignment", "compare both files at these lines: one has a line more or less somewhere before"
+    name, advice = "alignment", "compare both files near these lines: one has a line more or less somewhere before"
     correlations = [(first, _correlations(block)) for first, block in blocks if len(block[0]) >= FEWEST_LINES]
     measured = [(first, found) for first, found in correlations if found]
     if not measured:
-        return Finding(name, "ok", f"fewer than {FEWEST_LINES} lines, or all of one length, cannot tell")
-    if shifted := _shifted(measured):
-        return Finding(name, "fault", shifted, cure)
-    usual = float(np.quantile([found[0] for _, found in measured], 0.75))  # half of the corpus may be out of step
+        return Finding(name, "ok", f"not checked: fewer than {FEWEST_LINES} lines, or all lines have the same length")
+    if shifted := _describe_shift(measured):
+        return Finding(name, "error", shifted, advice)
+    usual = float(np.quantile([found[0] for _, found in measured], 0.75))  # half of the corpus may be misaligned
     lost = [first for first, found in measured if found[0] < usual / 2]
-    message = f"both sides go together (correlation {usual:.2f} in {len(measured)} stretches)"
+    message = f"source and target lines match (correlation {usual:.2f} in {len(measured)} blocks of lines)"
     if usual >= 0.25 and not lost:
-        return Finding(name, "ok", f"{message}, at no offset of 1 to 3 lines better")
+        return Finding(name, "ok", f"{message}; no offset of 1 to 3 lines matches better")
     if usual < 0.25:
-        message = f"both sides hardly go together (correlation {usual:.2f})"
+        message = f"source and target lines hardly match (correlation {usual:.2f})"
     else:
-        message += f", not in {len(lost)} of them, first at line {lost[0] + 1:,}"
-    # In four clean corpora of 29,000 to 227,000 pairs no stretch was below 0.7.
-    return Finding(name, "fault" if usual < 0.1 or len(lost) > len(measured) / 10 else "note", message, cure)
+        message += f", but not in {len(lost)} blocks, the first at line {lost[0] + 1:,}"
+    # In four clean corpora of 29,000 to 227,000 pairs, no block was below 0.7.
+    return Finding(name, "error" if usual < 0.1 or len(lost) > len(measured) / 10 else "warning", message, advice)
 
 
-def _shifted(measured: Sequence[tuple[int, dict[int, float]]]) -> str:
-    """What to say where stretches go together better when they are moved; "" where none do."""
+def _describe_shift(measured: Sequence[tuple[int, dict[int, float]]]) -> str:
+    """Return a message if blocks match better at an offset, otherwise ""."""
     shifted: dict[int, list[int]] = defaultdict(list)
     for first, found in measured:
         best = max(found, key=lambda offset: found[offset])
@@ -84,43 +89,45 @@ def _shifted(measured: Sequence[tuple[int, dict[int, float]]]) -> str:
     if not shifted:
         return ""
     offset, starts = max(shifted.items(), key=lambda item: len(item[1]))
-    side = "earlier" if offset < 0 else "later"
+    direction = "earlier" if offset < 0 else "later"
     return (
-        f"the lines seem shifted in {sum(map(len, shifted.values()))} of {len(measured)} stretches: from line "
-        f"{min(starts) + 1:,} on, a source's translation stands {abs(offset)} line(s) {side}"
+        f"the lines seem shifted in {sum(map(len, shifted.values()))} of {len(measured)} blocks: from line "
+        f"{min(starts) + 1:,} on, the translation of a source is {abs(offset)} line(s) {direction}"
     )
 
 
 def check_columns(train: Texts, valid: Texts | None, languages: tuple[str, str]) -> Finding:
-    """Whether each side is one language throughout, in training and validation alike, and the one that is configured.
+    """Check that source and target are not swapped: within training, in validation, and against the settings.
 
-    A pair counts as exchanged where its letters are likelier so, judged by the pairs of letters of each side. The
-    names of the languages are held against a few function words, where both are known.
+    A pair counts as swapped if its letter pairs are likelier with source and target swapped. The languages of the
+    settings are checked by a few function words, if both languages are in `FUNCTION_WORDS`.
     """
     name = "columns"
     gains = _gains(train)
-    share = _share_exchanged(gains, train)
-    if valid is not None and _share_exchanged(gains, valid) > 0.3:
-        cure = "exchange the two names in data.valid, or those in data.train"
-        return Finding(name, "fault", "the validation pairs have source and target exchanged, beside training", cure)
+    share = _share_swapped(gains, train)
+    if valid is not None and _share_swapped(gains, valid) > 0.3:
+        message = "source and target are swapped in the validation pairs, compared with the training pairs"
+        return Finding(name, "error", message, "swap the two names in data.valid, or those in data.train")
     if languages[0] != languages[1] and _contradicts(train, languages):
-        message = f"the source side reads like {languages[1]}, the target side like {languages[0]}"
-        cure = "exchange the files (or columns), or set data.source_lang and data.target_lang the other way round"
-        return Finding(name, "fault", message, cure)
-    message = f"{share:.2%} of the pairs look exchanged; validation goes the same way"
-    return graded(name, share, 0.005, 0.03, message, "find the part of the corpus that has the sides exchanged")
+        message = f"the source text looks like {languages[1]}, the target text like {languages[0]}"
+        advice = "swap the files (or columns), or swap data.source_lang and data.target_lang"
+        return Finding(name, "error", message, advice)
+    message = f"{share:.2%} of the pairs look swapped; validation has the same direction as training"
+    return grade(name, share, 0.005, 0.03, message, "find the part of the corpus where source and target are swapped")
 
 
 def _lengths(texts: Texts) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Characters of each side, and the slack."""
-    source, target = (np.array([len(text) for text in side], np.float64) + SLACK for side in texts)
+    """Return the characters of each source and each target, plus `SLACK`."""
+    source, target = (np.array([len(text) for text in column], np.float64) + SLACK for column in texts)
     return source, target
 
 
 def _correlations(block: Texts) -> dict[int, float]:
-    """Of what translations share, for each offset of the target: the largest correlation over `_features`. Empty where
-    nothing can tell one line from another: a stretch of a corpus that is sorted by length may be so."""
-    source, target = (_features(side) for side in block)
+    """Return, for each offset of the target, the largest correlation over the columns of `_features`.
+
+    Return {} if the lines do not differ in any feature, as in a block of a corpus that is sorted by length.
+    """
+    source, target = (_features(column) for column in block)
     common = np.minimum((source > 0).mean(0), (target > 0).mean(0)) > RARE
     common[0] = min(source[:, 0].std(), target[:, 0].std()) > ONE_LENGTH
     source, target, n = source[:, common], target[:, common], len(source)
@@ -133,8 +140,10 @@ def _correlations(block: Texts) -> dict[int, float]:
 
 
 def _features(texts: Sequence[str]) -> npt.NDArray[np.float64]:
-    """What a translation keeps, whatever the languages: length, question marks, commas, digits. Length alone would say
-    nothing of a corpus that is sorted by it."""
+    """Return what a translation usually keeps: length, question marks, commas, digits; one row for each text.
+
+    Length alone is not enough: it shows nothing in a corpus that is sorted by length.
+    """
     return np.array(
         [
             (
@@ -149,8 +158,8 @@ def _features(texts: Sequence[str]) -> npt.NDArray[np.float64]:
 
 
 def _gains(texts: Texts) -> dict[str, float]:
-    """Of each pair of letters, how many nats likelier it is on the source side than on the target side."""
-    counts = [Counter(pair for text in side for pair in _letter_pairs(text)) for side in texts]
+    """Return, for each pair of letters, log P(pair | source) - log P(pair | target), in nats."""
+    counts = [Counter(pair for text in column for pair in _letter_pairs(text)) for column in texts]
     totals = [counter.total() + len(counter) + 1 for counter in counts]
     return {
         pair: float(np.log((counts[0][pair] + 1) / totals[0]) - np.log((counts[1][pair] + 1) / totals[1]))
@@ -158,12 +167,15 @@ def _gains(texts: Texts) -> dict[str, float]:
     }
 
 
-def _share_exchanged(gains: dict[str, float], texts: Texts) -> float:
-    """Of the pairs. Both sides must say so: a target that is left in the source's language is another fault."""
+def _share_swapped(gains: dict[str, float], texts: Texts) -> float:
+    """Return the share of pairs in which both texts look swapped.
+
+    If only the target looks like the source language, it was not translated; `check_copies` finds that.
+    """
     source, target = (
-        np.array([sum(gains.get(pair, 0.0) for pair in _letter_pairs(text)) for text in side]) for side in texts
+        np.array([sum(gains.get(pair, 0.0) for pair in _letter_pairs(text)) for text in column]) for column in texts
     )
-    return float(np.mean((source < -EXCHANGED_NATS) & (target > EXCHANGED_NATS)))
+    return float(np.mean((source < -SWAPPED_NATS) & (target > SWAPPED_NATS)))
 
 
 def _letter_pairs(text: str) -> list[str]:
@@ -172,11 +184,12 @@ def _letter_pairs(text: str) -> list[str]:
 
 
 def _contradicts(texts: Texts, languages: tuple[str, str]) -> bool:
+    """Return True if function words show that source and target are swapped, compared with the settings."""
     if any(language not in FUNCTION_WORDS for language in languages):
         return False
     first, second = (set(FUNCTION_WORDS[language].split()) for language in languages)
     first, second = first - second, second - first
-    of_source, of_target = (Counter(word for text in side for word in text.casefold().split()) for side in texts)
+    of_source, of_target = (Counter(word for text in column for word in text.casefold().split()) for column in texts)
     straight = sum(of_source[word] for word in first) + sum(of_target[word] for word in second)
-    exchanged = sum(of_source[word] for word in second) + sum(of_target[word] for word in first)
-    return exchanged > 2 * straight and exchanged > 0.02 * (of_source.total() + of_target.total())
+    swapped = sum(of_source[word] for word in second) + sum(of_target[word] for word in first)
+    return swapped > 2 * straight and swapped > 0.02 * (of_source.total() + of_target.total())

@@ -1,4 +1,4 @@
-"""What the doctor reads of a corpus that may be larger than it has time for: seeded samples, and their text."""
+"""Seeded samples of corpora and prepared data, because the doctor has no time to read all of a large corpus."""
 
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -24,24 +24,26 @@ if TYPE_CHECKING:  # slow to import
     from datasets import Dataset
 
 BLOCK = 500
-"""Consecutive lines that are looked at together."""
+"""Number of consecutive lines in a block."""
 MOST_LINES = 20_000
-"""Of larger corpora a sample is read closely: stretches of `BLOCK` lines at seeded places."""
+"""Lines that are checked closely. From a larger corpus, blocks of `BLOCK` lines are drawn."""
 MOST_HASHES = 5_000_000
-"""Pairs that are compared with one another and with the held-out corpora; of larger corpora a sample."""
+"""Pairs that are compared with each other and with the held-out corpora. From a larger corpus, blocks are drawn."""
 MOST_TOKENS = 20_000_000
-"""Of running text, and for counting pieces."""
+"""Tokens of text that are read, and tokens that are counted to find rare subwords."""
 TEXTS = 1000
-"""Texts that go through the vocabulary and back."""
+"""Texts in the round trip through the vocabulary."""
 LONG_LINE = 40
-"""Characters from which a line of running text says something when it occurs again."""
+"""Characters from which a repeated line of a stream counts as a repetition."""
 PROBE_TOKENS = 256
-"""Token positions on a side of the batch that is learned by heart."""
+"""Largest number of source or target positions in the batch that the model overfits on."""
 
 
-def stretches(dataset: "Dataset", most: int, seed: int) -> Iterator[tuple[int, Texts]]:
-    """Consecutive pairs, `BLOCK` at a time, and the number of their first line, counted from 0, in the order of the
-    corpus: all, or about `most` at seeded places."""
+def line_blocks(dataset: "Dataset", most: int, seed: int) -> Iterator[tuple[int, Texts]]:
+    """Yield blocks of consecutive pairs with the number of their first line, counted from 0, in corpus order.
+
+    Yield all blocks if the corpus has at most `most` lines, otherwise a random sample of about `most` lines.
+    """
     starts = np.arange(0, len(dataset), BLOCK)
     if len(dataset) > most:
         starts = np.sort(starts[permutation(len(starts), seed, "doctor")[: max(1, most // BLOCK)]])
@@ -51,7 +53,7 @@ def stretches(dataset: "Dataset", most: int, seed: int) -> Iterator[tuple[int, T
 
 
 def held_out(config: RunConfig, role: Role, work: Path) -> Texts | None:
-    """A held-out corpus as it was written; None where none is named and `data.train` brings none."""
+    """Return the unfiltered validation or test pairs; None if the settings and `data.train` have none."""
     value = corpus_value(config.data, role)
     if value is None:
         return None
@@ -59,30 +61,32 @@ def held_out(config: RunConfig, role: Role, work: Path) -> Texts | None:
         dataset = load_many(value, config.data, role, work)
     except NoSuchSplit:
         return None
-    return join(stretches(dataset, MOST_LINES, config.data.seed))
+    return join(line_blocks(dataset, MOST_LINES, config.data.seed))
 
 
 def join(blocks: Iterable[tuple[int, Texts]]) -> Texts:
-    """Stretches in one."""
+    """Return the texts of all blocks."""
     sources, targets = zip(*(texts for _, texts in blocks), strict=True)
     return list(chain.from_iterable(sources)), list(chain.from_iterable(targets))
 
 
-def sample_texts(task: Task) -> list[str]:
-    """Some of the text that the vocabulary has to spell: validation sentences, or lines of the training text."""
-    prepared = task.prepared
-    if task.config.data.task == "language_modelling":
-        documents = raw_documents(task.config.data, "train", 20 * TEXTS)
-        lines = (line for document in documents for line in document.split("\n") if line.strip())
-        first = list(islice(lines, 20 * TEXTS))
-        return [first[i] for i in permutation(len(first), task.config.data.seed, "doctor")[:TEXTS].tolist()]
-    sources, targets = prepared.valid_text()
+def sample_sentences(task: Task) -> list[str]:
+    """Return random validation sentences of both languages."""
+    sources, targets = task.prepared.valid_text()
     order = permutation(len(sources), task.config.data.seed, "doctor")[: TEXTS // 2].tolist()
-    return [side[i] for side in (sources, targets) for i in order]
+    return [column[i] for column in (sources, targets) for i in order]
+
+
+def sample_lines(task: Task) -> list[str]:
+    """Return random lines from the start of the training text."""
+    documents = raw_documents(task.config.data, "train", 20 * TEXTS)
+    lines = (line for document in documents for line in document.split("\n") if line.strip())
+    first = list(islice(lines, 20 * TEXTS))
+    return [first[i] for i in permutation(len(first), task.config.data.seed, "doctor")[:TEXTS].tolist()]
 
 
 def small_batch(task: Task) -> Batch:
-    """Up to eight rows of the first update, cut to `PROBE_TOKENS` positions on a side."""
+    """Return up to eight examples of the first update, truncated to `PROBE_TOKENS` source and target positions."""
     full = max(task.plan.update(0).bucket_batches, key=lambda batch: int((batch.indices != PADDING_ROW).sum()))
     longest = max(full.src_len, full.tgt_len)
     indices = full.indices[full.indices != PADDING_ROW][: max(1, min(8, PROBE_TOKENS // longest))]
@@ -91,8 +95,8 @@ def small_batch(task: Task) -> Batch:
     return Batch(inputs, batch.labels_BL[:, :PROBE_TOKENS])
 
 
-def decoded(tokenizer: TextTokenizer, ids: TokenStore, seed: int) -> Iterator[str]:
-    """Documents of prepared text in random order, up to `MOST_TOKENS`."""
+def decoded_documents(tokenizer: TextTokenizer, ids: TokenStore, seed: int) -> Iterator[str]:
+    """Yield documents of prepared text in random order, up to `MOST_TOKENS` tokens."""
     left = MOST_TOKENS
     for i in permutation(len(ids), seed, "doctor").tolist():
         if left <= 0:
@@ -102,27 +106,27 @@ def decoded(tokenizer: TextTokenizer, ids: TokenStore, seed: int) -> Iterator[st
 
 
 def raw_documents(data: DataConfig, role: Role, most: int) -> Iterator[str]:
-    """Documents of running text as they were written, up to `most` pieces; none where `role` has no corpus."""
+    """Yield documents as the corpus has them, up to `most` segments; none if `role` has no corpus."""
     value = corpus_value(data, role)
     if value is None:
         return
     with tempfile.TemporaryDirectory() as work:
         try:
-            pieces = islice(open_text(value, data, role, Path(work))(), most)
+            segments = islice(open_text(value, data, role, Path(work))(), most)
         except NoSuchSplit:
             return
         document: list[str] = []
-        for piece in pieces:
-            document.append(piece.text)
-            if piece.ends:
+        for segment in segments:
+            document.append(segment.text)
+            if segment.ends:
                 yield "".join(document)
                 document = []
         if document:
             yield "".join(document)
 
 
-def units(documents: Iterable[str], layout: str) -> Iterator[str]:
-    """What is compared: whole documents, or the long lines of a stream."""
+def comparable_texts(documents: Iterable[str], layout: str) -> Iterator[str]:
+    """Yield what is checked for repetitions: complete documents, or the long lines of a stream."""
     for document in documents:
         if layout == "documents":
             yield document

@@ -1,13 +1,13 @@
-"""An update whose loss or gradient is not finite: all that is needed to understand it and to make it again.
+"""Failed updates: an update with a non-finite loss or gradient is skipped and saved for debugging.
 
-`runs/x/incidents/update-00000007/` holds
+`runs/x/failed_updates/update-00000007/` contains
 
-- `incident.json`: loss, gradient norms by module, and which rows of the training data which slice held, with its seed
-- `sentences.jsonl`: the text of those rows
-- `interrupted-00000006/`: weights and moments before the update, a checkpoint like any other
-- `config.yaml`: the run's settings
+- `failed_update.json`: loss, gradient norm of each module, and the examples and dropout seed of each micro-batch
+- `examples.jsonl`: the text of these examples
+- `interrupted-00000006/`: a checkpoint from before the update
+- `config.yaml`: the settings of the run
 
-`python -m train.replay <that folder>` makes the update again.
+`python -m train.replay <that folder>` computes the update again.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import InputError
-from common.files import write_text
+from common.files import read_json, write_text
 from common.settings import dump_settings, flatten_settings
 from data_pipeline.micro_batches import MicroBatch, Update
 from train.config import MAY_CHANGE, RunConfig
@@ -33,95 +33,116 @@ from train.tasks import Task
 from train.trainer import Outcome, Updater
 
 MOST = 3
-"""Incidents that a run keeps, for each takes the space of a checkpoint; later ones are only logged."""
-INCIDENTS = "incidents"
-"""Their folder in that of a run."""
-REPORT = "incident.json"
+"""Failed updates that a run saves; each needs as much space as a checkpoint. Others are only logged."""
+FAILED_UPDATES = "failed_updates"
+"""Name of their folder in the run folder."""
+REPORT = "failed_update.json"
+OLD_REPORT = "incident.json"
+"""The report of older versions. Its fingerprint is that of settings with other names."""
 
 
-def dump(
+def save_failed_update(
     run_dir: Path,
     task: Task,
     update: Update,
     ranks: list[list[MicroBatch]],
-    outcome: Outcome,
-    updater: Updater,
+    result: Outcome,
+    trainer: Updater,
     state: RunState,
 ) -> Path | None:
-    """Write the folder of an incident; `ranks` are the micro-batches of each rank. The model still holds the gradients.
+    """Save a failed update while the model still has its gradients. Return the folder.
 
-    Returns the folder. The same incident that is there already, as in a run that went back to a checkpoint, is left
-    as it is; None, and nothing is written, where there are `MOST` of them. Raises OSError where the disk is full.
+    If the folder has the same failed update already, because the run went back to a checkpoint, it stays unchanged.
+    Return None and write nothing if the run has `MOST` others. Raises OSError if the disk is full.
+
+    Args:
+        ranks: the micro-batches of each rank.
+        state: the run state before the update.
     """
-    folder = run_dir / INCIDENTS / f"update-{update.step + 1:08d}"
+    folder = run_dir / FAILED_UPDATES / f"update-{update.step + 1:08d}"
     identity = _identity(task)
-    if _is_there(folder, identity):
+    if _is_saved(folder, identity):
         return folder
     if sum(1 for other in folder.parent.glob(f"*/{REPORT}") if other.parent != folder) >= MOST:
         return None
-    shutil.rmtree(folder, ignore_errors=True)  # of an earlier run in this place, or unfinished
+    shutil.rmtree(folder, ignore_errors=True)  # incomplete, or of an earlier run in this run folder
     folder.mkdir(parents=True)
     write_text(folder / "config.yaml", dump_settings(task.config))
-    lines = (
-        json.dumps(line, ensure_ascii=False) + "\n"
-        for micro_batches in ranks
-        for micro_batch in micro_batches
-        for line in sentences(task, micro_batch)
-    )
-    write_text(folder / "sentences.jsonl", "".join(lines))
-    Checkpoints(folder).save("interrupted", updater.model, updater.optimizer, state, metrics="", keep=1)
+    texts = (text for micro_batches in ranks for micro_batch in micro_batches for text in examples(task, micro_batch))
+    write_text(folder / "examples.jsonl", "".join(json.dumps(text, ensure_ascii=False) + "\n" for text in texts))
+    Checkpoints(folder).save("interrupted", trainer.model, trainer.optimizer, state, metrics="", keep=1)
     report = {
         "step": update.step + 1,
-        "loss": as_json(outcome.loss),
-        "gradient_norm": as_json(outcome.gradient_norm),
-        "lr": outcome.lr,
+        "loss": as_json(result.loss),
+        "gradient_norm": as_json(result.gradient_norm),
+        "lr": result.lr,
         "replay": f"python -m train.replay {shlex.quote(str(folder))}",
-        "target_tokens": update.predicted_tokens,
+        "predicted_tokens": update.predicted_tokens,
         "ranks": len(ranks),
         **identity,
-        "gradient_norms": {name: as_json(norm) for name, norm in module_norms(updater.model).items()},
-        "slices": [
-            _describe(rank, micro_batch) for rank, micro_batches in enumerate(ranks) for micro_batch in micro_batches
-        ],
+        "gradient_norms": {name: as_json(norm) for name, norm in module_norms(trainer.model).items()},
+        "micro_batches": [_describe(rank, batch) for rank, batches in enumerate(ranks) for batch in batches],
     }
-    write_text(folder / REPORT, json.dumps(report, indent=1) + "\n")  # last: with it the folder is complete
+    write_text(folder / REPORT, json.dumps(report, indent=1) + "\n")  # the last file: with it, the folder is complete
     return folder
 
 
-def micro_batches_of(report: dict[str, Any]) -> list[MicroBatch]:
-    """The micro-batches that an `incident.json` describes."""
+def read_report(folder: Path) -> dict[str, Any]:
+    """Return `failed_update.json`.
+
+    Raises FileNotFoundError if the folder has none, and InputError if an older version wrote it or it is damaged.
+    """
+    if (folder / OLD_REPORT).is_file():
+        raise InputError(
+            f"{folder} was written by an older version of paper-transformer (it has {OLD_REPORT} instead of {REPORT}). "
+            "Replay it with that version"
+        )
+    if not (folder / REPORT).is_file():
+        raise FileNotFoundError(f"{folder} is not the folder of a failed update: it has no {REPORT}")
+    report: dict[str, Any] = read_json(folder / REPORT)
+    return report
+
+
+def read_micro_batches(report: dict[str, Any]) -> list[MicroBatch]:
+    """Return the micro-batches of all ranks."""
     return [
-        MicroBatch(np.array(entry["rows"]), src_len, tgt_len, entry["seed"], entry["brick"], entry["slice"])
-        for entry in report["slices"]
-        for src_len, tgt_len in (entry["shape"],)
+        MicroBatch(
+            np.array(entry["indices"]),
+            entry["src_len"],
+            entry["tgt_len"],
+            entry["dropout_seed"],
+            entry["bucket_batch"],
+            entry["number"],
+        )
+        for entry in report["micro_batches"]
     ]
 
 
 def check_identity(report: dict[str, Any], task: Task) -> None:
-    """Raises ValueError where the data are no longer those of the incident."""
+    """Raise InputError if the data or the settings have changed since the failed update."""
     for name, value in _identity(task).items():
         if report[name] != value:
             raise InputError(
-                f"the incident is of other data or settings: its {name} is {report[name]}, and now it is {value}; put "
-                "the files that data.train and data.valid name back as they were"
+                f"the failed update has other data or settings: its {name} is {report[name]}, but now it is {value}. "
+                "Restore the files of data.train and data.valid"
             )
 
 
 def config_fingerprint(config: RunConfig) -> str:
-    """Equal for two configs whose updates are equal, as far as a config decides them."""
+    """Return a hash of the settings that decide the updates."""
     flat = flatten_settings(config)
     kept = {k: v for k, v in flat.items() if k not in MAY_CHANGE and not k.startswith("decode.")}
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def sentences(task: Task, micro_batch: MicroBatch) -> Iterator[dict[str, Any]]:
-    """The text of a micro-batch, as the model's vocabulary gives it back."""
+def examples(task: Task, micro_batch: MicroBatch) -> Iterator[dict[str, Any]]:
+    """Yield index and text of each example of a micro-batch, decoded with the vocabulary of the model."""
     for index, text in task.prepared.train.texts(micro_batch, task.tokenizer.decode_text):
-        yield {"row": index, **text}
+        yield {"index": index, **text}
 
 
 def module_norms(model: nn.Module) -> dict[str, float]:
-    """The norm of the gradient of each module's own parameters, in the model's order."""
+    """Return the gradient norm of each module's own parameters, in the order of the model."""
     groups: dict[str, list[Tensor]] = {}
     for name, parameter in model.named_parameters():
         if parameter.grad is not None:
@@ -131,7 +152,7 @@ def module_norms(model: nn.Module) -> dict[str, float]:
 
 
 def as_json(value: float) -> float | str:
-    """JSON has no number that is not finite."""
+    """Return the value, or its name if it is not finite, because JSON has no NaN and no infinity."""
     return value if math.isfinite(value) else str(value)
 
 
@@ -143,20 +164,20 @@ def _identity(task: Task) -> dict[str, Any]:
     }
 
 
-def _is_there(folder: Path, identity: dict[str, Any]) -> bool:
-    path = folder / REPORT
-    if not path.exists():
+def _is_saved(folder: Path, identity: dict[str, Any]) -> bool:
+    if not (folder / REPORT).is_file():
         return False
-    report = json.loads(path.read_text(encoding="utf-8"))
+    report = read_json(folder / REPORT)
     return all(report[name] == value for name, value in identity.items())
 
 
 def _describe(rank: int, micro_batch: MicroBatch) -> dict[str, Any]:
     return {
         "rank": rank,
-        "brick": micro_batch.bucket_batch,
-        "slice": micro_batch.number,
-        "seed": micro_batch.dropout_seed,
-        "shape": [micro_batch.src_len, micro_batch.tgt_len],
-        "rows": micro_batch.indices.tolist(),
+        "bucket_batch": micro_batch.bucket_batch,
+        "number": micro_batch.number,
+        "dropout_seed": micro_batch.dropout_seed,
+        "src_len": micro_batch.src_len,
+        "tgt_len": micro_batch.tgt_len,
+        "indices": micro_batch.indices.tolist(),
     }

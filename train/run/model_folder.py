@@ -17,24 +17,25 @@ from transformer.pretrained import save_pretrained
 from transformer.weights import mean_weights, set_weights
 
 
-def write_model_folder(run_dir: Path, last: int, best: bool = False, out: Path | None = None) -> str:
+def write_model_folder(run_dir: Path, last: int | None = None, best: bool = False, out: Path | None = None) -> str:
     """Write a model folder from the checkpoints of a run. Return one clause about where its weights come from.
 
     Args:
-        last: number of checkpoints to average. If there are fewer, all are averaged.
+        last: number of checkpoints to average. None: that of the settings, or all checkpoints if there are fewer.
         best: use the checkpoint with the lowest validation loss instead.
         out: the folder to write; None is the run folder.
 
-    Raises InputError if there is no checkpoint, or if one of those used is damaged.
+    Raises InputError if there are fewer than `last` checkpoints or none, or if one of those used is damaged.
     """
-    checkpoints = Checkpoints(run_dir / "checkpoints")
-    chosen = checkpoints.best() if best else checkpoints.to_average()[-last:]
+    config, checkpoints = load_saved_settings(RunConfig, run_dir / "config.yaml"), Checkpoints(run_dir / "checkpoints")
+    chosen = checkpoints.best() if best else checkpoints.to_average()[-(last or config.checkpoints.average_last) :]
     if not chosen:
         raise InputError(f"{run_dir} has no checkpoint yet. The first one is written after checkpoints.every updates")
     for path in chosen:
         if damage := find_damage(path):
             raise InputError(f"checkpoint {path} is damaged: {damage}. Choose others with --last or --best")
-    config = load_saved_settings(RunConfig, run_dir / "config.yaml")
+    if last is not None and len(chosen) < last:
+        raise InputError(f"{run_dir} has only {len(chosen)} checkpoints to average. Set --last {len(chosen)}")
     data = config.data
     model = build(config.model)
     set_weights(model, mean_weights([path / "model.safetensors" for path in chosen]))

@@ -53,7 +53,7 @@ FIELDS: dict[str, tuple[str, str]] = {
     "schedule.decay_share": ("", "share of the updates in the decay phase"),
     "train.precision": ("", "precision"),
     "train.init_from": ("", "starts from the weights of"),
-    "batches.tokens_per_update": ("5.1", "source tokens, and target tokens, per update"),
+    "batches.tokens_per_update": ("5.1", "tokens per update, of each language"),
     "train.max_steps": ("5.2", "updates"),
     "checkpoints.average_last": ("6.1", "checkpoints averaged"),
     "checkpoints.every": ("6.1", "updates between checkpoints"),

@@ -64,7 +64,7 @@ def enter(settings: Sequence[str], folder: Path, rank: int, environment: dict[st
 
 
 @pytest.mark.parametrize(("ranks", "kills"), [(1, 3), (2, 2)])
-def test_a_run_that_is_killed_ends_as_if_it_had_not_been(ranks: int, kills: int, tmp_path: Path) -> None:
+def test_killed_run_ends_with_same_files_as_uninterrupted_run(ranks: int, kills: int, tmp_path: Path) -> None:
     write_corpus(tmp_path)
     outcome = campaign(tmp_path, ranks, kills, seed=3, start=start_forked)
     assert outcome.differences == []
@@ -86,7 +86,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("file", FILES)
-def test_damage_is_found_named_and_passed_over(file: str, damage: str, checkpoints: Path) -> None:
+def test_checkpoints_report_damaged_file_and_use_older_checkpoint(file: str, damage: str, checkpoints: Path) -> None:
     before, newest = checkpoints / "regular-00000003", checkpoints / "regular-00000006"
     apply, drawn = DAMAGES[damage]
     draw, content = random.Random(f"{file} {damage}"), (newest / file).read_bytes()
