@@ -48,8 +48,8 @@ from train.run.progress import Progress
 from train.tasks import make_task
 
 STAGES = {
-    "load_many": "read",
-    "_judge_train": "filter",
+    "load_corpora": "read",
+    "_filter_train": "filter",
     "mark_duplicates": "duplicates",
     "_make_tokenizer": "vocabulary",
 }
@@ -316,9 +316,9 @@ def memory_per_pair(ids: Examples, config: RunConfig, pairs: int) -> dict[str, f
     def write() -> None:
         with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
             writers = [stack.enter_context(TokenStoreWriter(Path(folder) / name, 2)) for name in ("src", "tgt")]
-            for start in range(0, pairs, prepare_pairs.BATCH):
+            for start in range(0, pairs, prepare_pairs.GROUP):
                 for writer in writers:
-                    writer.append([[0]] * min(prepare_pairs.BATCH, pairs - start))
+                    writer.append([[0]] * min(prepare_pairs.GROUP, pairs - start))
 
     def make_plan() -> None:
         plan(src, tgt, config, config.batches.tokens_per_update, config.batches.buckets).update(0)

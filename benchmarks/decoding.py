@@ -50,8 +50,8 @@ from benchmarks.runner import (
 )
 from common.command import run_command
 from common.errors import InputError
+from common.files import read_lines
 from data_pipeline.builtin.grammar import generate
-from data_pipeline.sources.tables import read_lines
 from data_pipeline.tokenizers.sentence_piece import EOS_ID, Tokenizer
 from transformer.config import ModelConfig
 from transformer.formats.ctranslate2 import import_ctranslate2, make_spec, read_pieces

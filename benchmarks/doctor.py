@@ -23,8 +23,8 @@ from torch import Tensor
 
 from benchmarks.runner import Tables, command_line, new_result, save, say, table
 from common.command import run_command
+from common.files import open_bytes
 from common.settings import load_settings
-from data_pipeline.sources.tables import open_binary
 from data_pipeline.tokenizers.sentence_piece import train_tokenizer
 from train.config import RunConfig
 from train.doctor.examine import pair_findings, vocabulary_findings
@@ -93,7 +93,7 @@ def read_pairs(source: Path, target: Path) -> Pairs:
     """Return the pairs of lines of two files, plain or compressed."""
     texts = []
     for file in (source, target):
-        with open_binary(file) as lines:
+        with open_bytes(file) as lines:
             texts.append([line.decode().rstrip("\r\n") for line in lines])
     return list(zip(*texts, strict=True))
 

@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.runner import Tables, command_line, new_result, save, table
 from common.command import run_command
-from data_pipeline.sources.tables import read_lines
+from common.files import read_lines
 from data_pipeline.tokenizers.sentence_piece import Tokenizer
 from evaluate.backends.ctranslate2 import CTranslate2Backend
 from evaluate.config import DecodeConfig, LengthPenalty

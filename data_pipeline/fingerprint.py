@@ -8,11 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from common.files import sha256
+from common.files import find_files, sha256
 from data_pipeline.builtin.arithmetic import ARITHMETIC_VERSION
 from data_pipeline.builtin.grammar import GRAMMAR_VERSION
 from data_pipeline.config import DataConfig
-from data_pipeline.sources.names import CorpusSpec, corpus_value, find_files, find_tokenizer, parse_specs
+from data_pipeline.sources.names import CorpusSpec, corpus_value, find_tokenizer, parse_specs
 
 FORMAT = 1
 """Raise it if a change of the code gives other ids or files for the same settings and text."""
@@ -44,7 +44,7 @@ def fingerprint(config: DataConfig) -> str:
         known["tokenizer"] = sha256(find_tokenizer(config.tokenizer))
     known["train"] = [_identity(spec) for spec in train]
     known["valid"] = config.valid_pairs if valid is None else [_identity(spec) for spec in valid]
-    if config.valid is None and any(spec.kind == "set" for spec in valid or []):
+    if config.valid is None and any(spec.kind == "dataset" for spec in valid or []):
         known["valid_pairs"] = config.valid_pairs  # if the dataset has no validation split, this many are held out
     if any(spec.kind == "grammar" for spec in train + (valid or [])):
         known["grammar_pairs"] = config.grammar_pairs
@@ -56,9 +56,9 @@ def _identity(spec: CorpusSpec) -> list[Any]:
         return ["grammar", spec.split, GRAMMAR_VERSION]
     if spec.kind == "arithmetic":
         return [spec.path, spec.split, ARITHMETIC_VERSION]
-    if spec.kind == "file":
+    if spec.kind == "text_files":
         return [sha256(file) for file in find_files(spec.path)]
-    if spec.kind == "text":
+    if spec.kind == "parallel_files":
         return [[sha256(file) for file in find_files(pattern)] for pattern in (spec.path, spec.target)]
     if spec.kind == "table":
         return [[sha256(file), file.suffixes[-2:]] for file in find_files(spec.path)]

@@ -12,19 +12,20 @@ from tqdm import tqdm
 
 from common.errors import InputError
 from data_pipeline.config import DataConfig
-from data_pipeline.sources.corpus import BATCH, NoSuchSplit, iterate, load_many
+from data_pipeline.sources.corpus import GROUP, iterate_pairs, load_corpora
 from data_pipeline.sources.filters import (
     LABELS,
-    Flags,
-    Verdict,
-    count,
-    hopelessly_long,
-    judge_lengths,
-    judge_text,
+    FilterReason,
+    FilterReasons,
+    count_reasons,
+    exceeds_every_tokenizer,
+    filter_lengths,
+    filter_text,
+    format_counts,
     mark_duplicates,
     pair_hash,
-    table,
 )
+from data_pipeline.sources.hub import NoSuchSplit
 from data_pipeline.sources.names import corpus_value, find_tokenizer
 from data_pipeline.token_store import TokenStoreWriter
 from data_pipeline.tokenizers.sentence_piece import Tokenizer, normalize, train_tokenizer
@@ -42,34 +43,34 @@ def prepare_pairs(config: DataConfig, result: Path, work: Path, threads: int, qu
 
     `work` is an empty folder for intermediate files; `quiet` shows no progress bars. Raises as `prepare`.
     """
-    train, valid, flags = _load(config, work, threads, quiet)
-    kept = flags == Verdict.KEPT
-    _reject_empty(flags, "training")
+    train, valid, reasons = _load(config, work, threads, quiet)
+    kept = reasons == FilterReason.KEPT
+    _reject_empty(reasons, "training")
     tokenizer = _make_tokenizer(train, kept, config, result)
 
     encode = _Encoder(tokenizer, result, config.max_length, threads, quiet)
-    encode(train, flags, "train", config.max_ratio)
-    valid_flags = _judge_valid(valid, config)
-    encode(valid, valid_flags, "valid", None)
-    _reject_empty(flags, "training")
-    _reject_empty(valid_flags, "validation")
+    encode(train, reasons, "train", config.max_ratio)
+    valid_reasons = _filter_valid(valid, config)
+    encode(valid, valid_reasons, "valid", None)
+    _reject_empty(reasons, "training")
+    _reject_empty(valid_reasons, "validation")
     with (result / "valid.jsonl").open("w", encoding="utf-8", newline="\n") as out:
-        for texts in _select(valid, valid_flags == Verdict.KEPT):
+        for texts in _select(valid, valid_reasons == FilterReason.KEPT):
             out.writelines(json.dumps(pair, ensure_ascii=False) + "\n" for pair in zip(*texts, strict=True))
-    report = {"train": count(flags), "valid": count(valid_flags)}
+    report = {"train": count_reasons(reasons), "valid": count_reasons(valid_reasons)}
     (result / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 def describe_pairs(report: dict[str, Any]) -> str:
     """Return the numbers of training and validation pairs in words."""
-    train, valid = (report[split][LABELS[Verdict.KEPT]] for split in ("train", "valid"))
+    train, valid = (report[split][LABELS[FilterReason.KEPT]] for split in ("train", "valid"))
     return f"{train:,} training and {valid:,} validation pairs"
 
 
 def summarise_pairs(report: dict[str, Any]) -> str:
     """Return a table of pairs read, dropped and kept, and a sentence if validation pairs were held out."""
-    counts = table(report)
-    if not report["train"][LABELS[Verdict.HELD_OUT]]:
+    counts = format_counts(report)
+    if not report["train"][LABELS[FilterReason.HELD_OUT]]:
         return counts
     return (
         f"{counts}\n{report['valid']['read']:,} training pairs are held out for validation: "
@@ -77,7 +78,7 @@ def summarise_pairs(report: dict[str, Any]) -> str:
     )
 
 
-def _load(config: DataConfig, work: Path, threads: int, quiet: bool) -> tuple["Dataset", "Dataset", Flags]:
+def _load(config: DataConfig, work: Path, threads: int, quiet: bool) -> tuple["Dataset", "Dataset", FilterReasons]:
     """Return training pairs, validation pairs, and the filter reason of each training pair, as far as text decides."""
     import datasets
 
@@ -85,18 +86,18 @@ def _load(config: DataConfig, work: Path, threads: int, quiet: bool) -> tuple["D
     if quiet:
         datasets.disable_progress_bars()
     try:
-        train = load_many(config.train, config, "train", work, threads)
+        train = load_corpora(config.train, config, "train", work, threads)
         valid = _load_valid(config, work, threads)
     finally:
         if bars:
             datasets.enable_progress_bars()
-    flags, hashes = _judge_train(train, config, quiet)
+    reasons, hashes = _filter_train(train, config, quiet)
     if config.drop_duplicates:
-        mark_duplicates(flags, hashes)
+        mark_duplicates(reasons, hashes)
     if valid is None:
-        _reject_empty(flags, "training")
-        valid = train.select(_hold_out(flags, hashes, config))
-    return train, valid, flags
+        _reject_empty(reasons, "training")
+        valid = train.select(_hold_out(reasons, hashes, config))
+    return train, valid, reasons
 
 
 def _load_valid(config: DataConfig, work: Path, threads: int) -> "Dataset | None":
@@ -105,34 +106,35 @@ def _load_valid(config: DataConfig, work: Path, threads: int) -> "Dataset | None
     if value is None:
         return None
     try:
-        return load_many(value, config, "valid", work, threads)
+        return load_corpora(value, config, "valid", work, threads)
     except NoSuchSplit:
         if config.valid is not None:
             raise
         return None
 
 
-def _judge_train(dataset: "Dataset", config: DataConfig, quiet: bool) -> tuple[Flags, PairHashes]:
-    flags, hashes = np.zeros(len(dataset), np.uint8), np.zeros(len(dataset), np.uint64)
+def _filter_train(dataset: "Dataset", config: DataConfig, quiet: bool) -> tuple[FilterReasons, PairHashes]:
+    reasons, hashes = np.zeros(len(dataset), np.uint8), np.zeros(len(dataset), np.uint64)
     bar = tqdm(_pairs(dataset), desc="filtering", total=len(dataset), unit=" pairs", disable=quiet)
     for i, (source, target) in enumerate(bar):
         source, target = normalize(source), normalize(target)
-        flags[i] = judge_text(source, target, config)
+        reasons[i] = filter_text(source, target, config)
         hashes[i] = pair_hash(source, target)
-    return flags, hashes
+    return reasons, hashes
 
 
-def _judge_valid(dataset: "Dataset", config: DataConfig) -> Flags:
-    verdicts = (
-        Verdict.TOO_LONG if hopelessly_long(normalize(source), normalize(target), config.max_length) else Verdict.KEPT
+def _filter_valid(dataset: "Dataset", config: DataConfig) -> FilterReasons:
+    too_long = (
+        exceeds_every_tokenizer(normalize(source), normalize(target), config.max_length)
         for source, target in _pairs(dataset)
     )
-    return np.fromiter(verdicts, np.uint8, count=len(dataset))
+    dropped = np.fromiter(too_long, np.bool_, count=len(dataset))
+    return np.where(dropped, FilterReason.TOO_LONG, FilterReason.KEPT).astype(np.uint8)
 
 
-def _hold_out(flags: Flags, hashes: PairHashes, config: DataConfig) -> npt.NDArray[np.int64]:
+def _hold_out(reasons: FilterReasons, hashes: PairHashes, config: DataConfig) -> npt.NDArray[np.int64]:
     """Return random validation pairs. Mark them, and every pair that equals one of them, as held out."""
-    kept = np.flatnonzero(flags == Verdict.KEPT)
+    kept = np.flatnonzero(reasons == FilterReason.KEPT)
     wanted = min(config.valid_pairs, len(kept) // 20)
     if wanted == 0:
         raise InputError(
@@ -140,7 +142,7 @@ def _hold_out(flags: Flags, hashes: PairHashes, config: DataConfig) -> npt.NDArr
             "Set data.valid."
         )
     held = np.sort(np.random.default_rng(config.seed).choice(kept, wanted, replace=False))
-    flags[kept[np.isin(hashes[kept], hashes[held])]] = Verdict.HELD_OUT
+    reasons[kept[np.isin(hashes[kept], hashes[held])]] = FilterReason.HELD_OUT
     return held
 
 
@@ -174,10 +176,10 @@ class _Encoder:
     threads: int
     quiet: bool
 
-    def __call__(self, dataset: "Dataset", flags: Flags, name: str, max_ratio: float | None) -> None:
+    def __call__(self, dataset: "Dataset", reasons: FilterReasons, name: str, max_ratio: float | None) -> None:
         """Write the ids of the kept pairs whose token counts pass the filters, and set the reasons of the others."""
-        kept = np.flatnonzero(flags == Verdict.KEPT)
-        texts = _select(dataset, flags == Verdict.KEPT)
+        kept = np.flatnonzero(reasons == FilterReason.KEPT)
+        texts = _select(dataset, reasons == FilterReason.KEPT)
         vocab_size = self.tokenizer.vocab_size
         done = 0
         with (
@@ -187,10 +189,10 @@ class _Encoder:
         ):
             for source, target in texts:
                 src, tgt = (self.tokenizer.encode(lines, self.threads) for lines in (source, target))
-                verdicts = judge_lengths(_lengths(src), _lengths(tgt), self.max_length, max_ratio)
-                flags[kept[done : done + len(src)]] = verdicts
-                src_out.append(ids for ids, verdict in zip(src, verdicts, strict=True) if not verdict)
-                tgt_out.append(ids for ids, verdict in zip(tgt, verdicts, strict=True) if not verdict)
+                new_reasons = filter_lengths(_lengths(src), _lengths(tgt), self.max_length, max_ratio)
+                reasons[kept[done : done + len(src)]] = new_reasons
+                src_out.append(ids for ids, reason in zip(src, new_reasons, strict=True) if not reason)
+                tgt_out.append(ids for ids, reason in zip(tgt, new_reasons, strict=True) if not reason)
                 done += len(src)
                 bar.update(len(src))
 
@@ -200,19 +202,19 @@ def _lengths(sentences: list[list[int]]) -> npt.NDArray[np.int64]:
 
 
 def _pairs(dataset: "Dataset") -> Iterator[tuple[str, str]]:
-    for source, target in iterate(dataset):
+    for source, target in iterate_pairs(dataset):
         yield from zip(source, target, strict=True)
 
 
 def _select(dataset: "Dataset", chosen: npt.NDArray[np.bool_]) -> Iterator[Texts]:
     """Yield the chosen pairs in groups."""
-    for start, (source, target) in zip(range(0, len(chosen), BATCH), iterate(dataset), strict=True):
-        indices = np.flatnonzero(chosen[start : start + BATCH])
+    for start, (source, target) in zip(range(0, len(chosen), GROUP), iterate_pairs(dataset), strict=True):
+        indices = np.flatnonzero(chosen[start : start + GROUP])
         if len(indices):
             yield [source[i] for i in indices], [target[i] for i in indices]
 
 
-def _reject_empty(flags: Flags, what: str) -> None:
-    if not (flags == Verdict.KEPT).any():
-        reasons = ", ".join(f"{label}: {number:,}" for label, number in count(flags).items() if number)
-        raise InputError(f"no {what} pair is left after the filters ({reasons})")
+def _reject_empty(reasons: FilterReasons, what: str) -> None:
+    if not (reasons == FilterReason.KEPT).any():
+        counts = ", ".join(f"{label}: {number:,}" for label, number in count_reasons(reasons).items() if number)
+        raise InputError(f"no {what} pair is left after the filters ({counts})")

@@ -12,9 +12,9 @@ from tqdm import tqdm
 
 from common.errors import InputError
 from data_pipeline.config import DataConfig
-from data_pipeline.sources.corpus import NoSuchSplit
+from data_pipeline.sources.hub import NoSuchSplit
 from data_pipeline.sources.names import corpus_value, find_tokenizer
-from data_pipeline.sources.running_text import Piece, has_given_parts, open_text
+from data_pipeline.sources.running_text import TextSegment, has_prompts, open_text
 from data_pipeline.token_store import TokenStoreWriter
 from data_pipeline.tokenizers import TextTokenizer, open_tokenizer
 from data_pipeline.tokenizers.byte_pair import BytePairTokenizer
@@ -23,7 +23,7 @@ from data_pipeline.tokenizers.sentence_piece import train_tokenizer
 
 GROUP = 1000
 """Number of token sequences that are encoded before they are written."""
-Source = Callable[[], Iterator[Piece]]
+Source = Callable[[], Iterator[TextSegment]]
 """Returns the segments of a text from the beginning, each time it is called."""
 
 
@@ -46,7 +46,7 @@ def prepare_text(config: DataConfig, result: Path, work: Path, threads: int, qui
     train, valid, held_out = _open(config, work)
     tokenizer = _make_tokenizer(config, train, valid, result / "tokenizer.model")
     values = [value for value in (config.train, corpus_value(config, "valid")) if value is not None]
-    masked = any(has_given_parts(value, config) for value in values)
+    masked = any(has_prompts(value, config) for value in values)
     report = {
         name: asdict(_write(tokenizer, source, result / name, masked, config, quiet))
         for name, source in (("train", train), ("valid", valid))
@@ -98,18 +98,18 @@ def _open(config: DataConfig, work: Path) -> tuple[Source, Source, bool]:
     )
 
 
-def _size(segment: Piece, config: DataConfig) -> int:
+def _size(segment: TextSegment, config: DataConfig) -> int:
     """Return the size by which text is held out: 1 at the end of a document, or characters for a stream."""
-    return int(segment.ends) if config.layout == "documents" else len(segment.text)
+    return int(segment.ends_document) if config.layout == "documents" else len(segment.text)
 
 
-def _divide(segments: Iterator[Piece], mark: int, config: DataConfig) -> Iterator[tuple[bool, Piece]]:
+def _divide(segments: Iterator[TextSegment], mark: int, config: DataConfig) -> Iterator[tuple[bool, TextSegment]]:
     """Yield (True if held out, segment). The segment that contains the mark is split there."""
     at = 0
     for segment in segments:
         end = at + _size(segment, config)
         if at < mark < end:
-            yield False, replace(segment, text=segment.text[: mark - at], ends=False)
+            yield False, replace(segment, text=segment.text[: mark - at], ends_document=False)
             yield True, replace(segment, text=segment.text[mark - at :])
         else:
             yield at >= mark, segment
@@ -178,7 +178,7 @@ def _flush(
 
 
 def _encode(
-    tokenizer: TextTokenizer, segments: Iterator[Piece], sizes: Sizes, by_document: bool
+    tokenizer: TextTokenizer, segments: Iterator[TextSegment], sizes: Sizes, by_document: bool
 ) -> Iterator[tuple[list[int], list[int]]]:
     """Yield ids and mask (1 for a predicted token, otherwise 0) of each document or, for a stream, of each segment.
 
@@ -191,17 +191,17 @@ def _encode(
         new = tokenizer.encode_text(segment.text, continues_line=begun and in_line)
         in_line = not segment.text.endswith("\n")
         prompt = len(new) if not segment.predicted else 0
-        if segment.ends:
+        if segment.ends_document:
             sizes.documents += 1
             new += _end(tokenizer, segment.text)
         ids += new
         mask += [0] * prompt + [1] * (len(new) - prompt)
         sizes.characters += len(segment.text) if segment.predicted else 0
-        if segment.ends or not by_document:
+        if segment.ends_document or not by_document:
             sizes.tokens += len(ids)
             yield ids, mask
             ids, mask = [], []
-        begun = not segment.ends
+        begun = not segment.ends_document
     sizes.documents += begun  # the last document, if the held-out text begins inside it
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from common.errors import InputError
 from common.files import check_equal_lines, read_lines
 from data_pipeline.config import DataConfig
-from data_pipeline.sources.corpus import NoSuchSplit, read_pairs
+from data_pipeline.sources.corpus import read_pairs
+from data_pipeline.sources.hub import NoSuchSplit
 from data_pipeline.sources.names import corpus_value, parse_specs
 from evaluate.model_settings import read_section
 from transformer.pretrained import read_about
@@ -159,7 +160,7 @@ def from_config(config: DataConfig) -> list[TestSet]:
             if config.test is not None:
                 raise
             continue
-        name = Path(spec.path).name if spec.kind in ("text", "table") else str(spec)
+        name = Path(spec.path).name if spec.kind in ("parallel_files", "table") else str(spec)
         languages = (config.source_lang, config.target_lang)
         test_sets.append(TestSet(name, sources, [references], spec.kind == "grammar", languages))
     return test_sets

@@ -1,1 +1,1 @@
-"""Where text comes from: names of corpora, tables, datasets, running text, and the filters of sentence pairs."""
+"""Corpora: their names, tables, datasets, text for language modelling, and the filters of sentence pairs."""

@@ -1,4 +1,4 @@
-"""Which pairs are left out, and how many for which reason."""
+"""Filters of sentence pairs: which pairs are dropped, and how many for each reason."""
 
 import hashlib
 from collections.abc import Mapping
@@ -9,15 +9,19 @@ import numpy.typing as npt
 
 from data_pipeline.config import DataConfig
 
-RATIO_SLACK = 8  # tokens: "Ja ." for a sentence of ten words is a translation, not a fault of alignment
-LONGEST_PIECE = 16  # characters; SentencePiece's default, which bounds a text's tokens from below
+RATIO_SLACK = 8
+"""Tokens that a sentence may have beyond `data.max_ratio`: "Ja ." can be the translation of ten words."""
+LONGEST_SUBWORD = 16
+"""Characters in the longest piece that SentencePiece makes by default. A text of n characters has at least
+n / LONGEST_SUBWORD tokens."""
 
-Flags = npt.NDArray[np.uint8]
+FilterReasons = npt.NDArray[np.uint8]
+"""The FilterReason of each sentence pair."""
 Counts = dict[str, int]
 
 
-class Verdict(IntEnum):
-    """What becomes of a pair: kept, or dropped by the first filter that it fails, so that the counts add up."""
+class FilterReason(IntEnum):
+    """Why a pair is dropped, or KEPT. A pair has the reason of the first filter that drops it, so counts add up."""
 
     KEPT = 0
     EMPTY = 1
@@ -29,71 +33,78 @@ class Verdict(IntEnum):
 
 
 LABELS = {
-    Verdict.EMPTY: "a side is empty",
-    Verdict.COPY: "target is the source",
-    Verdict.DUPLICATE: "occurred before",
-    Verdict.HELD_OUT: "held out",
-    Verdict.TOO_LONG: "too long",
-    Verdict.RATIO: "length ratio",
-    Verdict.KEPT: "kept",
+    FilterReason.EMPTY: "source or target is empty",
+    FilterReason.COPY: "target equals source",
+    FilterReason.DUPLICATE: "duplicate",
+    FilterReason.HELD_OUT: "held out",
+    FilterReason.TOO_LONG: "too long",
+    FilterReason.RATIO: "length ratio",
+    FilterReason.KEPT: "kept",
 }
+"""Names of the reasons in reports, in the order of the report."""
 
 
-def judge_text(source: str, target: str, config: DataConfig) -> Verdict:
-    """What normalised text alone decides: empty sides, copies, and lengths that no tokenizer could bring under
-    `max_length` (so that a line of a megabyte never reaches it)."""
+def filter_text(source: str, target: str, config: DataConfig) -> FilterReason:
+    """Return the filter reason that follows from normalised text alone.
+
+    Covers empty texts, copies, and texts so long that every tokenizer would exceed `data.max_length`. So a line of a
+    megabyte never reaches the tokenizer.
+    """
     if config.drop_empty and not (source and target):
-        return Verdict.EMPTY
+        return FilterReason.EMPTY
     if config.drop_copies and source == target:
-        return Verdict.COPY
-    if hopelessly_long(source, target, config.max_length):
-        return Verdict.TOO_LONG
-    return Verdict.KEPT
+        return FilterReason.COPY
+    if exceeds_every_tokenizer(source, target, config.max_length):
+        return FilterReason.TOO_LONG
+    return FilterReason.KEPT
 
 
-def hopelessly_long(source: str, target: str, max_length: int | None) -> bool:
-    """Whether a side has so many characters that it must have more than `max_length` tokens, EOS included."""
-    return max_length is not None and max(len(source), len(target)) > LONGEST_PIECE * (max_length - 1)
+def exceeds_every_tokenizer(source: str, target: str, max_length: int | None) -> bool:
+    """Return True if source or target must have more than `max_length` tokens, EOS included, with any tokenizer."""
+    return max_length is not None and max(len(source), len(target)) > LONGEST_SUBWORD * (max_length - 1)
 
 
-def judge_lengths(
+def filter_lengths(
     src: npt.NDArray[np.integer], tgt: npt.NDArray[np.integer], max_length: int | None, max_ratio: float | None
-) -> Flags:
-    """The `Verdict` of each pair by its token counts, EOS included."""
+) -> FilterReasons:
+    """Return the filter reason of each pair from the token counts of source and target, EOS included."""
     longer, shorter = np.maximum(src, tgt), np.minimum(src, tgt)
-    flags = np.zeros(len(longer), np.uint8)
+    reasons = np.zeros(len(longer), np.uint8)
     if max_ratio is not None:
-        flags[longer > max_ratio * shorter + RATIO_SLACK] = Verdict.RATIO
+        reasons[longer > max_ratio * shorter + RATIO_SLACK] = FilterReason.RATIO
     if max_length is not None:
-        flags[longer > max_length] = Verdict.TOO_LONG
-    return flags
+        reasons[longer > max_length] = FilterReason.TOO_LONG
+    return reasons
 
 
 def pair_hash(source: str, target: str) -> int:
-    """64 bits that tell pairs apart: among 4.5 million, two differing ones agree once in two million corpora."""
+    """Return a 64-bit hash of a pair.
+
+    With 4.5 million pairs, the probability of any collision is about 1 in 2 million.
+    """
     text = f"{source}\0{target}".encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
 
 
-def mark_duplicates(flags: Flags, hashes: npt.NDArray[np.uint64]) -> None:
-    """Sets `DUPLICATE` at every pair still kept whose hash occurred before, at an earlier kept pair."""
-    kept = np.flatnonzero(flags == Verdict.KEPT)
+def mark_duplicates(reasons: FilterReasons, hashes: npt.NDArray[np.uint64]) -> None:
+    """Set DUPLICATE, in place, for each kept pair whose hash equals that of an earlier kept pair."""
+    kept = np.flatnonzero(reasons == FilterReason.KEPT)
     first = np.unique(hashes[kept], return_index=True)[1]
     repeated = np.ones(len(kept), bool)
     repeated[first] = False
-    flags[kept[repeated]] = Verdict.DUPLICATE
+    reasons[kept[repeated]] = FilterReason.DUPLICATE
 
 
-def count(flags: Flags) -> Counts:
-    """`read`, one entry for each reason that dropped something, and `kept`."""
-    found = np.bincount(flags, minlength=len(Verdict))
-    return {"read": len(flags)} | {LABELS[verdict]: int(found[verdict]) for verdict in LABELS}
+def count_reasons(reasons: FilterReasons) -> Counts:
+    """Return the number of pairs `read`, and the number for each label: dropped pairs by reason, and `kept`."""
+    found = np.bincount(reasons, minlength=len(FilterReason))
+    return {"read": len(reasons)} | {LABELS[reason]: int(found[reason]) for reason in LABELS}
 
 
-def table(report: Mapping[str, Counts]) -> str:
-    """The counts of each part (training, validation) side by side, one line for each reason."""
+def format_counts(report: Mapping[str, Counts]) -> str:
+    """Return a text table of counts: one column for each split, one line for each label."""
+    labels = dict.fromkeys(label for counts in report.values() for label in counts)
     rows = [["pairs", *report]]
-    for label in ("read", *LABELS.values()):
-        rows.append([label, *(f"{counts.get(label, 0):,}" for counts in report.values())])
+    rows += [[label, *(f"{counts.get(label, 0):,}" for counts in report.values())] for label in labels]
     width = max(len(cell) for row in rows for cell in row)
     return "\n".join(row[0].ljust(width) + "".join(cell.rjust(width + 2) for cell in row[1:]) for row in rows)

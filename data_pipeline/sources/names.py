@@ -1,4 +1,4 @@
-"""How a corpus is named in the configuration (see `DataConfig`)."""
+"""Names of corpora: what `data.train`, `data.valid` and `data.test` may contain (see `DataConfig`)."""
 
 import glob
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.errors import InputError
+from common.files import expand, plain_suffix
 from data_pipeline.config import DataConfig, Task
 
 Role = Literal["train", "valid", "test"]
 
-TABLES = (".tsv", ".csv", ".jsonl", ".parquet")
-COMPRESSED = (".gz", ".xz")
+TABLE_FORMATS = (".tsv", ".csv", ".jsonl", ".parquet")
 GRAMMAR_SPLITS = ("train", "valid", "test", "unseen")
 ARITHMETIC = ("addition", "calculator")
 ARITHMETIC_SPLITS = ("train", "valid", "test")
@@ -19,166 +19,177 @@ ARITHMETIC_SPLITS = ("train", "valid", "test")
 
 @dataclass(frozen=True)
 class CorpusSpec:
-    """One corpus: what kind it is, and where."""
+    """Kind and location of one corpus."""
 
-    kind: Literal["grammar", "arithmetic", "text", "file", "table", "set"]
-    """The built-in corpus or the built-in problems, two text files, a file of running text, a table, or a data set
-    (a local folder or one of the hub)."""
+    kind: Literal["grammar", "arithmetic", "parallel_files", "text_files", "table", "dataset"]
+    """`grammar` is the built-in corpus of sentence pairs, `arithmetic` are the built-in problems. `parallel_files` are
+    source and target files, `text_files` are for language modelling. `table` is a file with columns. `dataset` is a
+    local dataset folder or a dataset on the Hugging Face Hub."""
 
     path: str = ""
-    """Source file, text file or table (a glob), folder, or name on the hub or of the built-in problems."""
+    """Source file, text file or table (each may be a glob pattern), dataset folder, or name on the Hub or of the
+    built-in problems."""
 
     target: str = ""
-    """Target file (a glob) of parallel text."""
+    """Target file (or a glob pattern) of `parallel_files`."""
 
     config: str | None = None
-    """Configuration of a data set, such as `de-en`."""
+    """Configuration of a dataset, such as `de-en`."""
 
     split: str | None = None
-    """Split of a data set or of the built-in corpus; None leaves it to the role."""
+    """Split of a dataset or a built-in corpus. None: the role decides."""
 
     @property
     def has_splits(self) -> bool:
-        """True where the role may pick a split of it: a data set or the built-in corpus, none named."""
-        return self.kind in ("set", "grammar", "arithmetic") and self.split is None
+        """True if the corpus may have a split for each role: a dataset or a built-in corpus without a named split."""
+        return self.kind in ("dataset", "grammar", "arithmetic") and self.split is None
 
     def __str__(self) -> str:
-        if self.kind == "text":
+        if self.kind == "parallel_files":
             return f"[{self.path}, {self.target}]"
         names = ("grammar", self.split) if self.kind == "grammar" else (self.path, self.config, self.split)
         return ":".join(name or "" for name in names).rstrip(":")
 
 
 def parse_specs(value: Any, task: Task = "translation") -> list[CorpusSpec]:
-    """The corpora that a `train`, `valid` or `test` of the configuration names; a `CorpusSpec` names itself.
+    """Return the corpora that a value of `data.train`, `data.valid` or `data.test` names.
 
-    Raises ValueError where the form is none that `DataConfig` describes for data of this task, FileNotFoundError
-    where a path that can only be local does not exist.
+    A `CorpusSpec` is returned as it is.
+
+    Raises:
+        InputError: the value is not one of the forms that `DataConfig` lists for this task.
+        FileNotFoundError: a path that cannot be a name on the Hub does not exist.
     """
     if isinstance(value, CorpusSpec):
         return [value]
-    if task == "language_modelling":
-        names = [value] if isinstance(value, str) else value
-        if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) for name in names):
-            raise InputError(f"running text is a name or a list of names, not {value!r}")
-        return [_parse_text(name) for name in names]
-    if isinstance(value, str):
-        return [_parse_name(value)]
-    if not isinstance(value, list | tuple) or not value:
-        raise InputError(f"a corpus is a name or a list of names, not {value!r}")
-    if any(isinstance(item, list | tuple) for item in value):
-        return [spec for item in value for spec in parse_specs(item)]
-    if not all(isinstance(item, str) for item in value):
-        raise InputError(f"the corpus {value!r} holds something that is neither a name nor a list of names")
-    if len(value) == 1:
-        return [_parse_name(value[0])]
-    if len(value) == 2:
-        return [_parse_parallel(value[0], value[1])]
-    raise InputError(
-        f"a list of {len(value)} names is no corpus: two names are a source and a target file; "
-        f"write several corpora as [[a.en, a.de], [b.tsv]]"
-    )
+    return _parse_texts(value) if task == "language_modelling" else _parse_pairs(value)
 
 
 def corpus_value(config: DataConfig, role: Role) -> Any:
-    """The corpus of a role: its own where it is set, else the training corpus where that has splits, else None.
+    """Return the corpus of a role: its own setting, else `data.train` if that has splits, else None.
 
-    Nothing is looked up: loading a data set may show that it lacks the role's split (`corpus.NoSuchSplit`).
+    No file or dataset is opened. Loading a dataset may show later that it lacks the split (`hub.NoSuchSplit`).
     """
     value = {"train": config.train, "valid": config.valid, "test": config.test}[role]
     if value is not None:
         return value
     specs = parse_specs(config.train, config.task)
     if all(spec.kind == "arithmetic" for spec in specs):
-        return [spec.path for spec in specs]  # drawn with repetition: the end of a split is no held-out part of it
+        return [spec.path for spec in specs]  # drawn with repetition, so the end of a split cannot be held out
     return config.train if all(spec.has_splits for spec in specs) else None
 
 
-def find_files(pattern: str) -> list[Path]:
-    """The files that a path or a glob names, sorted. Raises FileNotFoundError where there is none."""
-    path = Path(pattern).expanduser()
-    files = [path] if path.is_file() else sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207 (it takes absolute patterns)
-    files = [file for file in files if file.is_file()]
-    if not files:
-        raise FileNotFoundError(f"there is no file {pattern} (looked in {Path.cwd()})")
-    return files
-
-
 def find_tokenizer(name: str) -> Path:
-    """The file of a vocabulary: itself, or that of a model folder. Raises FileNotFoundError where there is none."""
-    path = Path(name).expanduser()
+    """Return the file of a tokenizer: `name` itself, or the tokenizer.model in the model folder `name`.
+
+    Raises FileNotFoundError if there is no such file.
+    """
+    path = expand(name)
     file = path / "tokenizer.model" if path.is_dir() else path
     if not file.is_file():
-        raise FileNotFoundError(f"data.tokenizer: there is no file {file}; name a model folder or its tokenizer.model")
+        raise FileNotFoundError(
+            f"data.tokenizer={name}: there is no file {file}. Give a model folder or its tokenizer.model."
+        )
     return file
 
 
 def table_format(path: str | Path) -> str | None:
-    """`.tsv`, `.csv`, `.jsonl` or `.parquet` where the name, less .gz or .xz, ends so; otherwise None."""
-    name = Path(path)
-    suffix = Path(name.stem).suffix if name.suffix in COMPRESSED else name.suffix
-    return suffix if suffix in TABLES else None
+    """Return the table format of a file name without its compression (`.tsv` for a.tsv.gz), or None."""
+    suffix = plain_suffix(path)
+    return suffix if suffix in TABLE_FORMATS else None
 
 
-def _parse_name(name: str) -> CorpusSpec:
+def _parse_pairs(value: Any) -> list[CorpusSpec]:
+    if isinstance(value, str):
+        return [_parse_pair_name(value)]
+    if not isinstance(value, list | tuple) or not value:
+        raise InputError(f"a corpus must be a name or a list of names, not {value!r}")
+    if any(isinstance(item, list | tuple) for item in value):
+        return [spec for item in value for spec in _parse_pairs(item)]
+    if not all(isinstance(item, str) for item in value):
+        raise InputError(f"the corpus {value!r} contains something that is neither a name nor a list of names")
+    if len(value) == 1:
+        return [_parse_pair_name(value[0])]
+    if len(value) == 2:
+        return [_parse_parallel_files(value[0], value[1])]
+    raise InputError(
+        f"a list of {len(value)} names is not a corpus: two names are a source and a target file. "
+        f"Write several corpora as [[a.en, a.de], [b.tsv]]."
+    )
+
+
+def _parse_pair_name(name: str) -> CorpusSpec:
     head, *rest = name.split(":")
     if head == "grammar":
-        if len(rest) > 1 or (rest and rest[0] not in GRAMMAR_SPLITS):
-            raise InputError(f"the built-in corpus has the splits {', '.join(GRAMMAR_SPLITS)}, not {name!r}")
-        return CorpusSpec("grammar", split=rest[0] if rest else None)
+        return CorpusSpec("grammar", split=_built_in_split(head, rest, GRAMMAR_SPLITS))
     if table_format(name):
         return CorpusSpec("table", name)
-    if Path(name).expanduser().is_file():
+    if expand(name).is_file():
         raise InputError(
-            f"{name} is one file and no table ({', '.join(TABLES)}): "
-            f"parallel text is written as two files, [source, target]"
+            f"{name} is one file but not a table ({', '.join(TABLE_FORMATS)}). "
+            f"Give parallel text as two files: [source, target]."
         )
-    return _parse_set(name)
+    return _parse_dataset(name)
 
 
-def _parse_text(name: str) -> CorpusSpec:
+def _parse_parallel_files(source: str, target: str) -> CorpusSpec:
+    for name in (source, target):
+        head = name.split(":")[0]
+        if table_format(name) or head == "grammar" or expand(head).is_dir():
+            raise InputError(
+                f"[{source}, {target}] means a source file and a target file, but {name} is neither. "
+                f"Write two corpora as [[{source}], [{target}]]."
+            )
+    return CorpusSpec("parallel_files", source, target=target)
+
+
+def _parse_texts(value: Any) -> list[CorpusSpec]:
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) for name in names):
+        raise InputError(f"a corpus for language modelling must be a name or a list of names, not {value!r}")
+    return [_parse_text_name(name) for name in names]
+
+
+def _parse_text_name(name: str) -> CorpusSpec:
     head, *rest = name.split(":")
     if head in ARITHMETIC:
-        if len(rest) > 1 or (rest and rest[0] not in ARITHMETIC_SPLITS):
-            raise InputError(f"the built-in {head} has the splits {', '.join(ARITHMETIC_SPLITS)}, not {name!r}")
-        return CorpusSpec("arithmetic", head, split=rest[0] if rest else None)
+        return CorpusSpec("arithmetic", head, split=_built_in_split(head, rest, ARITHMETIC_SPLITS))
     if head == "grammar":
-        raise InputError(
-            "the built-in corpus grammar holds pairs of sentences: set data.task=translation, or name a text"
-        )
+        raise InputError("the built-in corpus grammar has sentence pairs: set data.task=translation, or name a text")
     if table_format(name):
         return CorpusSpec("table", name)
-    path = Path(name).expanduser()
-    if path.is_dir() and (texts := _text_files(path)):
-        return CorpusSpec("file", str(path / "*.txt*") if len(texts) > 1 else str(texts[0]))
-    if path.is_file() or glob.has_magic(name) or Path(name.removesuffix(".gz").removesuffix(".xz")).suffix == ".txt":
-        return CorpusSpec("file", name)
-    return _parse_set(name)
+    path = expand(name)
+    if path.is_dir() and (texts := _find_texts(path)):
+        return CorpusSpec("text_files", str(path / "*.txt*") if len(texts) > 1 else str(texts[0]))
+    if path.is_file() or glob.has_magic(name) or plain_suffix(name) == ".txt":
+        return CorpusSpec("text_files", name)
+    return _parse_dataset(name)
 
 
-def _text_files(folder: Path) -> list[Path]:
-    """The files of a folder that holds plain text and nothing else; each is a document."""
+def _find_texts(folder: Path) -> list[Path]:
+    """Return the .txt files of a folder, or an empty list if it also contains other files."""
     files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
-    plain = [path for path in files if Path(path.name.removesuffix(".gz").removesuffix(".xz")).suffix == ".txt"]
-    return sorted(plain) if len(plain) == len(files) else []
+    texts = [path for path in files if plain_suffix(path) == ".txt"]
+    return sorted(texts) if len(texts) == len(files) else []
 
 
-def _parse_set(name: str) -> CorpusSpec:
+def _built_in_split(name: str, rest: list[str], splits: tuple[str, ...]) -> str | None:
+    if not rest:
+        return None
+    if len(rest) > 1 or rest[0] not in splits:
+        raise InputError(
+            f"{':'.join([name, *rest])!r}: the built-in corpus {name} has the splits {', '.join(splits)}. "
+            f"Write for example {name}:{splits[0]}."
+        )
+    return rest[0]
+
+
+def _parse_dataset(name: str) -> CorpusSpec:
     head, *rest = name.split(":")
     if len(rest) > 2 or not head:
-        raise InputError(f"{name!r} is no corpus: a data set is written name, name:config or name:config:split")
-    folder = Path(head).expanduser()
+        raise InputError(f"{name!r} is not a corpus. Write a dataset as name, name:config or name:config:split.")
+    folder = expand(head)
     if not folder.is_dir() and (head.startswith((".", "/", "~")) or head.count("/") > 1 or glob.has_magic(head)):
         raise FileNotFoundError(f"there is no file or folder {head} (looked in {Path.cwd()})")
     path = str(folder) if folder.is_dir() else head
-    return CorpusSpec("set", path, config=(rest or [""])[0] or None, split=rest[1] if len(rest) > 1 else None)
-
-
-def _parse_parallel(source: str, target: str) -> CorpusSpec:
-    for name in (source, target):
-        if table_format(name) or name.split(":")[0] == "grammar" or Path(name.split(":")[0]).expanduser().is_dir():
-            raise InputError(
-                f"[{source}, {target}] would be a source and a target file, and {name} is neither: "
-                f"write two corpora as [[{source}], [{target}]]"
-            )
-    return CorpusSpec("text", source, target=target)
+    return CorpusSpec("dataset", path, config=(rest or [""])[0] or None, split=rest[1] if len(rest) > 1 else None)

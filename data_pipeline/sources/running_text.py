@@ -1,4 +1,4 @@
-"""Running text for a language model, piece by piece, from whatever `data.train` may name (see `DataConfig`)."""
+"""Text for language modelling, segment by segment, from all corpora that `data.train` may name (see `DataConfig`)."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -7,77 +7,81 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.files import find_files, read_text
 from data_pipeline.config import DataConfig
-from data_pipeline.sources.corpus import BATCH, check_text_columns, load_rows
-from data_pipeline.sources.names import CorpusSpec, Role, find_files, parse_specs, table_format
-from data_pipeline.sources.tables import columns_cure, read_table, read_text
+from data_pipeline.sources.corpus import GROUP
+from data_pipeline.sources.hub import check_text_columns, load_rows
+from data_pipeline.sources.names import CorpusSpec, Role, parse_specs, table_format
+from data_pipeline.sources.tables import columns_hint, read_table
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-PIECE = 1 << 20
-"""Characters of a file that are in memory at once, and then the rest of the line."""
-HELD_OUT = 10_000  # problems of the built-in arithmetic's splits other than train
+SEGMENT = 1 << 20
+"""Characters of a file in memory at once. A segment also contains the rest of its last line."""
+ARITHMETIC_HELD_OUT = 10_000
+"""Number of problems in each split of the built-in arithmetic except train."""
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A part of a document."""
+class TextSegment:
+    """A document, or one of the consecutive parts of a long one."""
 
     text: str
     predicted: bool = True
-    """False where the text is given: a question, of which nothing is to be learned but its answer."""
-    ends: bool = True
-    """True for the last part of a document."""
+    """False: the text is a prompt, so the loss does not count its tokens."""
+    ends_document: bool = True
 
 
-def open_text(value: Any, config: DataConfig, role: Role, work: Path) -> Callable[[], Iterator[Piece]]:
-    """What reads the pieces of a `train`, `valid` or `test`, as often as it is called.
+def open_text(value: Any, config: DataConfig, role: Role, work: Path) -> Callable[[], Iterator[TextSegment]]:
+    """Return a function that reads the text of a corpus from its start, as often as it is called.
 
-    `work` is a folder for what data sets are converted into. Raises as `corpus.load`; a file's own mistakes show
-    while it is read.
+    Files that cannot be read raise while the text is read, all other errors at once, as in `load_rows`.
+
+    Args:
+        value: value of `data.train`, `data.valid` or `data.test`.
+        work: folder for what datasets are converted into. It must exist as long as the text is read.
     """
-    parts = [_open(spec, config, role, work) for spec in parse_specs(value, "language_modelling")]
-    return lambda: (piece for part in parts for piece in part())
+    readers = [_open_corpus(spec, config, role, work) for spec in parse_specs(value, "language_modelling")]
+    return lambda: (segment for read in readers for segment in read())
 
 
-def has_given_parts(value: Any, config: DataConfig) -> bool:
-    """True where some of the text may be given."""
-    return config.prompt_column is not None or any(
-        spec.kind == "arithmetic" for spec in parse_specs(value, "language_modelling")
-    )
+def has_prompts(value: Any, config: DataConfig) -> bool:
+    """Return True if some segments of the corpus may be prompts."""
+    specs = parse_specs(value, "language_modelling")
+    return config.prompt_column is not None or any(spec.kind == "arithmetic" for spec in specs)
 
 
-def _open(spec: CorpusSpec, config: DataConfig, role: Role, work: Path) -> Callable[[], Iterator[Piece]]:
+def _open_corpus(spec: CorpusSpec, config: DataConfig, role: Role, work: Path) -> Callable[[], Iterator[TextSegment]]:
     if spec.kind == "arithmetic":
-        return partial(_problems, spec, config, role)
-    if spec.kind == "file":
+        return partial(_generate_problems, spec, config, role)
+    if spec.kind == "text_files":
         files = find_files(spec.path)
-        return lambda: (piece for file in files for piece in _file(file))
-    if spec.kind == "set" or table_format(spec.path) == ".parquet":
+        return lambda: (segment for file in files for segment in _read_file(file))
+    if spec.kind == "dataset" or table_format(spec.path) == ".parquet":
         rows = load_rows(spec, role, work)
         if rows is None:
             return lambda: iter(())
         columns = [config.prompt_column or config.text_column, config.text_column]
-        check_text_columns(rows, columns, str(spec), columns_cure(config))
-        return partial(_rows, rows.select_columns(sorted(set(columns))), config)
+        check_text_columns(rows, columns, str(spec), columns_hint(config))
+        return partial(_read_rows, rows.select_columns(sorted(set(columns))), config)
     tables = find_files(spec.path)
-    return lambda: (piece for table in tables for piece in _table(table, config))
+    return lambda: (segment for table in tables for segment in _read_table(table, config))
 
 
-def _file(file: Path) -> Iterator[Piece]:
-    """One document, in pieces that end with a line."""
+def _read_file(file: Path) -> Iterator[TextSegment]:
+    """Yield one document in segments, each of complete lines."""
     lines = read_text(file)
     waiting: str | None = None
-    while chunk := list(_lines_of(lines, PIECE)):
+    while group := list(_take_lines(lines, SEGMENT)):
         if waiting is not None:
-            yield Piece(waiting, ends=False)
-        waiting = "".join(chunk)
+            yield TextSegment(waiting, ends_document=False)
+        waiting = "".join(group)
     if waiting is not None:
-        yield Piece(waiting)
+        yield TextSegment(waiting)
 
 
-def _lines_of(lines: Iterator[str], characters: int) -> Iterator[str]:
+def _take_lines(lines: Iterator[str], characters: int) -> Iterator[str]:
     for line in lines:
         yield line.removesuffix("\r\n") + "\n" if line.endswith("\r\n") else line
         characters -= len(line)
@@ -85,39 +89,39 @@ def _lines_of(lines: Iterator[str], characters: int) -> Iterator[str]:
             return
 
 
-def _table(file: Path, config: DataConfig) -> Iterator[Piece]:
+def _read_table(file: Path, config: DataConfig) -> Iterator[TextSegment]:
     columns = replace(
         config, source_column=config.prompt_column or config.text_column, target_column=config.text_column
     )
-    for given, text in read_table(file, columns):
-        yield from _document(given, text, config)
+    for prompt, text in read_table(file, columns):
+        yield from _make_document(prompt, text, config)
 
 
-def _rows(dataset: "Dataset", config: DataConfig) -> Iterator[Piece]:
-    for table in dataset.with_format("arrow").iter(batch_size=BATCH):
+def _read_rows(rows: "Dataset", config: DataConfig) -> Iterator[TextSegment]:
+    for table in rows.with_format("arrow").iter(batch_size=GROUP):
         texts = table.column(config.text_column).to_pylist()
-        given = table.column(config.prompt_column or config.text_column).to_pylist()
-        for before, text in zip(given, texts, strict=True):
-            yield from _document(before or "", text or "", config)
+        prompts = table.column(config.prompt_column or config.text_column).to_pylist()
+        for prompt, text in zip(prompts, texts, strict=True):
+            yield from _make_document(prompt or "", text or "", config)
 
 
-def _document(given: str, text: str, config: DataConfig) -> Iterator[Piece]:
+def _make_document(prompt: str, text: str, config: DataConfig) -> Iterator[TextSegment]:
     if not text.strip():
-        return  # a row without text says nothing
-    if config.prompt_column is not None and given:
-        yield Piece(given, predicted=False, ends=False)
-    yield Piece(text)
+        return  # without text there is nothing to predict
+    if config.prompt_column is not None and prompt:
+        yield TextSegment(prompt, predicted=False, ends_document=False)
+    yield TextSegment(text)
 
 
-def _problems(spec: CorpusSpec, config: DataConfig, role: Role) -> Iterator[Piece]:
+def _generate_problems(spec: CorpusSpec, config: DataConfig, role: Role) -> Iterator[TextSegment]:
     from data_pipeline.builtin.arithmetic import addition, calculator
 
     split: Any = spec.split or role
-    n = config.problems if split == "train" else HELD_OUT
+    n = config.problems if split == "train" else ARITHMETIC_HELD_OUT
     if spec.path == "addition":
         documents = addition(split, n, config.seed, config.digits)
     else:
         documents = calculator(split, n, config.seed)
     for document in islice(documents, n):
         for i, (text, predicted) in enumerate(document, start=1):
-            yield Piece(text, predicted, ends=i == len(document))
+            yield TextSegment(text, predicted, ends_document=i == len(document))

@@ -1,41 +1,41 @@
-"""Sentence pairs from text files, TSV, CSV and JSON lines; plain, .gz or .xz.
+"""Sentence pairs from text files, TSV, CSV and JSON lines, plain or compressed.
 
-Written by hand because here a quotation mark in a TSV, the word "NA", U+2028 in the middle of a line and a wrong
-byte in line 3,000,000 must come out as they went in, or be reported with file and line.
+The readers are written by hand, because a quotation mark in a TSV file, the word "NA" and U+2028 within a line must not
+be changed, and an invalid byte in line 3,000,000 must be reported with file and line.
 """
 
 import csv
-import gzip
 import json
-import lzma
-import zlib
 from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from common.errors import InputError
+from common.files import check_equal_lines, read_lines
 from data_pipeline.config import DataConfig
 from data_pipeline.sources.names import table_format
 
-Pair = tuple[str, str]
+SentencePair = tuple[str, str]
+"""Source and target, or for language modelling prompt and text."""
 
-DAMAGED = (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error)  # what reading a broken archive raises
 
+def read_parallel(source_files: list[Path], target_files: list[Path]) -> Iterator[SentencePair]:
+    """Yield line i of each source file with line i of the target file at the same place in the list.
 
-def read_parallel(source_files: list[Path], target_files: list[Path]) -> Iterator[Pair]:
-    """Line i of the one with line i of the other, file by file. Raises ValueError where the counts differ."""
+    Raises InputError if numbers of files or lines differ.
+    """
     if len(source_files) != len(target_files):
         raise InputError(
-            f"{len(source_files)} source files ({source_files[0]}, …) do not pair with "
-            f"{len(target_files)} target files ({target_files[0]}, …)"
+            f"there are {len(source_files)} source files ({source_files[0]}, …) but {len(target_files)} target files "
+            f"({target_files[0]}, …). Each source file needs one target file."
         )
     for source_file, target_file in zip(source_files, target_files, strict=True):
         yield from _zip_lines(source_file, target_file)
 
 
-def read_table(file: Path, config: DataConfig) -> Iterator[Pair]:
-    """The pairs of one .tsv, .csv or .jsonl file. Raises ValueError, with the line, where a row cannot be read."""
+def read_table(file: Path, config: DataConfig) -> Iterator[SentencePair]:
+    """Yield the pairs of one .tsv, .csv or .jsonl file. Raises InputError with the line that cannot be read."""
     match table_format(file):
         case ".tsv":
             return _read_tsv(file, config)
@@ -45,64 +45,30 @@ def read_table(file: Path, config: DataConfig) -> Iterator[Pair]:
             return _read_json_lines(file, config)
 
 
-def read_lines(file: Path) -> Iterator[str]:
-    """The lines of a UTF-8 file, cut at "\\n" and nowhere else, without "\\n" or "\\r\\n" and without a byte-order
-    mark. Raises ValueError with file and line where a byte is wrong or the file is cut short."""
-    return (line.removesuffix("\n").removesuffix("\r") for line in read_text(file))
-
-
-def read_text(file: Path) -> Iterator[str]:
-    """A UTF-8 file line by line, as it is, but for a byte-order mark. Raises as `read_lines`."""
-    number = 0
-    try:
-        with open_binary(file) as raw:
-            for number, line in enumerate(raw, start=1):
-                text = line.decode("utf-8")
-                yield text.removeprefix("\ufeff") if number == 1 else text
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{file}, line {number}: byte 0x{error.object[error.start]:02x} is not UTF-8: "
-            f"convert the file or repair the line"
-        ) from error
-    except DAMAGED as error:
-        raise InputError(f"{file} is damaged after line {number} ({error})") from error
-
-
-def columns_cure(config: DataConfig) -> str:
-    """What to set where a column is missing."""
+def columns_hint(config: DataConfig) -> str:
+    """Return the settings that name the columns, for an error message."""
     if config.task == "language_modelling":
-        return "set data.text_column (and data.prompt_column)"
-    return "set data.source_column and data.target_column"
+        return "Set data.text_column (and data.prompt_column)."
+    return "Set data.source_column and data.target_column."
 
 
-def column_names(config: DataConfig) -> Pair:
-    """The names that a table's two columns go by."""
+def column_names(config: DataConfig) -> tuple[str, str]:
+    """Return the names of the columns with source and target."""
     return config.source_column or config.source_lang, config.target_column or config.target_lang
 
 
-def open_binary(file: Path) -> gzip.GzipFile | lzma.LZMAFile | IO[bytes]:
-    """The bytes of a file, unpacked where its name ends in .gz or .xz."""
-    if file.suffix == ".gz":
-        return gzip.open(file, "rb")
-    if file.suffix == ".xz":
-        return lzma.open(file, "rb")
-    return file.open("rb")
-
-
-def _zip_lines(source_file: Path, target_file: Path) -> Iterator[Pair]:
+def _zip_lines(source_file: Path, target_file: Path) -> Iterator[SentencePair]:
     sources, targets = read_lines(source_file), read_lines(target_file)
     for count, (source, target) in enumerate(zip_longest(sources, targets)):
         if source is None or target is None:
-            more = count + 1 + sum(1 for _ in (targets if source is None else sources))
-            counts = (count, more) if source is None else (more, count)
-            raise InputError(
-                f"{source_file} has {counts[0]} lines and {target_file} has {counts[1]}: "
-                f"parallel text needs the same number"
-            )
-        yield source, target
+            longer = count + 1 + sum(1 for _ in (targets if source is None else sources))
+            counts = (count, longer) if source is None else (longer, count)
+            check_equal_lines(source_file, counts[0], target_file, counts[1])
+        else:
+            yield source, target
 
 
-def _read_tsv(file: Path, config: DataConfig) -> Iterator[Pair]:
+def _read_tsv(file: Path, config: DataConfig) -> Iterator[SentencePair]:
     source_at, target_at = 0, 1
     named = config.source_column or config.target_column
     for number, line in enumerate(read_lines(file), start=1):
@@ -111,14 +77,14 @@ def _read_tsv(file: Path, config: DataConfig) -> Iterator[Pair]:
             source_at, target_at = _find_columns(cells, config, file)
         elif len(cells) <= max(source_at, target_at):
             raise InputError(
-                f"{file}, line {number}: {len(cells)} column{'s' * (len(cells) != 1)} where at least "
-                f"{max(source_at, target_at) + 1}, divided by tabs, are needed"
+                f"{file}, line {number}: found {len(cells)} column{'s' * (len(cells) != 1)}, but at least "
+                f"{max(source_at, target_at) + 1} columns, separated by tabs, are needed"
             )
         else:
             yield cells[source_at], cells[target_at]
 
 
-def _read_csv(file: Path, config: DataConfig) -> Iterator[Pair]:
+def _read_csv(file: Path, config: DataConfig) -> Iterator[SentencePair]:
     csv.field_size_limit(2**31 - 1)
     rows = csv.reader((line + "\n" for line in read_lines(file)), strict=True)
     try:
@@ -128,39 +94,59 @@ def _read_csv(file: Path, config: DataConfig) -> Iterator[Pair]:
         source_at, target_at = _find_columns(header, config, file)
         for row in rows:
             if row and len(row) != len(header):
-                raise InputError(f"{file}, line {rows.line_num}: {len(row)} columns under a header of {len(header)}")
+                raise InputError(
+                    f"{file}, line {rows.line_num}: found {len(row)} columns, but the header has {len(header)}"
+                )
             if row:
                 yield row[source_at], row[target_at]
     except csv.Error as error:
-        raise InputError(f"{file}, line {rows.line_num}: {error}") from error
+        raise InputError(f"{file}, line {rows.line_num}: not valid CSV ({error})") from error
 
 
-def _read_json_lines(file: Path, config: DataConfig) -> Iterator[Pair]:
+def _read_json_lines(file: Path, config: DataConfig) -> Iterator[SentencePair]:
     for number, line in enumerate(read_lines(file), start=1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-            if not isinstance(row, dict):
-                raise InputError("no JSON object")
-            pair = _pair_of(row, config)
-            if "\\ud" in line.lower():
-                "".join(pair).encode()  # raises for half a surrogate pair, which Arrow cannot hold
-        except (ValueError, RecursionError) as error:
+            pair = _parse_pair(line, config)
+        except InputError as error:
             raise InputError(f"{file}, line {number}: {error}") from error
         yield pair
 
 
-def _pair_of(row: dict[str, Any], config: DataConfig) -> Pair:
+def _parse_pair(line: str, config: DataConfig) -> SentencePair:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InputError(f"not valid JSON ({error.msg}, at character {error.colno})") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or thousands of brackets
+        raise InputError(f"JSON that cannot be read ({error})") from error
+    if not isinstance(row, dict):
+        raise InputError("not a JSON object. Write an object with a key for each column.")
+    source, target = _pick_columns(row, config)
+    if "\\ud" in line.lower():
+        _reject_surrogates(source + target)
+    return source, target
+
+
+def _reject_surrogates(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        code = ord(text[error.start])
+        raise InputError(f"the text contains the lone surrogate \\u{code:04x}. Repair its encoding.") from error
+
+
+def _pick_columns(row: dict[str, Any], config: DataConfig) -> SentencePair:
     names = column_names(config)
     if not (config.source_column or config.target_column) and isinstance(row.get("translation"), dict):
         row = row["translation"]
     for name in names:
         if name not in row:
-            found = ", ".join(map(repr, row)) or "nothing"
-            raise InputError(f"no {name!r} among {found}: {columns_cure(config)}")
+            found = ", ".join(map(repr, row)) or "none"
+            raise InputError(f"no key {name!r}; the keys are: {found}. {columns_hint(config)}")
         if not isinstance(row[name], str | None):
-            raise InputError(f"{name!r} is {type(row[name]).__name__} and not text")
+            raise InputError(f"the value of {name!r} must be text, not {type(row[name]).__name__}")
     return row[names[0]] or "", row[names[1]] or ""
 
 
@@ -169,6 +155,7 @@ def _find_columns(header: list[str], config: DataConfig, file: Path) -> tuple[in
     for name in names:
         if name not in header:
             raise InputError(
-                f"{file} has no column {name!r} but {', '.join(map(repr, header))}: {columns_cure(config)}"
+                f"{file} has no column {name!r}; its columns are: {', '.join(map(repr, header))}. "
+                f"{columns_hint(config)}"
             )
     return header.index(names[0]), header.index(names[1])

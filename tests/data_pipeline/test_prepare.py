@@ -123,9 +123,9 @@ def test_report_counts_every_filter_reason(config: DataConfig, tmp_path: Path) -
     prepared = run(replace(config, train=corpus(tmp_path, "t", pairs(300) + bad)), tmp_path)
     assert prepared.report["train"] == {
         "read": 306,
-        "a side is empty": 1,
-        "target is the source": 1,
-        "occurred before": 1,
+        "source or target is empty": 1,
+        "target equals source": 1,
+        "duplicate": 1,
         "held out": 0,
         "too long": 2,
         "length ratio": 1,
@@ -205,7 +205,7 @@ def test_prepare_holds_out_pairs_of_dataset_without_validation_split(config: Dat
     assert (len(prepared.train), len(prepared.valid)) == (285, 15)
     assert not set(texts(prepared, "train")) & set(texts(prepared, "valid"))
     assert "data.train has no validation split" in prepared.summary()
-    with pytest.raises(ValueError, match="no split 'validation' but 'train'"):
+    with pytest.raises(ValueError, match="no split 'validation'; its splits are: 'train'"):
         run(replace(config, valid=without), tmp_path)
 
 
@@ -223,7 +223,7 @@ def test_dataset_without_test_split_has_no_test_corpus(tmp_path: Path) -> None:
     assert [len(corpus.sources) for corpus in from_config(DataConfig(train=[[without], [whole]]))] == [7]
     (named,) = from_config(DataConfig(test=f"{whole}::test"))
     assert (named.name, named.sources) == (f"{whole}::test", [en for en, _ in pairs(7, seed=1)])
-    with pytest.raises(ValueError, match="no split 'test' but 'train'"):
+    with pytest.raises(ValueError, match="no split 'test'; its splits are: 'train'"):
         from_config(DataConfig(test=without))
 
 

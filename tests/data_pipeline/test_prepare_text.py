@@ -77,7 +77,7 @@ def test_prepare_text_joins_files_in_given_or_sorted_order(tmp_path: Path) -> No
 
 
 def test_large_file_is_read_in_segments_and_stays_one_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("data_pipeline.sources.running_text.PIECE", 100)
+    monkeypatch.setattr("data_pipeline.sources.running_text.SEGMENT", 100)
     for layout in ("stream", "documents"):
         data = config([write(tmp_path, "a.txt", TEXT)] * 2, valid=write(tmp_path, "b.txt", TEXT), layout=layout)
         prepared = run(data, tmp_path)
@@ -193,7 +193,7 @@ def test_text_fingerprint_changes_with_settings_that_change_ids(tmp_path: Path) 
         ("", {}, "too short to hold out 10% of it"),
         ("x", {}, "too short to hold out 10% of it"),
         (TEXT, {"vocab_type": "bpe", "vocab_size": 100_000}, "gives at most"),
-        (TEXT, {"tokenizer": "nowhere"}, "data.tokenizer: there is no file nowhere"),
+        (TEXT, {"tokenizer": "nowhere"}, "data.tokenizer=nowhere: there is no file nowhere"),
         (TEXT, {"layout": "documents"}, "too short to hold out 10% of it"),
     ],
 )
@@ -215,9 +215,9 @@ def test_prepare_text_rejects_invalid_utf_8_with_line(tmp_path: Path) -> None:
     [
         ("missing.txt", "there is no file missing.txt"),
         ("no/such/place/x", "there is no file or folder"),
-        ("grammar", "holds pairs of sentences"),
+        ("grammar", "has sentence pairs"),
         ("addition:unseen", "has the splits train, valid, test"),
-        ([["a.en", "a.de"]], "running text is a name or a list of names"),
+        ([["a.en", "a.de"]], "must be a name or a list of names"),
     ],
 )
 def test_prepare_text_rejects_names_that_are_not_text(tmp_path: Path, train: object, message: str) -> None:
@@ -227,7 +227,7 @@ def test_prepare_text_rejects_names_that_are_not_text(tmp_path: Path, train: obj
 
 def test_missing_text_column_error_lists_columns(tmp_path: Path) -> None:
     name = write(tmp_path, "a.jsonl", '{"body": "x"}\n' * 30)
-    with pytest.raises(ValueError, match=r"no 'text' among 'body': set data\.text_column"):
+    with pytest.raises(ValueError, match=r"no key 'text'; the keys are: 'body'. Set data\.text_column"):
         run(config(name), tmp_path)
 
 

@@ -12,7 +12,7 @@ import torch
 from common.command import describe_error
 from common.errors import InputError
 from common.processes import set_threads
-from data_pipeline.sources.corpus import load_many
+from data_pipeline.sources.corpus import load_corpora
 from data_pipeline.tokenizers.sentence_piece import Tokenizer
 from train.config import RunConfig
 from train.distributed import make_accelerator
@@ -60,7 +60,7 @@ def pair_findings(config: RunConfig) -> Iterator[Finding]:
     data = config.data
     Path(data.cache_dir).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=data.cache_dir) as work:
-        train = load_many(data.train, data, "train", Path(work), torch.get_num_threads())
+        train = load_corpora(data.train, data, "train", Path(work), torch.get_num_threads())
         valid, test = (samples.held_out(config, role, Path(work)) for role in ("valid", "test"))
         blocks = list(samples.line_blocks(train, samples.MOST_LINES, data.seed))
         sample = samples.join(blocks)

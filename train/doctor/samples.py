@@ -11,7 +11,8 @@ import numpy as np
 from data_pipeline.config import DataConfig
 from data_pipeline.examples import Batch
 from data_pipeline.micro_batches import PADDING_ROW, MicroBatch, permutation
-from data_pipeline.sources.corpus import NoSuchSplit, load_many
+from data_pipeline.sources.corpus import load_corpora
+from data_pipeline.sources.hub import NoSuchSplit
 from data_pipeline.sources.names import Role, corpus_value
 from data_pipeline.sources.running_text import open_text
 from data_pipeline.token_store import TokenStore
@@ -58,7 +59,7 @@ def held_out(config: RunConfig, role: Role, work: Path) -> Texts | None:
     if value is None:
         return None
     try:
-        dataset = load_many(value, config.data, role, work)
+        dataset = load_corpora(value, config.data, role, work)
     except NoSuchSplit:
         return None
     return join(line_blocks(dataset, MOST_LINES, config.data.seed))
@@ -118,7 +119,7 @@ def raw_documents(data: DataConfig, role: Role, most: int) -> Iterator[str]:
         document: list[str] = []
         for segment in segments:
             document.append(segment.text)
-            if segment.ends:
+            if segment.ends_document:
                 yield "".join(document)
                 document = []
         if document:

@@ -6,16 +6,16 @@ import pytest
 from data_pipeline.config import DataConfig
 from data_pipeline.sources.filters import (
     LABELS,
-    LONGEST_PIECE,
+    LONGEST_SUBWORD,
     RATIO_SLACK,
-    Verdict,
-    count,
-    hopelessly_long,
-    judge_lengths,
-    judge_text,
+    FilterReason,
+    count_reasons,
+    exceeds_every_tokenizer,
+    filter_lengths,
+    filter_text,
+    format_counts,
     mark_duplicates,
     pair_hash,
-    table,
 )
 
 
@@ -26,75 +26,75 @@ def lengths(*values: int) -> np.ndarray:
 @pytest.mark.parametrize(
     ("source", "target", "verdict"),
     [
-        ("a house", "ein Haus", Verdict.KEPT),
-        ("", "ein Haus", Verdict.EMPTY),
-        ("a house", "", Verdict.EMPTY),
-        ("Berlin", "Berlin", Verdict.COPY),
-        ("Berlin", "berlin", Verdict.KEPT),
-        ("x" * 100_000, "y", Verdict.TOO_LONG),
+        ("a house", "ein Haus", FilterReason.KEPT),
+        ("", "ein Haus", FilterReason.EMPTY),
+        ("a house", "", FilterReason.EMPTY),
+        ("Berlin", "Berlin", FilterReason.COPY),
+        ("Berlin", "berlin", FilterReason.KEPT),
+        ("x" * 100_000, "y", FilterReason.TOO_LONG),
     ],
 )
-def test_text_alone_decides_about_empty_sides_copies_and_absurd_lengths(
-    source: str, target: str, verdict: Verdict
+def test_filter_text_finds_empty_text_copies_and_extreme_lengths(
+    source: str, target: str, verdict: FilterReason
 ) -> None:
-    assert judge_text(source, target, DataConfig()) == verdict
+    assert filter_text(source, target, DataConfig()) == verdict
 
 
-def test_each_text_filter_can_be_switched_off() -> None:
+def test_filter_text_keeps_all_pairs_if_filters_are_off() -> None:
     config = DataConfig(drop_empty=False, drop_copies=False, max_length=None)
     for pair in [("", "x"), ("x", "x"), ("x" * 100_000, "y")]:
-        assert judge_text(*pair, config) == Verdict.KEPT
+        assert filter_text(*pair, config) == FilterReason.KEPT
 
 
-def test_the_guard_on_characters_never_drops_what_the_token_limit_would_keep() -> None:
-    longest_that_fits = "x" * LONGEST_PIECE * 9  # nine pieces of the greatest length, and EOS
-    assert not hopelessly_long(longest_that_fits, "y", max_length=10)
-    assert hopelessly_long("y", longest_that_fits + "x", max_length=10)
+def test_exceeds_every_tokenizer_allows_longest_text_that_fits() -> None:
+    longest_that_fits = "x" * LONGEST_SUBWORD * 9  # nine pieces of the greatest length, and EOS
+    assert not exceeds_every_tokenizer(longest_that_fits, "y", max_length=10)
+    assert exceeds_every_tokenizer("y", longest_that_fits + "x", max_length=10)
 
 
-def test_the_length_limit_counts_eos_and_looks_at_both_sides() -> None:
-    flags = judge_lengths(lengths(5, 6, 5), lengths(5, 5, 6), max_length=5, max_ratio=None)
-    assert flags.tolist() == [Verdict.KEPT, Verdict.TOO_LONG, Verdict.TOO_LONG]
+def test_filter_lengths_checks_source_and_target_with_eos() -> None:
+    flags = filter_lengths(lengths(5, 6, 5), lengths(5, 5, 6), max_length=5, max_ratio=None)
+    assert flags.tolist() == [FilterReason.KEPT, FilterReason.TOO_LONG, FilterReason.TOO_LONG]
 
 
-def test_the_ratio_spares_short_sentences_and_works_both_ways() -> None:
+def test_filter_lengths_checks_ratio_in_both_directions_with_slack() -> None:
     limit = 3 * 4 + RATIO_SLACK
-    flags = judge_lengths(lengths(2, 4, 4, limit + 1), lengths(9, limit, limit + 1, 4), None, max_ratio=3.0)
-    assert flags.tolist() == [Verdict.KEPT, Verdict.KEPT, Verdict.RATIO, Verdict.RATIO]
+    flags = filter_lengths(lengths(2, 4, 4, limit + 1), lengths(9, limit, limit + 1, 4), None, max_ratio=3.0)
+    assert flags.tolist() == [FilterReason.KEPT, FilterReason.KEPT, FilterReason.RATIO, FilterReason.RATIO]
 
 
-def test_both_length_filters_can_be_switched_off() -> None:
-    assert not judge_lengths(lengths(1, 9000), lengths(5000, 1), None, None).any()
+def test_filter_lengths_keeps_all_pairs_if_limits_are_none() -> None:
+    assert not filter_lengths(lengths(1, 9000), lengths(5000, 1), None, None).any()
 
 
-def test_only_the_first_of_equal_pairs_is_kept() -> None:
+def test_mark_duplicates_keeps_first_of_equal_pairs() -> None:
     flags = np.zeros(5, np.uint8)
     mark_duplicates(flags, np.array([7, 3, 7, 7, 4], np.uint64))
-    assert flags.tolist() == [0, 0, Verdict.DUPLICATE, Verdict.DUPLICATE, 0]
+    assert flags.tolist() == [0, 0, FilterReason.DUPLICATE, FilterReason.DUPLICATE, 0]
 
 
-def test_a_dropped_pair_does_not_make_its_like_a_duplicate() -> None:
-    flags = np.array([Verdict.TOO_LONG, 0, 0], np.uint8)
+def test_mark_duplicates_ignores_dropped_pairs() -> None:
+    flags = np.array([FilterReason.TOO_LONG, 0, 0], np.uint8)
     mark_duplicates(flags, np.array([5, 5, 5], np.uint64))
-    assert flags.tolist() == [Verdict.TOO_LONG, 0, Verdict.DUPLICATE]
+    assert flags.tolist() == [FilterReason.TOO_LONG, 0, FilterReason.DUPLICATE]
 
 
-def test_the_hash_tells_where_the_source_ends() -> None:
+def test_pair_hash_separates_source_and_target() -> None:
     assert len({pair_hash("ab", "c"), pair_hash("a", "bc"), pair_hash("c", "ab"), pair_hash("abc", "")}) == 4
     assert pair_hash("ab", "c") == pair_hash("ab", "c") < 2**64
 
 
-def test_the_counts_add_up_and_the_table_shows_them_all() -> None:
-    flags = np.array([0, 0, Verdict.EMPTY, Verdict.RATIO, Verdict.RATIO], np.uint8)
-    counts = count(flags)
+def test_count_reasons_adds_up_and_format_counts_shows_each_count() -> None:
+    flags = np.array([0, 0, FilterReason.EMPTY, FilterReason.RATIO, FilterReason.RATIO], np.uint8)
+    counts = count_reasons(flags)
     assert counts["read"] == 5 == sum(counts[label] for label in LABELS.values())
-    lines = table({"train": counts, "valid": count(np.zeros(1234, np.uint8))}).splitlines()
+    lines = format_counts({"train": counts, "valid": count_reasons(np.zeros(1234, np.uint8))}).splitlines()
     assert [line.split()[-2:] for line in lines[:2]] == [["train", "valid"], ["5", "1,234"]]
     assert len(lines) == 2 + len(LABELS)
     assert len({len(line) for line in lines}) == 1, "columns line up"
 
 
 @pytest.mark.parametrize("bad", [{"max_length": 1}, {"max_ratio": 0.5}, {"vocab_size": 0}, {"valid_pairs": 0}])
-def test_limits_that_would_drop_everything_are_refused(bad: dict[str, float]) -> None:
+def test_data_config_rejects_limits_that_drop_every_pair(bad: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=f"data.{next(iter(bad))} is"):
         DataConfig(**bad)  # type: ignore[arg-type]

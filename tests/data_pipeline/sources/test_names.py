@@ -1,11 +1,13 @@
-"""Which corpus a role takes when it is not named, and how a corpus is written."""
+"""How a corpus is named, and which corpus a role takes if its own is not set."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from data_pipeline.config import DataConfig
 from data_pipeline.sources.names import CorpusSpec, corpus_value, parse_specs
+from tests.data_pipeline.sources.corpora import write_text_files
 
 FILES = ["a.en", "a.de"]
 
@@ -23,11 +25,11 @@ FILES = ["a.en", "a.de"]
     ],
 )
 @pytest.mark.parametrize("role", ["valid", "test"])
-def test_a_data_set_brings_its_own_splits_and_files_do_not(train: Any, own: bool, role: Any) -> None:
+def test_corpus_value_uses_train_only_if_it_has_splits(train: Any, own: bool, role: Any) -> None:
     assert corpus_value(DataConfig(train=train), role) == (train if own else None)
 
 
-def test_a_named_corpus_comes_first() -> None:
+def test_corpus_value_prefers_setting_of_role() -> None:
     assert corpus_value(DataConfig(valid=FILES), "valid") == FILES
     assert corpus_value(DataConfig(train=FILES, test="grammar:unseen"), "test") == "grammar:unseen"
 
@@ -36,20 +38,61 @@ def test_a_named_corpus_comes_first() -> None:
     "name",
     ["grammar", "grammar:unseen", "x/y.tsv.gz", "a/b", "a/b:c", "a/b:c:test", "a/b::test"],
 )
-def test_a_corpus_is_printed_as_it_is_named(name: str) -> None:
+def test_corpus_spec_prints_as_its_name(name: str) -> None:
     (spec,) = parse_specs(name)
     assert str(spec) == name
 
 
-def test_a_corpus_that_is_already_read_names_itself() -> None:
-    spec = CorpusSpec("text", "a.en", target="grammar.tsv")
+def test_parse_specs_returns_corpus_spec_unchanged() -> None:
+    spec = CorpusSpec("parallel_files", "a.en", target="grammar.tsv")
     assert parse_specs(spec) == [spec]
     assert str(spec) == "[a.en, grammar.tsv]"
 
 
 @pytest.mark.parametrize("value", ["True", "False"])
 @pytest.mark.parametrize("name", ["source_lang", "target_lang"])
-def test_a_language_that_yaml_took_for_a_truth_value_is_refused_with_the_way_to_write_it(name: str, value: str) -> None:
+def test_data_config_rejects_language_that_yaml_reads_as_boolean(name: str, value: str) -> None:
     with pytest.raises(ValueError, match=rf'data\.{name} is {value}, .* {name}: "no"'):
         DataConfig(**{name: value})  # type: ignore[arg-type]
     assert getattr(DataConfig(**{name: "no"}), name) == "no"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("value", "spec"),
+    [
+        ("grammar", CorpusSpec("grammar")),
+        ("grammar:unseen", CorpusSpec("grammar", split="unseen")),
+        ("x/y.tsv.gz", CorpusSpec("table", "x/y.tsv.gz")),
+        (["x.parquet"], CorpusSpec("table", "x.parquet")),
+        (["a.en", "a.de"], CorpusSpec("parallel_files", "a.en", target="a.de")),
+        ("wmt/wmt14:de-en", CorpusSpec("dataset", "wmt/wmt14", config="de-en")),
+        ("wmt/wmt14:de-en:test", CorpusSpec("dataset", "wmt/wmt14", config="de-en", split="test")),
+        ("name::test", CorpusSpec("dataset", "name", split="test")),
+    ],
+)
+def test_parse_specs_finds_kind_of_corpus(value: Any, spec: CorpusSpec) -> None:
+    assert parse_specs(value) == [spec]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (["a.en", "a.de", "a.fr"], "list of 3 names"),
+        (["a.tsv", "b.tsv"], r"Write two corpora as \[\[a.tsv\], \[b.tsv\]\]"),
+        (["grammar", "grammar:unseen"], "grammar is neither"),
+        ("grammar:dev", "splits train, valid, test, unseen"),
+        (7, "not 7"),
+        ([], r"not \[\]"),
+        (["a", 7], "neither a name nor a list"),
+        ("a:b:c:d", "name:config:split"),
+    ],
+)
+def test_parse_specs_rejects_invalid_value(value: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_specs(value)
+
+
+def test_parse_specs_rejects_single_text_file(tmp_path: Path) -> None:
+    source, _ = write_text_files(tmp_path)
+    with pytest.raises(ValueError, match=r"a\.en is one file .*\[source, target\]"):
+        parse_specs(source)
