@@ -81,8 +81,8 @@ def exported(folder: Path) -> Path:
 
 def both(folder: Path, exported: Path, config: DecodeConfig) -> tuple[Translator, Translator]:
     backend = CTranslate2Backend(exported, max_len=TINY.max_len, threads=1, patience=8)
-    theirs = Translator(backend, Tokenizer(exported / "tokenizer.model"), config)
-    return Translator.from_pretrained(folder, config, device="cpu", prepack=False), theirs
+    ctranslate = Translator(backend, Tokenizer(exported / "tokenizer.model"), config)
+    return Translator.from_pretrained(folder, config, device="cpu", prepack=False), ctranslate
 
 
 @pytest.mark.parametrize("name", VARIATIONS)
@@ -92,7 +92,7 @@ def test_exported_model_gives_same_token_log_probabilities(name: str, tmp_path: 
     tokenizer, pieces = Tokenizer(folder / "tokenizer.model"), read_pieces(folder / "tokenizer.model", 320)
     sources, targets = tokenizer.encode(TEXT[:3]), tokenizer.encode(TEXT[2:])
     translator = ctranslate2.Translator(str(export_ctranslate2(folder, tmp_path / "out")), intra_threads=1)
-    scored = translator.score_batch(*([[pieces[i] for i in ids[:-1]] for ids in side] for side in (sources, targets)))
+    scored = translator.score_batch(*([[pieces[i] for i in ids[:-1]] for ids in text] for text in (sources, targets)))
     for source, target, score in zip(sources, targets, scored, strict=True):
         src, tgt = torch.tensor([source]), torch.tensor([[BOS_ID, *target]])
         logp_1LV = model(src, src != PAD_ID, tgt[:, :-1]).log_softmax(-1)
@@ -104,19 +104,19 @@ def test_exported_model_gives_same_token_log_probabilities(name: str, tmp_path: 
 def test_exported_model_finds_same_tokens_in_greedy_search(name: str, tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "model", VARIATIONS[name])
     config = DecodeConfig(beam=1, max_extra=6)
-    ours, theirs = both(folder, export_ctranslate2(folder, tmp_path / "out"), config)
-    assert [t[0].tokens for t in ours.translate(TEXT)] == [t[0].tokens for t in theirs.translate(TEXT)]
+    pytorch, ctranslate = both(folder, export_ctranslate2(folder, tmp_path / "out"), config)
+    assert [t[0].tokens for t in pytorch.translate(TEXT)] == [t[0].tokens for t in ctranslate.translate(TEXT)]
 
 
 @pytest.mark.parametrize("penalty", get_args(LengthPenalty))
 def test_exported_model_finds_same_n_best_with_same_scores(
     folder: Path, exported: Path, penalty: LengthPenalty
 ) -> None:
-    ours, theirs = both(folder, exported, DecodeConfig(beam=4, length_penalty=penalty, max_extra=8))
-    for own, other in zip(ours.translate(TEXT, n_best=2), theirs.translate(TEXT, n_best=2), strict=True):
-        assert [t.tokens for t in own] == [t.tokens for t in other]
-        assert [t.text for t in own] == [t.text for t in other]
-        for a, b in zip(own, other, strict=True):
+    pytorch, ctranslate = both(folder, exported, DecodeConfig(beam=4, length_penalty=penalty, max_extra=8))
+    for expected, found in zip(pytorch.translate(TEXT, n_best=2), ctranslate.translate(TEXT, n_best=2), strict=True):
+        assert [t.tokens for t in expected] == [t.tokens for t in found]
+        assert [t.text for t in expected] == [t.text for t in found]
+        for a, b in zip(expected, found, strict=True):
             assert (a.score, a.log_prob) == pytest.approx((b.score, b.log_prob), abs=1e-4)
 
 
@@ -141,23 +141,23 @@ def test_ctranslate2_backend_never_outputs_forbidden_token(tmp_path: Path) -> No
         model.output.weight.copy_(model.get_parameter("decoder.blocks.1.feed_forward_residual.norm.bias") * 0.01)
         model.output.weight[UNK_ID] *= 1000
     save_pretrained(folder, model, folder / "tokenizer.model", "A test.")
-    _, theirs = both(folder, export_ctranslate2(folder, tmp_path / "out"), DecodeConfig(beam=2, max_extra=3))
-    found = {token for best in theirs.translate(TEXT) for t in best for token in t.tokens}
+    _, ctranslate = both(folder, export_ctranslate2(folder, tmp_path / "out"), DecodeConfig(beam=2, max_extra=3))
+    found = {token for best in ctranslate.translate(TEXT) for t in best for token in t.tokens}
     assert found
     assert not found & {PAD_ID, UNK_ID, BOS_ID}
 
 
 def test_ctranslate2_backend_limits_output_length_per_sentence(folder: Path, exported: Path) -> None:
-    _, theirs = both(folder, exported, DecodeConfig(beam=3, max_extra=0))
+    _, ctranslate = both(folder, exported, DecodeConfig(beam=3, max_extra=0))
     lines = ["The cat.", "The cat sees the small house and a dog."]
-    for ids, best in zip(theirs.encode(lines), theirs.translate(lines), strict=True):
+    for ids, best in zip(ctranslate.encode(lines), ctranslate.translate(lines), strict=True):
         assert 0 < len(best[0].tokens) <= len(ids)
 
 
 def test_ctranslate2_backend_keeps_order_and_empty_lines(folder: Path, exported: Path) -> None:
-    ours, theirs = both(folder, exported, DecodeConfig(beam=1, max_extra=5))
+    pytorch, ctranslate = both(folder, exported, DecodeConfig(beam=1, max_extra=5))
     lines = ["", *TEXT, "  ", TEXT[0]]
-    assert theirs(lines) == ours(lines)
+    assert ctranslate(lines) == pytorch(lines)
 
 
 def test_translator_with_ctranslate2_uses_decode_settings_of_model_folder(
@@ -176,9 +176,9 @@ def test_translator_with_ctranslate2_uses_decode_settings_of_model_folder(
 
 
 def test_ctranslate2_backend_rejects_line_longer_than_max_len(folder: Path, exported: Path) -> None:
-    _, theirs = both(folder, exported, DecodeConfig())
+    _, ctranslate = both(folder, exported, DecodeConfig())
     with pytest.raises(LineTooLong, match=r"line 2 has .* tokens; the model supports 40"):
-        theirs.translate(["a", "word " * 50])
+        ctranslate.translate(["a", "word " * 50])
 
 
 def test_find_export_reuses_cache_only_for_same_weights(folder: Path, tmp_path: Path) -> None:
