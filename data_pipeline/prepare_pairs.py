@@ -36,6 +36,12 @@ if TYPE_CHECKING:  # slow import, not needed if the data are in the cache
 Texts = tuple[list[str], list[str]]
 """Sources and targets."""
 PairHashes = npt.NDArray[np.uint64]
+OLD_LABELS = {
+    "a side is empty": LABELS[FilterReason.EMPTY],
+    "target is the source": LABELS[FilterReason.COPY],
+    "occurred before": LABELS[FilterReason.DUPLICATE],
+}
+"""Names of filter reasons in reports of older versions."""
 
 
 def prepare_pairs(config: DataConfig, result: Path, work: Path, threads: int, quiet: bool) -> None:
@@ -69,7 +75,9 @@ def describe_pairs(report: dict[str, Any]) -> str:
 
 def summarise_pairs(report: dict[str, Any]) -> str:
     """Return a table of pairs read, dropped and kept, and a sentence if validation pairs were held out."""
-    counts = format_counts(report)
+    counts = format_counts(
+        {split: {OLD_LABELS.get(label, label): n for label, n in found.items()} for split, found in report.items()}
+    )
     if not report["train"][LABELS[FilterReason.HELD_OUT]]:
         return counts
     return (

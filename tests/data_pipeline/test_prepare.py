@@ -22,6 +22,7 @@ import pytest
 from data_pipeline import prepare_pairs, prepared_data
 from data_pipeline.config import DataConfig
 from data_pipeline.fingerprint import fingerprint
+from data_pipeline.prepare_pairs import OLD_LABELS
 from data_pipeline.prepared_data import PreparedData, prepare
 from data_pipeline.token_store import TokenStoreWriter
 from data_pipeline.tokenizers.sentence_piece import EOS_ID, Tokenizer, normalize
@@ -174,6 +175,17 @@ def test_summary_names_held_out_pairs_for_new_and_cached_data(config: DataConfig
     named = run(config, tmp_path).summary()
     assert "length ratio" in named
     assert "are held out" not in named
+
+
+def test_summary_reads_filter_reasons_of_older_versions(config: DataConfig, tmp_path: Path) -> None:
+    bad = [("", "x"), ("Berlin", "Berlin"), pairs(300)[0]]
+    prepared = run(replace(config, train=corpus(tmp_path, "t", pairs(300) + bad)), tmp_path)
+    report = (prepared.folder / "report.json").read_text()
+    for old, new in OLD_LABELS.items():
+        assert f'"{new}": 1' in report
+        report = report.replace(new, old)
+    (prepared.folder / "report.json").write_text(report)
+    assert PreparedData.open(prepared.folder, config).summary() == prepared.summary()
 
 
 # Held-out pairs and leaks
