@@ -61,7 +61,7 @@ class Case:
     @property
     def found(self) -> bool:
         """Return True if the expected check reports an error or, without a fault, no check reports anything."""
-        return self.findings.get(self.expected, "").startswith("fault") if self.expected else not self.findings
+        return self.findings.get(self.expected, "").startswith("error") if self.expected else not self.findings
 
 
 def main() -> None:
