@@ -240,6 +240,48 @@ def test_parameter_counts_of_base_and_big_add_up_by_layer(config: ModelConfig, t
     assert total == embedding + 6 * (3 * attention + 2 * feed_forward + 5 * norm)
 
 
+@pytest.mark.parametrize(
+    ("changes", "total"),
+    [
+        *[({"n_heads": h}, 63_082_496) for h in (1, 4, 16, 32)],
+        ({"d_head": 16}, 48_905_984),
+        ({"d_head": 32}, 53_631_488),
+        ({"n_layers": 2}, 33_656_832),
+        ({"n_layers": 4}, 48_369_664),
+        ({"n_layers": 8}, 77_795_328),
+        ({"d_model": 256}, 26_834_944),
+        ({"d_model": 1024}, 163_889_152),
+        ({"d_ff": 1024}, 50_487_296),
+        ({"d_ff": 4096}, 88_272_896),
+        ({"positions": "learned"}, 64_131_072),
+    ],
+    ids=str,
+)
+def test_parameter_counts_of_table_3_rows(changes: dict[str, object], total: int) -> None:
+    with torch.device("meta"):
+        assert count_parameters(Transformer(replace(ModelConfig(), **changes))) == total  # type: ignore[arg-type]
+
+
+def test_printed_parameter_counts_fit_no_single_vocabulary_size() -> None:
+    """docs/paper.md, section 2: in millions, all rows of Table 3 that print a count; d_k = 16 and 32 keep d_v = 64."""
+
+    def sizes(printed: float, layers: int = 6, d: int = 512, ff: int = 2048, d_k: int = 512) -> set[int]:
+        """Return the vocabulary sizes whose parameter count rounds to `printed`; d_k is that of all heads together."""
+        attention = 2 * (d * d_k + d_k) + 2 * (d * d + d)
+        others = layers * (3 * attention + 2 * (2 * d * ff + ff + d) + 5 * 2 * d)
+        return {v for v in range(30_000, 50_000) if abs(others + v * d - printed * 1e6) <= 5e5}
+
+    base = set.intersection(
+        *(sizes(65), sizes(58, d_k=128), sizes(60, d_k=256), sizes(36, layers=2), sizes(50, layers=4)),
+        *(sizes(80, layers=8), sizes(28, d=256, d_k=256), sizes(168, d=1024, d_k=1024)),
+        *(sizes(53, ff=1024), sizes(90, ff=4096)),
+    )
+    big = sizes(213, d=1024, ff=4096, d_k=1024)
+    assert (min(base), max(base), len(base)) == (40_932, 41_160, 229)
+    assert (min(big), max(big)) == (35_296, 36_272)
+    assert 37_000 not in base | big
+
+
 def test_parameter_count_of_gpt_adds_up() -> None:
     config = replace(SMALL, architecture="gpt", norm="pre", positions="learned")
     block = attention_parameters(16, 16) + (16 * 32 + 32 + 32 * 16 + 16) + 2 * 32
