@@ -1,4 +1,4 @@
-"""Prompts in, text out: equal to the definition, alone or in company, at once or in pieces."""
+"""The generator: text equals its definition, in any batch, at once or as a stream."""
 
 import random
 import warnings
@@ -51,14 +51,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def generator(folder: Path) -> Generator:
-    """In float64, where the company of other texts changes no choice."""
+    """Return a generator in float64, in which other texts of a batch change no token."""
     generator = Generator.from_pretrained(folder, "cpu", prepack=False)
     generator.model.double()
     return generator
 
 
 def by_definition(generator: Generator, prompt: str, config: SampleConfig, number: int = 0) -> str:
-    """Every token from a forward pass over all of the context, no cache, no batch."""
+    """Generate each token with a forward pass over the whole context, without cache and batch."""
     ids = generator.tokenizer.encode_text(prompt)
     draws, start, first = new_continuation(ids, config.seed, number).draws, len(ids), 0
     for _ in range(config.max_tokens):
@@ -76,31 +76,33 @@ def by_definition(generator: Generator, prompt: str, config: SampleConfig, numbe
 
 
 def silent(message: str) -> None:
-    """Where the note is not the matter."""
+    """Ignore a note."""
 
 
 @pytest.mark.parametrize("config", [GREEDY, SAMPLED])
-@pytest.mark.parametrize("max_tokens", [1, 15, 80])  # 80: the context of 32 is outgrown several times
+@pytest.mark.parametrize("max_tokens", [1, 15, 80])  # 80: longer than several contexts of 32
 @pytest.mark.parametrize("prompt", ["T", "cat sees", TEXT[:CONTEXT]])
-def test_the_cache_changes_nothing(generator: Generator, prompt: str, max_tokens: int, config: SampleConfig) -> None:
+def test_generate_with_cache_equals_generate_without_cache(
+    generator: Generator, prompt: str, max_tokens: int, config: SampleConfig
+) -> None:
     config = replace(config, max_tokens=max_tokens)
     assert generator.generate([prompt], config, silent) == [[by_definition(generator, prompt, config)]]
 
 
 @pytest.mark.parametrize("config", [GREEDY, SAMPLED, replace(SAMPLED, num_samples=3), replace(SAMPLED, max_tokens=70)])
-def test_a_prompt_in_a_batch_is_the_prompt_alone(generator: Generator, config: SampleConfig) -> None:
+def test_generate_does_not_depend_on_batch(generator: Generator, config: SampleConfig) -> None:
     together = generator.generate(PROMPTS, config, silent)
     assert together == [generator.generate([prompt], config, silent)[0] for prompt in PROMPTS]
 
 
-def test_the_order_of_prompts_changes_nothing(generator: Generator) -> None:
+def test_generate_does_not_depend_on_order(generator: Generator) -> None:
     order = random.Random(1).sample(range(len(PROMPTS)), len(PROMPTS))
     given = generator.generate(PROMPTS, SAMPLED, silent)
     assert generator.generate([PROMPTS[i] for i in order], SAMPLED, silent) == [given[i] for i in order]
 
 
 @pytest.mark.parametrize("positions", [1, 70])
-def test_the_size_of_batches_changes_nothing(
+def test_generate_does_not_depend_on_batch_positions(
     generator: Generator, monkeypatch: pytest.MonkeyPatch, positions: int
 ) -> None:
     config = replace(SAMPLED, num_samples=3)
@@ -109,7 +111,7 @@ def test_the_size_of_batches_changes_nothing(
     assert generator.generate(PROMPTS, config, silent) == expected
 
 
-def test_batches_hold_at_most_the_positions_allowed_and_no_prompt_that_waits_for_nobody() -> None:
+def test_prompt_batches_limit_positions_and_prompt_lengths() -> None:
     rows = [new_continuation([0] * length, seed=1, number=0) for length in [1, 1, 1, 40, 2, 30, 100, 101] + [90] * 1000]
     found = [[row.start for row in batch] for batch in continuation.prompt_batches(rows, max_tokens=10, context=4096)]
     most = continuation.BATCH_POSITIONS // 100
@@ -118,20 +120,20 @@ def test_batches_hold_at_most_the_positions_allowed_and_no_prompt_that_waits_for
     assert [start for batch in found for start in batch] == sorted(row.start for row in rows)
 
 
-def test_samples_differ_and_do_not_depend_on_how_many_there_are(generator: Generator) -> None:
+def test_samples_differ_and_do_not_depend_on_num_samples(generator: Generator) -> None:
     five = generator.generate(["The"], replace(SAMPLED, num_samples=5))[0]
     assert len(set(five)) == 5
     assert generator.generate(["The"], replace(SAMPLED, num_samples=2))[0] == five[:2]
     assert generator.generate(["The"], replace(SAMPLED, num_samples=5, seed=4))[0] != five
 
 
-def test_a_longer_sample_starts_with_the_shorter_one(generator: Generator) -> None:
+def test_longer_sample_begins_with_shorter_sample(generator: Generator) -> None:
     short, long = (generator.generate(["The"], replace(SAMPLED, max_tokens=n), silent)[0][0] for n in (10, 90))
     assert long.startswith(short)
     assert (len(short), len(long)) == (10, 90)
 
 
-def test_samples_follow_the_models_probabilities(generator: Generator) -> None:
+def test_samples_have_model_probabilities(generator: Generator) -> None:
     samples = generator.generate(["The"], SampleConfig(num_samples=2000, max_tokens=1))[0]
     with torch.inference_mode():
         probs_V = generator.model(torch.tensor([generator.tokenizer.encode_text("The")]))[0, -1].softmax(-1)
@@ -140,7 +142,7 @@ def test_samples_follow_the_models_probabilities(generator: Generator) -> None:
     torch.testing.assert_close(shares_V.double(), probs_V, atol=0.04, rtol=0)
 
 
-def test_a_prompt_is_read_once_for_all_its_samples(generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_generate_processes_prompt_once_for_all_samples(generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     shapes = []
     start = generator.model.start
 
@@ -153,7 +155,7 @@ def test_a_prompt_is_read_once_for_all_its_samples(generator: Generator, monkeyp
     assert shapes == [(2, 3)]
 
 
-def test_a_text_ends_where_the_model_ends_the_document_and_others_go_on(generator: Generator, folder: Path) -> None:
+def test_sample_ends_at_end_of_document(generator: Generator, folder: Path) -> None:
     tokenizer, config = CharTokenizer(folder / "tokenizer.model"), replace(SAMPLED, num_samples=8)
     tokenizer.end_id = tokenizer.encode_text("E")[0]
     ending = Generator(generator.model, tokenizer)
@@ -166,7 +168,7 @@ def test_a_text_ends_where_the_model_ends_the_document_and_others_go_on(generato
         assert samples == [text.partition("E")[0] for text in endless]
 
 
-def test_without_a_prompt_a_document_starts_after_the_end_of_one_or_a_line_break(generator: Generator) -> None:
+def test_generate_without_prompt_starts_document(generator: Generator) -> None:
     assert generator.generate([None], SAMPLED) == generator.generate(["\n"], SAMPLED)
     generator = Generator(make_model(Bytes.vocab_size), Bytes())
     with torch.inference_mode():
@@ -176,15 +178,13 @@ def test_without_a_prompt_a_document_starts_after_the_end_of_one_or_a_line_break
 
 @pytest.mark.parametrize("prompt", [None, "The", "„"])
 @pytest.mark.parametrize("config", [GREEDY, SAMPLED, SampleConfig(max_tokens=80)])
-def test_a_stream_is_the_first_sample(generator: Generator, prompt: str | None, config: SampleConfig) -> None:
+def test_stream_equals_first_sample(generator: Generator, prompt: str | None, config: SampleConfig) -> None:
     for one in (generator, Generator(make_model(Bytes.vocab_size), Bytes())):
         expected = one.generate([prompt], replace(config, num_samples=2), silent)[0][0]
         assert "".join(one.stream(prompt, config, silent)) == expected
 
 
-def test_a_stream_gives_each_piece_before_the_next_token_is_drawn(
-    generator: Generator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stream_yields_text_before_next_step(generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = []
     step = generator.model.step
 
@@ -212,7 +212,7 @@ def own_bytes(folder: Path) -> TextTokenizer:
 
 
 @pytest.mark.parametrize("make", [sentencepiece, characters, own_bytes])
-def test_pieces_of_any_tokens_make_the_whole_text(tmp_path: Path, make: Any) -> None:
+def test_text_stream_returns_complete_text_of_any_tokens(tmp_path: Path, make: Any) -> None:
     tokenizer: TextTokenizer = make(tmp_path)
     chance = random.Random(1)
     texts = ["Haus und\n Hund", "„zwei“  große  Bücher\n\n", " ", "The cat sees\nthe small house."]
@@ -228,28 +228,26 @@ def test_pieces_of_any_tokens_make_the_whole_text(tmp_path: Path, make: Any) -> 
         assert tokenizer.decode_text(context) + "".join(pieces) == whole, (context, ids)
 
 
-def test_a_character_waits_until_all_its_bytes_are_there_and_broken_ones_come_at_the_end() -> None:
+def test_text_stream_holds_incomplete_characters() -> None:
     stream = TextStream(Bytes(), Bytes().encode_text("é"))
     pieces = [stream.add([byte]) for byte in "a😀é".encode() + b"\xf0\x9f"]
     assert pieces == ["a", "", "", "", "😀", "", "é", "", ""]
     assert stream.end() == "\ufffd"
 
 
-def test_bytes_that_can_become_no_character_do_not_wait_for_ever() -> None:
+def test_text_stream_returns_invalid_bytes_after_three_tokens() -> None:
     stream = TextStream(Bytes(), [])
     assert "".join(stream.add([0xFF]) for _ in range(10)) == "\ufffd" * 7
 
 
-def test_a_prompt_as_long_as_the_context_is_taken_and_a_longer_one_refused_before_any_work(
-    generator: Generator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_generate_rejects_prompt_longer_than_context(generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (TEXT * 2)[:CONTEXT]
     assert len(generator.generate([text], replace(SAMPLED, max_tokens=1))[0][0]) == 1
     monkeypatch.setattr(generator.model, "start", None)
     with pytest.raises(ValueError, match=r"prompt 2 has 33 tokens; the model supports 32\. Shorten it"):
         generator.generate(["a", text + "e"], SAMPLED)
     with pytest.raises(ValueError, match="prompt 1 has 33 tokens"):
-        generator.stream(text + "e", SAMPLED)  # at once, not at its first piece
+        generator.stream(text + "e", SAMPLED)  # at the call, not when the first text is requested
 
 
 @pytest.mark.parametrize(
@@ -260,16 +258,16 @@ def test_a_prompt_as_long_as_the_context_is_taken_and_a_longer_one_refused_befor
         ("The", r"`prompts` must be a list of strings, not one string\. Write"),
     ],
 )
-def test_prompts_that_cannot_be_are_explained(generator: Generator, prompts: list[str | None], message: str) -> None:
+def test_generate_rejects_invalid_prompts(generator: Generator, prompts: list[str | None], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         generator.generate(prompts)
 
 
-def test_no_prompts_give_nothing(generator: Generator) -> None:
+def test_generate_returns_empty_list_for_no_prompts(generator: Generator) -> None:
     assert generator.generate([], SAMPLED) == []
 
 
-def test_a_text_that_outgrows_the_context_is_noted_once(generator: Generator) -> None:
+def test_generate_notes_text_longer_than_context_once(generator: Generator) -> None:
     notes: list[str] = []
     generator.generate(["The", "The cat"], replace(SAMPLED, max_tokens=100, num_samples=2), notes.append)
     assert len(notes) == 1
@@ -281,22 +279,24 @@ def test_a_text_that_outgrows_the_context_is_noted_once(generator: Generator) ->
         generator.generate(["The"], replace(SAMPLED, max_tokens=100))
 
 
-def test_a_text_that_just_fits_is_not_noted(generator: Generator) -> None:
+def test_generate_prints_no_note_if_text_fits_context(generator: Generator) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        generator.generate(["The"], replace(SAMPLED, max_tokens=CONTEXT - 3 + 1))  # the last token is not read
+        generator.generate(
+            ["The"], replace(SAMPLED, max_tokens=CONTEXT - 3 + 1)
+        )  # the last token is not fed to the model
 
 
-def test_a_model_in_training_is_used_without_dropout_and_left_in_training(generator: Generator) -> None:
+def test_generator_uses_eval_mode_and_restores_train_mode(generator: Generator) -> None:
     expected = generator.generate(PROMPTS, SAMPLED, silent)
     generator.model.train()
     assert generator.generate(PROMPTS, SAMPLED, silent) == expected
     assert "".join(generator.stream("The", SAMPLED)) == expected[0][0]
     assert generator.model.training
-    generator.model(torch.tensor([[1, 2, 3]])).sum().backward()  # nothing of it is left in inference mode
+    generator.model(torch.tensor([[1, 2, 3]])).sum().backward()  # fails if a weight is an inference tensor
 
 
-def test_a_stream_that_is_left_early_leaves_the_model_in_training(generator: Generator) -> None:
+def test_closed_stream_restores_train_mode(generator: Generator) -> None:
     generator.model.train()
     stream = generator.stream("The", SAMPLED)
     assert isinstance(stream, Iterator)
@@ -320,26 +320,26 @@ def test_a_stream_that_is_left_early_leaves_the_model_in_training(generator: Gen
         {"max_tokens": 0},
     ],
 )
-def test_settings_out_of_range_are_named(settings: dict[str, float]) -> None:
+def test_sample_config_rejects_settings_out_of_range(settings: dict[str, float]) -> None:
     name = next(iter(settings))
     with pytest.raises(ValueError, match=rf"^{name} is .*must be"):
         SampleConfig(**settings)  # type: ignore[arg-type]
 
 
 @pytest.mark.skipif(not can_prepack(torch.zeros(1)), reason="no oneDNN for x86 here")
-def test_from_pretrained_prepacks_weights_unless_told_otherwise(folder: Path) -> None:
+def test_from_pretrained_prepacks_unless_prepack_is_false(folder: Path) -> None:
     for prepack in (True, False):
         model = Generator.from_pretrained(folder, "cpu", prepack=prepack).model
         assert any(isinstance(module, PrepackedLinear) for module in model.modules()) == prepack
 
 
-def test_a_translation_model_is_refused(tmp_path: Path) -> None:
+def test_generator_rejects_translation_model(tmp_path: Path) -> None:
     folder = tiny_model.make_folder(tmp_path / "pairs")
     with pytest.raises(ValueError, match=r"pairs contains a translation model\. Use transformer\.translate"):
         Generator.from_pretrained(folder)
 
 
-def test_the_tokenizer_of_another_model_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_from_pretrained_rejects_tokenizer_of_other_model(folder: Path, tmp_path: Path) -> None:
     other = make_folder(tmp_path / "other")
     CharTokenizer.learn(["abc"], other / "tokenizer.model")
     with pytest.raises(
@@ -348,6 +348,6 @@ def test_the_tokenizer_of_another_model_is_refused(folder: Path, tmp_path: Path)
         Generator.from_pretrained(other)
 
 
-def test_a_missing_folder_is_an_error_for_the_user(tmp_path: Path) -> None:
+def test_from_pretrained_fails_if_folder_is_missing(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no model folder"):
         Generator.from_pretrained(tmp_path / "none")

@@ -1,4 +1,4 @@
-"""Scores of translations that are given: those of the search, token by token; and python -m evaluate.score."""
+"""The scorer: scores equal those of the search and of decoding step by step; the command evaluate.score."""
 
 import json
 import math
@@ -32,7 +32,7 @@ def scorer(folder: Path) -> Scorer:
     return Scorer(load_translator(folder, DecodeConfig(beam=3, max_extra=6))[0])
 
 
-def test_the_output_of_a_search_gets_the_log_prob_that_the_search_reported(scorer: Scorer) -> None:
+def test_score_ids_equals_log_prob_of_search(scorer: Scorer) -> None:
     sources = scorer.translator.encode(TEXT)
     for n, best in enumerate(zip(*scorer.translator.translate_ids(sources, n_best=3), strict=True)):
         scores = scorer.score_ids(sources, [t.tokens for t in best])
@@ -40,7 +40,7 @@ def test_the_output_of_a_search_gets_the_log_prob_that_the_search_reported(score
         assert [s.tokens for s in scores] == [t.tokens for t in best]
 
 
-def test_token_scores_are_those_of_the_model_one_token_after_the_other(folder: Path) -> None:
+def test_token_log_probs_equal_decoding_step_by_step(folder: Path) -> None:
     translator, model = load_translator(folder, DecodeConfig())
     scorer = Scorer(translator)
     (source,), (target,) = translator.encode(TEXT[:1]), translator.encode(TARGETS[:1])
@@ -54,7 +54,7 @@ def test_token_scores_are_those_of_the_model_one_token_after_the_other(folder: P
     assert found.log_prob == pytest.approx(sum(expected), abs=1e-10)
 
 
-def test_scores_come_in_order_whatever_the_batches(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_keep_order_and_do_not_depend_on_batches(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
     sources, targets = [*TEXT, "a", TEXT[0]], [*TARGETS, "", TARGETS[0]]
     together = [s.log_prob for s in scorer.score(sources, targets)]
     alone = [scorer.score([s], [t])[0].log_prob for s, t in zip(sources, targets, strict=True)]
@@ -63,15 +63,15 @@ def test_scores_come_in_order_whatever_the_batches(scorer: Scorer, monkeypatch: 
     assert [s.log_prob for s in scorer.score(sources, targets)] == pytest.approx(alone, abs=1e-10)
 
 
-def test_an_empty_target_is_eos_alone_and_that_of_an_empty_source_nothing(scorer: Scorer) -> None:
+def test_score_of_empty_target_is_score_of_eos(scorer: Scorer) -> None:
     one, nothing = scorer.score([TEXT[0], " "], ["", ""])
     assert one.tokens == (EOS_ID,)
     assert (nothing.tokens, nothing.log_prob) == ((), 0.0)
-    cut = scorer.score_ids(scorer.translator.encode([TEXT[0]]), [()])
-    assert cut == [nothing]
+    without_tokens = scorer.score_ids(scorer.translator.encode([TEXT[0]]), [()])
+    assert without_tokens == [nothing]
 
 
-def test_pairs_that_cannot_be_scored_are_refused(scorer: Scorer) -> None:
+def test_scorer_rejects_invalid_pairs(scorer: Scorer) -> None:
     with pytest.raises(ValueError, match="2 sources but 1 targets"):
         scorer.score(["a", "b"], ["a"])
     with pytest.raises(ValueError, match="line 2 has a target but its source is empty"):
@@ -84,7 +84,7 @@ def test_pairs_that_cannot_be_scored_are_refused(scorer: Scorer) -> None:
         scorer.score_ids([[5, EOS_ID]], [[5] * 41])
 
 
-def test_a_model_of_nan_is_an_error_not_a_score(folder: Path) -> None:
+def test_score_fails_if_weights_are_nan(folder: Path) -> None:
     broken, model = load_translator(folder, DecodeConfig())
     with torch.no_grad():
         model.output.weight.fill_(float("nan"))
@@ -92,7 +92,7 @@ def test_a_model_of_nan_is_an_error_not_a_score(folder: Path) -> None:
         Scorer(broken).score(["a"], ["b"])
 
 
-def test_cross_attention_is_a_distribution_over_the_tokens_of_the_source(scorer: Scorer) -> None:
+def test_cross_attention_rows_sum_to_1(scorer: Scorer) -> None:
     sources = scorer.translator.encode([*TEXT, ""])
     targets = [best[0].tokens for best in scorer.translator.translate_ids(sources)]
     for source, target, weights in zip(sources, targets, scorer.cross_attention(sources, targets), strict=True):
@@ -100,7 +100,7 @@ def test_cross_attention_is_a_distribution_over_the_tokens_of_the_source(scorer:
         assert weights.sum(-1).allclose(torch.ones((), dtype=weights.dtype))
 
 
-def test_cross_attention_does_not_depend_on_company(scorer: Scorer) -> None:
+def test_cross_attention_does_not_depend_on_batch(scorer: Scorer) -> None:
     sources = scorer.translator.encode(TEXT)
     together = scorer.cross_attention(sources, sources[::-1])
     for source, target, weights in zip(sources, sources[::-1], together, strict=True):
@@ -108,7 +108,7 @@ def test_cross_attention_does_not_depend_on_company(scorer: Scorer) -> None:
 
 
 @pytest.mark.parametrize("kv_heads", [4, 2, 1])
-def test_weights_times_values_are_what_attention_computes(kv_heads: int) -> None:
+def test_attention_weights_times_values_equal_attention(kv_heads: int) -> None:
     torch.manual_seed(0)
     config = ModelConfig(vocab_size=8, d_model=16, n_heads=4, n_kv_heads=kv_heads, d_ff=8, max_len=8)
     attention = MultiHeadAttention(config).double().eval()
@@ -122,7 +122,7 @@ def test_weights_times_values_are_what_attention_computes(kv_heads: int) -> None
     assert (weights_BHLM[1, ..., 3:] == 0).all()
 
 
-def test_the_texts_of_tokens_are_the_text(scorer: Scorer) -> None:
+def test_token_texts_joined_equal_text(scorer: Scorer) -> None:
     tokenizer = scorer.translator.tokenizer
     (ids,) = tokenizer.encode(["Größe of é"])
     texts = token_texts(tokenizer, ids)
@@ -140,7 +140,7 @@ def run(folder: Path, tmp_path: Path, source: str, target: str, *args: str, monk
     run_command(score.main)
 
 
-def test_the_command_gives_an_object_a_pair_and_the_sum_on_standard_error(  # type: ignore[no-untyped-def]
+def test_score_command_prints_json_lines_and_summary(  # type: ignore[no-untyped-def]
     folder, tmp_path, monkeypatch, capsys
 ) -> None:
     source, target = "".join(f"{line}\n" for line in TEXT), "".join(f"{line}\n" for line in TARGETS)
@@ -168,7 +168,7 @@ def test_the_command_gives_an_object_a_pair_and_the_sum_on_standard_error(  # ty
         ("x " * 60 + "\n", "b\n", "source line 1 has"),
     ],
 )
-def test_mistakes_are_one_sentence_and_status_2(  # type: ignore[no-untyped-def]
+def test_score_command_rejects_invalid_files_with_status_2(  # type: ignore[no-untyped-def]
     folder, tmp_path, source, target, message, monkeypatch, capsys
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
@@ -180,7 +180,7 @@ def test_mistakes_are_one_sentence_and_status_2(  # type: ignore[no-untyped-def]
     assert len(err.splitlines()) == 1
 
 
-def test_the_batch_size_is_a_setting(scorer: Scorer) -> None:
+def test_score_does_not_depend_on_batch_tokens(scorer: Scorer) -> None:
     scores = [s.log_prob for s in scorer.score(TEXT, TARGETS)]
     small = Translator(scorer.translator.backend, scorer.translator.tokenizer, replace(DecodeConfig(), batch_tokens=1))
     assert [s.log_prob for s in Scorer(small).score(TEXT, TARGETS)] == pytest.approx(scores, abs=1e-10)

@@ -1,4 +1,4 @@
-"""Lines in, lines out: order, count, batches, limits."""
+"""The translator: order and number of lines, batches, prefixes, samples, limits, settings of the model folder."""
 
 import json
 import random
@@ -45,7 +45,7 @@ def model(loaded: tuple[Translator, Transformer]) -> Transformer:
     return loaded[1]
 
 
-def test_order_and_count_are_kept_and_empty_lines_stay_empty(translator: Translator) -> None:
+def test_translator_keeps_order_and_empty_lines(translator: Translator) -> None:
     lines = ["", TEXT[0], "  ", TEXT[1], "\t\u00a0", "Haus", ""]
     outputs = translator(lines)
     assert [bool(text) for text in outputs] == [False, True, False, True, False, True, False]
@@ -54,7 +54,7 @@ def test_order_and_count_are_kept_and_empty_lines_stay_empty(translator: Transla
     assert translator([]) == []
 
 
-def test_a_sentence_alone_is_the_sentence_in_a_batch(translator: Translator) -> None:
+def test_translate_does_not_depend_on_batch(translator: Translator) -> None:
     together = translator.translate(TEXT, n_best=3)
     for line, found in zip(TEXT, together, strict=True):
         alone = translator.translate([line], n_best=3)[0]
@@ -63,7 +63,7 @@ def test_a_sentence_alone_is_the_sentence_in_a_batch(translator: Translator) -> 
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 100, 300])
-def test_the_size_of_batches_changes_nothing(translator: Translator, batch_tokens: int) -> None:
+def test_translate_does_not_depend_on_batch_tokens(translator: Translator, batch_tokens: int) -> None:
     expected = translator.translate(TEXT, n_best=3)
     translator.config = replace(CONFIG, batch_tokens=batch_tokens)
     for found, best in zip(translator.translate(TEXT, n_best=3), expected, strict=True):
@@ -71,7 +71,7 @@ def test_the_size_of_batches_changes_nothing(translator: Translator, batch_token
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 100, 300])
-def test_in_float32_a_line_that_the_size_of_batches_changes_is_a_tie(folder: Path, batch_tokens: int) -> None:
+def test_float32_translations_depend_on_batch_tokens_only_in_ties(folder: Path, batch_tokens: int) -> None:
     translator = Translator.from_pretrained(folder, CONFIG, "cpu")
     expected = translator.translate(TEXT)
     translator.config = replace(CONFIG, batch_tokens=batch_tokens)
@@ -79,7 +79,7 @@ def test_in_float32_a_line_that_the_size_of_batches_changes_is_a_tie(folder: Pat
         assert found.tokens == best.tokens or found.score == pytest.approx(best.score, abs=1e-5)
 
 
-def test_the_order_of_lines_changes_nothing(folder: Path) -> None:
+def test_translate_does_not_depend_on_order(folder: Path) -> None:
     translator = Translator.from_pretrained(folder, replace(CONFIG, batch_tokens=150), "cpu")  # float32
     lines = [*TEXT, *TEXT[:2], "", "Haus"]
     order = random.Random(1).sample(range(len(lines)), len(lines))
@@ -87,7 +87,7 @@ def test_the_order_of_lines_changes_nothing(folder: Path) -> None:
     assert shuffled == [given[i] for i in order]
 
 
-def test_batches_hold_at_most_the_positions_asked_for(
+def test_translate_limits_batches_by_batch_tokens(
     translator: Translator, model: Transformer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shapes = []
@@ -108,9 +108,7 @@ def test_batches_hold_at_most_the_positions_asked_for(
     assert [length for _, length in shapes] == sorted((length for _, length in shapes), reverse=True)
 
 
-def test_short_lines_with_long_outputs_are_not_all_one_batch(
-    translator: Translator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_batch_tokens_include_longest_outputs(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
     batches = []
 
     def search(batch: list[IdPair], limits: list[int], config: DecodeConfig, n_best: int) -> list[list[Hypothesis]]:
@@ -124,8 +122,8 @@ def test_short_lines_with_long_outputs_are_not_all_one_batch(
     assert batches == [most] * (100 // most) + [100 % most] * (100 % most > 0)
 
 
-def test_equal_lines_are_translated_once(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rounding could tell two copies in different batches apart."""
+def test_translate_searches_equal_lines_once(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In different batches, rounding could give equal lines different translations."""
     seen: list[IdPair] = []
     search = translator.backend.search
 
@@ -147,12 +145,14 @@ def test_equal_lines_are_translated_once(translator: Translator, monkeypatch: py
         ([b"a"], "line 1 is b'a'; it must be a string"),
     ],
 )
-def test_what_is_not_a_list_of_strings_is_refused(translator: Translator, lines: object, message: str) -> None:
+def test_translator_rejects_input_other_than_list_of_strings(
+    translator: Translator, lines: object, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         translator(lines)  # type: ignore[arg-type]
 
 
-def test_score_is_the_models_own_probability_by_forced_decoding(translator: Translator, model: Transformer) -> None:
+def test_translation_log_prob_equals_forced_decoding(translator: Translator, model: Transformer) -> None:
     src_BM = torch.tensor(translator.encode([TEXT[0]]))
     for translation in translator.translate([TEXT[0]], n_best=3)[0]:
         tokens = torch.tensor([[2, *translation.tokens]])
@@ -165,16 +165,18 @@ def test_score_is_the_models_own_probability_by_forced_decoding(translator: Tran
 
 
 @pytest.mark.parametrize("kind", ["gnmt", "length", "none"])
-def test_the_score_is_the_log_prob_by_the_penalty_that_is_asked_for(translator: Translator, kind: str) -> None:
+def test_translation_score_is_log_prob_divided_by_length_penalty(translator: Translator, kind: str) -> None:
     translator.config = replace(CONFIG, length_penalty=kind, alpha=1.0)  # type: ignore[arg-type]
     for t in translator.translate(TEXT[:1], n_best=3)[0]:
         divisor = {"gnmt": (5 + len(t.tokens)) / 6, "length": len(t.tokens), "none": 1}[kind]
         assert t.score == pytest.approx(t.log_prob / divisor, abs=1e-12)
 
 
-def test_a_prefix_begins_the_translation_and_the_model_scores_it(translator: Translator) -> None:
+def test_translate_begins_with_prefix(translator: Translator) -> None:
     free = translator.translate(TEXT[:2], n_best=3)
-    prefixes = translator.tokenizer.decode([list(best[1].tokens[:3]) for best in free])  # some other beginning
+    prefixes = translator.tokenizer.decode(
+        [list(best[1].tokens[:3]) for best in free]
+    )  # a beginning that differs from the best translation
     given = translator.encode_prefixes([*prefixes, ""])
     assert given is not None
     found = translator.translate([*TEXT[:2], TEXT[2]], n_best=3, prefixes=[*prefixes, ""])
@@ -184,32 +186,34 @@ def test_a_prefix_begins_the_translation_and_the_model_scores_it(translator: Tra
     assert found[2][0].tokens == translator.translate([TEXT[2]])[0][0].tokens
 
 
-def test_the_company_of_other_prefixes_changes_nothing(translator: Translator) -> None:
+def test_translate_does_not_depend_on_other_prefixes(translator: Translator) -> None:
     prefixes = ["Die", "", "Ein altes Buch", "Der Hund kauft", "x"]
     together = translator.translate(TEXT, prefixes=prefixes)
     for line, prefix, (best,) in zip(TEXT, prefixes, together, strict=True):
         assert translator.translate([line], prefixes=[prefix])[0][0].tokens == best.tokens
 
 
-def test_what_the_search_found_is_found_again_behind_its_own_beginning(translator: Translator) -> None:
+def test_prefix_of_best_translation_keeps_or_improves_score(translator: Translator) -> None:
     sources = translator.encode(TEXT)
     free = translator.translate_ids(sources)
     again = translator.translate_ids(sources, prefixes=[list(best.tokens[:4]) for (best,) in free])
     for (best,), (forced,) in zip(free, again, strict=True):
-        assert forced.score >= best.score - 1e-9  # the beam is no longer spent on other beginnings
+        assert forced.score >= best.score - 1e-9  # the whole beam searches after this beginning
 
 
 @pytest.mark.parametrize(
     ("prefixes", "message"),
     [(["a"], "2 lines but 1 prefixes"), (["", "x " * 60], r"prefix 2 has \d+ tokens; an output of at most 40")],
 )
-def test_prefixes_that_cannot_be_met_are_refused(translator: Translator, prefixes: list[str], message: str) -> None:
+def test_translate_rejects_wrong_number_and_length_of_prefixes(
+    translator: Translator, prefixes: list[str], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         translator.translate(["a", "b"], prefixes=prefixes)
 
 
-def test_an_output_is_as_long_as_it_must_be(translator: Translator, model: Transformer) -> None:
-    with torch.no_grad():  # make EOS likely
+def test_output_length_is_between_min_length_and_max_length(translator: Translator, model: Transformer) -> None:
+    with torch.no_grad():  # otherwise EOS is unlikely
         model.output.weight[EOS_ID] += 0.5 * model.output.weight[4:].std()
     for low, high in ((1, 4), (9, 12), (40, None)):
         translator.config = replace(CONFIG, max_extra=0, min_length=low, max_length=high)
@@ -217,13 +221,13 @@ def test_an_output_is_as_long_as_it_must_be(translator: Translator, model: Trans
             assert all(low <= len(t.tokens) <= (high or 40) for t in best)
 
 
-def test_an_output_that_the_model_cannot_give_is_refused(translator: Translator) -> None:
+def test_translate_rejects_min_length_above_max_len(translator: Translator) -> None:
     translator.config = replace(CONFIG, min_length=41)
     with pytest.raises(ValueError, match=r"decode\.min_length is 41; outputs have at most 40 tokens"):
         translator(["a"])
 
 
-def test_samples_depend_on_line_and_seed_alone(translator: Translator) -> None:
+def test_samples_depend_only_on_line_and_seed(translator: Translator) -> None:
     config = SampleConfig(num_samples=3, top_k=20)
     lines = [*TEXT, TEXT[0], ""]
     together = translator.sample(lines, config)
@@ -236,7 +240,7 @@ def test_samples_depend_on_line_and_seed_alone(translator: Translator) -> None:
     assert all(a[0].tokens != b[0].tokens for a, b in zip(together, other, strict=False))
 
 
-def test_a_sample_at_temperature_zero_is_greedy_search(translator: Translator) -> None:
+def test_sample_at_temperature_zero_equals_greedy_search(translator: Translator) -> None:
     drawn = translator.sample(TEXT, SampleConfig(temperature=0, num_samples=2))
     translator.config = replace(CONFIG, beam=1)
     for (best,), samples in zip(translator.translate(TEXT), drawn, strict=True):
@@ -245,14 +249,12 @@ def test_a_sample_at_temperature_zero_is_greedy_search(translator: Translator) -
             assert sample.score == pytest.approx(best.score, abs=1e-9)
 
 
-def test_a_sample_begins_with_its_prefix(translator: Translator) -> None:
+def test_sample_begins_with_prefix(translator: Translator) -> None:
     for (drawn,) in translator.sample(TEXT, prefixes=["Die Katze"] * len(TEXT)):
         assert drawn.text.startswith("Die Katze")
 
 
-def test_no_output_is_longer_than_source_and_extra_or_than_the_model_takes(
-    translator: Translator, model: Transformer
-) -> None:
+def test_output_length_is_limited_by_max_extra_and_max_len(translator: Translator, model: Transformer) -> None:
     for extra in (0, 4, 500):
         translator.config = replace(CONFIG, max_extra=extra)
         sources = translator.encode(TEXT)
@@ -260,30 +262,24 @@ def test_no_output_is_longer_than_source_and_extra_or_than_the_model_takes(
             assert len(best.tokens) <= min(len(ids) + extra, model.config.max_len)
 
 
-def test_a_line_that_is_too_long_is_named_before_any_work(
-    translator: Translator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_translate_rejects_long_line_before_search(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(translator.backend, "search", None)
     longest = len(translator.encode(["x"])[0])
     with pytest.raises(ValueError, match=r"line 3 has \d+ tokens; the model supports 40\. Split it"):
         translator(["a", "", "x " * 60])
-    assert len(translator.encode(["x" * (40 - longest + 1)])[0]) == 40  # the limit itself is fine
+    assert len(translator.encode(["x" * (40 - longest + 1)])[0]) == 40  # exactly the limit
 
 
-def test_a_line_break_inside_a_line_is_a_space(translator: Translator) -> None:
+def test_translator_replaces_line_break_in_line_by_space(translator: Translator) -> None:
     assert translator(["The cat\nsees\r\nit."]) == translator(["The cat sees  it."])
 
 
-def test_no_output_holds_a_line_break_though_byte_pieces_can_spell_one(
-    translator: Translator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_translation_contains_no_line_break(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(translator.tokenizer, "decode", lambda ids: ["a\nb\r\nc"] * len(ids))
     assert translator(["Haus"]) == ["a b  c"]
 
 
-def test_a_model_in_training_is_used_without_dropout_and_left_in_training(
-    translator: Translator, model: Transformer
-) -> None:
+def test_translator_uses_eval_mode_and_restores_train_mode(translator: Translator, model: Transformer) -> None:
     expected = translator(TEXT)
     model.train()
     assert translator(TEXT) == expected
@@ -291,10 +287,8 @@ def test_a_model_in_training_is_used_without_dropout_and_left_in_training(
     assert all(parameter.requires_grad and not parameter.is_inference() for parameter in model.parameters())
 
 
-def test_finished_outputs_end_in_eos_and_n_best_are_distinct_and_sorted(
-    translator: Translator, model: Transformer
-) -> None:
-    with torch.no_grad():  # make EOS likely
+def test_n_best_translations_are_distinct_and_sorted(translator: Translator, model: Transformer) -> None:
+    with torch.no_grad():  # otherwise EOS is unlikely
         model.output.weight[EOS_ID] += 0.5 * model.output.weight[4:].std()
     for best in translator.translate(TEXT, n_best=3):
         assert len({t.tokens for t in best}) == len(best)
@@ -302,7 +296,7 @@ def test_finished_outputs_end_in_eos_and_n_best_are_distinct_and_sorted(
         assert len({t.tokens[-1] == EOS_ID for t in best}) == 1
 
 
-def test_more_best_than_the_beam_are_refused(translator: Translator) -> None:
+def test_translate_rejects_n_best_above_beam(translator: Translator) -> None:
     with pytest.raises(
         ValueError,
         match=r"n_best \(--n-best\) is 4; it must be from 1 to the beam, which is 3 \(decode\.beam, --beam\)",
@@ -323,13 +317,13 @@ def test_more_best_than_the_beam_are_refused(translator: Translator) -> None:
         {"length_penalty": "wu"},
     ],
 )
-def test_settings_out_of_range_are_named(settings: dict[str, Any]) -> None:
+def test_decode_config_rejects_settings_out_of_range(settings: dict[str, Any]) -> None:
     name = next(iter(settings))
     with pytest.raises(ValueError, match=rf"decode\.{name} is .*must be"):
         replace(DecodeConfig(), **settings)
 
 
-def test_in_bfloat16_the_scores_are_those_of_float32_to_its_three_digits(folder: Path) -> None:
+def test_bfloat16_scores_equal_float32_scores_to_three_digits(folder: Path) -> None:
     exact = Translator.from_pretrained(folder, CONFIG, "cpu")
     rough = Translator.from_pretrained(folder, CONFIG, "cpu", compute_type="bfloat16")
     assert (exact.compute_type, rough.compute_type) == ("float32", "bfloat16")
@@ -349,13 +343,13 @@ def test_in_bfloat16_the_scores_are_those_of_float32_to_its_three_digits(folder:
         ("int8", r"torch does not support the compute type 'int8'\. .* --backend ctranslate2, which supports others"),
     ],
 )
-def test_a_type_that_the_device_cannot_compute_in_is_named(folder: Path, compute_type: str, message: str) -> None:
+def test_from_pretrained_rejects_unsupported_compute_type(folder: Path, compute_type: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Translator.from_pretrained(folder, CONFIG, "cpu", compute_type=compute_type)
 
 
 @pytest.mark.skipif(not can_prepack(torch.zeros(1)), reason="no oneDNN for x86 here")
-def test_from_pretrained_prepacks_weights_unless_told_otherwise(folder: Path) -> None:
+def test_from_pretrained_prepacks_unless_prepack_is_false(folder: Path) -> None:
     packed = Translator.from_pretrained(folder, device="cpu").backend
     unchanged = Translator.from_pretrained(folder, device="cpu", prepack=False).backend
     assert isinstance(packed, PyTorchBackend)
@@ -384,7 +378,7 @@ def test_translator_rejects_features_that_backend_does_not_support(
 
 
 def copy_folder(folder: Path, to: Path, decode: dict[str, Any] | None = None, yaml: str | None = None) -> Path:
-    """A copy of a model folder with decoding settings in config.json or in an older version's config.yaml."""
+    """Copy a model folder, with decoding settings in config.json or in the config.yaml of an older version."""
     shutil.copytree(folder, to)
     if decode is not None:
         about = json.loads((to / "config.json").read_text())
@@ -429,12 +423,12 @@ def test_from_pretrained_rejects_invalid_decode_settings(
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_folder_is_an_error_for_the_user(tmp_path: Path) -> None:
+def test_from_pretrained_fails_if_folder_is_missing(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no model folder"):
         Translator.from_pretrained(tmp_path / "none")
 
 
-def test_the_tokenizer_of_another_model_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_from_pretrained_rejects_tokenizer_of_other_model(folder: Path, tmp_path: Path) -> None:
     from data_pipeline.tokenizers.sentence_piece import train_tokenizer
 
     other = make_folder(tmp_path / "other")

@@ -1,4 +1,4 @@
-"""python -m transformer.generate, end to end on a tiny model with random weights."""
+"""The command transformer.generate, end to end, on a tiny model with random weights."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def command(folder: Path, *args: str) -> list[str]:
 
 @pytest.fixture
 def run_here(folder, monkeypatch, capfdbinary):  # type: ignore[no-untyped-def]
-    """The command without a new process: what it writes to standard output and standard error."""
+    """Return a function that runs the command in this process and returns its standard output and standard error."""
 
     def run(*args: str, model: Path = folder) -> tuple[str, str]:
         monkeypatch.setattr(sys, "argv", ["generate", "--model", str(model), *OPTIONS, *args])
@@ -48,13 +48,13 @@ def run_here(folder, monkeypatch, capfdbinary):  # type: ignore[no-untyped-def]
     return run
 
 
-def test_a_prompt_is_written_with_its_continuation(run_here, generator) -> None:  # type: ignore[no-untyped-def]
+def test_generate_prints_prompt_and_continuation(run_here, generator) -> None:  # type: ignore[no-untyped-def]
     out, err = run_here("--prompt", "The cat")
     assert out == "The cat" + generator.generate(["The cat"], CONFIG)[0][0] + "\n"
     assert err == ""
 
 
-def test_several_texts_are_divided_by_a_line(run_here, generator) -> None:  # type: ignore[no-untyped-def]
+def test_generate_separates_texts_by_line(run_here, generator) -> None:  # type: ignore[no-untyped-def]
     out, _ = run_here("--prompt", "The cat", "--prompt", "Hund", "--num-samples", "2")
     (one, two), (three, four) = generator.generate(
         ["The cat", "Hund"], SampleConfig(max_tokens=12, top_k=20, seed=5, num_samples=2)
@@ -62,18 +62,18 @@ def test_several_texts_are_divided_by_a_line(run_here, generator) -> None:  # ty
     assert out == f"The cat{one}\n---\nThe cat{two}\n---\nHund{three}\n---\nHund{four}\n"
 
 
-def test_without_a_prompt_only_the_models_own_text_is_written(run_here, generator) -> None:  # type: ignore[no-untyped-def]
+def test_generate_without_prompt_prints_sample_only(run_here, generator) -> None:  # type: ignore[no-untyped-def]
     out, _ = run_here()
     assert out == generator.generate([None], CONFIG)[0][0] + "\n"
 
 
-def test_a_file_is_one_prompt_with_all_its_lines(run_here, generator, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_prompt_file_is_single_prompt(run_here, generator, tmp_path) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "prompt.txt").write_bytes(b"\xef\xbb\xbf" + "Bücher\nsees\n".encode())
     out, _ = run_here("--prompt-file", str(tmp_path / "prompt.txt"))
     assert out == "Bücher\nsees\n" + generator.generate(["Bücher\nsees\n"], CONFIG)[0][0] + "\n"
 
 
-def test_json_gives_one_object_a_prompt(run_here, generator) -> None:  # type: ignore[no-untyped-def]
+def test_json_option_prints_object_per_prompt(run_here, generator) -> None:  # type: ignore[no-untyped-def]
     out, _ = run_here("--json", "--prompt", "The", "--prompt", "„zwei“", "--num-samples", "2")
     prompts = ["The", "„zwei“"]
     expected = generator.generate(prompts, SampleConfig(max_tokens=12, top_k=20, seed=5, num_samples=2))
@@ -84,14 +84,14 @@ def test_json_gives_one_object_a_prompt(run_here, generator) -> None:  # type: i
 
 
 @pytest.mark.parametrize("more", [(), ("--num-samples", "2")])
-def test_a_text_longer_than_the_context_is_noted_once_on_standard_error(run_here, more) -> None:  # type: ignore[no-untyped-def]
+def test_generate_notes_long_text_once_on_standard_error(run_here, more) -> None:  # type: ignore[no-untyped-def]
     out, err = run_here("--prompt", "The", "--max-tokens", "80", *more)
     assert "note:" not in out
     assert err.count("note:") == err.count("\n") == 1
     assert err.startswith("note: the text became longer than the model's context of 32 tokens")
 
 
-def test_in_any_locale_text_is_utf8(folder: Path, generator: Generator) -> None:
+def test_generate_prints_utf8_in_any_locale(folder: Path, generator: Generator) -> None:
     env = {**os.environ, "LC_ALL": "C", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         command(folder, "--prompt", "„zwei“"), capture_output=True, cwd=ROOT, env=env, timeout=120, check=True
@@ -100,9 +100,9 @@ def test_in_any_locale_text_is_utf8(folder: Path, generator: Generator) -> None:
     assert done.stderr == b""
 
 
-def test_a_reader_that_leaves_is_no_error_and_ends_the_work(folder: Path) -> None:
+def test_generate_ends_if_pipe_is_closed(folder: Path) -> None:
     with subprocess.Popen(
-        command(folder, "--prompt", "The", "--max-tokens", "100000000"),  # as good as for ever
+        command(folder, "--prompt", "The", "--max-tokens", "100000000"),  # longer than the test
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=ROOT,
@@ -132,13 +132,13 @@ def test_a_reader_that_leaves_is_no_error_and_ends_the_work(folder: Path) -> Non
         (["--prompt-file", "nowhere.txt"], r"No such file.*nowhere\.txt"),
     ],
 )
-def test_mistakes_are_explained(run_here, args, message) -> None:  # type: ignore[no-untyped-def]
+def test_generate_rejects_invalid_arguments(run_here, args, message) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises((ValueError, OSError), match=message) as caught:
         run_here(*args)
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_no_text_is_named_with_the_line(run_here, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_prompt_file_rejects_wrong_byte_and_empty_file(run_here, tmp_path) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "prompt.txt").write_bytes(b"The\ncat\nB\xfccher\n")
     with pytest.raises(ValueError, match=r"prompt\.txt, line 3: byte 0xfc is not UTF-8: convert"):
         run_here("--prompt-file", str(tmp_path / "prompt.txt"))
@@ -147,18 +147,18 @@ def test_a_file_that_is_no_text_is_named_with_the_line(run_here, tmp_path) -> No
         run_here("--prompt-file", str(tmp_path / "prompt.txt"))
 
 
-def test_a_prompt_and_a_file_do_not_go_together(run_here) -> None:  # type: ignore[no-untyped-def]
+def test_generate_rejects_prompt_with_prompt_file(run_here) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(SystemExit, match="2"):
         run_here("--prompt", "The", "--prompt-file", "prompt.txt")
 
 
-def test_nothing_is_written_where_a_prompt_is_refused(run_here, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+def test_generate_has_empty_output_if_prompt_is_rejected(run_here, capfdbinary) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match="the text contains"):
         run_here("--prompt", "The?")
     assert capfdbinary.readouterr().out == b""
 
 
-def test_each_kind_of_model_points_to_the_other_command(run_here, folder, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_generate_and_translate_reject_models_of_other_task(run_here, folder, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     pairs = tiny_model.make_folder(tmp_path / "pairs")
     with pytest.raises(ValueError, match=r"pairs contains a translation model\. Use transformer\.translate"):
         run_here(model=pairs)
@@ -169,12 +169,12 @@ def test_each_kind_of_model_points_to_the_other_command(run_here, folder, tmp_pa
             translate.main()
 
 
-def test_a_folder_that_is_not_there_is_named(run_here, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_generate_fails_if_folder_is_missing(run_here, tmp_path) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(FileNotFoundError, match="there is no model folder"):
         run_here(model=tmp_path / "none")
 
 
-def test_the_help_says_where_a_text_without_a_prompt_starts(run_here, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+def test_generate_help_describes_start_without_prompt(run_here, capfdbinary) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(SystemExit, match="0"):
         run_here("--help")
     said = " ".join(capfdbinary.readouterr().out.decode().split())

@@ -1,4 +1,4 @@
-"""python -m transformer.translate, end to end on a tiny model with random weights."""
+"""The command transformer.translate, end to end, on a tiny model with random weights."""
 
 import gzip
 import json
@@ -47,7 +47,7 @@ def run_process(
 def run_here(
     folder: Path, *args: str, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> bytes:
-    """The same without a new process: faster."""
+    """Run the command in this process, which is faster. Return its standard output."""
     monkeypatch.setattr(sys, "argv", ["translate", "--model", str(folder), *OPTIONS, *args])
     with open(1, "w", closefd=False) as stdout:
         monkeypatch.setattr(sys, "stdout", stdout)
@@ -55,32 +55,32 @@ def run_here(
     return capfdbinary.readouterr().out
 
 
-def test_sentences_on_the_command_line(folder, translator, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+def test_translate_prints_translations_of_arguments(folder, translator, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
     out = run_here(folder, TEXT[0], "", TEXT[1], monkeypatch=monkeypatch, capfdbinary=capfdbinary)
     assert out.decode() == "".join(f"{line}\n" for line in translator([TEXT[0], "", TEXT[1]]))
 
 
-def test_standard_input_keeps_every_line_and_is_utf8_in_any_locale(folder: Path, translator: Translator) -> None:
+def test_translate_reads_standard_input_as_utf8_in_any_locale(folder: Path, translator: Translator) -> None:
     lines = [TEXT[0], "", "Größe\u2028„zwei“", "  ", TEXT[1]]  # U+2028 ends no line
-    done = run_process(folder, stdin="\r\n".join(lines).encode(), lang="C")  # nor is the last one ended
+    done = run_process(folder, stdin="\r\n".join(lines).encode(), lang="C")  # the last line has no line end
     assert done.returncode == 0, done.stderr
     assert done.stdout.decode().split("\n") == [*translator(lines), ""]
 
 
-def test_standard_input_is_translated_as_it_arrives(folder: Path) -> None:
+def test_translate_prints_translations_before_input_ends(folder: Path) -> None:
     with subprocess.Popen(
         command(folder), stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, bufsize=0
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(b"one\n")
-        assert process.stdout.readline().endswith(b"\n")  # before the input has ended
+        assert process.stdout.readline().endswith(b"\n")  # before standard input is closed
         process.stdin.write(b"two")
         process.stdin.close()
         assert len(process.stdout.read().splitlines()) == 1
 
 
-def test_a_wrong_byte_is_reported_with_its_line_after_the_lines_before_it(folder: Path, translator: Translator) -> None:
+def test_translate_reports_wrong_byte_after_earlier_lines(folder: Path, translator: Translator) -> None:
     done = run_process(folder, stdin=b"one\ntwo\nthr\xffee\nfour\n")
     assert done.returncode == 2
     assert done.stdout.decode().split("\n") == [*translator(["one", "two"]), ""]
@@ -89,7 +89,7 @@ def test_a_wrong_byte_is_reported_with_its_line_after_the_lines_before_it(folder
     )
 
 
-def test_a_reader_that_leaves_is_no_error(folder: Path) -> None:
+def test_translate_prints_no_error_if_pipe_is_closed(folder: Path) -> None:
     with subprocess.Popen(
         command(folder, TEXT[0]), stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
     ) as process:
@@ -99,7 +99,7 @@ def test_a_reader_that_leaves_is_no_error(folder: Path) -> None:
         assert process.stderr.read() == b""
 
 
-def test_a_line_that_is_too_long_is_translated_in_parts_and_said_to_be(  # type: ignore[no-untyped-def]
+def test_translate_splits_long_line_and_prints_note(  # type: ignore[no-untyped-def]
     folder, translator, tmp_path, monkeypatch, capfdbinary
 ) -> None:
     target = tmp_path / "out.txt"
@@ -114,14 +114,14 @@ def test_a_line_that_is_too_long_is_translated_in_parts_and_said_to_be(  # type:
     assert err.decode() == note
 
 
-def test_where_a_line_cannot_be_cut_those_before_it_are_translated(folder: Path, translator: Translator) -> None:
+def test_translate_prints_lines_before_line_that_is_too_long(folder: Path, translator: Translator) -> None:
     done = run_process(folder, "--json", "--token-scores", stdin=b"one\ntwo\n" + b"x " * 60 + b"\nfour\n")
     assert done.returncode == 2
     assert [json.loads(line)["source"] for line in done.stdout.decode().splitlines()] == ["one", "two"]
     assert done.stderr.decode().splitlines()[-1].startswith("error: line 3 has")
 
 
-def test_documents_keep_their_paragraphs_and_the_spaces_between_sentences(  # type: ignore[no-untyped-def]
+def test_documents_option_keeps_lines_and_spaces(  # type: ignore[no-untyped-def]
     folder, translator, monkeypatch, capfdbinary
 ) -> None:
     lines = ["  The cat sees it.  Dr. Dog buys a book.", "", "One sentence"]
@@ -130,7 +130,7 @@ def test_documents_keep_their_paragraphs_and_the_spaces_between_sentences(  # ty
     assert out.decode() == f"  {cat}  {dog}\n\n{one}\n"
 
 
-def test_prefixes_begin_the_translations(folder, tmp_path, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+def test_prefix_option_begins_translations(folder, tmp_path, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "prefixes").write_text("Der\n\n")
     args = ["--prefix", str(tmp_path / "prefixes"), *TEXT[:2]]
     out = run_here(folder, *args, monkeypatch=monkeypatch, capfdbinary=capfdbinary).decode().splitlines()
@@ -138,7 +138,7 @@ def test_prefixes_begin_the_translations(folder, tmp_path, monkeypatch, capfdbin
     assert len(out) == 2
 
 
-def test_samples_are_those_of_their_seed(folder, translator, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+def test_samples_option_prints_samples_of_seed(folder, translator, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
     args = ["--samples", "2", "--seed", "3", "--top-k", "9", TEXT[0], ""]
     out = run_here(folder, *args, monkeypatch=monkeypatch, capfdbinary=capfdbinary)
     expected = translator.sample([TEXT[0], ""], SampleConfig(num_samples=2, seed=3, top_k=9))
@@ -146,7 +146,7 @@ def test_samples_are_those_of_their_seed(folder, translator, monkeypatch, capfdb
     assert rows == [[str(i), f"{t.score:.4f}", t.text] for i, best in enumerate(expected, 1) for t in best]
 
 
-def test_token_scores_add_up_and_attention_has_a_row_for_each_token(  # type: ignore[no-untyped-def]
+def test_json_contains_token_scores_and_attention(  # type: ignore[no-untyped-def]
     folder, monkeypatch, capfdbinary
 ) -> None:
     args = ["--json", "--token-scores", "--attention", "--n-best", "2", TEXT[0], ""]
@@ -161,7 +161,7 @@ def test_token_scores_add_up_and_attention_has_a_row_for_each_token(  # type: ig
     assert empty["translations"] == [{"text": "", "score": 0.0, "log_prob": 0.0, "tokens": [], "attention": []}]
 
 
-def test_the_length_penalty_is_named_beside_alpha(folder, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+def test_json_contains_length_penalty_formula(folder, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
     for kind, formula in (("gnmt", "((5 + n) / 6)^alpha"), ("length", "n^alpha"), ("none", "1")):
         args = ["--json", "--length-penalty", kind, "Haus"]
         about = json.loads(run_here(folder, *args, monkeypatch=monkeypatch, capfdbinary=capfdbinary))
@@ -180,19 +180,21 @@ def test_the_length_penalty_is_named_beside_alpha(folder, monkeypatch, capfdbina
         (["--input", "f", "x"], "either sentences or --input"),
     ],
 )
-def test_options_that_do_not_go_together_are_refused(folder, args, message, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+def test_translate_rejects_options_that_exclude_each_other(folder, args, message, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(SystemExit, match="2"):
         run_here(folder, *args, monkeypatch=monkeypatch, capfdbinary=capfdbinary)
     assert message in capfdbinary.readouterr().err.decode()
 
 
-def test_a_closed_standard_input_is_an_empty_one(folder, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr(sys, "stdin", None)  # as Python starts with `<&-`
+def test_translate_accepts_closed_standard_input(folder, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(sys, "stdin", None)  # as if Python was started with `<&-`
     assert run_here(folder, monkeypatch=monkeypatch, capfdbinary=capfdbinary) == b""
 
 
 @pytest.mark.parametrize("ending", ["", ".gz", ".xz"])
-def test_file_to_file(folder, translator, tmp_path, ending, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+def test_translate_reads_and_writes_compressed_files(
+    folder, translator, tmp_path, ending, monkeypatch, capfdbinary
+) -> None:  # type: ignore[no-untyped-def]
     lines = [*TEXT, "", "Haus"]
     pack = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress}[ending]
     unpack = {"": bytes, ".gz": gzip.decompress, ".xz": lzma.decompress}[ending]
@@ -208,7 +210,7 @@ def test_file_to_file(folder, translator, tmp_path, ending, monkeypatch, capfdbi
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([source.name, target.name])
 
 
-def test_a_failure_leaves_the_old_output_and_no_other_file(folder, tmp_path, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+def test_translate_keeps_old_output_file_after_error(folder, tmp_path, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "in.txt").write_text("fine\n" + "x " * 100 + "\n")
     (tmp_path / "out.txt").write_text("old\n")
     args = ["--json", "--token-scores", "--input", str(tmp_path / "in.txt"), "--output", str(tmp_path / "out.txt")]
@@ -218,7 +220,7 @@ def test_a_failure_leaves_the_old_output_and_no_other_file(folder, tmp_path, mon
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_an_output_that_is_a_device_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+def test_open_output_writes_to_pipe_directly(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     with open_output(tmp_path / "pipe") as out:
@@ -227,14 +229,14 @@ def test_an_output_that_is_a_device_is_written_to_and_not_replaced(tmp_path: Pat
     os.close(reader)
 
 
-def test_n_best_gives_line_number_score_and_text(folder, translator, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+def test_n_best_option_prints_line_number_score_and_text(folder, translator, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
     out = run_here(folder, "--n-best", "2", TEXT[0], "", monkeypatch=monkeypatch, capfdbinary=capfdbinary)
     expected = translator.translate([TEXT[0], ""], n_best=2)
     rows = [line.split("\t", 2) for line in out.decode().removesuffix("\n").split("\n")]
     assert rows == [[str(i), f"{t.score:.4f}", t.text] for i, best in enumerate(expected, 1) for t in best]
 
 
-def test_json_gives_one_object_a_line_with_scores(folder, translator, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+def test_json_option_prints_object_per_line_with_scores(folder, translator, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
     lines = [TEXT[3], "", "Größe"]
     out = run_here(folder, "--json", "--n-best", "2", *lines, monkeypatch=monkeypatch, capfdbinary=capfdbinary)
     objects = [json.loads(line) for line in out.decode().removesuffix("\n").split("\n")]
@@ -243,9 +245,9 @@ def test_json_gives_one_object_a_line_with_scores(folder, translator, monkeypatc
         assert found["translations"] == [{"text": t.text, "score": t.score, "log_prob": t.log_prob} for t in best]
 
 
-def test_settings_of_the_run_are_the_defaults(folder, tmp_path, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+def test_translate_uses_decode_settings_of_config_yaml(folder, tmp_path, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
     run = make_folder(tmp_path / "run")
-    # Settings of training that this version does not know are none of its business.
+    # Training settings of another version are ignored.
     (run / "config.yaml").write_text("train: {of_another_version: 1}\ndecode: {alpha: 0.0, max_extra: 3}\nnew: 2\n")
     monkeypatch.setattr(sys, "argv", ["translate", "--model", str(run), "--beam", "2", "--json", "Haus"])
     with open(1, "w", closefd=False) as stdout:
@@ -267,7 +269,7 @@ def test_settings_of_the_run_are_the_defaults(folder, tmp_path, monkeypatch, cap
         (["--output", "nowhere/out.txt", "x"], "there is no folder"),
     ],
 )
-def test_mistakes_are_explained(folder, args, message, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+def test_translate_rejects_invalid_arguments(folder, args, message, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises((ValueError, OSError), match=message):
         run_here(folder, *args, monkeypatch=monkeypatch, capfdbinary=capfdbinary)
 
@@ -282,14 +284,14 @@ def test_mistakes_are_explained(folder, args, message, monkeypatch, capfdbinary)
         ("decode: {beam: '${oc.env:HOME}'}", r"decode: beam=\$\{oc\.env:HOME\} is a reference"),
     ],
 )
-def test_settings_that_cannot_be_read_are_one_sentence(tmp_path: Path, text: str, message: str) -> None:
+def test_read_section_rejects_invalid_settings(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(ValueError, match=message) as caught:
         read_section(DecodeConfig, tmp_path, "decode")
     assert "\n" not in str(caught.value)
 
 
-def test_a_person_at_a_prompt_survives_a_bad_line_and_ends_with_ctrl_d(folder: Path, translator: Translator) -> None:
+def test_prompt_continues_after_error_and_ends_with_ctrl_d(folder: Path, translator: Translator) -> None:
     person, terminal = pty.openpty()
     with subprocess.Popen(
         command(folder, "--json", "--token-scores"),

@@ -1,4 +1,4 @@
-"""Beam search on fake models whose logits are known: a table from (sentence, prefix) to logits."""
+"""Beam search on models with known logits: a table from (sentence, prefix) to logits."""
 
 import math
 from typing import Any
@@ -14,7 +14,7 @@ from tests.toy_decoder import BOS, EOS, Table, all_outputs, forced_log_prob
 
 
 class Fixed(Table):
-    """A table written down: the prefix without BOS -> probabilities; other prefixes have those of `default`."""
+    """A given table from prefixes without BOS to probabilities. Other prefixes have the probabilities `default`."""
 
     def __init__(self, n: int, table: dict[tuple[int, ...], list[float]], default: list[float]) -> None:
         super().__init__(list(range(n)), len(default))
@@ -40,7 +40,7 @@ def search(model: Table, max_len: list[int], beam: int, alpha: float = 0.6, n_be
 
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0])
 @pytest.mark.parametrize("seed", range(5))
-def test_a_beam_as_wide_as_all_outputs_finds_what_enumeration_finds(seed: int, alpha: float) -> None:
+def test_beam_search_with_full_beam_equals_enumeration(seed: int, alpha: float) -> None:
     max_len, vocab = 4, 4
     model = Table([0, 1], vocab, seed)
     found = search(model, [max_len, max_len], beam=vocab**max_len, alpha=alpha, n_best=5)
@@ -51,7 +51,7 @@ def test_a_beam_as_wide_as_all_outputs_finds_what_enumeration_finds(seed: int, a
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_a_beam_of_one_is_greedy_search(seed: int) -> None:
+def test_beam_of_1_is_greedy_search(seed: int) -> None:
     model = Table([0], 6, seed)
     prefix: tuple[int, ...] = ()
     while len(prefix) < 12 and EOS not in prefix:
@@ -60,7 +60,7 @@ def test_a_beam_of_one_is_greedy_search(seed: int) -> None:
     assert search(model, [12], beam=1)[0][0].tokens == prefix
 
 
-def test_the_result_depends_neither_on_the_batch_nor_on_the_order_of_sentences() -> None:
+def test_beam_search_does_not_depend_on_batch_or_order() -> None:
     sentences = list(range(7))
     lengths = [3, 9, 5, 12, 1, 7, 9]
     alone = [search(Table([s], 8), [lengths[s]], beam=3, n_best=3)[0] for s in sentences]
@@ -71,7 +71,7 @@ def test_the_result_depends_neither_on_the_batch_nor_on_the_order_of_sentences()
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.6])
-def test_log_prob_and_score_are_those_of_forced_decoding(alpha: float) -> None:
+def test_hypothesis_log_prob_equals_forced_decoding(alpha: float) -> None:
     model = Table([0, 1, 2], 7, seed=3)
     for sentence, hypotheses in enumerate(search(model, [10] * 3, beam=4, alpha=alpha, n_best=4)):
         assert hypotheses
@@ -82,7 +82,7 @@ def test_log_prob_and_score_are_those_of_forced_decoding(alpha: float) -> None:
             assert h.score == pytest.approx(log_prob / ((5 + len(h.tokens)) / 6) ** alpha, abs=1e-10)
 
 
-def test_the_length_penalty_is_gnmts_by_hand() -> None:
+def test_gnmt_length_penalty_equals_hand_computed_values() -> None:
     assert gnmt_length_penalty(1.0, 0.6) == 1.0
     assert gnmt_length_penalty(7.0, 1.0) == 2.0
     assert gnmt_length_penalty(19.0, 0.5) == 2.0
@@ -90,15 +90,15 @@ def test_the_length_penalty_is_gnmts_by_hand() -> None:
     assert gnmt_length_penalty(10.0, 0.6) == pytest.approx(1.7329, abs=1e-4)  # 2.5 ** 0.6
 
 
-def test_the_other_length_penalties_by_hand() -> None:
+def test_length_penalty_equals_hand_computed_values() -> None:
     assert length_penalty("length", 4.0, 0.5) == 2.0
     assert length_penalty("length", 9.0, 0.0) == 1.0
     assert length_penalty("none", 9.0, 0.6) == 1.0
     assert length_penalty("gnmt", 7.0, 1.0) == 2.0
 
 
-def test_penalties_rank_differently_at_the_same_alpha() -> None:
-    # [EOS] has log 0.2 = -1.61; three tokens have log(0.8 * 0.18) = -1.94, by GNMT's 1.19 -1.63, by 3^0.6 -1.00.
+def test_length_penalties_rank_differently_at_same_alpha() -> None:
+    # [EOS] has log 0.2 = -1.61. Three tokens have log(0.8 * 0.18) = -1.94; by GNMT's 1.19 it is -1.63, by 3^0.6 -1.00.
     table: dict[tuple[int, ...], list[float]] = {(): [0, 0.2, 0.8], (2,): [0, 0, 1], (2, 2): [0, 0.18, 0.82]}
     best = {}
     kinds: tuple[LengthPenalty, ...] = ("gnmt", "length", "none")
@@ -111,7 +111,7 @@ def test_penalties_rank_differently_at_the_same_alpha() -> None:
     assert best == {"gnmt": (EOS,), "length": (2, 2, EOS), "none": (EOS,)}
 
 
-def test_eos_stands_once_at_the_end_and_counts_once() -> None:
+def test_hypothesis_contains_and_counts_eos_once() -> None:
     # p(2) = 0.9, then EOS with 0.8: two tokens, so the penalty is (7/6)^1.
     model = Fixed(1, {(): [0, 0.1, 0.9], (2,): [0, 0.8, 0.2]}, default=[0, 0.5, 0.5])
     best = search(model, [6], beam=2, alpha=1.0)[0][0]
@@ -120,8 +120,8 @@ def test_eos_stands_once_at_the_end_and_counts_once() -> None:
     assert best.score == pytest.approx(math.log(0.9 * 0.8) / (7 / 6))
 
 
-def test_a_finished_hypothesis_stays_as_it_was_however_long_the_search_goes_on() -> None:
-    # The empty output ends at once with 0.3; the others are searched to the last token and lose.
+def test_finished_hypothesis_does_not_change() -> None:
+    # The empty output ends in step 1 with 0.3. The others are searched to the last token and score lower.
     model = Fixed(1, {(): [0, 0.3, 0.4, 0.3]}, default=[0, 0.02, 0.49, 0.49])
     found = search(model, [9], beam=3, alpha=1.0, n_best=3)[0]
     assert len(model.rows_per_step) == 9
@@ -130,40 +130,40 @@ def test_a_finished_hypothesis_stays_as_it_was_however_long_the_search_goes_on()
     assert all(h.tokens.count(EOS) == 1 and h.tokens[-1] == EOS for h in found)
 
 
-def test_endings_do_not_starve_the_live_beam() -> None:
-    # In step 2 the two endings are the two best candidates, and still two hypotheses live on.
+def test_beam_search_keeps_beam_live_hypotheses_if_others_end() -> None:
+    # In step 2 the two best candidates are endings, but two hypotheses stay live.
     model = Fixed(1, {(): [0, 0, 0.5, 0.5]}, default=[0, 0.4, 0.3, 0.3])
     found = search(model, [20], beam=2, alpha=1.0, n_best=2)[0]
     assert model.rows_per_step[:3] == [1, 2, 2]
     assert {h.tokens for h in found} == {(2, EOS), (3, EOS)}
 
 
-def test_an_ending_ranked_below_the_live_hypotheses_is_still_finished() -> None:
+def test_beam_search_keeps_ending_ranked_below_live_hypotheses() -> None:
     model = Fixed(1, {(): [0, 0.2, 0.5, 0.3]}, default=[0, 0.1, 0.45, 0.45])
     best = search(model, [3], beam=2, alpha=0.0)[0][0]
     assert best.tokens == (EOS,)
     assert best.log_prob == pytest.approx(math.log(0.2))
 
 
-def test_search_stops_in_the_very_step_in_which_nothing_can_win_any_more() -> None:
-    # After step 1: [EOS] has log 0.5 and the live beam log 0.3. Without a penalty nothing can win: one step.
+def test_beam_search_stops_at_first_step_without_possible_winner() -> None:
+    # After step 1, [EOS] has log 0.5 and the live beam log 0.3. Without a penalty no live one can win: one step.
     table: dict[tuple[int, ...], list[float]] = {(): [0, 0.5, 0.3, 0.2]}
     without = Fixed(1, table, default=[0, 0.0, 1.0, 0.0])
     assert search(without, [20], beam=2, alpha=0.0)[0][0].tokens == (EOS,)
     assert len(without.rows_per_step) == 1
-    # With α = 1 and 20 tokens, log 0.3 may still become log(0.3) / (25/6) > log 0.5: it runs to the end.
+    # With α = 1 and 20 tokens, log 0.3 may still become log(0.3) / (25/6) > log 0.5: the search continues to the end.
     hopeful = Fixed(1, table, default=[0, 0.0, 1.0, 0.0])
     assert search(hopeful, [20], beam=2, alpha=1.0)[0][0].tokens == (EOS,)
     assert len(hopeful.rows_per_step) == 20
-    # With a limit of 5 tokens, log(0.3) / (10/6) = -0.722 < log 0.5 = -0.693: one step again.
+    # With a limit of 5 tokens, log(0.3) / (10/6) = -0.722 < log 0.5 = -0.693: one step.
     short = Fixed(1, table, default=[0, 0.0, 1.0, 0.0])
     assert search(short, [5], beam=2, alpha=1.0)[0][0].tokens == (EOS,)
     assert len(short.rows_per_step) == 1
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_stopping_early_finds_what_never_stopping_finds(seed: int) -> None:
-    """n_best = beam = 6 (of which 2 are compared) keeps the search going long after it could have stopped."""
+def test_beam_search_early_stop_keeps_n_best(seed: int) -> None:
+    """With n_best = beam = 6 the search continues long after the point where n_best = 2 can stop."""
     early, late = Table([0, 1], 5, seed, eos_bias=1), Table([0, 1], 5, seed, eos_bias=1)
     found = search(early, [12, 12], beam=6, n_best=2)
     reference = search(late, [12, 12], beam=6, n_best=6)
@@ -172,29 +172,29 @@ def test_stopping_early_finds_what_never_stopping_finds(seed: int) -> None:
 
 
 @pytest.mark.parametrize("beam", [1, 2, 5])
-def test_no_output_is_longer_than_its_sentence_may_have(beam: int) -> None:
+def test_beam_search_limits_output_length_per_sentence(beam: int) -> None:
     limits = [1, 2, 3, 8]
     found = search(Table([0, 1, 2, 3], 6, eos_bias=-3), limits, beam=beam, n_best=beam)
     for hypotheses, limit in zip(found, limits, strict=True):
         assert all(1 <= len(h.tokens) <= limit for h in hypotheses)
 
 
-def test_unfinished_outputs_come_back_only_where_none_finished() -> None:
+def test_beam_search_returns_unfinished_only_if_none_finished() -> None:
     never = Fixed(1, {}, default=[0, 0.0, 0.6, 0.4])
-    cut = search(never, [3], beam=2, alpha=1.0)[0]
-    assert cut[0].tokens == (2, 2, 2)
-    assert sorted(cut[1].tokens) == [2, 2, 3]
-    assert cut[0].log_prob == pytest.approx(3 * math.log(0.6))
-    assert cut[0].score == pytest.approx(3 * math.log(0.6) / (8 / 6))
+    unfinished = search(never, [3], beam=2, alpha=1.0)[0]
+    assert unfinished[0].tokens == (2, 2, 2)
+    assert sorted(unfinished[1].tokens) == [2, 2, 3]
+    assert unfinished[0].log_prob == pytest.approx(3 * math.log(0.6))
+    assert unfinished[0].score == pytest.approx(3 * math.log(0.6) / (8 / 6))
 
-    once = Fixed(1, {(): [0, 0.05, 0.95, 0]}, default=[0, 0.0, 0.6, 0.4])  # finishes only as the empty output
+    once = Fixed(1, {(): [0, 0.05, 0.95, 0]}, default=[0, 0.0, 0.6, 0.4])  # the empty output is the only finished one
     assert [h.tokens for h in search(once, [3], beam=2, alpha=1.0)[0]] == [(EOS,)]
 
 
-def test_finished_sentences_leave_the_batch_at_once() -> None:
+def test_beam_search_removes_finished_sentences_from_batch() -> None:
     model = Table([0, 1, 2], 6)
     search(model, [2, 5, 3], beam=2, alpha=1.0, n_best=2)
-    limit_only = [3, 6, 4, 2, 2]  # one row each at first; then two per sentence that is not at its limit
+    limit_only = [3, 6, 4, 2, 2]  # at first one row per sentence, then two per sentence below its limit
     assert len(model.rows_per_step) <= 5
     assert all(rows <= most for rows, most in zip(model.rows_per_step, limit_only, strict=False))
 
@@ -203,20 +203,20 @@ def test_finished_sentences_leave_the_batch_at_once() -> None:
     assert endless.rows_per_step == limit_only
 
 
-def test_sentences_are_said_to_stay_exactly_where_none_leaves_and_none_gets_more_rows() -> None:
+def test_beam_search_sets_same_sentences_only_if_rows_keep_their_sentence() -> None:
     endless = Fixed(3, {}, default=[0, 0.0, 0.6, 0.4])
     search(endless, [2, 5, 3], beam=2)  # rows per step 3, 6, 4, 2, 2
     assert endless.same_sentences == [False, False, False, True]
 
 
-def test_a_vocabulary_smaller_than_the_candidates_gives_no_nan_and_no_repetition() -> None:
+def test_beam_search_with_tiny_vocabulary_has_no_nan_or_repetition() -> None:
     model = Table([0, 1], 3)  # BOS, EOS and one word: at most one live hypothesis
     for hypotheses in search(model, [4, 4], beam=10, n_best=10):
         assert [len(h.tokens) for h in sorted(hypotheses, key=lambda h: len(h.tokens))] == [1, 2, 3, 4]
         assert all(math.isfinite(h.score) for h in hypotheses)
 
 
-def test_forbidden_tokens_never_occur_and_cost_the_others_nothing() -> None:
+def test_forbidden_tokens_never_occur_and_keep_other_log_probs() -> None:
     model = Table([0], 6, seed=5)
     found = beam_search(
         model.step,
@@ -232,12 +232,12 @@ def test_forbidden_tokens_never_occur_and_cost_the_others_nothing() -> None:
     assert all(h.log_prob == pytest.approx(forced_log_prob(model, 0, h.tokens), abs=1e-10) for h in found)
 
 
-def test_equal_runs_give_equal_results_even_among_ties() -> None:
+def test_beam_search_is_deterministic_in_ties() -> None:
     flat = [search(Fixed(2, {}, default=[0, 0.25, 0.25, 0.25, 0.25]), [4, 6], beam=3, n_best=3) for _ in range(2)]
     assert flat[0] == flat[1]
 
 
-def test_half_precision_logits_are_scored_in_fp32() -> None:
+def test_beam_search_scores_bfloat16_logits_in_fp32() -> None:
     def step(tokens_N: Tensor, state: Table) -> Tensor:
         return torch.tensor([0, 1, 0, 0, 0], dtype=torch.bfloat16).expand(len(tokens_N), -1)
 
@@ -245,7 +245,7 @@ def test_half_precision_logits_are_scored_in_fp32() -> None:
     assert found[0][0].log_prob == pytest.approx(1 - math.log(math.e + 4), abs=1e-6)
 
 
-def test_a_model_of_nan_is_an_error_not_an_output() -> None:
+def test_beam_search_fails_if_logits_are_nan() -> None:
     def step(tokens_N: Tensor, state: Table) -> Tensor:
         return torch.full((len(tokens_N), 5), float("nan"))
 
@@ -256,7 +256,7 @@ def test_a_model_of_nan_is_an_error_not_an_output() -> None:
 @pytest.mark.parametrize(
     ("beam", "alpha", "n_best", "max_len"), [(0, 0.6, 1, 3), (2, 0.6, 3, 3), (2, -0.1, 1, 3), (2, 0.6, 1, 0)]
 )
-def test_settings_out_of_range_are_refused(beam: int, alpha: float, n_best: int, max_len: int) -> None:
+def test_beam_search_rejects_settings_out_of_range(beam: int, alpha: float, n_best: int, max_len: int) -> None:
     with pytest.raises(ValueError):
         search(Table([0], 5), [max_len], beam, alpha, n_best)
 
@@ -271,12 +271,12 @@ def test_settings_out_of_range_are_refused(beam: int, alpha: float, n_best: int,
         ({"prefixes": [[BOS]]}, "contains EOS or a forbidden token"),
     ],
 )
-def test_constraints_that_cannot_be_met_are_refused(settings: dict[str, Any], message: str) -> None:
+def test_beam_search_rejects_impossible_constraints(settings: dict[str, Any], message: str) -> None:
     model = Table([0], 5)
     constraints = Constraints(EOS, [BOS], **settings)
     with pytest.raises(ValueError, match=message):
         beam_search(model.step, model, torch.tensor([3]), constraints, bos_id=BOS, beam=2, alpha=0.6)
 
 
-def test_no_sentence_gives_no_result() -> None:
+def test_beam_search_returns_empty_list_for_no_sentences() -> None:
     assert search(Table([], 5), [], beam=2) == []

@@ -1,4 +1,4 @@
-"""What must hold of the search for every setting: hypothesis looks for one for which it does not."""
+"""Properties of the search for all settings. The library hypothesis searches for a counterexample."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,7 +41,7 @@ class Case:
         return Table(sentences, self.words + 2, self.seed, self.eos_bias)
 
     def search(self, beam: int, n_best: int = 1, sentences: list[int] | None = None) -> list[list[Hypothesis]]:
-        """Of some sentences, in this order; of all of them where none are given."""
+        """Search some sentences in this order; None means all."""
         chosen = self.sentences if sentences is None else sentences
         model = self.model(chosen)
         return beam_search(
@@ -59,7 +59,7 @@ class Case:
 
 @st.composite
 def cases(draw: st.DrawFn, longest: int, most: int) -> Case:
-    """Up to `most` sentences whose outputs have up to `longest` tokens."""
+    """Draw up to `most` sentences whose outputs have up to `longest` tokens."""
     words = draw(st.integers(1, 3))
     max_lens = draw(st.lists(st.integers(1, longest), min_size=1, max_size=most))
     word = st.integers(2, words + 1)
@@ -77,7 +77,7 @@ def cases(draw: st.DrawFn, longest: int, most: int) -> Case:
 
 @few
 @given(cases(longest=4, most=2), st.integers(1, 5))
-def test_a_beam_as_wide_as_all_outputs_finds_what_enumeration_finds(case: Case, n_best: int) -> None:
+def test_beam_search_with_full_beam_equals_enumeration(case: Case, n_best: int) -> None:
     beam = max(2, n_best, case.words**4)  # 1 would be greedy search
     for sentence, found in enumerate(case.search(beam, n_best)):
         best = all_outputs(
@@ -95,7 +95,7 @@ def test_a_beam_as_wide_as_all_outputs_finds_what_enumeration_finds(case: Case, 
 
 @few
 @given(cases(longest=8, most=5), st.integers(1, 4), st.randoms(use_true_random=False))
-def test_the_company_and_the_order_of_sentences_change_nothing(case: Case, beam: int, random: object) -> None:
+def test_beam_search_does_not_depend_on_batch_or_order(case: Case, beam: int, random: object) -> None:
     order = list(case.sentences)
     random.shuffle(order)  # type: ignore[attr-defined]
     together = case.search(beam, n_best=beam, sentences=order)
@@ -105,7 +105,7 @@ def test_the_company_and_the_order_of_sentences_change_nothing(case: Case, beam:
 
 @few
 @given(cases(longest=10, most=3), st.integers(1, 4))
-def test_an_output_obeys_its_limits_and_its_log_prob_is_that_of_forced_decoding(case: Case, beam: int) -> None:
+def test_hypotheses_obey_constraints_and_equal_forced_decoding(case: Case, beam: int) -> None:
     for sentence, found in enumerate(case.search(beam, n_best=beam)):
         prefix = tuple(case.prefixes[sentence])
         for h in found:
@@ -121,15 +121,15 @@ def test_an_output_obeys_its_limits_and_its_log_prob_is_that_of_forced_decoding(
 
 @few
 @given(cases(longest=12, most=3), st.integers(2, 6))
-def test_stopping_early_finds_what_never_stopping_finds(case: Case, beam: int) -> None:
-    """To be certain of all of `beam` hypotheses the search goes on long after it could have stopped for one."""
+def test_beam_search_early_stop_keeps_n_best(case: Case, beam: int) -> None:
+    """With n_best = beam the search continues long after the point where n_best = 1 can stop."""
     early, late = case.search(beam, n_best=1), case.search(beam, n_best=beam)
     assert [found[0] for found in early] == [found[0] for found in late]
 
 
 @few
 @given(cases(longest=12, most=3))
-def test_a_beam_of_one_and_sampling_at_temperature_zero_are_greedy_search(case: Case) -> None:
+def test_beam_of_1_and_sampling_at_temperature_zero_are_greedy(case: Case) -> None:
     model = case.model(case.sentences)
     constraints = Constraints(EOS, [BOS], case.min_len, case.prefixes)
     drawn = sample_outputs(
@@ -152,7 +152,7 @@ def test_a_beam_of_one_and_sampling_at_temperature_zero_are_greedy_search(case: 
 
 @few
 @given(cases(longest=8, most=4), st.integers(0, 9), st.floats(0.3, 2.0), st.sampled_from([None, 2]))
-def test_a_sample_depends_on_its_own_numbers_alone_and_is_scored_as_the_model_scores_it(
+def test_sample_outputs_depends_only_on_own_numbers(
     case: Case, seed: int, temperature: float, top_k: int | None
 ) -> None:
     def sample(sentences: list[int]) -> list[tuple[tuple[int, ...], float]]:
@@ -182,7 +182,7 @@ def translators(tmp_path_factory: pytest.TempPathFactory) -> dict[torch.dtype, T
     made = {}
     for dtype in (torch.float64, torch.float32):
         made[dtype], model = load_translator(folder, config, dtype)
-        with torch.no_grad():  # make EOS likely, so that sentences end at different times
+        with torch.no_grad():  # makes EOS likely, so that sentences end in different steps
             model.output.weight[3] += 0.3 * model.output.weight[4:].std()
     return made
 
@@ -192,7 +192,7 @@ lines_of_any_length = st.lists(st.lists(st.sampled_from(" ".join(TEXT).split()),
 
 @settings(few, max_examples=15)
 @given(lines_of_any_length, st.integers(1, 1000), st.sampled_from(["gnmt", "length", "none"]), st.randoms())
-def test_with_a_real_model_batches_padding_and_order_change_no_token_in_float64(
+def test_translator_in_float64_does_not_depend_on_batch_or_order(
     translators: dict[torch.dtype, Translator],
     lines: list[str],
     batch_tokens: int,
@@ -213,7 +213,7 @@ def test_with_a_real_model_batches_padding_and_order_change_no_token_in_float64(
 
 @settings(few, max_examples=15)
 @given(lines_of_any_length, st.sampled_from([torch.float64, torch.float32]), st.booleans())
-def test_with_a_real_model_the_log_prob_of_each_output_is_what_forced_decoding_gives(
+def test_translator_log_probs_equal_forced_decoding(
     translators: dict[torch.dtype, Translator], lines: list[str], dtype: torch.dtype, sampled: bool
 ) -> None:
     translator = translators[dtype]

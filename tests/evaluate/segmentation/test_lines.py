@@ -1,4 +1,4 @@
-"""Sentences of a text, parts of a sentence that is too long, and text of all kinds that people have."""
+"""Segmentation: sentences of a text, segments of a long sentence, and unusual text."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def segmenter(translator: Translator, documents: bool = False, limit: int = 40) 
     return Segmenter(translator.tokenizer, limit, documents=documents)
 
 
-# Sentences are divided by a bar here.
+# A bar separates the sentences.
 ENGLISH = [
     'Dr. Smith paid $3.50 for it. |He left at 5 p.m. on Monday. |Mr. J. K. Rowling said "Stop it." |Then she went.',
     "Is it? |Yes! |No... maybe. |See fig. 3 and e.g. this one.  |Two spaces here.",
@@ -46,12 +46,12 @@ GERMAN = [
 
 
 @pytest.mark.parametrize("text", ENGLISH)
-def test_english_sentences_end_where_a_reader_ends_them(text: str) -> None:
+def test_split_sentences_finds_english_sentences(text: str) -> None:
     assert "|".join(split_sentences(text.replace("|", ""), "en")) == text
 
 
 @pytest.mark.parametrize("text", GERMAN)
-def test_german_sentences_end_where_a_reader_ends_them(text: str) -> None:
+def test_split_sentences_finds_german_sentences(text: str) -> None:
     assert "|".join(split_sentences(text.replace("|", ""), "de")) == text
 
 
@@ -59,7 +59,7 @@ def test_german_sentences_end_where_a_reader_ends_them(text: str) -> None:
     ("language", "text"),
     [("zh", "你好。|再见！|好。"), ("ar", "مرحبا. |كيف حالك؟ |جيد."), ("he", "שלום. |מה שלומך? |טוב.")],
 )
-def test_sentences_of_other_scripts_end_at_their_own_marks(language: str, text: str) -> None:
+def test_split_sentences_finds_marks_of_other_scripts(language: str, text: str) -> None:
     assert "|".join(split_sentences(text.replace("|", ""), language)) == text
 
 
@@ -68,18 +68,18 @@ any_text = st.text(st.sampled_from('aB1 .!?…,"”)„(。！\t\u00a0\u2028\x85
 
 @few
 @given(any_text, st.sampled_from(["en", "de"]))
-def test_sentences_put_together_are_the_text(text: str, language: str) -> None:
+def test_split_sentences_joined_equal_text(text: str, language: str) -> None:
     assert "".join(split_sentences(text, language)) == text
 
 
 @pytest.mark.parametrize("text", ["!" * 50_000, '."' * 30_000, "a. " * 20_000, "3. Mai " * 10_000, ". " * 20_000])
-def test_a_text_of_marks_does_not_take_long(text: str) -> None:
+def test_split_sentences_takes_linear_time(text: str) -> None:
     assert "".join(split_sentences(text, "de")) == text
 
 
 @few
 @given(line=any_text | st.text(max_size=80), documents=st.booleans(), limit=st.integers(12, 40))
-def test_parts_fit_and_nothing_is_lost(translator: Translator, line: str, documents: bool, limit: int) -> None:
+def test_segments_fit_limit_and_keep_all_text(translator: Translator, line: str, documents: bool, limit: int) -> None:
     (split,) = segmenter(translator, documents, limit).split([line])
     assert len(split.gaps) == len(split.segments) + 1
     whole = split.gaps[0] + "".join(part + gap for part, gap in zip(split.segments, split.gaps[1:], strict=True))
@@ -98,7 +98,7 @@ def test_parts_fit_and_nothing_is_lost(translator: Translator, line: str, docume
         ("x" * 40, ["x" * 20, "x" * 20]),
     ],
 )
-def test_a_sentence_is_cut_at_punctuation_or_else_at_a_space_or_else_anywhere(
+def test_segmenter_splits_at_punctuation_then_space_then_anywhere(
     translator: Translator, line: str, parts: list[str]
 ) -> None:
     (split,) = segmenter(translator, limit=22).split([line])
@@ -106,24 +106,24 @@ def test_a_sentence_is_cut_at_punctuation_or_else_at_a_space_or_else_anywhere(
     assert split.too_long
 
 
-def test_a_line_that_is_too_long_is_cut_into_its_sentences_first(translator: Translator) -> None:
+def test_segmenter_splits_long_line_into_sentences_first(translator: Translator) -> None:
     (split,) = segmenter(translator, limit=22).split([" a b. A b c d e f, g h i j.  A b c d e f g h i j k l m n "])
     assert split.segments == ("a b.", "A b c d e f, g h i j.", "A b c d e f g", "h i j k l m n")
     assert split.gaps == ("", " ", "  ", " ", "")
     assert split.too_long
 
 
-def test_a_line_that_fits_is_left_as_it_is(translator: Translator) -> None:
+def test_segmenter_does_not_split_line_that_fits(translator: Translator) -> None:
     (split,) = segmenter(translator).split(["One. Two."])
     assert split == SegmentedLine(("One. Two.",), ("", ""), too_long=False)
 
 
-def test_a_limit_below_one_character_is_refused(translator: Translator) -> None:
+def test_segmenter_rejects_limit_below_single_character(translator: Translator) -> None:
     with pytest.raises(ValueError, match="alone has more tokens than the model's limit of 2"):
         segmenter(translator, limit=2).split(["語語"])
 
 
-def test_the_parts_of_all_lines_are_translated_at_once_and_joined(translator: Translator) -> None:
+def test_translate_segments_translates_all_segments_at_once(translator: Translator) -> None:
     asked: list[list[str]] = []
 
     def upper(parts: list[str]) -> list[list[Translation]]:
@@ -138,7 +138,7 @@ def test_the_parts_of_all_lines_are_translated_at_once_and_joined(translator: Tr
     assert joined[0][0] == Translation("  ONE HERE.  TWO HERE. ", -2.0, -4.0, (7, 3, 7, 3))
 
 
-def test_the_n_th_best_of_a_line_has_the_n_th_best_of_its_parts() -> None:
+def test_join_combines_n_best_of_segments_by_rank() -> None:
     split = SegmentedLine(("a", "b"), ("", " ", ""), too_long=False)
     best = [
         [Translation("A", -1.0, -1.0, (1,)), Translation("AA", -2.0, -2.0, (2,))],
@@ -148,7 +148,7 @@ def test_the_n_th_best_of_a_line_has_the_n_th_best_of_its_parts() -> None:
     assert [t.score for t in split.join(best)] == [-4.0, -5.0]
 
 
-def test_sentences_that_had_no_space_between_them_get_one_where_the_target_language_has_them() -> None:
+def test_join_adds_space_between_sentences_if_target_needs_it() -> None:
     def text(words: list[str]) -> str:
         split = SegmentedLine(("你好。", "再见。"), ("", "", ""), too_long=False)
         return split.join([[Translation(word, 0.0, 0.0, ())] for word in words])[0].text
@@ -174,7 +174,7 @@ STRANGE = [
 
 
 @pytest.mark.parametrize("documents", [False, True])
-def test_text_of_every_kind_passes(translator: Translator, documents: bool) -> None:
+def test_translate_segments_accepts_text_of_every_kind(translator: Translator, documents: bool) -> None:
     split = segmenter(translator, documents, translator.max_len).split(STRANGE)
     texts = [best[0].text for best in translate_segments(split, translator.translate)]
     assert len(texts) == len(STRANGE)
