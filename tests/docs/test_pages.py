@@ -16,7 +16,6 @@ from train.config import RunConfig
 ROOT = Path(__file__).resolve().parents[2]
 PENDING = (
     "CONTRIBUTING.md",
-    "docs/decoding.md",
     "docs/glossary.md",
     "docs/gpt.md",
     "docs/performance.md",

@@ -53,7 +53,6 @@ PENDING: tuple[str, ...] = (
     "benchmarks/",
     "common/versions.py",
     "data_pipeline/",
-    "docs/decoding.md",
     "docs/doctor.md",
     "docs/exercises/",
     "docs/gpt.md",
