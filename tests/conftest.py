@@ -1,4 +1,4 @@
-"""Shared by all tests: one torch thread per worker, and a small parallel corpus on disk."""
+"""For all tests: one PyTorch thread per process, and a small parallel corpus on disk."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ WORDS = {
 
 
 def make_pairs(n: int, start: int = 0) -> list[tuple[str, str]]:
-    """Distinct pairs whose words correspond one to one; from 2 to 9 words."""
+    """Return distinct pairs of 2 to 9 words, which correspond one to one."""
     words = list(WORDS)
     pairs = []
     for i in range(start, start + n):
@@ -28,16 +28,16 @@ def make_pairs(n: int, start: int = 0) -> list[tuple[str, str]]:
 
 
 def write_parallel(folder: Path, name: str, pairs: list[tuple[str, str]]) -> list[str]:
-    """[source file, target file] with a line for each pair."""
+    """Write a source and a target file with one line for each pair. Returns their names."""
     files = [folder / f"{name}.en", folder / f"{name}.de"]
-    for side, file in enumerate(files):
-        file.write_text("".join(pair[side] + "\n" for pair in pairs), encoding="utf-8")
+    for i, file in enumerate(files):
+        file.write_text("".join(pair[i] + "\n" for pair in pairs), encoding="utf-8")
     return [str(file) for file in files]
 
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
-    """{"train" | "valid" | "test": [source file, target file]}."""
+    """Source and target file of each split: {"train" | "valid" | "test": [source, target]}."""
     folder = tmp_path_factory.mktemp("corpus")
     return {
         "train": write_parallel(folder, "train", make_pairs(400)),

@@ -44,8 +44,8 @@ def load_corpus(spec: CorpusSpec, config: DataConfig, role: Role, work: Path, th
     """
     if spec.kind == "dataset" or table_format(spec.path) == ".parquet":
         rows = load_rows(spec, role, work)
-        return _to_arrow([], work) if rows is None else _two_columns(rows, config, str(spec))
-    return _to_arrow(_read_pairs_of(spec, config, role, threads), work)
+        return _memory_map([], work) if rows is None else _two_columns(rows, config, str(spec))
+    return _memory_map(_read_pairs_of(spec, config, role, threads), work)
 
 
 def load_corpora(value: Any, config: DataConfig, role: Role, work: Path, threads: int = 1) -> "Dataset":
@@ -108,7 +108,7 @@ def _generate_range(split: Any, seed: int, start_and_size: tuple[int, int]) -> l
     return list(generate(split, size, seed, start))
 
 
-def _to_arrow(pairs: Iterable[SentencePair], work: Path) -> "Dataset":
+def _memory_map(pairs: Iterable[SentencePair], work: Path) -> "Dataset":
     import pyarrow as pa
     from datasets import Dataset
 

@@ -167,7 +167,7 @@ class Tokenizer:
         return encoded
 
     def _encode_rest_of_line(self, text: str) -> list[int]:
-        # SentencePiece puts its space before an unknown character. That is encoded as bytes, which are cut off again.
+        # SentencePiece puts its space before an unknown character. It becomes bytes, which are removed again.
         unused = self._unused(text)
         ids, mark = self._encode([unused + text], add_eos=False, threads=1)[0], self._bytes_of(unused)
         end = next(i for i in range(len(ids)) if ids[i : i + len(mark)] == mark) + len(mark)

@@ -17,7 +17,6 @@ ROOT = Path(__file__).resolve().parents[2]
 PENDING = (
     "CONTRIBUTING.md",
     "docs/glossary.md",
-    "docs/gpt.md",
     "docs/performance.md",
     "benchmarks/",
 )

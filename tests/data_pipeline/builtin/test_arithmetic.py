@@ -38,7 +38,7 @@ def problems(split: ArithmeticSplit) -> list[tuple[str, str]]:
 
 
 def of(operation: str) -> list[tuple[int, int, list[list[int]], str]]:
-    """Numbers, steps as digits (without a sign) and answer of the problems of an operation."""
+    """Return numbers, steps as digits (without a sign) and answer of all problems of an operation."""
     found = []
     for question, written in problems("train") + problems("test"):
         name, a, b = parse(question)
@@ -49,12 +49,12 @@ def of(operation: str) -> list[tuple[int, int, list[list[int]], str]]:
 
 
 def backwards(digits: list[int]) -> int:
-    """The number whose last digit comes first."""
+    """Return the number of digits that are listed from the last to the first."""
     return sum(digit * 10**place for place, digit in enumerate(digits))
 
 
 def row(number: int, factor: int) -> list[list[int]]:
-    """The steps of a multiplication by one digit where nothing stood before."""
+    """Return the steps of a multiplication by one digit, with zeros as earlier result."""
     steps = scratchpad("*", number, factor).partition(":")[0].split(",")[1:]
     return [[int(digit) for digit in step] for step in steps]
 

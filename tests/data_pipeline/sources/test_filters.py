@@ -24,7 +24,7 @@ def lengths(*values: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("source", "target", "verdict"),
+    ("source", "target", "reason"),
     [
         ("a house", "ein Haus", FilterReason.KEPT),
         ("", "ein Haus", FilterReason.EMPTY),
@@ -35,9 +35,9 @@ def lengths(*values: int) -> np.ndarray:
     ],
 )
 def test_filter_text_finds_empty_text_copies_and_extreme_lengths(
-    source: str, target: str, verdict: FilterReason
+    source: str, target: str, reason: FilterReason
 ) -> None:
-    assert filter_text(source, target, DataConfig()) == verdict
+    assert filter_text(source, target, DataConfig()) == reason
 
 
 def test_filter_text_keeps_all_pairs_if_filters_are_off() -> None:

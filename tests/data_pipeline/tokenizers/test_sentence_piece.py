@@ -208,82 +208,82 @@ def test_tokenizer_rejects_model_with_other_special_ids(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module", params=["bpe", "unigram"])
-def pieces(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    file = tmp_path_factory.mktemp("pieces") / "tokenizer.model"
+def text_tokenizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    file = tmp_path_factory.mktemp("text") / "tokenizer.model"
     return train_tokenizer(iter(make_text().split("\n")), file, 288, request.param)
 
 
 @pytest.mark.parametrize("text", HARD_TEXTS)
-def test_encode_text_round_trips_with_white_space(pieces: Tokenizer, text: str) -> None:
-    assert pieces.decode_text(pieces.encode_text(text)) == unicodedata.normalize("NFC", text)
+def test_encode_text_round_trips_with_white_space(text_tokenizer: Tokenizer, text: str) -> None:
+    assert text_tokenizer.decode_text(text_tokenizer.encode_text(text)) == unicodedata.normalize("NFC", text)
 
 
-def test_encode_text_round_trips_random_text(pieces: Tokenizer) -> None:
+def test_encode_text_round_trips_random_text(text_tokenizer: Tokenizer) -> None:
     for text in make_random_texts():
-        assert pieces.decode_text(pieces.encode_text(text)) == unicodedata.normalize("NFC", text)
+        assert text_tokenizer.decode_text(text_tokenizer.encode_text(text)) == unicodedata.normalize("NFC", text)
 
 
-def test_encode_text_round_trips_random_code_points(pieces: Tokenizer) -> None:
+def test_encode_text_round_trips_random_code_points(text_tokenizer: Tokenizer) -> None:
     rng = random.Random(3)
     for _ in range(300):
         codes = [rng.choice([rng.randrange(0x300), rng.randrange(0xD800), rng.randrange(0xE000, 0x110000)])]
         text = " \n".join(chr(code) for code in codes * 2)
-        assert pieces.decode_text(pieces.encode_text(text)) == unicodedata.normalize("NFC", text)
+        assert text_tokenizer.decode_text(text_tokenizer.encode_text(text)) == unicodedata.normalize("NFC", text)
 
 
-def test_encode_text_composes_and_replaces_lone_surrogate(pieces: Tokenizer) -> None:
-    assert pieces.decode_text(pieces.encode_text(" e\u0301\ud83d\n")) == " é\ufffd\n"
+def test_encode_text_composes_and_replaces_lone_surrogate(text_tokenizer: Tokenizer) -> None:
+    assert text_tokenizer.decode_text(text_tokenizer.encode_text(" e\u0301\ud83d\n")) == " é\ufffd\n"
 
 
-def test_encode_text_returns_no_special_id(pieces: Tokenizer) -> None:
+def test_encode_text_returns_no_special_id(text_tokenizer: Tokenizer) -> None:
     for text in HARD_TEXTS:
-        assert not {PAD_ID, UNK_ID, BOS_ID, EOS_ID} & set(pieces.encode_text(text))
+        assert not {PAD_ID, UNK_ID, BOS_ID, EOS_ID} & set(text_tokenizer.encode_text(text))
 
 
-def test_encode_text_gives_line_same_ids_as_sentence(pieces: Tokenizer) -> None:
+def test_encode_text_gives_line_same_ids_as_sentence(text_tokenizer: Tokenizer) -> None:
     lines = ["the old house stands", "on a hill"]
-    newline = pieces.encode_text("\n")
-    first, second = (ids[:-1] for ids in pieces.encode(lines))
-    assert pieces.encode_text("\n".join(lines)) == [*first, *newline, *second]
+    newline = text_tokenizer.encode_text("\n")
+    first, second = (ids[:-1] for ids in text_tokenizer.encode(lines))
+    assert text_tokenizer.encode_text("\n".join(lines)) == [*first, *newline, *second]
     assert len(newline) == 1
 
 
-def test_decode_text_of_first_ids_is_start_of_text(pieces: Tokenizer) -> None:
+def test_decode_text_of_first_ids_is_start_of_text(text_tokenizer: Tokenizer) -> None:
     text = "\n  the old\n\n é house ▁\n"
-    ids = pieces.encode_text(text)
+    ids = text_tokenizer.encode_text(text)
     for end in range(len(ids)):
-        assert text.startswith(pieces.decode_text(ids[:end]).rstrip("\ufffd"))
+        assert text.startswith(text_tokenizer.decode_text(ids[:end]).rstrip("\ufffd"))
 
 
-def test_decode_text_of_last_ids_is_end_of_text(pieces: Tokenizer) -> None:
+def test_decode_text_of_last_ids_is_end_of_text(text_tokenizer: Tokenizer) -> None:
     text = "the old 😀 house\n on a hill"
-    ids = pieces.encode_text(text)
+    ids = text_tokenizer.encode_text(text)
     for start in range(len(ids)):
-        assert text.endswith(pieces.decode_text(ids[start:]).lstrip("\ufffd"))
+        assert text.endswith(text_tokenizer.decode_text(ids[start:]).lstrip("\ufffd"))
 
 
-def test_decode_text_ignores_special_ids_and_marks_unk(pieces: Tokenizer) -> None:
-    ids = pieces.encode_text("a hill")
-    assert pieces.decode_text([BOS_ID, *ids, EOS_ID, PAD_ID, PAD_ID]) == "a hill"
-    assert pieces.decode_text([UNK_ID]) == "\ufffd"
+def test_decode_text_ignores_special_ids_and_marks_unk(text_tokenizer: Tokenizer) -> None:
+    ids = text_tokenizer.encode_text("a hill")
+    assert text_tokenizer.decode_text([BOS_ID, *ids, EOS_ID, PAD_ID, PAD_ID]) == "a hill"
+    assert text_tokenizer.decode_text([UNK_ID]) == "\ufffd"
 
 
-def test_decode_text_replaces_invalid_utf8(pieces: Tokenizer) -> None:
-    ids = pieces.encode_text("a\u2585")
-    assert pieces.decode_text(ids[:-1]) == "a\ufffd"
+def test_decode_text_replaces_invalid_utf8(text_tokenizer: Tokenizer) -> None:
+    ids = text_tokenizer.encode_text("a\u2585")
+    assert text_tokenizer.decode_text(ids[:-1]) == "a\ufffd"
 
 
-def test_tokenizer_ends_document_with_eos(pieces: Tokenizer) -> None:
-    assert pieces.end_id == EOS_ID
+def test_tokenizer_ends_document_with_eos(text_tokenizer: Tokenizer) -> None:
+    assert text_tokenizer.end_id == EOS_ID
 
 
 def test_tokenizer_rejects_truncated_model(tokenizer: Tokenizer, tmp_path: Path) -> None:
     tokenizer.save(tmp_path)
     data = (tmp_path / "tokenizer.model").read_bytes()
     for size in range(1, len(data), 211):
-        (tmp_path / "cut.model").write_bytes(data[:size])
-        with pytest.raises(InputError, match=r"cut\.model (is not a SentencePiece model|was not trained by)"):
-            Tokenizer(tmp_path / "cut.model")
+        (tmp_path / "short.model").write_bytes(data[:size])
+        with pytest.raises(InputError, match=r"short\.model (is not a SentencePiece model|was not trained by)"):
+            Tokenizer(tmp_path / "short.model")
 
 
 def test_tokenizer_rejects_model_with_invalid_utf8(tokenizer: Tokenizer, tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ from data_pipeline.tokenizers.sentence_piece import Tokenizer, train_tokenizer
 from tests.data_pipeline.tokenizers.texts import make_text, write_gpt2_files
 
 
-@pytest.fixture(params=["pieces", "characters", "byte pairs"])
+@pytest.fixture(params=["subwords", "characters", "byte pairs"])
 def tokenizer(request: pytest.FixtureRequest, tmp_path: Path) -> TextTokenizer:
     file = tmp_path / "tokenizer.model"
-    if request.param == "pieces":
+    if request.param == "subwords":
         return train_tokenizer(iter(make_text().split("\n")), file, 300)
     if request.param == "characters":
         return CharTokenizer.learn([make_text()], file)

@@ -44,18 +44,18 @@ def make_text(lines: int = 200, seed: int = 1) -> str:
 
 
 def write_gpt2_files(folder: Path, end_first: bool = False) -> int:
-    """Write vocab.json and merges.txt with merges learned from WORDS. Returns the vocabulary size."""
+    """Write vocab.json and merges.txt with merges merges from WORDS. Returns the vocabulary size."""
     words = [[BYTE_NAMES[byte] for byte in f" {word}".encode()] for word in [*WORDS, "  ", "\n\n", "aaaa", "日本"]]
-    learned: list[tuple[str, str]] = []
+    merges: list[tuple[str, str]] = []
     while pairs := [pair for word in words for pair in pairwise(word)]:
         best = max(sorted(set(pairs)), key=pairs.count)
-        learned.append(best)
+        merges.append(best)
         words = [apply_merge(word, best) for word in words]
-    tokens = [*BYTE_NAMES.values(), *(a + b for a, b in learned)]
+    tokens = [*BYTE_NAMES.values(), *(a + b for a, b in merges)]
     tokens = [END, *tokens] if end_first else [*tokens, END]
     vocab_json, merges_txt = folder / "vocab.json", folder / "merges.txt"
     vocab_json.write_text(json.dumps({token: i for i, token in enumerate(tokens)}), encoding="utf-8")
-    merges_txt.write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in learned), encoding="utf-8")
+    merges_txt.write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges), encoding="utf-8")
     return len(tokens)
 
 
