@@ -41,21 +41,14 @@ def environment() -> dict[str, str]:
     return kept | {"ACCELERATE_USE_CPU": "true"}
 
 
-def training_command(
-    settings: Sequence[str], ranks: int = 1, options: Sequence[str] = (), change: str = "", hosts: int = 1
-) -> list[str]:
-    """Return a command that trains with `ranks` processes. `options` are those of the launcher; `change` names an
-    experiment of benchmarks/experiments.py."""
-    module = ["-m", experiments.__name__, change]
+def training_command(settings: Sequence[str], ranks: int = 1, change: str = "") -> list[str]:
+    """Return a command that trains with `ranks` processes. `change` is one of benchmarks/experiments.py."""
+    program = ["-m", experiments.__name__, change] if change else ["train/train.py"]
     if ranks == 1:
-        return [sys.executable, *(module if change else ["train/train.py"]), *settings]
-    port = [] if hosts > 1 else ["--main_process_port", "0"]
-    return [
-        *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(ranks)),
-        *("--num_machines", str(hosts), "--mixed_precision", "no", "--dynamo_backend", "no", *port, *options),
-        *(module if change else ["train/train.py"]),
-        *settings,
-    ]
+        return [sys.executable, *program, *settings]
+    options = ["--multi_gpu", "--num_processes", str(ranks), "--num_machines", "1", "--main_process_port", "0"]
+    options += ["--mixed_precision", "no", "--dynamo_backend", "no"]
+    return [sys.executable, "-m", "accelerate.commands.launch", *options, *program, *settings]
 
 
 def train(name: str, settings: Sequence[str], ranks: int = 1, change: str = "") -> None:

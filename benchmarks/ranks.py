@@ -3,8 +3,8 @@
     python -m benchmarks.ranks
 
 runs the training command on the built-in corpus with a tiny model, on CPUs: 1, 2 and 4 ranks with three splits each,
-in float64, in fp32, and with dropout; a run that changes its number of ranks twice; ranks that are killed, stopped or
-fail; and two launchers with a rendezvous over loopback. Writes benchmarks/results/ranks.json.
+in float64, in fp32, and with dropout; and ranks that are killed, stopped or fail. Writes benchmarks/results/ranks.json.
+tests/train/test_distributed.py tests restarts, a changing number of ranks, and two launchers.
 """
 
 import json
@@ -26,9 +26,9 @@ from safetensors.torch import load_file
 
 from benchmarks import launch
 from benchmarks.experiments import TIMEOUT
-from benchmarks.launch import LIMIT, TINY, environment, free_port, started, training_command
+from benchmarks.launch import LIMIT, TINY, started, training_command
 from benchmarks.run_logs import read_lines
-from benchmarks.runner import ROOT, Table, Tables, command_line, new_result, save, say, table
+from benchmarks.runner import Table, Tables, command_line, new_result, save, say, table
 from common.command import run_command
 from common.errors import InputError
 from common.settings import load_settings
@@ -152,16 +152,6 @@ def compare(
     return rows
 
 
-def changing_number_of_ranks(bench: Bench) -> dict[str, Any]:
-    """Train with one rank, then two, then four, in float64, and compare with one rank throughout."""
-    alone = bench.train("alone", 1, *EXACT, f"train.max_steps={bench.exact_updates}")
-    for world_size, share in ((1, 3), (2, 2), (4, 1)):
-        changing = bench.train("changing", world_size, *EXACT, f"train.max_steps={bench.exact_updates // share}")
-    result = {"ranks": [1, 2, 4], **difference(changing, alone)}
-    say(json.dumps(result))
-    return result
-
-
 def dead_rank(bench: Bench) -> list[dict[str, Any]]:
     """Let one of two ranks fail in several ways; return what the launcher does."""
     stopped = f"SIGSTOP to rank 1, for which the others wait {TIMEOUT} s"
@@ -196,65 +186,6 @@ def dead_rank(bench: Bench) -> list[dict[str, Any]]:
         )
         say(json.dumps(rows[-1], indent=2))
     return rows
-
-
-def restart(bench: Bench) -> dict[str, Any]:
-    """Kill rank 1 of a run with `--max_restarts 1`."""
-    reference = bench.train("uninterrupted", 2, f"train.max_steps={bench.fault_updates}")
-    run, errors = bench.folder / "restarted", bench.folder / "restarted.err"
-    settings = bench.settings(run.name, f"train.max_steps={bench.fault_updates}")
-    with started(training_command(settings, 2, ["--max_restarts", "1"]), errors) as process:
-        wait_for(run, 40, process)[1].kill()
-        since, killed_at = time.monotonic(), len(losses(run))
-        while process.poll() is None and len(losses(run)) <= killed_at:
-            time.sleep(0.02)
-        beyond = round(time.monotonic() - since, 2)
-        status = process.wait(LIMIT)
-    if status:
-        raise InputError(f"the restarted run ended with status {status}: {causes(errors.read_text(), bench.folder)}")
-    newest = Checkpoints(run / "checkpoints").newest()
-    assert newest is not None
-    files = [run / "metrics.jsonl", run / "model.safetensors"]
-    files += [newest / "model.safetensors", newest / "optimizer.safetensors"]
-    equal = {
-        str(path.relative_to(run)): path.read_bytes() == (reference / path.relative_to(run)).read_bytes()
-        for path in files
-    }
-    result = {"status": status, "seconds_until_a_new_update": beyond, "byte_identical": equal}
-    say(json.dumps(result, indent=2))
-    return result
-
-
-def two_launchers(bench: Bench) -> dict[str, Any]:
-    """Start two launchers, as on two hosts: with one run folder, compared with one rank; then with a folder each."""
-    steps = (*EXACT, f"train.max_steps={bench.exact_updates}")
-    alone = bench.train("one-host", 1, *steps)
-    shared = launch_hosts(bench, ["two-hosts", "two-hosts"], steps)
-    together = {"statuses": [status for status, _ in shared], **difference(bench.folder / "two-hosts", alone)}
-    more = (*EXACT, f"train.max_steps={bench.exact_updates + 2}")
-    separate = launch_hosts(bench, ["two-hosts", "elsewhere"], more)
-    messages = [causes(text, bench.folder)[0] for _, text in separate]
-    result = {"shared": together, "a_folder_each": {"statuses": [s for s, _ in separate], "messages": messages}}
-    say(json.dumps(result, indent=2))
-    return result
-
-
-def launch_hosts(bench: Bench, runs: list[str], overrides: Sequence[str]) -> list[tuple[int, str]]:
-    """Return exit status and errors of one launcher for each run folder, all in one group."""
-    port, processes = free_port(), []
-    for host, run in enumerate(runs):
-        rendezvous = ["--machine_rank", str(host), "--main_process_ip", "127.0.0.1", "--main_process_port", str(port)]
-        command = training_command(bench.settings(run, *overrides), len(runs), rendezvous, hosts=len(runs))
-        errors = (bench.folder / f"host-{host}.err").open("w+")
-        process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=errors)
-        processes.append((process, errors))
-    ended = []
-    for process, errors in processes:
-        status = process.wait(LIMIT)
-        errors.seek(0)
-        ended.append((status, errors.read()))
-        errors.close()
-    return ended
 
 
 def wait_for(run: Path, updates: int, process: subprocess.Popen[bytes]) -> dict[int, psutil.Process]:
@@ -349,10 +280,7 @@ SECTIONS: dict[str, Callable[[Bench], Any]] = {
     "float64": float64,
     "fp32": fp32,
     "fp32 with dropout": fp32_with_dropout,
-    "changing number of ranks": changing_number_of_ranks,
     "dead rank": dead_rank,
-    "restart": restart,
-    "two launchers": two_launchers,
 }
 
 if __name__ == "__main__":

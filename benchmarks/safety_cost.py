@@ -55,7 +55,7 @@ from train.tasks import make_task
 from transformer.model import build
 
 CONFIGS = ("demo", "multi30k", "base")
-PARTS = {"weights": "copy", "_optimizer_state": "copy", "sha256": "hash", "save_tensors": "write"}
+PARTS = {"get_weights": "copy", "_optimizer_state": "copy", "sha256": "hash", "save_tensors": "write"}
 """Functions of train/run/checkpoints.py that are timed. `write` excludes the time of fsync."""
 
 

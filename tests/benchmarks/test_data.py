@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import data, scaling
+from benchmarks import data, safety_cost, scaling
 from benchmarks.data import count_padding, estimate, read_corpora, without_folders
 from benchmarks.runner import Table
 from benchmarks.scaling import (
@@ -20,7 +20,9 @@ from benchmarks.scaling import (
     split_for,
     update_seconds,
 )
+from data_pipeline import prepare_pairs
 from data_pipeline.batch_plan import BatchPlan
+from train.run import checkpoints
 
 ASSUMED = Assumed()
 EVEN = dict.fromkeys(GPUS, 1.0)
@@ -145,3 +147,11 @@ def test_tables_have_as_many_cells_as_headings() -> None:
     for part in (data.make_tables(results["data"]), scaling.make_tables(results["scaling"])):
         tables += [table for parts in part.values() for table in parts]
     assert all(table["rows"] and {len(row) for row in table["rows"]} == {len(table["headings"])} for table in tables)
+
+
+@pytest.mark.parametrize(
+    ("module", "names"), [(prepare_pairs, [*data.STAGES, "_Encoder"]), (checkpoints, safety_cost.PARTS)]
+)
+def test_timed_functions_exist(module: object, names: list[str]) -> None:
+    """A benchmark replaces them by name, which no type checker sees."""
+    assert all(hasattr(module, name) for name in names)
