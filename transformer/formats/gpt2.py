@@ -61,8 +61,8 @@ _FIXED: dict[str, Any] = {
     "layer_norm_epsilon": 1e-5,
 }
 """Settings of GPT-2 that have one value in this project, which is also GPT-2's default."""
-_EMPTY = {"is_encoder_decoder", "pruned_heads", "quantization_config"}
-"""Settings of all models of transformers that must be false, empty or missing: they change weights or logits."""
+_EMPTY = {"is_encoder_decoder", "pruned_heads", "quantization_config", "n_special"}
+"""Settings that must be 0, false, empty or missing, because otherwise they change weights or logits."""
 _READ = {
     "vocab_size", "n_positions", "n_embd", "n_layer", "n_head", "n_inner", "activation_function", "resid_pdrop",
     "tie_word_embeddings",
@@ -72,12 +72,12 @@ _IGNORED = {
     "embd_pdrop", "attn_pdrop", "initializer_range", "n_ctx", "reorder_and_upcast_attn", "use_cache",
     "summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels", "summary_first_dropout",
     "gradient_checkpointing", "_num_labels", "num_labels", "id2label", "label2id", "problem_type", "finetuning_task",
-    "task_specific_params",
+    "task_specific_params", "predict_special_tokens",
     # settings of all models: types, files, special tokens and what `forward` returns
     "model_type", "architectures", "transformers_version", "_name_or_path", "torch_dtype", "dtype", "auto_map",
     "tokenizer_class", "bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "decoder_start_token_id",
     "output_hidden_states", "output_attentions", "output_past", "output_scores", "return_dict",
-    "return_dict_in_generate", "torchscript", "use_bfloat16", "tf_legacy_loss", "chunk_size_feed_forward",
+    "return_dict_in_generate", "torchscript", "xla_device", "use_bfloat16", "tf_legacy_loss", "chunk_size_feed_forward",
     "is_decoder", "cross_attention_hidden_size", "tie_encoder_decoder", "attn_implementation",
     "_attn_implementation", "_attn_implementation_autoset", "attribute_map", "keys_to_ignore_at_inference",
     # settings of `generate`

@@ -128,6 +128,21 @@ def test_model_config_inverts_gpt2_settings(changes: dict[str, Any]) -> None:
     assert model_config(gpt2_settings(config)) == config
 
 
+def test_model_config_accepts_settings_of_published_gpt2_medium() -> None:
+    """The fields of gpt2-medium, gpt2-large and gpt2-xl on the Hub; gpt2 has fewer."""
+    settings = {
+        **{"activation_function": "gelu_new", "architectures": ["GPT2LMHeadModel"], "attn_pdrop": 0.1},
+        **{"bos_token_id": 50256, "embd_pdrop": 0.1, "eos_token_id": 50256, "initializer_range": 0.02},
+        **{"layer_norm_epsilon": 1e-05, "model_type": "gpt2", "n_ctx": 1024, "n_embd": 1024, "n_head": 16},
+        **{"n_layer": 24, "n_positions": 1024, "n_special": 0, "output_past": True, "predict_special_tokens": True},
+        **{"resid_pdrop": 0.1, "summary_activation": None, "summary_first_dropout": 0.1, "summary_type": "cls_index"},
+        **{"summary_proj_to_labels": True, "summary_use_proj": True, "vocab_size": 50257},
+        "task_specific_params": {"text-generation": {"do_sample": True, "max_length": 50}},
+    }
+    config = model_config(settings)
+    assert (config.d_model, config.n_layers, config.d_ff, config.tying) == (1024, 24, 4096, "output")
+
+
 def test_model_config_sets_d_ff_to_4_n_embd_if_n_inner_is_null() -> None:
     assert model_config(SETTINGS | {"n_inner": None}).d_ff == 4 * 48
 
@@ -148,6 +163,7 @@ def test_model_config_sets_d_ff_to_4_n_embd_if_n_inner_is_null() -> None:
         ({"pruned_heads": {"0": [1]}}, r'pruned_heads is {"0": \[1\]}, which is not supported'),
         ({"quantization_config": {"bits": 4}}, "quantization_config is .* not supported"),
         ({"is_encoder_decoder": True}, "is_encoder_decoder is true, which is not supported"),
+        ({"n_special": 3}, "n_special is 3, which is not supported"),
         ({"alibi": True}, "alibi is not a setting of GPT-2"),
     ],
 )
