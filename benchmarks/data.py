@@ -316,9 +316,9 @@ def memory_per_pair(ids: Examples, config: RunConfig, pairs: int) -> dict[str, f
     def write() -> None:
         with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
             writers = [stack.enter_context(TokenStoreWriter(Path(folder) / name, 2)) for name in ("src", "tgt")]
-            for start in range(0, pairs, prepare_pairs.GROUP):
+            for start in range(0, pairs, prepare_pairs.PAIRS_AT_ONCE):
                 for writer in writers:
-                    writer.append([[0]] * min(prepare_pairs.GROUP, pairs - start))
+                    writer.append([[0]] * min(prepare_pairs.PAIRS_AT_ONCE, pairs - start))
 
     def make_plan() -> None:
         plan(src, tgt, config, config.batches.tokens_per_update, config.batches.buckets).update(0)

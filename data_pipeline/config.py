@@ -16,10 +16,10 @@ class DataConfig:
     For translation, a corpus (`train`, `valid`, `test`) is one of
 
     - `"grammar"`, `"grammar:unseen"`: the built-in corpus
-    - `"path/x.tsv"`, also .csv, .jsonl and .parquet: a table, plain, .gz or .xz; glob patterns are allowed
+    - `"path/x.tsv"`, also .csv, .jsonl and .parquet: a table, plain, .gz, .xz or .zst; glob patterns are allowed
     - `"folder"`, `"folder:config"`, `"folder:config:split"`: a local dataset folder
     - `"wmt/wmt14:de-en"`, `"name:config:split"`, `"name::split"`: a dataset of the Hugging Face Hub
-    - `["train.en", "train.de"]`: two text files with parallel lines, plain, .gz or .xz; glob patterns are allowed
+    - `["train.en", "train.de"]`: two text files with parallel lines, plain, .gz, .xz or .zst; glob patterns are allowed
     - `[["a.en", "a.de"], ["b.tsv"], ["wmt/wmt14:de-en"]]`: several of these
 
     If no split is named, `train`, `valid` and `test` use the splits train, validation and test.
@@ -27,7 +27,7 @@ class DataConfig:
     For a language model (`task: language_modelling`), a corpus is one of
 
     - `"addition"`, `"calculator"`: built-in problems of arithmetic
-    - `"path/x.txt"`, any text file, plain, .gz or .xz, glob patterns are allowed: each file is one document
+    - `"path/x.txt"`, any text file, plain, .gz, .xz or .zst, glob patterns are allowed: each file is one document
     - a table, a dataset folder or a dataset of the Hub as above: `text_column` of each row is one document
     - `["a.txt", "b.jsonl", "name:config"]`: several of these
     """

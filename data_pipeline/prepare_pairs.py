@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from common.errors import InputError
 from data_pipeline.config import DataConfig
-from data_pipeline.sources.corpus import GROUP, iterate_pairs, load_corpora
+from data_pipeline.sources.corpus import PAIRS_AT_ONCE, iterate_pairs, load_corpora
 from data_pipeline.sources.filters import (
     LABELS,
     FilterReason,
@@ -216,8 +216,8 @@ def _pairs(dataset: "Dataset") -> Iterator[tuple[str, str]]:
 
 def _select(dataset: "Dataset", chosen: npt.NDArray[np.bool_]) -> Iterator[Texts]:
     """Yield the chosen pairs in groups."""
-    for start, (source, target) in zip(range(0, len(chosen), GROUP), iterate_pairs(dataset), strict=True):
-        indices = np.flatnonzero(chosen[start : start + GROUP])
+    for start, (source, target) in zip(range(0, len(chosen), PAIRS_AT_ONCE), iterate_pairs(dataset), strict=True):
+        indices = np.flatnonzero(chosen[start : start + PAIRS_AT_ONCE])
         if len(indices):
             yield [source[i] for i in indices], [target[i] for i in indices]
 

@@ -112,7 +112,7 @@ _SENSES = {
 SENSE_WORDS = {verb: frozenset(words.split()) for verb, words in _SENSES.items()}
 
 
-def pick(r: Random, items: Sequence[T]) -> T:
+def choose(r: Random, items: Sequence[T]) -> T:
     """Return one of the items, all with equal probability."""
     return items[int(r() * len(items))]
 
@@ -169,21 +169,21 @@ def noun_phrase(
     """
     many = bool(noun.english[1]) and r() < plural
     adjectives = adjectives_of(noun)
-    adjective = pick(r, adjectives) if adjectives and r() < described else None
-    return NounPhrase(pick(r, _determiners(noun, many, known)), noun, adjective, many)
+    adjective = choose(r, adjectives) if adjectives and r() < described else None
+    return NounPhrase(choose(r, _determiners(noun, many, known)), noun, adjective, many)
 
 
 def draw_subject(r: Random, classes: frozenset[str], tense: str, known: bool = False) -> Nominal:
     """Return a noun phrase or, for people, sometimes a pronoun. "you" is never in the past: du kauftest is bookish."""
     if ("person" in classes or "adult" in classes) and r() < 0.3:
-        return pick(r, (I, HE, SHE, WE, THEY) if tense == "past" else (I, HE, SHE, WE, THEY, YOU))
-    return noun_phrase(r, pick(r, nouns_in(classes)), known)
+        return choose(r, (I, HE, SHE, WE, THEY) if tense == "past" else (I, HE, SHE, WE, THEY, YOU))
+    return noun_phrase(r, choose(r, nouns_in(classes)), known)
 
 
 def another(r: Random, classes: frozenset[str], taken: Iterable[Noun]) -> Noun:
     """Return a noun of the classes that is not in `taken`, the nouns of the clause so far."""
     for _ in range(20):
-        noun = pick(r, nouns_in(classes))
+        noun = choose(r, nouns_in(classes))
         if noun not in taken:
             return noun
     raise AssertionError(f"the classes {sorted(classes)} have too few nouns")
@@ -197,7 +197,7 @@ def nouns_of(*nominals: Nominal | None) -> tuple[Noun, ...]:
 def _draw_object(r: Random, verb: Verb, subject: Nominal, known: bool) -> Nominal:
     if "person" in verb.objects and r() < 0.2:
         first = isinstance(subject, Pronoun) and subject not in (HE, SHE, THEY)
-        return pick(r, (HE, SHE, THEY) if first else (I, YOU, HE, SHE, WE, THEY))
+        return choose(r, (HE, SHE, THEY) if first else (I, YOU, HE, SHE, WE, THEY))
     return noun_phrase(r, another(r, verb.objects, nouns_of(subject)), known or verb.preposition != "", described=0.4)
 
 
@@ -216,9 +216,9 @@ def _preposition(r: Random, verb: Verb, noun: Noun) -> str:
         return "in"
     if kinds & {"seat", "top", "surface"}:
         beside = verb.key in ("stand", "put (upright)") and "furniture" in kinds and r() < 0.4
-        return pick(r, ("under", "next to")) if beside and "carpet" not in kinds else "on"
+        return choose(r, ("under", "next to")) if beside and "carpet" not in kinds else "on"
     if "building" in kinds and verb.key in ("wait", "work", "dance") and r() < 0.35:
-        return pick(r, ("in front of", "behind", "next to"))
+        return choose(r, ("in front of", "behind", "next to"))
     return "in"
 
 
@@ -241,7 +241,7 @@ def fill(r: Random, verb: Verb, subject: Nominal, tense: str, known: bool = Fals
         thing = noun_phrase(r, another(r, verb.objects, ()), known, described=0.3)
         return Clause(subject, verb, tense, thing, indirect)
     if frame == "put":
-        thing = noun_phrase(r, pick(r, nouns_in(verb.objects)), known, described=0.3)
+        thing = noun_phrase(r, choose(r, nouns_in(verb.objects)), known, described=0.3)
         return Clause(subject, verb, tense, thing, place=_draw_place(r, verb, (thing.noun,)))
     if frame in ("loc", "dir"):
         return Clause(subject, verb, tense, place=_draw_place(r, verb, nouns_of(subject)))
@@ -256,7 +256,7 @@ def event(r: Random, verbs: Sequence[Verb], tense: str, known: bool = False, wit
     Args:
         with_do: English will use "do", which shows the tense of verbs such as put and read.
     """
-    verb = pick(r, verbs)
+    verb = choose(r, verbs)
     if tense == "present" and not with_do and verb.base == verb.past:
         tense = "past"
     if verb.static and tense == "perfect":
@@ -287,5 +287,5 @@ def with_time(r: Random, clause: Clause, often: float = 0.4) -> Clause:
     """Return the clause with a time at its start or end, with probability `often`."""
     times = _TIMES["future" if clause.modal and clause.tense == "present" else clause.tense]
     if r() < often and clause.verb.key not in ("have", "belong to", "suit", "fit", "trust", "like", "love"):
-        return clause._replace(time=pick(r, times), front="time" if r() < 0.4 else "")
+        return clause._replace(time=choose(r, times), front="time" if r() < 0.4 else "")
     return clause

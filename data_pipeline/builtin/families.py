@@ -58,6 +58,7 @@ from data_pipeline.builtin.drawing import (
     adjectives_of,
     another,
     any_of,
+    choose,
     draw_subject,
     draw_tense,
     dynamic_verbs,
@@ -66,7 +67,6 @@ from data_pipeline.builtin.drawing import (
     noun_phrase,
     nouns_in,
     nouns_of,
-    pick,
     verbs_framed,
     verbs_named,
     willing_verbs,
@@ -80,13 +80,13 @@ def statement(r: Random) -> Sentence:
     clause = event(r, verbs_framed("acc" if r() < 0.75 else "none loc"), draw_tense(r))
     verb = clause.verb
     if verb.key in MANNER and r() < 0.5:
-        clause = clause._replace(manner=pick(r, MANNER[verb.key]))
+        clause = clause._replace(manner=choose(r, MANNER[verb.key]))
     elif (verb.key in FOR and r() < 0.25) or (verb.key in WITH and r() < 0.25):
         person = another(r, any_of("person"), nouns_of(clause.subject, clause.object))
         phrase = noun_phrase(r, person, known=True, described=0.2)
         clause = clause._replace(place=PrepPhrase("for" if verb.key in FOR else "with", phrase))
     if clause.tense == "present" and not verb.static and r() < 0.25:
-        return Sentence(clause._replace(often=pick(r, OFTEN)))
+        return Sentence(clause._replace(often=choose(r, OFTEN)))
     return Sentence(with_time(r, clause))
 
 
@@ -94,7 +94,7 @@ def perfect(r: Random) -> Sentence:
     """The woman has already bought the lamp. The train has arrived."""
     clause = event(r, dynamic_verbs(), "perfect")
     if r() < 0.25:
-        return Sentence(clause._replace(often=pick(r, ALREADY)))
+        return Sentence(clause._replace(often=choose(r, ALREADY)))
     return Sentence(with_time(r, clause, 0.2))
 
 
@@ -149,7 +149,7 @@ def _asking(about: str) -> tuple[Verb, ...]:
 
 
 def _ask_subject(r: Random, tense: str) -> Clause:
-    verb = pick(r, verbs_framed("acc dat+acc dat prep dir"))
+    verb = choose(r, verbs_framed("acc dat+acc dat prep dir"))
     if not verb.classes & {"person", "adult"}:  # "who" does not ask for things that belong, fit or fly
         verb = VERBS["buy"]
     if (verb.static and tense == "perfect") or (verb.base == verb.past and tense == "present"):
@@ -159,7 +159,7 @@ def _ask_subject(r: Random, tense: str) -> Clause:
 
 def wh(r: Random) -> Sentence:
     """Who bought the lamp? What did you buy? Which book does he read? Why did she go into the house?"""
-    kind = pick(r, ("who", "what", "whom", "which", "why", "why", "when", "where"))
+    kind = choose(r, ("who", "what", "whom", "which", "why", "why", "when", "where"))
     tense = "perfect" if r() < 0.25 else draw_tense(r)
     if kind == "who":
         clause = _ask_subject(r, tense)
@@ -184,14 +184,14 @@ def _degree(r: Random, adjective: Adjective) -> Adverb | None:
         return None
     if adjective.group in TOO_GROUPS and r() < 0.4:
         return TOO
-    return pick(r, VERY)
+    return choose(r, VERY)
 
 
 def _predicate(r: Random, phrase: NounPhrase, avoid: Iterable[str] = ()) -> Adjective | None:
     """Return an adjective for the phrase, of another group than its own adjective and the groups in `avoid`."""
     groups = {*avoid, phrase.adjective.group if phrase.adjective else ""}
     fitting = [a for a in adjectives_of(phrase.noun) if a.group not in groups]
-    return pick(r, fitting) if fitting else None
+    return choose(r, fitting) if fitting else None
 
 
 _DESCRIBED = tuple(noun for noun in NOUNS.values() if len({a.group for a in adjectives_of(noun)}) > 1)
@@ -202,15 +202,15 @@ def draw_description(r: Random, tense: str, subject: Nominal | None = None) -> C
     """Return a clause with be, taste, smell or look, and an adjective."""
     if subject is None and r() < 0.1:
         subject = draw_subject(r, any_of("person"), tense, known=True)
-    phrase = subject or noun_phrase(r, pick(r, _DESCRIBED), known=True)
-    adjective = pick(r, _MOODS) if isinstance(phrase, Pronoun) else _predicate(r, phrase)
+    phrase = subject or noun_phrase(r, choose(r, _DESCRIBED), known=True)
+    adjective = choose(r, _MOODS) if isinstance(phrase, Pronoun) else _predicate(r, phrase)
     if adjective is None:
         raise AssertionError("every noun of _DESCRIBED has adjectives of two groups")
     verb = BE
     if isinstance(phrase, NounPhrase) and r() < 0.4:
         senses = [VERBS[key] for key, words in SENSE_WORDS.items()
                   if adjective.english in words and VERBS[key].classes & phrase.noun.classes]  # fmt: skip
-        verb = pick(r, senses) if senses else BE
+        verb = choose(r, senses) if senses else BE
     degree = _degree(r, adjective)
     return Clause(phrase, verb, tense, predicate=adjective, degree=None if degree is TOO and verb is not BE else degree)
 
@@ -254,13 +254,13 @@ def _plain(nominal: Nominal) -> Nominal:
 def _mood(r: Random, link: str, verb: Verb, person: Pronoun, tense: str) -> Clause:
     """Return a clause such as "he was tired": a reason, or after although the opposite."""
     words = _MOOD_WORDS.get(verb.key, _MOOD_WORDS[""])[link.lower() == "although"]
-    adjective = ADJECTIVES[pick(r, words.split())]
+    adjective = ADJECTIVES[choose(r, words.split())]
     return Clause(person, BE, tense, predicate=adjective, degree=_degree(r, adjective))
 
 
 def that_clause(r: Random) -> Sentence:
     """I know that the woman bought the lamp. He said that the soup was hot."""
-    verb = pick(r, THAT_VERBS)
+    verb = choose(r, THAT_VERBS)
     tense = draw_tense(r)
     main = Clause(draw_subject(r, verb.classes, tense, known=True), verb, tense)
     inner = "past" if tense == "past" else "perfect" if r() < 0.4 else "present"
@@ -273,7 +273,7 @@ def that_clause(r: Random) -> Sentence:
 def reason(r: Random) -> Sentence:
     """The man slept because he was tired. She ate the soup while we worked in the garden."""
     first = event(r, willing_verbs(), draw_tense(r))
-    link = pick(r, ("because", "because", "although", "while"))
+    link = choose(r, ("because", "because", "although", "while"))
     person = person_pronoun(first.subject)
     if link == "while" or person is None:
         return Sentence(
@@ -285,7 +285,7 @@ def reason(r: Random) -> Sentence:
 
 def condition(r: Random) -> Sentence:
     """If the woman is sick, the doctor must visit her. When the train arrived, she opened the window."""
-    link = pick(r, ("If", "When", "Although"))
+    link = choose(r, ("If", "When", "Although"))
     if link == "When":
         first = event(r, verbs_framed("none dir"), "past", known=True)
         return Sentence(first, link, event(r, dynamic_verbs(), "past", known=True))
@@ -295,10 +295,10 @@ def condition(r: Random) -> Sentence:
     subject = _plain(draw_subject(r, any_of("adult"), tense, known=True))
     person = person_pronoun(subject)
     assert person is not None  # no adult noun is neuter
-    verb = pick(r, willing_verbs())
+    verb = choose(r, willing_verbs())
     modal = None
     if link == "If" or verb.base == verb.past:
-        modal, tense = pick(r, MODALS[:1] if link == "If" else MODALS[:4])
+        modal, tense = choose(r, MODALS[:1] if link == "If" else MODALS[:4])
     main = fill(r, verb, person, tense, known=True)._replace(modal=modal)
     first = _mood(r, "although" if link == "Although" else "if", verb, person, tense)._replace(subject=subject)
     return Sentence(first, link, main)
@@ -306,14 +306,14 @@ def condition(r: Random) -> Sentence:
 
 def _care(r: Random) -> Sentence:
     """If the woman is sick, the doctor must help her."""
-    who = noun_phrase(r, pick(r, nouns_in(any_of("adult"))), known=True, described=0)
-    adjective = ADJECTIVES[pick(r, ("sick", "sad", "nervous", "angry", "happy", "tired"))]
+    who = noun_phrase(r, choose(r, nouns_in(any_of("adult"))), known=True, described=0)
+    adjective = ADJECTIVES[choose(r, ("sick", "sad", "nervous", "angry", "happy", "tired"))]
     first = Clause(who, BE, predicate=adjective, degree=_degree(r, adjective))
-    verb = pick(r, _caring())
+    verb = choose(r, _caring())
     helper = draw_subject(r, any_of("adult"), "present", known=True)
     if helper in (HE, SHE, THEY, YOU, who):  # he, she or they would mean the person
         helper = I
-    modal = pick(r, (CAN, MUST, SHOULD, WANT, None))
+    modal = choose(r, (CAN, MUST, SHOULD, WANT, None))
     return Sentence(first, "If", Clause(helper, verb, object=person_pronoun(who), modal=modal))
 
 
@@ -348,17 +348,17 @@ def prepositional(r: Random) -> Sentence:
 def pronoun_result(r: Random) -> Sentence:
     """The pizza came out of the oven and it tasted good."""
     if r() < 0.65:
-        noun = pick(r, nouns_in(any_of("baked dish potato")))
+        noun = choose(r, nouns_in(any_of("baked dish potato")))
         sources = "oven kitchen bakery" if "baked" in noun.classes else "kitchen"
-        verb = VERBS[pick(r, ("taste", "smell", "look"))]
+        verb = VERBS[choose(r, ("taste", "smell", "look"))]
     else:
-        noun, sources, verb = pick(r, nouns_in(any_of("animal"))), "house garden forest park garage", VERBS["look"]
+        noun, sources, verb = choose(r, nouns_in(any_of("animal"))), "house garden forest park garage", VERBS["look"]
     said = [a for a in adjectives_of(noun) if a.english in SENSE_WORDS[verb.key] and a.group != "age"]
-    adjective = pick(r, said)
+    adjective = choose(r, said)
     phrase = noun_phrase(r, noun, known=True)
     if phrase.adjective and phrase.adjective.group == adjective.group:
         phrase = phrase._replace(adjective=None)
-    source = noun_phrase(r, pick(r, nouns_in(any_of(sources))), known=True, plural=0.03, described=0.25)
+    source = noun_phrase(r, choose(r, nouns_in(any_of(sources))), known=True, plural=0.03, described=0.25)
     first = Clause(phrase, COME, "past", place=PrepPhrase("out of", source))
     second = Clause(it_for(phrase), verb, "past", predicate=adjective, degree=_degree(r, adjective))
     return Sentence(first, "and", second)
@@ -367,7 +367,7 @@ def pronoun_result(r: Random) -> Sentence:
 def pronoun_contrast(r: Random) -> Sentence:
     """The car is old, but it drives fast. The coat was beautiful, but it did not fit me."""
     tense = draw_tense(r)
-    noun = pick(r, _things())
+    noun = choose(r, _things())
     first = draw_description(r, tense, noun_phrase(r, noun, known=True, described=0.3))._replace(verb=BE)
     assert isinstance(first.subject, NounPhrase)
     assert isinstance(first.predicate, Adjective)
@@ -376,13 +376,13 @@ def pronoun_contrast(r: Random) -> Sentence:
     if "driving" in noun.classes and r() < 0.5 and value and first.predicate.group != "speed":
         second = Clause(it, VERBS["drive"], tense, manner=MANNER["drive"][value == "good"])  # old, but fast
     elif "garment" in noun.classes and r() < 0.4 and value == "good":
-        second = Clause(it, VERBS["fit"], tense, pick(r, (I, HE, SHE, WE)), negated=True)
+        second = Clause(it, VERBS["fit"], tense, choose(r, (I, HE, SHE, WE)), negated=True)
     else:
         groups = [first.predicate.group, first.subject.adjective.group if first.subject.adjective else ""]
         fitting = [a for a in adjectives_of(noun) if value and a.value not in ("", value) and a.group not in groups]
         if not fitting:  # a color, or no other adjective fits
             return pronoun_contrast(r)
-        adjective = pick(r, fitting)
+        adjective = choose(r, fitting)
         degree = _degree(r, adjective)
         second = Clause(it, BE, tense, predicate=adjective, degree=None if degree is TOO else degree)
     return Sentence(first, "but", second)
@@ -430,9 +430,9 @@ def _reason_pairs() -> tuple[tuple[Verb, Noun, tuple[Adjective, ...]], ...]:
 
 def pronoun_reason(r: Random) -> Sentence:
     """I bought the lamp because it was cheap."""
-    verb, noun, adjectives = pick(r, _reason_pairs())
+    verb, noun, adjectives = choose(r, _reason_pairs())
     tense = "past" if verb.base == verb.past else draw_tense(r)
-    adjective = pick(r, adjectives)
+    adjective = choose(r, adjectives)
     thing = noun_phrase(r, noun, known=r() < 0.8)
     twice = thing.adjective is not None and thing.adjective.group == adjective.group
     if twice or thing.determiner in ("", "many", "two", "three"):
@@ -461,11 +461,11 @@ def _found_out(r: Random) -> Sentence:
     pronoun = person_pronoun(subject)
     assert pronoun is not None  # no adult noun is neuter
     if r() < 0.3:
-        thing = noun_phrase(r, pick(r, nouns_in(any_of("thing clothes attire readable pet"))), known=True)
+        thing = noun_phrase(r, choose(r, nouns_in(any_of("thing clothes attire readable pet"))), known=True)
         second = Clause(pronoun, VERBS["find"], "past", it_for(thing), modal=CAN, negated=True)
         return Sentence(Clause(subject, VERBS["look for"], "past", thing), "but", second)
-    verb, other, kinds = pick(r, _BUT_NOT)
-    thing = noun_phrase(r, pick(r, nouns_in(any_of(kinds))), known=r() < 0.6)
+    verb, other, kinds = choose(r, _BUT_NOT)
+    thing = noun_phrase(r, choose(r, nouns_in(any_of(kinds))), known=r() < 0.6)
     if thing.determiner in ("", "many"):
         thing = thing._replace(determiner="two" if thing.plural else "the")
     second = Clause(pronoun, VERBS[other], "past", it_for(thing), negated=True)
@@ -477,14 +477,14 @@ def _where_is(r: Random, thing: NounPhrase) -> Sentence:
     asked = Clause(thing, BE, place=WHERE, front="place", question=True)
     kind = r()
     if kind < 0.4:
-        second = Clause(pick(r, (I, HE, SHE, WE, THEY)), VERBS["find"], object=it_for(thing), modal=CAN, negated=True)
+        second = Clause(choose(r, (I, HE, SHE, WE, THEY)), VERBS["find"], object=it_for(thing), modal=CAN, negated=True)
     elif kind < 0.7:
-        asked_one = pick(r, (YOU, HE, SHE, THEY))
-        verb = VERBS[pick(r, ("find", "see", "hide", "take"))]
+        asked_one = choose(r, (YOU, HE, SHE, THEY))
+        verb = VERBS[choose(r, ("find", "see", "hide", "take"))]
         second = Clause(asked_one, verb, "perfect", it_for(thing), question=True)
     else:
         who = draw_subject(r, any_of("person"), "present", known=True)
-        second = Clause(who, VERBS[pick(r, ("need", "look for"))], object=it_for(thing))
+        second = Clause(who, VERBS[choose(r, ("need", "look for"))], object=it_for(thing))
     return Sentence(asked, ".", second)
 
 
@@ -494,13 +494,13 @@ def pronoun_object(r: Random) -> Sentence:
     if kind < 0.5:
         return _found_out(r)
     if kind < 0.75:
-        thing = noun_phrase(r, pick(r, nouns_in(any_of("thing clothes attire readable"))), known=True)
+        thing = noun_phrase(r, choose(r, nouns_in(any_of("thing clothes attire readable"))), known=True)
         if thing.determiner in ("this", "these"):
             thing = thing._replace(determiner="the")
         return _where_is(r, thing)
-    thing = noun_phrase(r, pick(r, _things()), plural=0.3)
+    thing = noun_phrase(r, choose(r, _things()), plural=0.3)
     if thing.determiner in ("this", "these", "the", "many", "two", "three", ""):
-        thing = thing._replace(determiner=pick(r, OWNERS))
+        thing = thing._replace(determiner=choose(r, OWNERS))
     adjective = _predicate(r, thing)
     assert adjective is not None
     second = Clause(it_for(thing), BE, predicate=adjective, degree=_degree(r, adjective))
@@ -518,4 +518,4 @@ _SHARES = tuple(family for family, share in FAMILIES for _ in range(share))
 
 def draw(r: Random) -> Sentence:
     """Return a sentence of a random family."""
-    return pick(r, _SHARES)(r)
+    return choose(r, _SHARES)(r)

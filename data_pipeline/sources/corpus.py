@@ -22,7 +22,7 @@ from data_pipeline.sources.tables import SentencePair, column_names, read_parall
 if TYPE_CHECKING:  # slow import, not needed if `prepare` finds its cache
     from datasets import Dataset
 
-GROUP = 10_000
+PAIRS_AT_ONCE = 10_000
 """Number of sentence pairs in memory at once."""
 GRAMMAR_HELD_OUT = 1000
 """Number of pairs in each split of the built-in corpus except train."""
@@ -74,8 +74,8 @@ def read_pairs(value: Any, config: DataConfig, role: Role = "test") -> tuple[lis
 
 
 def iterate_pairs(pairs: "Dataset") -> Iterator[tuple[list[str], list[str]]]:
-    """Yield groups of at most GROUP sources and their targets. A missing value becomes an empty text."""
-    for table in pairs.with_format("arrow").iter(batch_size=GROUP):
+    """Yield groups of at most PAIRS_AT_ONCE sources and their targets. A missing value becomes an empty text."""
+    for table in pairs.with_format("arrow").iter(batch_size=PAIRS_AT_ONCE):
         source, target = ([text or "" for text in table.column(name).to_pylist()] for name in ("source", "target"))
         yield source, target
 
@@ -90,7 +90,7 @@ def _read_pairs_of(spec: CorpusSpec, config: DataConfig, role: Role, threads: in
 
 def _generate_grammar(split: str, config: DataConfig, threads: int) -> Iterator[SentencePair]:
     total = config.grammar_pairs if split == "train" else GRAMMAR_HELD_OUT
-    ranges = [(start, min(GROUP, total - start)) for start in range(0, total, GROUP)]
+    ranges = [(start, min(PAIRS_AT_ONCE, total - start)) for start in range(0, total, PAIRS_AT_ONCE)]
     generate_range = partial(_generate_range, split, config.seed)
     if threads == 1 or total < POOL_FROM:
         for start_and_size in ranges:
@@ -118,7 +118,7 @@ def _memory_map(pairs: Iterable[SentencePair], work: Path) -> "Dataset":
         tempfile.NamedTemporaryFile(dir=work, suffix=".arrow", delete=False) as out,
         pa.ipc.new_stream(out, schema) as writer,
     ):
-        while group := list(islice(rest, GROUP)):
+        while group := list(islice(rest, PAIRS_AT_ONCE)):
             columns = [pa.array(column, pa.string()) for column in zip(*group, strict=True)]
             writer.write_batch(pa.record_batch(columns, schema=schema))
     return Dataset.from_file(out.name)

@@ -86,7 +86,9 @@ def _decompress(file: Path, work: Path) -> Path:
         try:
             with open_bytes(file) as compressed:
                 shutil.copyfileobj(compressed, out)
-        except DAMAGED as error:
+        except (*DAMAGED, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:  # of the operating system, such as a full disk
+                raise
             raise InputError(f"{file} is damaged ({error}). Copy it again.") from error
     return Path(out.name)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.files import find_files, read_text
 from data_pipeline.config import DataConfig
-from data_pipeline.sources.corpus import GROUP
+from data_pipeline.sources.corpus import PAIRS_AT_ONCE
 from data_pipeline.sources.hub import check_text_columns, load_rows
 from data_pipeline.sources.names import CorpusSpec, Role, parse_specs, table_format
 from data_pipeline.sources.tables import columns_hint, read_table
@@ -98,7 +98,7 @@ def _read_table(file: Path, config: DataConfig) -> Iterator[TextSegment]:
 
 
 def _read_rows(rows: "Dataset", config: DataConfig) -> Iterator[TextSegment]:
-    for table in rows.with_format("arrow").iter(batch_size=GROUP):
+    for table in rows.with_format("arrow").iter(batch_size=PAIRS_AT_ONCE):
         texts = table.column(config.text_column).to_pylist()
         prompts = table.column(config.prompt_column or config.text_column).to_pylist()
         for prompt, text in zip(prompts, texts, strict=True):

@@ -17,7 +17,7 @@ from common.files import read_json, read_lines, write_text
 
 END = "<|endoftext|>"
 RANKS_TYPE = "byte-pairs"
-"""The "type" of the JSON files that versions before 0.2 wrote. They are still read."""
+"""The "type" of the JSON files that earlier versions wrote. They are still read."""
 HUB_NAME = "openai-community/gpt2"
 GPT2_VOCAB_SIZE = 50257
 

@@ -98,3 +98,10 @@ def test_count_reasons_adds_up_and_format_counts_shows_each_count() -> None:
 def test_data_config_rejects_limits_that_drop_every_pair(bad: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=f"data.{next(iter(bad))} is"):
         DataConfig(**bad)  # type: ignore[arg-type]
+
+
+def test_format_counts_prints_labels_of_earlier_versions() -> None:
+    lines = format_counts({"train": {"read": 3, "a side is empty": 1, "kept": 2}}).splitlines()
+    assert [line.split() for line in lines] == [
+        ["pairs", "train"], ["read", "3"], ["a", "side", "is", "empty", "1"], ["kept", "2"]
+    ]  # fmt: skip

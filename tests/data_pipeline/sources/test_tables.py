@@ -147,6 +147,7 @@ def test_read_pairs_rejects_invalid_utf8_with_file_and_line(tmp_path: Path, suff
         ("a.tsv.gz", "not compressed", r"a\.tsv\.gz is damaged after line 0"),
         ("a.tsv.xz", "not compressed", r"a\.tsv\.xz is damaged after line 0"),
         ("a.tsv.zst", "not compressed", r"a\.tsv\.zst is damaged after line 0"),
+        ("a.parquet.zst", "not compressed", r"a\.parquet\.zst is damaged"),
         ("a.parquet.gz", "not compressed", r"a\.parquet\.gz is damaged"),
         ("a.parquet", "no parquet", r"a\.parquet cannot be read as Parquet"),
     ],

@@ -58,7 +58,7 @@ def read_merges(folder: Path) -> list[tuple[str, ...]]:
 
 
 def write_ranks_file(folder: Path, file: Path, **changes: Any) -> None:
-    """Write the vocabulary of a GPT-2 folder as versions before 0.2 did: tokens in base64, without merges."""
+    """Write the vocabulary of a GPT-2 folder as earlier versions did: tokens in base64, without merges."""
     bytes_of = {name: byte for byte, name in BYTE_NAMES.items()}
     vocab = read_vocab(folder)
     tokens = [bytes(map(bytes_of.__getitem__, name)) for name in sorted(vocab, key=vocab.__getitem__) if name != END]
