@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks import data, safety_cost, scaling
 from benchmarks.data import count_padding, estimate, read_corpora, without_folders
@@ -23,6 +24,8 @@ from benchmarks.scaling import (
 from data_pipeline import prepare_pairs
 from data_pipeline.batch_plan import BatchPlan
 from train.run import checkpoints
+from transformer.config import ModelConfig
+from transformer.model import build, count_parameters
 
 ASSUMED = Assumed()
 EVEN = dict.fromkeys(GPUS, 1.0)
@@ -155,3 +158,9 @@ def test_tables_have_as_many_cells_as_headings() -> None:
 def test_timed_functions_exist(module: object, names: list[str]) -> None:
     """A benchmark replaces them by name, which no type checker sees."""
     assert all(hasattr(module, name) for name in names)
+
+
+def test_assumed_parameters_equal_base_model() -> None:
+    """The paper prints 65 million. With its vocabulary of 37,000, and biases, base has 63,082,496."""
+    with torch.device("meta"):
+        assert count_parameters(build(ModelConfig())) == Assumed.parameters == 63_082_496

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.runner import Answer, dump, ratios, running, save, show_spread, spread, take_turns
+from benchmarks.runner import ROOT, Answer, dump, ratios, running, save, show_spread, spread, take_turns
 
 
 def start_counter(first: int) -> Answer:
@@ -55,3 +55,13 @@ def test_save_writes_no_file_in_smoke_test(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
     save("x", {"figure": 1}, {}, folder=tmp_path / "new")
     assert json.loads((tmp_path / "new" / "x.json").read_text()) == {"figure": 1, "tables": {}}
+
+
+@pytest.mark.parametrize("folder", ["benchmarks", "docs/exercises"])
+def test_commands_are_started_as_modules(folder: str) -> None:
+    """`python -m` needs no `sys.path`; the first docstring names the command."""
+    for file in (ROOT / folder).glob("*.py"):
+        text = file.read_text(encoding="utf-8")
+        assert "sys.path" not in text
+        if '__name__ == "__main__"' in text:
+            assert f"python -m {folder.replace('/', '.')}.{file.stem}" in text, file
