@@ -17,8 +17,6 @@ ROOT = Path(__file__).resolve().parents[2]
 PENDING = (
     "CONTRIBUTING.md",
     "docs/glossary.md",
-    "docs/performance.md",
-    "benchmarks/",
 )
 """Pages and folders that are not checked yet."""
 PAGES = ["README.md", "CONTRIBUTING.md", *sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "docs").rglob("*.md"))]
@@ -32,6 +30,7 @@ OTHER_NAMES = {"test_set", "test_sets", "test_2016_flickr"}
 """Names that begin with test_ but are no tests: keys, modules and datasets."""
 OTHER_OPTIONS = {
     "--confidence", "--cpu", "--cpus-per-task", "--create-dirs", "--gpus-per-node", "--job-name", "--kill-on-bad-exit",
+    "--machine_rank", "--main_process_ip", "--max_restarts",
     "--no-deps", "--nodes", "--ntasks-per-node", "--open-mode", "--requeue", "--signal", "--time",
 }  # fmt: skip
 """Options of accelerate, curl, pip, sacreBLEU and Slurm."""
