@@ -43,7 +43,7 @@ from data_pipeline.sources.filters import mark_duplicates
 from data_pipeline.token_store import TokenStoreWriter
 from train.config import RunConfig
 from train.distributed import make_accelerator
-from train.loop import Run, ahead
+from train.loop import Run, ahead, start_run
 from train.run.progress import Progress
 from train.tasks import make_task
 
@@ -263,7 +263,7 @@ def make_run(config: RunConfig, prepared: PreparedData, run_dir: Path) -> Run:
     config = replace(config, model=model, train=replace(config.train, precision="bf16"))
     run_dir.mkdir()
     with mock.patch.object(Progress, "say"):
-        return Run(make_task(config, prepared), run_dir, make_accelerator(config.train, run_dir))
+        return start_run(make_task(config, prepared), run_dir, make_accelerator(config.train, run_dir))
 
 
 def measure_loader(run: Run, tokens: int) -> float:
@@ -274,7 +274,7 @@ def measure_loader(run: Run, tokens: int) -> float:
     speeds = []
     for _ in range(2):
         started = time.perf_counter()
-        loaded = sum(update.predicted_tokens for update, _ in ahead(run._batches, steps))
+        loaded = sum(update.predicted_tokens for update, _ in ahead(run._make_batches, steps))
         speeds.append(loaded / (time.perf_counter() - started))
     return speeds[1]
 
@@ -282,10 +282,10 @@ def measure_loader(run: Run, tokens: int) -> float:
 def train(run: Run, updates: int, threads: int) -> float:
     """Return the target tokens per second of training on batches that were made before."""
     torch.set_num_threads(threads)
-    run.rehearse()
-    work = [run._batches(step) for step in range(updates + 1)]
-    run.updater.learn(*work[0], lambda: ())  # warm-up
-    seconds = seconds_of(lambda: [run.updater.learn(*one, lambda: ()) for one in work[1:]])
+    run.check_memory()
+    work = [run._make_batches(step) for step in range(updates + 1)]
+    run.trainer.step(*work[0], lambda: ())  # warm-up
+    seconds = seconds_of(lambda: [run.trainer.step(*one, lambda: ()) for one in work[1:]])
     torch.set_num_threads(1)
     return sum(update.predicted_tokens for update, _ in work[1:]) / seconds
 

@@ -25,7 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 from data_pipeline.examples import IGNORE, Batch
 from train import distributed, loop, validation
 from train.loss import smoothed_cross_entropy
-from train.trainer import Updater
+from train.trainer import Trainer
 
 TIMEOUT = 5
 """Seconds that a rank waits for another one under `short-timeout`."""
@@ -45,7 +45,7 @@ def main() -> None:
         runpy.run_path(str(Path(__file__).resolve().parent.parent / "train/train.py"), run_name="__main__")
 
 
-class RDrop(Updater):
+class RDrop(Trainer):
     """Compute every batch twice with different dropout, and pull both distributions together (Liang et al., 2021,
     Eq. 4)."""
 
@@ -63,7 +63,7 @@ class RDrop(Updater):
         return loss.detach()
 
 
-class Means(Updater):
+class Means(Trainer):
     """Keep means of the weights; training does not change."""
 
     newest: "Means"
@@ -76,8 +76,8 @@ class Means(Updater):
         self.kept: deque[list[Tensor]] = deque(maxlen=MEAN_OF)
         Means.newest = self
 
-    def _step(self, rate: float, norm: Tensor) -> None:
-        super()._step(rate, norm)
+    def _apply(self, lr: float, norm: Tensor) -> None:
+        super()._apply(lr, norm)
         self.steps += 1
         # A smaller decay in the first updates, so that the mean forgets the random initialisation.
         decay = min(EMA, self.steps / (self.steps + 10))
@@ -109,15 +109,15 @@ def means() -> Iterator[None]:
 
     def validate(accelerator: Any, model: Any, *rest: Any) -> dict[str, float]:
         values = validation.validate(accelerator, model, *rest)
-        updater = Means.newest
-        own = updater.copy()
-        for name, weights in updater.means().items():
-            updater.put(weights)
+        trainer = Means.newest
+        own = trainer.copy()
+        for name, weights in trainer.means().items():
+            trainer.put(weights)
             values |= {f"{name} {key}": value for key, value in validation.validate(accelerator, model, *rest).items()}
-        updater.put(own)
+        trainer.put(own)
         return values
 
-    with mock.patch.object(loop, "Updater", Means), mock.patch.object(loop, "validate", validate):
+    with mock.patch.object(loop, "Trainer", Means), mock.patch.object(loop, "validate", validate):
         yield
 
 
@@ -129,7 +129,7 @@ CHANGES: dict[str, AbstractContextManager[Any]] = {
         "InitProcessGroupKwargs",
         return_value=InitProcessGroupKwargs(timeout=timedelta(seconds=TIMEOUT)),
     ),
-    "r-drop": mock.patch.object(loop, "Updater", RDrop),
+    "r-drop": mock.patch.object(loop, "Trainer", RDrop),
     "means": means(),
 }
 

@@ -49,7 +49,7 @@ from data_pipeline.tokenizers.sentence_piece import EOS_ID
 from train.config import RunConfig
 from train.distributed import make_accelerator
 from train.optimizer import make_optimizer
-from train.trainer import Updater
+from train.trainer import Trainer
 from transformer.model import build, count_parameters
 
 SECONDS = {"prepare": math.inf, "check": 90, "memory": 50, "decoding": 140, "training": 140, "multi30k": math.inf}
@@ -278,12 +278,12 @@ def measure_memory(config: RunConfig, most: int) -> dict[str, Any]:
     accelerator = make_accelerator(config.train, Path())
     torch.manual_seed(1)
     model = build(config.model).to(accelerator.device)
-    updater = Updater(model, make_optimizer(model, config.optimizer), accelerator, config)
+    trainer = Trainer(model, make_optimizer(model, config.optimizer), accelerator, config)
     tried, fits = {}, 0
     too_many: int | None = None
     tokens: int | None = min(most, 1024)
     while tokens is not None:
-        cost = try_update(updater, accelerator, config, tokens)
+        cost = try_update(trainer, accelerator, config, tokens)
         if cost is None:
             too_many = tokens
         else:
@@ -303,7 +303,7 @@ def next_size(fits: int, too_many: int | None, most: int) -> int | None:
 
 
 def try_update(
-    updater: Updater, accelerator: Accelerator, config: RunConfig, tokens: int
+    trainer: Trainer, accelerator: Accelerator, config: RunConfig, tokens: int
 ) -> dict[str, float | None] | None:
     """Return peak memory and speed of an update of one batch; None if it does not fit."""
     rows, device = max(1, tokens // LENGTH), accelerator.device.type
@@ -313,9 +313,9 @@ def try_update(
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     try:
-        seconds = [seconds_of(lambda: updater.learn(update, [batch], lambda: ()), device) for _ in range(3)]
+        seconds = [seconds_of(lambda: trainer.step(update, [batch], lambda: ()), device) for _ in range(3)]
     except torch.OutOfMemoryError:
-        updater.forget()
+        trainer.clear_gradient()
         gc.collect()
         torch.cuda.empty_cache()
         return None

@@ -46,7 +46,7 @@ from common.settings import load_settings
 from data_pipeline.prepared_data import prepare
 from train.config import RunConfig
 from train.distributed import make_accelerator, seed_dropout
-from train.loop import Run
+from train.loop import Run, start_run
 from train.optimizer import make_optimizer
 from train.run import checkpoints as checkpoints_module
 from train.run.checkpoints import Checkpoints, RunState
@@ -84,11 +84,12 @@ def compare_updates(folder: Path, rounds: int, block: int) -> dict[str, Any]:
     steps = iter(range(1_000_000))
 
     def seconds(learn: Callable[[Work], object]) -> float:
-        work = [run._batches(next(steps)) for _ in range(block)]  # the training loop makes them in a parallel thread
+        # The training loop makes the batches in a parallel thread.
+        work = [run._make_batches(next(steps)) for _ in range(block)]
         return seconds_of(lambda: [learn(one) for one in work], device) / block
 
     updates: dict[str, Callable[[Work], object]] = {
-        "checked": lambda work: run.updater.learn(*work, lambda: (False, False)),
+        "checked": lambda work: run.trainer.step(*work, lambda: (False, False)),
         "unchecked": partial(update_without_checks, run),
     }
     measured = take_turns({name: partial(seconds, learn) for name, learn in updates.items()}, rounds + 1)
@@ -110,8 +111,8 @@ def make_run(folder: Path) -> Run:
         task = make_task(config, prepare(config.data, folder / "cache", torch.get_num_threads(), quiet=True))
         run_dir = folder / "run"
         run_dir.mkdir()
-        run = Run(task, run_dir, make_accelerator(config.train, run_dir))
-        run.rehearse()
+        run = start_run(task, run_dir, make_accelerator(config.train, run_dir))
+        run.check_memory()
     return run
 
 
@@ -120,11 +121,11 @@ def update_without_checks(run: Run, work: Work) -> None:
     update, batches = work
     for batch in batches:
         seed_dropout(batch.dropout_seed, run.accelerator.device)
-        run.updater.backward(batch.to(run.accelerator.device), 1 / update.predicted_tokens)
-    for group in run.updater.optimizer.param_groups:
+        run.trainer.backward(batch.to(run.accelerator.device), 1 / update.predicted_tokens)
+    for group in run.trainer.optimizer.param_groups:
         group["lr"] = learning_rate(update.step + 1, run.config.schedule, run.config.model.d_model)
-    run.updater.optimizer.step()
-    run.updater.forget()
+    run.trainer.optimizer.step()
+    run.trainer.clear_gradient()
 
 
 def measure_saves(name: str, folder: Path, saves: int) -> dict[str, Any]:

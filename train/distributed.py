@@ -1,16 +1,9 @@
 """What the loop asks of accelerate: the processes, their threads, and small sums over them."""
 
 import importlib.util
-import math
 import os
-import signal
-import sys
-import time
-import types
-from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
@@ -18,7 +11,7 @@ from accelerate.utils import GradientAccumulationPlugin, gather_object
 from torch import Tensor, distributed
 
 from common.errors import InputError
-from common.processes import check_world_size, local_rank
+from common.processes import check_world_size
 from train.config import TrainConfig
 
 
@@ -129,36 +122,3 @@ def check_equal_ranks(step: int, facts: dict[str, str]) -> None:
     differing = [name for name in facts if len({theirs[name] for _, theirs in ranks}) > 1]
     if differing:
         raise InputError(f"the ranks differ in {', '.join(differing)}: give every host the same command and files")
-
-
-Reason = Literal["signal", "time"]
-
-
-class StopRequest:
-    """SIGINT, SIGTERM and SIGHUP ask for an end at the next update, and so does the clock; a second SIGINT does not
-    wait. `until` is a time of `time.monotonic`."""
-
-    def __init__(self, until: float = math.inf) -> None:
-        self.number: int | None = None
-        self.until = until
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._ask)
-
-    def asked(self) -> tuple[bool, bool]:
-        """Whether this process got a signal, and whether its time is over; see `agreed`."""
-        return self.number is not None, time.monotonic() > self.until
-
-    @staticmethod
-    def agreed(answers: Sequence[float]) -> Reason | None:
-        """Why all ranks stop, from how many of them got a signal and how many are overdue; None: they go on."""
-        signals, overdue = answers
-        if signals > 0:
-            return "signal"
-        return "time" if overdue > 0 else None
-
-    def _ask(self, number: int, frame: types.FrameType | None) -> None:
-        if self.number is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.number = number
-        if local_rank() == 0:
-            print("stopping after this update; Ctrl-C again gives it up", file=sys.stderr, flush=True)

@@ -45,6 +45,10 @@ class Task(Protocol):
         """What the updates depend on beside settings and data."""
 
     @property
+    def identity(self) -> dict[str, object]:
+        """What the updates depend on beside the settings."""
+
+    @property
     def prepared(self) -> PreparedData:
         """The data on the disk."""
 
@@ -59,7 +63,7 @@ class Task(Protocol):
     def measure(self, accelerator: Accelerator, model: nn.Module, loss: float) -> dict[str, float]:
         """What is reported beside the validation loss (nats per token); equal on every rank."""
 
-    def show(self, model: nn.Module) -> str:
+    def sample(self, model: nn.Module) -> str:
         """What the model makes now, for people to read; "" where there is nothing to show."""
 
 
@@ -110,6 +114,11 @@ class Translation:
         prepared.train.check_lengths("training", config.model.max_len)
         prepared.valid.check_lengths("validation", config.model.max_len)
 
+    @property
+    def identity(self) -> dict[str, object]:
+        """The data and the version of the plan."""
+        return {"data": self.prepared.fingerprint, "plan": self.plan_version}
+
     @cached_property
     def plan(self) -> BatchPlan | BlockPlan:
         """Bucket batches of sentence pairs of similar length."""
@@ -130,7 +139,7 @@ class Translation:
         bleu = sacrebleu.corpus_bleu([everyone[i] for i in chosen], [[references[i] for i in chosen]])
         return {"valid_bleu": round(bleu.score, 2)}
 
-    def show(self, model: nn.Module) -> str:
+    def sample(self, model: nn.Module) -> str:
         """Nothing: BLEU says it."""
         return ""
 
@@ -153,6 +162,11 @@ class LanguageModelling:
                 "the validation text has no token to predict: name a longer data.valid or raise data.valid_part"
             )
 
+    @property
+    def identity(self) -> dict[str, object]:
+        """The data and the version of the plan."""
+        return {"data": self.prepared.fingerprint, "plan": self.plan_version}
+
     @cached_property
     def plan(self) -> BatchPlan | BlockPlan:
         """Blocks of one stream, or bucket batches of documents of similar length."""
@@ -163,7 +177,7 @@ class LanguageModelling:
         bits = loss * self.prepared.valid.predicted_tokens / math.log(2)
         return {"valid_bits_per_character": bits / self.prepared.report["valid"]["characters"]}
 
-    def show(self, model: nn.Module) -> str:
+    def sample(self, model: nn.Module) -> str:
         """A sample of `validation.sample_tokens` tokens, always of the same seed; of documents, how the first ones of
         the validation text go on from what is given of them."""
         if not self.config.validation.sample_tokens:

@@ -1,7 +1,7 @@
-"""One update: forward and backward of its slices, one look at the sums of all ranks, and Adam's step.
+"""One update: forward and backward of its micro-batches, one sum over all ranks, one optimizer step.
 
-A loss or a gradient that is not finite never reaches the weights. The decision is made from the reduced values, read
-by the host once an update, so that all ranks decide alike.
+A non-finite loss or gradient never reaches the weights. All ranks make the same decision, because all read the same
+reduced sums. The host reads the sums once per update, after the last backward pass.
 """
 
 import math
@@ -14,38 +14,42 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from common.errors import InputError
 from data_pipeline.examples import Batch
-from data_pipeline.micro_batches import Update
+from data_pipeline.micro_batches import ROW_MULTIPLE, MicroBatch, Update
 from train.config import RunConfig
 from train.distributed import new_sum, seed_dropout, sum_over_ranks
 from train.loss import smoothed_cross_entropy
 from train.schedule import learning_rate
 
+Kind = Literal["updated", "overflow", "non-finite"]
+
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of an update; equal on all ranks."""
+class StepResult:
+    """Result of one update. Equal on all ranks."""
 
-    kind: Literal["learned", "overflow", "bad"]
-    """`overflow`: the gradient of fp16 was scaled too high; it is left out, as always in fp16, and the scale lowered.
-    `bad`: the loss or the gradient is not finite. In both cases the gradient is still there to be looked at."""
+    kind: Kind
+    """`updated`: the weights changed. Otherwise the update was skipped. `overflow`: the gradient of fp16 overflowed, as
+    happens from time to time; the loss scale is lowered. `non-finite`: the loss or the gradient is NaN or infinite."""
     loss: float
-    """Nats per target token, smoothing included."""
+    """Loss in nats per predicted token, label smoothing included."""
     gradient_norm: float
-    """Of the whole gradient, before it is clipped."""
+    """Norm of the whole gradient, before clipping."""
     lr: float
-    asked: list[float]
-    """How many ranks asked for each of the things that were asked for."""
+    """Learning rate."""
+    stop_requests: list[float]
+    """For each stop request, the number of ranks that made it."""
 
     def values(self) -> dict[str, float]:
-        """What is logged: finite numbers only, for JSON has no others."""
+        """Return what is logged. JSON has no NaN or infinity, so such values are omitted."""
         values = {"loss": self.loss, "gradient_norm": self.gradient_norm, "lr": self.lr}
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
-        return finite if self.kind == "learned" else finite | {"skipped": 1}
+        return finite if self.kind == "updated" else finite | {"skipped": 1}
 
 
-class Updater:
-    """Model and optimizer on this rank's device, and their changes."""
+class Trainer:
+    """Model and optimizer on the device of this rank; `step` does one update."""
 
     def __init__(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, accelerator: Accelerator, config: RunConfig
@@ -54,14 +58,19 @@ class Updater:
         trained: nn.Module = torch.compile(model) if config.train.compile else model  # type: ignore[assignment]
         self._parallel = accelerator.prepare(trained, optimizer)[0]
 
-    def learn(self, update: Update, batches: list[Batch], asked: Callable[[], Sequence[bool]]) -> Outcome:
-        """Make an update from this rank's batches.
+    def step(self, update: Update, batches: list[Batch], asked: Callable[[], Sequence[bool]]) -> StepResult:
+        """Do one update.
 
-        `asked` gives questions of the ranks to one another, which travel with the sums. After an update that was not
-        learned the caller must `forget` the gradient.
+        Args:
+            batches: those of this rank.
+            asked: returns the stop requests of this rank. They are summed over ranks together with the loss.
+
+        Returns:
+            The result. If the update was skipped, the gradient is still there: call `clear_gradient` before the next
+            update.
         """
-        predicted = max(1, update.predicted_tokens)  # all of an update may be given text
-        # DDP averages gradients over ranks, so each weighs its sum by their number.
+        predicted = max(1, update.predicted_tokens)  # an update may consist of prompts only
+        # DDP averages gradients over ranks. So each rank multiplies its sum by their number.
         weight = self.accelerator.num_processes / predicted
         total = new_sum(self.accelerator)
         for i, batch in enumerate(batches):
@@ -71,58 +80,83 @@ class Updater:
                 total += self.backward(batch.to(self.accelerator.device), weight)
         norm = self.gradient_norm()
         mean = norm.to(total.dtype) / self.accelerator.num_processes  # the norm is equal on all ranks
-        flags = [torch.full_like(total, one) for one in asked()]
-        loss_sum, norm_sum, *asked_sums = sum_over_ranks(self.accelerator, torch.stack([total, mean, *flags]))
-        rate = learning_rate(update.step + 1, self.config.schedule, self.config.model.d_model)
-        kind = self._judge(loss_sum, norm_sum)
-        if kind == "learned":
-            self._step(rate, norm)
-            self.forget()
+        requests = [torch.full_like(total, request) for request in asked()]
+        loss, norm_sum, *stop_requests = sum_over_ranks(self.accelerator, torch.stack([total, mean, *requests]))
+        lr = learning_rate(update.step + 1, self.config.schedule, self.config.model.d_model)
+        kind = self._decide(loss, norm_sum)
+        if kind == "updated":
+            self._apply(lr, norm)
+            self.clear_gradient()
         self._rescale(kind)
-        return Outcome(kind, loss_sum / predicted, norm_sum, rate, asked_sums)
+        return StepResult(kind, loss / predicted, norm_sum, lr, stop_requests)
+
+    def check_memory(self, largest: MicroBatch, batch: Batch, split: int) -> None:
+        """Run forward and backward once on the largest micro-batch, so that a lack of memory shows before training.
+
+        DDP also fixes the order of its sums here, so that a resumed run adds in the order of the first one.
+
+        Raises:
+            InputError: the micro-batch does not fit the memory of the device.
+        """
+        try:
+            self.backward(batch.to(self.accelerator.device), weight=1.0)
+        except torch.OutOfMemoryError as error:
+            rows = len(largest.indices)
+            if rows == 1:
+                advice = "Lower batches.block or model.max_len, or use a smaller model"
+            elif split < ROW_MULTIPLE:
+                advice = f"Set batches.micro_tokens={largest.positions // 2}"
+            else:
+                advice = "Raise batches.per_update"
+            raise InputError(
+                f"the largest micro-batch, {rows} rows of {largest.src_len} source and {largest.tgt_len} target "
+                f"tokens, does not fit the memory of the device. {advice}"
+            ) from error
+        self.clear_gradient()
 
     def backward(self, batch: Batch, weight: float) -> Tensor:
-        """Forward and backward of one batch; `weight` times its gradient is added. Returns the sum of its losses."""
+        """Run forward and backward on one batch and add `weight` times its gradient. Return the sum of its losses."""
         logits_BLV = self._parallel(*batch.inputs)
         loss = smoothed_cross_entropy(logits_BLV, batch.labels_BL, self.config.train.label_smoothing)
         self.accelerator.backward(loss * weight)
         return loss.detach()
 
     def gradient_norm(self) -> Tensor:
-        """Norm of the whole gradient, which is first freed of the loss scale of fp16."""
+        """Return the norm of the whole gradient, after dividing the gradient by the loss scale of fp16."""
         self.accelerator.unscale_gradients()
         return torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
 
-    def forget(self) -> None:
+    def clear_gradient(self) -> None:
         """Drop the gradient."""
         self.optimizer.zero_grad()
 
     def scaler_state(self) -> dict[str, Any] | None:
-        """The loss scale of fp16 and its history; None in other precisions."""
+        """Return the loss scale of fp16 and its history. Return None in other precisions."""
         return None if self.accelerator.scaler is None else self.accelerator.scaler.state_dict()
 
     def restore_scaler(self, state: dict[str, Any] | None) -> None:
-        """Go on with the loss scale of a checkpoint."""
+        """Restore the loss scale of a checkpoint."""
         if self.accelerator.scaler is not None and state is not None:
             self.accelerator.scaler.load_state_dict(state)
 
-    def _judge(self, loss: float, norm: float) -> Literal["learned", "overflow", "bad"]:
+    def _decide(self, loss: float, norm: float) -> Kind:
         if math.isfinite(loss) and math.isfinite(norm):
-            return "learned"
-        # Where the loss itself is finite and the scale can still be lowered, lowering it is the cure.
+            return "updated"
+        # If the loss is finite and the scale can be lowered, a lower scale repairs the gradient.
         scaler = self.accelerator.scaler
-        return "overflow" if scaler is not None and math.isfinite(loss) and scaler.get_scale() > 1 else "bad"
+        overflow = scaler is not None and math.isfinite(loss) and scaler.get_scale() > 1
+        return "overflow" if overflow else "non-finite"
 
-    def _step(self, rate: float, norm: Tensor) -> None:
+    def _apply(self, lr: float, norm: Tensor) -> None:
         if self.config.optimizer.clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.model.parameters(), self.config.optimizer.clip_norm, norm)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        # Neither through the loss scaler, which would wait for the device once more to decide what is decided, nor
-        # through accelerate, whose own step looks for optional packages each time.
+            group["lr"] = lr
+        # Call optimizer.step() directly: GradScaler.step() would synchronise with the device again, to decide what is
+        # already decided, and accelerate's step looks for optional packages each time.
         self.optimizer.step()
 
-    def _rescale(self, kind: Literal["learned", "overflow", "bad"]) -> None:
-        """Let the loss scaler of fp16 learn of the gradient that it unscaled; a bad update teaches it nothing."""
+    def _rescale(self, kind: Kind) -> None:
+        """Update the loss scale of fp16. A non-finite update leaves it as it is."""
         if (scaler := self.accelerator.scaler) is not None:
-            scaler.update(scaler.get_scale() if kind == "bad" else None)
+            scaler.update(scaler.get_scale() if kind == "non-finite" else None)

@@ -16,7 +16,7 @@ from benchmarks.runner import Answer, synchronise
 from train.config import RunConfig, TrainConfig
 from train.distributed import make_accelerator
 from train.optimizer import make_optimizer
-from train.trainer import Updater
+from train.trainer import Trainer
 from transformer.config import ModelConfig
 from transformer.model import build
 
@@ -39,20 +39,20 @@ def load(task: TrainTask) -> tuple[Learn, Requests]:
     config = RunConfig(model=ModelConfig(**task.config), train=settings)
     accelerator = make_accelerator(settings, Path())
     model = build(config.model).to(accelerator.device)
-    updater = Updater(model, make_optimizer(model, config.optimizer), accelerator, config)
+    trainer = Trainer(model, make_optimizer(model, config.optimizer), accelerator, config)
 
     def learn(work: Work) -> None:
-        outcome = updater.learn(*work, lambda: (False, False))
-        assert outcome.kind == "learned"
+        outcome = trainer.step(*work, lambda: (False, False))
+        assert outcome.kind == "updated"
 
     requests: Requests = {
-        "split": lambda work: split(updater, learn, work, task.device),
-        "profile": lambda work: profile(updater, learn, work[0], task.device),
+        "split": lambda work: split(trainer, learn, work, task.device),
+        "profile": lambda work: profile(trainer, learn, work[0], task.device),
     }
     return learn, requests
 
 
-def split(updater: Updater, learn: Learn, work: list[Work], device: str) -> dict[str, Any]:
+def split(trainer: Trainer, learn: Learn, work: list[Work], device: str) -> dict[str, Any]:
     """Return the mean seconds of an update and of its parts."""
     spent: dict[str, float] = defaultdict(float)
 
@@ -64,20 +64,20 @@ def split(updater: Updater, learn: Learn, work: list[Work], device: str) -> dict
         synchronise(device)
         spent[part] += time.perf_counter() - started
 
-    with around_parts(updater, timed), timed("all"):
+    with around_parts(trainer, timed), timed("all"):
         for one in work:
             learn(one)
     seconds = {part: total / len(work) for part, total in spent.items()}
     return {"seconds": seconds.pop("all"), "parts": seconds}
 
 
-def profile(updater: Updater, learn: Learn, work: Work, device: str) -> dict[str, Any]:
+def profile(trainer: Trainer, learn: Learn, work: Work, device: str) -> dict[str, Any]:
     """Return the share of each of the slowest operations in the time of one update."""
     activities = [torch.profiler.ProfilerActivity.CPU]
     activities += [torch.profiler.ProfilerActivity.CUDA] if device == "cuda" else []
     with (
         torch.profiler.profile(activities=activities) as profiler,
-        around_parts(updater, torch.profiler.record_function),
+        around_parts(trainer, torch.profiler.record_function),
     ):
         learn(work)
     field = "self_device_time_total" if device == "cuda" else "self_cpu_time_total"
@@ -90,13 +90,13 @@ def profile(updater: Updater, learn: Learn, work: Work, device: str) -> dict[str
 
 
 @contextmanager
-def around_parts(updater: Updater, around: Around) -> Iterator[None]:
+def around_parts(trainer: Trainer, around: Around) -> Iterator[None]:
     """Enter `around(part)` at every forward pass, loss, backward pass and optimizer step."""
     places: tuple[tuple[Any, str, str], ...] = (
-        (updater.model, "forward", "forward"),
+        (trainer.model, "forward", "forward"),
         (trainer_module, "smoothed_cross_entropy", "loss"),
-        (updater.accelerator, "backward", "backward"),
-        (updater.optimizer, "step", "optimizer"),
+        (trainer.accelerator, "backward", "backward"),
+        (trainer.optimizer, "step", "optimizer"),
     )
 
     def wrapped(function: Callable[..., Any], part: str) -> Callable[..., Any]:

@@ -19,11 +19,11 @@ from data_pipeline.examples import IGNORE, Batch
 from train.config import RunConfig, TrainConfig
 from train.distributed import make_accelerator, seed_dropout
 from train.optimizer import make_optimizer
-from train.trainer import Updater
+from train.trainer import Trainer
 from transformer.config import ModelConfig
 from transformer.model import build
 
-MakeUpdater = Callable[[type[Updater]], Updater]
+MakeTrainer = Callable[[type[Trainer]], Trainer]
 
 
 @pytest.fixture(autouse=True)
@@ -42,10 +42,10 @@ def batch() -> Batch:
 
 
 @pytest.fixture
-def make_updater(tmp_path: Path) -> MakeUpdater:
-    """An updater of a tiny model with dropout, in double precision."""
+def make_trainer(tmp_path: Path) -> MakeTrainer:
+    """A trainer of a tiny model with dropout, in double precision."""
 
-    def make(kind: type[Updater]) -> Updater:
+    def make(kind: type[Trainer]) -> Trainer:
         model = ModelConfig(vocab_size=12, d_model=16, n_layers=1, n_heads=2, d_ff=32, dropout=0.3)
         config = RunConfig(model=model, train=TrainConfig(max_steps=40, precision="float64", log_with="none"))
         torch.manual_seed(1)
@@ -55,14 +55,14 @@ def make_updater(tmp_path: Path) -> MakeUpdater:
     return make
 
 
-def test_r_drop_adds_both_losses_and_both_divergences(make_updater: MakeUpdater, batch: Batch) -> None:
-    updater = make_updater(RDrop)
+def test_r_drop_adds_both_losses_and_both_divergences(make_trainer: MakeTrainer, batch: Batch) -> None:
+    trainer = make_trainer(RDrop)
     seed_dropout(5, torch.device("cpu"))
-    updater.backward(batch, weight=0.5)
-    made = [parameter.grad.clone() for parameter in updater.model.parameters() if parameter.grad is not None]
-    updater.forget()
+    trainer.backward(batch, weight=0.5)
+    made = [parameter.grad.clone() for parameter in trainer.model.parameters() if parameter.grad is not None]
+    trainer.clear_gradient()
     seed_dropout(5, torch.device("cpu"))
-    logits = updater.model(*(torch.cat([x, x]) for x in batch.inputs))
+    logits = trainer.model(*(torch.cat([x, x]) for x in batch.inputs))
     one, two = (part[batch.labels_BL != IGNORE].log_softmax(-1) for part in logits.chunk(2))
     labels = batch.labels_BL[batch.labels_BL != IGNORE]
     nll = sum(F.cross_entropy(logp, labels, reduction="sum", label_smoothing=0.1) for logp in (one, two))
@@ -70,27 +70,27 @@ def test_r_drop_adds_both_losses_and_both_divergences(make_updater: MakeUpdater,
     assert divergence.item() > 1e-3, "the two halves have the same dropout"
     # Equation 4: the losses of both, and alpha times the mean of the divergences; here all of it halved.
     (0.5 * 0.5 * (nll + R_DROP * 0.5 * divergence)).backward()
-    for parameter, gradient in zip(updater.model.parameters(), made, strict=True):
+    for parameter, gradient in zip(trainer.model.parameters(), made, strict=True):
         torch.testing.assert_close(gradient, parameter.grad)
 
 
-def test_means_follow_weights_and_do_not_change_training(make_updater: MakeUpdater, batch: Batch) -> None:
-    plain, updater = make_updater(Updater), make_updater(Means)
-    assert isinstance(updater, Means)
-    seen = [[parameter.detach().clone() for parameter in updater.model.parameters()]]
+def test_means_follow_weights_and_do_not_change_training(make_trainer: MakeTrainer, batch: Batch) -> None:
+    plain, trainer = make_trainer(Trainer), make_trainer(Means)
+    assert isinstance(trainer, Means)
+    seen = [[parameter.detach().clone() for parameter in trainer.model.parameters()]]
     for step in range(40):
-        for one in (plain, updater):
+        for one in (plain, trainer):
             seed_dropout(step, torch.device("cpu"))
             one.backward(batch, weight=0.2)
-            one._step(0.01, one.gradient_norm())
-            one.forget()
-        seen.append([parameter.detach().clone() for parameter in updater.model.parameters()])
-    assert all(torch.equal(a, b) for a, b in zip(updater.model.parameters(), plain.model.parameters(), strict=True))
-    means = updater.means()
+            one._apply(0.01, one.gradient_norm())
+            one.clear_gradient()
+        seen.append([parameter.detach().clone() for parameter in trainer.model.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(trainer.model.parameters(), plain.model.parameters(), strict=True))
+    means = trainer.means()
     last = [
-        torch.stack(copies).mean(0) for copies in zip(*seen[-MEAN_OF * updater.every :: updater.every], strict=True)
+        torch.stack(copies).mean(0) for copies in zip(*seen[-MEAN_OF * trainer.every :: trainer.every], strict=True)
     ]
-    assert updater.every == 1
+    assert trainer.every == 1
     for weight, expected in zip(means[MEANS[1]], last, strict=True):
         torch.testing.assert_close(weight, expected)
     expected = seen[0][0]
@@ -98,10 +98,10 @@ def test_means_follow_weights_and_do_not_change_training(make_updater: MakeUpdat
         share = min(EMA, step / (step + 10))
         expected = share * expected + (1 - share) * weights[0]
     torch.testing.assert_close(means[MEANS[0]][0], expected)
-    own = [parameter.detach().clone() for parameter in updater.model.parameters()]
-    updater.put(means[MEANS[0]])
-    updater.put(own)
-    assert all(torch.equal(a, b) for a, b in zip(updater.model.parameters(), own, strict=True))
+    own = [parameter.detach().clone() for parameter in trainer.model.parameters()]
+    trainer.put(means[MEANS[0]])
+    trainer.put(own)
+    assert all(torch.equal(a, b) for a, b in zip(trainer.model.parameters(), own, strict=True))
 
 
 def test_recipes_are_valid_settings() -> None:

@@ -2,8 +2,6 @@
 
 import json
 import math
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,12 +34,8 @@ SETTINGS = [
 
 
 @pytest.fixture(autouse=True)
-def _fresh_accelerate() -> Iterator[None]:
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+def _fresh_accelerate() -> None:
     AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module")

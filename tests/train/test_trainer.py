@@ -8,12 +8,13 @@ import torch
 from accelerate import Accelerator
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from data_pipeline.micro_batches import ROW_MULTIPLE
 from tests.train.test_training import make_config, run
 from train import distributed as devices
 from train import loop
 from train import trainer as update
 from train.config import RunConfig, TrainConfig
-from train.trainer import Outcome, Updater
+from train.trainer import StepResult, Trainer
 
 SHORT = ("train.max_steps=2", "validation.every=100", "checkpoints.every=100", "checkpoints.average_last=1")
 
@@ -38,9 +39,9 @@ def test_the_host_reads_the_device_once_an_update(
 ) -> None:
     config = make_config(corpus, tmp_path / "cache", *SHORT, "batches.micro_tokens=400", "optimizer.clip_norm=0.1")
     reads, sums, learned = Reads(), [], []
-    original, sum_over_ranks = Updater.learn, update.sum_over_ranks
+    original, sum_over_ranks = Trainer.step, update.sum_over_ranks
 
-    def counted(*arguments: Any) -> Outcome:
+    def counted(*arguments: Any) -> StepResult:
         with reads:
             learned.append(original(*arguments))
         return learned[-1]
@@ -49,7 +50,7 @@ def test_the_host_reads_the_device_once_an_update(
         sums.append(len(learned))
         return sum_over_ranks(*arguments)
 
-    monkeypatch.setattr(Updater, "learn", counted)
+    monkeypatch.setattr(Trainer, "step", counted)
     monkeypatch.setattr(update, "sum_over_ranks", one_read)
     run(config, tmp_path / "run")
     assert sums == [0, 1], "one sum, which is read, in each of the two updates, whatever its slices"
@@ -57,17 +58,17 @@ def test_the_host_reads_the_device_once_an_update(
 
 
 @pytest.mark.parametrize(
-    ("split", "cure"), [(1, r"set batches\.micro_tokens to \d+"), (loop.ROW_MULTIPLE, r"raise batches\.per_update")]
+    ("split", "advice"), [(1, r"Set batches\.micro_tokens=\d+"), (ROW_MULTIPLE, r"Raise batches\.per_update")]
 )
 def test_a_largest_batch_that_does_not_fit_ends_the_run_at_once_with_the_setting_to_change(
-    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: int, cure: str
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: int, advice: str
 ) -> None:
     def full(*_: Any, **__: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(Updater, "backward", full)
+    monkeypatch.setattr(Trainer, "backward", full)
     monkeypatch.setattr(loop, "choose_split", lambda *_: split)
-    with pytest.raises(ValueError, match=rf"the largest batch, \d+ rows of \d+ and \d+ tokens, does not fit .*{cure}"):
+    with pytest.raises(ValueError, match=rf"the largest micro-batch, \d+ rows of \d+ source and \d+ target .*{advice}"):
         run(config, tmp_path / "run")
     assert not (tmp_path / "run/checkpoints").exists()
 
@@ -75,13 +76,13 @@ def test_a_largest_batch_that_does_not_fit_ends_the_run_at_once_with_the_setting
 def test_the_largest_slice_is_tried_before_the_first_update(
     config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sizes, backward = [], Updater.backward
+    sizes, backward = [], Trainer.backward
 
-    def measured(self: Updater, batch: Any, weight: float) -> torch.Tensor:
+    def measured(self: Trainer, batch: Any, weight: float) -> torch.Tensor:
         sizes.append(batch.labels_BL.numel() + batch.inputs[0].numel())
         return backward(self, batch, weight)
 
-    monkeypatch.setattr(Updater, "backward", measured)
+    monkeypatch.setattr(Trainer, "backward", measured)
     run(config, tmp_path / "run")
     assert sizes[0] == max(sizes)
 

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -28,7 +27,8 @@ from train.config import RunConfig
 from train.run import checkpoints as checkpoint
 from train.run.checkpoints import Checkpoints
 from train.run.model_folder import write_model_folder
-from train.trainer import Outcome, Updater
+from train.stop import SIGNALS
+from train.trainer import StepResult, Trainer
 from transformer.model import Transformer
 from transformer.pretrained import load_pretrained
 
@@ -42,12 +42,8 @@ SETTINGS = [
 
 
 @pytest.fixture(autouse=True)
-def _fresh_accelerate() -> Iterator[None]:
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+def _fresh_accelerate() -> None:
     AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module")
@@ -296,21 +292,21 @@ def test_a_finished_run_started_again_changes_nothing(finished: Path, config: Ru
 def test_a_signal_saves_after_the_update_and_the_same_command_continues(
     finished: Path, config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    folder, learn = tmp_path / "interrupted", Updater.learn
+    folder, step = tmp_path / "interrupted", Trainer.step
 
-    def interrupt(self: Updater, update: Update, *rest: Any) -> Outcome:
+    def interrupt(self: Trainer, update: Update, *rest: Any) -> StepResult:
         if update.step == 5:
             os.kill(os.getpid(), number)
-        return learn(self, update, *rest)
+        return step(self, update, *rest)
 
-    monkeypatch.setattr(Updater, "learn", interrupt)
+    monkeypatch.setattr(Trainer, "step", interrupt)
     AcceleratorState._reset_state(reset_partial_state=True)
     assert loop.train(config, folder) == number
     assert [p.name for p in sorted((folder / "checkpoints").iterdir())] == [
         "best-00000004", "interrupted-00000006", "regular-00000004",
     ]  # fmt: skip
     assert not (folder / "model.safetensors").exists()
-    monkeypatch.setattr(Updater, "learn", learn)
+    monkeypatch.setattr(Trainer, "step", step)
     run(config, folder)
     assert (folder / "metrics.jsonl").read_bytes() == (finished / "metrics.jsonl").read_bytes()
     assert (folder / "model.safetensors").read_bytes() == (finished / "model.safetensors").read_bytes()
@@ -354,7 +350,7 @@ def test_a_run_of_another_plan_is_not_continued(corpus: Path, cache: Path, tmp_p
 def test_a_run_without_a_checkpoint_may_be_started_again_with_other_settings(
     corpus: dict, cache: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match="micro_tokens 1 is too small"):
+    with pytest.raises(ValueError, match=r"batches\.micro_tokens=1 is too small"):
         run(make_config(corpus, cache, "batches.micro_tokens=1"), tmp_path / "new")
     run(make_config(corpus, cache, "train.max_steps=1", "checkpoints.average_last=1"), tmp_path / "new")
 
@@ -391,14 +387,14 @@ def test_gradients_are_clipped_and_their_norm_is_logged(
 def test_a_gradient_that_is_not_finite_never_reaches_the_weights(
     config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    norm = Updater.gradient_norm
+    norm = Trainer.gradient_norm
 
-    def poison(self: Updater) -> torch.Tensor:
+    def poison(self: Trainer) -> torch.Tensor:
         next(iter(self.model.parameters())).grad[0, 0] = float("inf")  # type: ignore[index]
         return norm(self)
 
-    monkeypatch.setattr(Updater, "gradient_norm", poison)
-    with pytest.raises(ValueError, match=r"in a row were not finite .update 3: loss .*, gradient norm inf."):
+    monkeypatch.setattr(Trainer, "gradient_norm", poison)
+    with pytest.raises(ValueError, match=r"were not finite .update 3: loss .*, gradient norm inf."):
         run(config, tmp_path / "inf")
     assert not (tmp_path / "inf/checkpoints").exists()
 
@@ -477,14 +473,41 @@ def test_other_precisions_learn_the_same(
     assert lines[3]["loss"] == pytest.approx(metrics(finished)[3]["loss"], rel=0.02)
 
 
+def test_nan_validation_is_not_best_checkpoint(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A NaN at update 4 must not win against the finite losses at updates 8 and 12, nor get into a JSON file."""
+    original, losses = loop.validate, iter([float("nan"), 5.0, 6.0])
+    monkeypatch.setattr(loop, "validate", lambda *arguments: original(*arguments) | {"valid_loss": next(losses)})
+    run(config, tmp_path / "nan")
+    checkpoints = tmp_path / "nan/checkpoints"
+    assert [path.name for path in checkpoints.glob("best-*")] == ["best-00000008"]
+    for file in (tmp_path / "nan/metrics.jsonl", *checkpoints.glob("*/progress.json")):
+        assert "NaN" not in file.read_text()
+
+
+@pytest.mark.parametrize(
+    ("loss", "best", "better"),
+    [(2.0, None, True), (2.0, 3.0, True), (3.0, 2.0, False), (2.0, float("nan"), True), (float("nan"), None, False)],
+)
+def test_is_better_never_chooses_nan(loss: float, best: float | None, better: bool) -> None:
+    assert loop.is_better(loss, best) == better
+
+
+def test_train_restores_signal_handlers(finished: Path, config: RunConfig) -> None:
+    before = [signal.getsignal(number) for number in SIGNALS]
+    run(config, finished)
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
 def test_a_loss_that_is_not_finite_ends_the_run_before_it_reaches_the_weights(
     config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backward = Updater.backward
-    monkeypatch.setattr(Updater, "backward", lambda *a, **k: backward(*a, **k) * float("nan"))
+    backward = Trainer.backward
+    monkeypatch.setattr(Trainer, "backward", lambda *a, **k: backward(*a, **k) * float("nan"))
     with pytest.raises(
         ValueError,
-        match=r"update 3: loss nan.*, and the weights are left as they were after update 0: .* lower schedule\.scale",
+        match=r"loss nan.*The weights are those after update 0\..* lower schedule\.scale",
     ):
         run(config, tmp_path / "nan")
 

@@ -17,7 +17,7 @@ from train.doctor.findings import Finding, grade
 from train.doctor.flops import update_flops
 from train.optimizer import make_optimizer
 from train.tasks import Task, block_length
-from train.trainer import Updater
+from train.trainer import Trainer
 from transformer.config import ModelConfig
 from transformer.model import build, count_parameters
 
@@ -98,7 +98,7 @@ def forecast_findings(task: Task, accelerator: Accelerator, need: MemoryNeed) ->
     dtype = torch.float64 if config.train.precision == "float64" else torch.float32
     model = build(config.model).to(device, dtype)
     config = replace(config, train=replace(config.train, compile=False))
-    timer = UpdateTimer(task, accelerator, Updater(model, make_optimizer(model, config.optimizer), accelerator, config))
+    timer = UpdateTimer(task, accelerator, Trainer(model, make_optimizer(model, config.optimizer), accelerator, config))
     try:
         timer.run([micro_batch])
     except torch.OutOfMemoryError:
@@ -164,7 +164,7 @@ class UpdateTimer:
 
     task: Task
     accelerator: Accelerator
-    trainer: Updater
+    trainer: Trainer
 
     def run(self, micro_batches: list[MicroBatch]) -> float:
         """Run an update and return its seconds. If time is short, the last micro-batches are extrapolated."""
@@ -180,7 +180,7 @@ class UpdateTimer:
                 break
         started = time.perf_counter()
         self.trainer.optimizer.step()
-        self.trainer.forget()
+        self.trainer.clear_gradient()
         self._synchronise()
         return seconds * sum(map(positions, micro_batches)) / done + time.perf_counter() - started
 

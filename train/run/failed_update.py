@@ -30,7 +30,7 @@ from data_pipeline.micro_batches import MicroBatch, Update
 from train.config import MAY_CHANGE, RunConfig
 from train.run.checkpoints import Checkpoints, RunState
 from train.tasks import Task
-from train.trainer import Outcome, Updater
+from train.trainer import StepResult, Trainer
 
 MOST = 3
 """Failed updates that a run saves; each needs as much space as a checkpoint. Others are only logged."""
@@ -46,8 +46,8 @@ def save_failed_update(
     task: Task,
     update: Update,
     ranks: list[list[MicroBatch]],
-    result: Outcome,
-    trainer: Updater,
+    result: StepResult,
+    trainer: Trainer,
     state: RunState,
 ) -> Path | None:
     """Save a failed update while the model still has its gradients. Return the folder.

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from common.settings import flatten_settings
 from train.config import RunConfig
 from train.tasks import Task
-from train.trainer import Outcome
+from train.trainer import StepResult
 
 
 class Progress:
@@ -65,12 +65,12 @@ class Progress:
         self._since, self._tokens, self._updates = time.perf_counter(), 0, 0
         return timing
 
-    def left_out(self, step: int, outcome: Outcome, dumped: Path | None) -> None:
+    def left_out(self, step: int, result: StepResult, dumped: Path | None) -> None:
         """An update was left out; `dumped` is the folder that says everything about it."""
         why = "too large for fp16: left out, and the loss scale lowered"
-        if outcome.kind == "bad":
+        if result.kind == "non-finite":
             why = "not finite: left out, the weights stay as they were" + (f", see {dumped}" if dumped else "")
-        self.say(f"step {step:>6} | loss {outcome.loss:.4g} | gradient_norm {outcome.gradient_norm:.4g} | {why}")
+        self.say(f"step {step:>6} | loss {result.loss:.4g} | gradient_norm {result.gradient_norm:.4g} | {why}")
 
     @contextmanager
     def pause(self) -> Iterator[None]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from common.errors import InputError
@@ -17,13 +16,11 @@ from common.settings import load_saved_settings
 from data_pipeline.micro_batches import PADDING_ROW, MicroBatch
 from train.config import RunConfig
 from train.distributed import make_accelerator, new_sum, seed_dropout
-from train.loop import prepare_once
-from train.optimizer import make_optimizer
-from train.run.checkpoints import Checkpoints, restore
+from train.loop import load_trainer, prepare_once
+from train.run.checkpoints import Checkpoints
 from train.run.failed_update import check_identity, examples, module_norms, read_micro_batches, read_report
 from train.tasks import Task, make_task
-from train.trainer import Updater
-from transformer.model import build
+from train.trainer import Trainer
 
 SHOWN = 5
 """Most examples that are printed."""
@@ -106,21 +103,15 @@ def recompute(folder: Path) -> Recomputed:
     return Recomputed(float(total) / tokens, float(norm), module_norms(trainer.model), first)
 
 
-def _restore_trainer(task: Task, folder: Path) -> Updater:
+def _restore_trainer(task: Task, folder: Path) -> Trainer:
     """Return a trainer with the checkpoint from before the update."""
     config = replace(task.config, train=replace(task.config.train, log_with="none", compile=False))
     accelerator = make_accelerator(config.train, folder)
     if accelerator.num_processes > 1:
         raise InputError("a replay runs in one process: start it with python, not with accelerate launch")
-    dtype = torch.float64 if config.train.precision == "float64" else torch.float32
-    model = build(config.model).to(accelerator.device, dtype)
-    optimizer = make_optimizer(model, config.optimizer)
     if (checkpoint := Checkpoints(folder).newest()) is None:
         raise InputError(f"{folder} has no checkpoint, so the update cannot be computed again")
-    state = restore(checkpoint, model, optimizer)
-    trainer = Updater(model, optimizer, accelerator, config)
-    trainer.restore_scaler(state.scaler)
-    return trainer
+    return load_trainer(config, task.prepared, checkpoint, accelerator)[0]
 
 
 def _locate(task: Task, micro_batch: MicroBatch, module: str, rows: list[bool]) -> NonFiniteOutput:

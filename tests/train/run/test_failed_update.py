@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from train.run import failed_update
 from train.run.checkpoints import Checkpoints, find_damage
 from train.run.failed_update import read_report
 from train.run.recompute import recompute
-from train.trainer import Outcome, Updater
+from train.trainer import StepResult, Trainer
 
 SHORT = (
     *("train.max_steps=6", "checkpoints.every=2", "checkpoints.keep=3"),
@@ -37,12 +37,8 @@ BEFORE = 2
 
 
 @pytest.fixture(autouse=True)
-def _fresh_accelerate() -> Iterator[None]:
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+def _fresh_accelerate() -> None:
     AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module")
@@ -57,27 +53,27 @@ def config(corpus: dict[str, list[str]], cache: Path) -> RunConfig:
 
 def before_updates(monkeypatch: pytest.MonkeyPatch, act: Callable[[int], None]) -> None:
     """Call `act` with the number of updates done, before each update."""
-    learn = Updater.learn
+    step = Trainer.step
 
-    def with_it(self: Updater, update: Update, *rest: Any) -> Outcome:
+    def with_it(self: Trainer, update: Update, *rest: Any) -> StepResult:
         act(update.step)
-        return learn(self, update, *rest)
+        return step(self, update, *rest)
 
-    monkeypatch.setattr(Updater, "learn", with_it)
+    monkeypatch.setattr(Trainer, "step", with_it)
 
 
 def inject_infinity(monkeypatch: pytest.MonkeyPatch, *steps: int) -> None:
     """Inject an infinity into the gradient of the updates that come after `steps` updates."""
     now: dict[str, int] = {}
-    norm = Updater.gradient_norm
+    norm = Trainer.gradient_norm
     before_updates(monkeypatch, lambda step: now.update(step=step))
 
-    def injected(self: Updater) -> torch.Tensor:
+    def injected(self: Trainer) -> torch.Tensor:
         if now["step"] in steps:
             self.model.get_parameter("encoder.blocks.0.feed_forward.inner.weight").grad[0, 0] = math.inf  # type: ignore[index]
         return norm(self)
 
-    monkeypatch.setattr(Updater, "gradient_norm", injected)
+    monkeypatch.setattr(Trainer, "gradient_norm", injected)
 
 
 def final_state(folder: Path) -> list[bytes]:
@@ -100,14 +96,14 @@ def failed_run(corpus: dict[str, list[str]], cache: Path, tmp_path_factory: pyte
 def test_run_with_failed_update_equals_run_that_skips_it_by_hand(
     failed_run: Path, config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    learn = Updater.learn
+    step = Trainer.step
 
-    def by_hand(self: Updater, update: Update, batches: Any, asked: Any) -> Outcome:
+    def by_hand(self: Trainer, update: Update, batches: Any, asked: Any) -> StepResult:
         if update.step == BEFORE:
-            return Outcome("overflow", 0.0, 0.0, 0.0, [0.0, 0.0])  # skipped, and nothing else
-        return learn(self, update, batches, asked)
+            return StepResult("overflow", 0.0, 0.0, 0.0, [0.0, 0.0])  # skipped, and nothing else
+        return step(self, update, batches, asked)
 
-    monkeypatch.setattr(Updater, "learn", by_hand)
+    monkeypatch.setattr(Trainer, "step", by_hand)
     lines = run(config, tmp_path / "by-hand")
     others = [line for line in lines if "skipped" not in line]
     assert [line for line in metrics(failed_run) if "skipped" not in line] == others
@@ -292,9 +288,9 @@ sys.path.insert(0, {root!r})
 from common.settings import load_settings
 from train.config import RunConfig
 from train.loop import train
-from train.trainer import Updater
+from train.trainer import Trainer
 
-backward, calls = Updater.backward, 0
+backward, calls = Trainer.backward, 0
 
 def injected(self, batch, weight):
     global calls
@@ -303,7 +299,7 @@ def injected(self, batch, weight):
     bad = self.accelerator.process_index == 1 and calls == 4  # the first call is the memory check
     return loss * float("nan") if bad else loss
 
-Updater.backward = injected
+Trainer.backward = injected
 config = load_settings(RunConfig, None, sys.argv[1:])
 train(config, Path(config.run_dir))
 """
