@@ -521,5 +521,5 @@ def test_a_world_size_that_accelerate_does_not_see_is_refused(
 
 
 def test_a_model_too_short_for_the_data_is_refused(corpus: dict, cache: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"the longest training sentence has \d+ tokens, and model.max_len is 8"):
+    with pytest.raises(ValueError, match=r"a training sentence has \d+ tokens but model\.max_len is 8"):
         run(make_config(corpus, cache, "model.max_len=8"), tmp_path / "short")

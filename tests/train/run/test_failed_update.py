@@ -273,7 +273,7 @@ def test_max_hours_saves_after_update_and_same_command_resumes(
     for step in range(1, 6):
         AcceleratorState._reset_state(reset_partial_state=True)
         assert loop.train(limited, folder) is None
-        assert f"train.max_hours are over: stopped after update {step}; the same command" in capsys.readouterr().out
+        assert f"is over: stopped after update {step}. The same command resumes" in capsys.readouterr().out
         assert not (folder / "model.safetensors").exists()
     run(limited, folder)
     assert (folder / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
