@@ -188,7 +188,7 @@ def test_run_fails_after_max_nonfinite_updates_in_a_row(
 ) -> None:
     folder = tmp_path / "run"
     inject_infinity(monkeypatch, 1, 3, 4, 5)
-    with pytest.raises(ValueError, match=r"3 update\(s\) in a row.* after update 3: look into .*failed_updates, then"):
+    with pytest.raises(ValueError, match=r"3 consecutive update\(s\).* after update 3\. Read .*failed_updates, then"):
         run(config, folder)
     newest = Checkpoints(folder / "checkpoints").newest()
     assert newest is not None
