@@ -61,20 +61,25 @@ from transformer.weights import get_weights
 
 SMALL = ModelConfig(vocab_size=4000, d_model=256, n_layers=3, n_heads=4, d_ff=1024)
 SPECIAL = ["<pad>", "<unk>", "<s>", "</s>"]
-OURS, MARIAN, CTRANSLATE2 = "paper-transformer", "MarianMTModel", "CTranslate2"
+PAPER_TRANSFORMER, MARIAN, CTRANSLATE2 = "paper-transformer", "MarianMTModel", "CTranslate2"
 STARTS: dict[str, Start] = {
-    OURS: decode_paper_transformer.start,
+    PAPER_TRANSFORMER: decode_paper_transformer.start,
     MARIAN: marian.start_decoding,
     CTRANSLATE2: decode_ctranslate2.start,
 }
 CPU = {
-    OURS: "float32",
-    f"{OURS} bfloat16": "bfloat16",
+    PAPER_TRANSFORMER: "float32",
+    f"{PAPER_TRANSFORMER} bfloat16": "bfloat16",
     MARIAN: "float32",
     f"{CTRANSLATE2} float32": "float32",
     f"{CTRANSLATE2} int8": "int8",
 }
-GPU = {OURS: "bfloat16", f"{OURS} float16": "float16", MARIAN: "float16", CTRANSLATE2: "float16"}
+GPU = {
+    PAPER_TRANSFORMER: "bfloat16",
+    f"{PAPER_TRANSFORMER} float16": "float16",
+    MARIAN: "float16",
+    CTRANSLATE2: "float16",
+}
 
 
 @dataclass(frozen=True)
@@ -163,7 +168,7 @@ def compare(args: argparse.Namespace, model: SavedModel, limits: dict[str, float
             for name in tasks:
                 cell[name]["share_of_the_limit"] = round(cell[name]["median"] / limit["tokens_per_second"], 3)
         if args.profile:
-            cell["operations"] = profile(tasks[OURS][1])
+            cell["operations"] = profile(tasks[PAPER_TRANSFORMER][1])
         result[key] = cell
     return result
 
@@ -199,7 +204,7 @@ def measure(tasks: Mapping[str, tuple[Start, DecodeTask]], args: argparse.Namesp
             "tokens": answers[name][0]["tokens"],
             "tokens_per_second": [round(speed, 1) for speed in own],
             "median": round(statistics.median(own), 1),
-            "speed_up": spread(ratios(speeds[OURS], own)),
+            "speed_up": spread(ratios(speeds[PAPER_TRANSFORMER], own)),
             "peak_mb": round(max(answer["peak_mb"] for answer in answers[name])),
         }
         for name, own in speeds.items()
@@ -256,7 +261,7 @@ def make_tables(result: dict[str, Any]) -> Tables:
 
 def speed_cells(program: str, own: dict[str, Any]) -> list[str]:
     """Return the cells of one program."""
-    times = "" if program == OURS else show_spread(own["speed_up"])
+    times = "" if program == PAPER_TRANSFORMER else show_spread(own["speed_up"])
     share = f"{own['share_of_the_limit']:.0%}" if "share_of_the_limit" in own else ""
     return [f"{own['median']:,.0f}", times, share, f"{own['peak_mb']:,}"]
 

@@ -66,7 +66,12 @@ SHAPES = {
 TEMPERATURE, TOP_K = 0.8, 200  # those of nanoGPT's sample.py
 WITHIN, BEYOND = 200, 400
 """Number of generated tokens."""
-PLAIN, OURS, OUR_MODEL, TRANSFORMERS = "plain", "paper-transformer", "its model in the plain loop", "transformers"
+PLAIN, PAPER_TRANSFORMER, MODEL_ALONE, TRANSFORMERS = (
+    "plain",
+    "paper-transformer",
+    "its model in the plain loop",
+    "transformers",
+)
 
 
 @dataclass(frozen=True)
@@ -194,7 +199,7 @@ def time_plain(setting: Setting) -> float:
     return time_plain_loop(model, model, setting)
 
 
-def time_our_model(setting: Setting) -> float:
+def time_model_alone(setting: Setting) -> float:
     """Train paper-transformer's GPT in the plain loop."""
     model = make_gpt(setting)
     return time_plain_loop(model, model, setting)
@@ -208,18 +213,23 @@ def time_transformers(setting: Setting) -> float:
 
 def compare_training(setting: Setting, rounds: int) -> dict[str, Any]:
     """Time all programs in turn; each starts from new weights in every round."""
-    programs = {PLAIN: time_plain, OURS: time_trainer, OUR_MODEL: time_our_model, TRANSFORMERS: time_transformers}
+    programs = {
+        PLAIN: time_plain,
+        PAPER_TRANSFORMER: time_trainer,
+        MODEL_ALONE: time_model_alone,
+        TRANSFORMERS: time_transformers,
+    }
     speeds = take_turns({name: partial(program, setting) for name, program in programs.items()}, rounds)
     return {"updates_timed_in_a_round": setting.updates, **against_plain(speeds)}
 
 
 def compare_generation(setting: Setting, rounds: int, within: int, beyond: int) -> dict[str, Any]:
     """Return tokens per second of all samples together, for each length and number of samples."""
-    plain, ours, gpt2 = PlainGPT(setting.shape).eval(), make_gpt(setting), make_gpt2(setting.shape).eval()
-    sizes = {sum(p.numel() for p in model.parameters()) for model in (plain, ours, gpt2)}
+    plain, gpt, gpt2 = PlainGPT(setting.shape).eval(), make_gpt(setting), make_gpt2(setting.shape).eval()
+    sizes = {sum(p.numel() for p in model.parameters()) for model in (plain, gpt, gpt2)}
     assert len(sizes) == 1, f"models of {sizes} parameters cannot be compared"
     tokenizer = CharTokenizer(setting.folder / "vocabulary")
-    generator = Generator(ours, tokenizer)
+    generator = Generator(gpt, tokenizer)
     ids = np.fromfile(setting.folder / "data.bin", dtype=np.uint16)[: setting.shape.block].astype(np.int64)
 
     def programs(prompt_L: np.ndarray, samples: int) -> dict[str, Callable[[int], object]]:
@@ -228,7 +238,9 @@ def compare_generation(setting: Setting, rounds: int, within: int, beyond: int) 
         config = SampleConfig(temperature=TEMPERATURE, top_k=TOP_K, num_samples=samples)
         both: dict[str, Callable[[int], object]] = {
             PLAIN: lambda new: plain.generate(prompt_BL, new, TEMPERATURE, TOP_K),
-            OURS: lambda new: generator.generate([text], replace(config, max_tokens=new), note=lambda _: None),
+            PAPER_TRANSFORMER: lambda new: generator.generate(
+                [text], replace(config, max_tokens=new), note=lambda _: None
+            ),
         }
         if len(prompt_L) == setting.shape.block:
             return both

@@ -1,7 +1,7 @@
 """What the benchmarks share: programs that take turns, ratios within a round, tables, and the result as a JSON file.
 
-A result holds all figures, and under "tables" the headings and rows that `python -m benchmarks.tables` copies into the
-documentation.
+A result contains all figures, and under "tables" the headings and rows that `python -m benchmarks.tables` copies into
+the documentation.
 """
 
 import argparse

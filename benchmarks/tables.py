@@ -1,8 +1,8 @@
-"""Copy the tables of benchmarks/results/*.json into README.md and docs/, and draw the pictures beside them.
+"""Copy the tables of benchmarks/results/*.json into README.md and docs/.
 
     python -m benchmarks.tables
 
-A table stands between `<!-- table NAME [RESULT...] -->` and `<!-- end -->`. It has the rows of the named results in
+A table is between `<!-- table NAME [RESULT...] -->` and `<!-- end -->`. It has the rows of the named results in
 this order, or of all results that have a table of this name. Text between the two lines is replaced.
 """
 

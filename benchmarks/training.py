@@ -80,9 +80,9 @@ SIZES = {
 }
 TOKENS = {"cpu": {"small": 2500, "base": 4096, "big": 4096}, "cuda": {"small": 2500, "base": 25_000, "big": 25_000}}
 """Tokens per update, of source and of target, if --tokens is not given."""
-OURS = "paper-transformer"
+PAPER_TRANSFORMER = "paper-transformer"
 STARTS: dict[str, Start] = {
-    OURS: train_paper_transformer.start,
+    PAPER_TRANSFORMER: train_paper_transformer.start,
     "MarianMTModel": marian.start_training,
     "torch.nn.Transformer": torch_transformer.start,
 }
@@ -233,13 +233,13 @@ def random_ids(lengths: tuple[Any, Any], vocab_size: int, folder: Path) -> Sente
 def measure(
     tasks: dict[str, tuple[Start, TrainTask]], args: argparse.Namespace, precision: Literal["no", "bf16"]
 ) -> dict[str, Any]:
-    """Return what every program and the matrix products measured in every round, and the parts of our update."""
+    """Return what every program and the matrix products measured in every round, and the parts of an update."""
     with running(tasks, args.device, args.threads) as programs:
         turns: dict[str, Any] = {"products": partial(measure_products, args.device, precision)}
         turns |= {name: partial(program.ask, "time") for name, program in programs.items()}
         answers = take_turns(turns, args.rounds)
-        passes = [programs[OURS].ask("split") for _ in range(args.rounds)]
-        profile = programs[OURS].ask("profile") if args.profile else {}
+        passes = [programs[PAPER_TRANSFORMER].ask("split") for _ in range(args.rounds)]
+        profile = programs[PAPER_TRANSFORMER].ask("profile") if args.profile else {}
     return {"products": answers.pop("products"), "answers": answers, "split": passes, "profile": profile}
 
 
@@ -271,7 +271,7 @@ def summarise(
             "tokens_per_second": [round(speed, 1) for speed in own],
             "median": round(middle, 1),
             "target_tokens_per_second": round(middle * batches.tgt_tokens / tokens, 1),
-            "speed_up": spread(ratios(speeds[OURS], own)),
+            "speed_up": spread(ratios(speeds[PAPER_TRANSFORMER], own)),
             "gflop_per_second": round(gflops, 1),
             "mfu": round(gflops / max(products.values()), 3),
             "share_of_the_first_product": round(gflops / first, 3),
@@ -319,7 +319,7 @@ def make_tables(result: dict[str, Any]) -> Tables:
 
 def speed_cells(program: str, own: dict[str, Any]) -> list[str]:
     """Return the cells of one program."""
-    times = "" if program == OURS else show_spread(own["speed_up"])
+    times = "" if program == PAPER_TRANSFORMER else show_spread(own["speed_up"])
     speeds = f"{own['median']:,.0f}", f"{own['target_tokens_per_second']:,.0f}"
     return [*speeds, times, f"{own['mfu']:.0%}", f"{own['peak_mb']:,}", str(own["recompiles"])]
 

@@ -14,7 +14,7 @@ from benchmarks.programs.torch_transformer import PlainTransformer
 from benchmarks.programs.train_paper_transformer import PARTS
 from benchmarks.programs.training import TrainTask, Work, load_work, save_work
 from benchmarks.tables import render
-from benchmarks.training import OURS, Batches, make_tables, random_ids, split, summarise
+from benchmarks.training import PAPER_TRANSFORMER, Batches, make_tables, random_ids, split, summarise
 from data_pipeline.micro_batches import MicroBatch, Update
 from data_pipeline.tokenizers.sentence_piece import EOS_ID
 from transformer.config import ModelConfig
@@ -102,19 +102,19 @@ def answers(seconds: list[float]) -> list[dict[str, Any]]:
 
 def test_summarise_compares_programs_round_by_round() -> None:
     batches = Batches(Path(), Path(), Path(), 60, 40, {})
-    told = {OURS: answers([1.0, 2.0, 1.0]), "other": answers([2.0, 2.0, 3.0])}
+    told = {PAPER_TRANSFORMER: answers([1.0, 2.0, 1.0]), "other": answers([2.0, 2.0, 3.0])}
     result = summarise(told, batches, 1e9, {"first": 2.0, "best": 4.0})
     assert result["other"]["speed_up"] == [2.0, 1.0, 3.0]
-    assert result[OURS]["median"] == 100.0
-    assert result[OURS]["target_tokens_per_second"] == 40.0
-    assert result[OURS]["mfu"] == 0.25
-    assert result[OURS]["share_of_the_first_product"] == 0.5
-    assert result[OURS]["recompiles"] == 1
+    assert result[PAPER_TRANSFORMER]["median"] == 100.0
+    assert result[PAPER_TRANSFORMER]["target_tokens_per_second"] == 40.0
+    assert result[PAPER_TRANSFORMER]["mfu"] == 0.25
+    assert result[PAPER_TRANSFORMER]["share_of_the_first_product"] == 0.5
+    assert result[PAPER_TRANSFORMER]["recompiles"] == 1
 
 
 def test_training_tables_have_row_for_every_program() -> None:
     batches = Batches(Path(), Path(), Path(), 60, 40, {})
-    cell = summarise({OURS: answers([1.0]), "other": answers([2.0])}, batches, 1e9, {"first": 2.0})
+    cell = summarise({PAPER_TRANSFORMER: answers([1.0]), "other": answers([2.0])}, batches, 1e9, {"first": 2.0})
     cell |= {"limits": {"first": 2.0}, "operations": {"aten::mm": 0.5}}
     cell["seconds_of_an_update"] = dict.fromkeys((*PARTS, "rest", "data", "update"), 0.1)
     about = {"tokens_per_update": 50, "buckets": 3, "padding_of_an_epoch": 0.05}
