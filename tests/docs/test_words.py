@@ -48,7 +48,6 @@ ALLOWED = {
 LIBRARIES = re.compile(r'"\.?arrow"|pyarrow\S*|logits_processor|by peer')
 """Text of libraries, which is not checked."""
 PENDING: tuple[str, ...] = (
-    "benchmarks/",
     "CONTRIBUTING.md",
     "README.md",
     "common/versions.py",
