@@ -75,7 +75,7 @@ def generation_config(args: argparse.Namespace) -> SampleConfig:
 
 
 def add_translation_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `transformer.translate` that say what is translated how, and what is written."""
+    """Add the options of `transformer.translate` for segments, prefixes, sampling, the backend and the output."""
     parser.add_argument(
         "--documents", action="store_true", help="a line may have several sentences; translate each of them alone"
     )

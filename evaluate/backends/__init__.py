@@ -1,4 +1,4 @@
-"""What turns a batch of source ids into hypotheses: PyTorch or CTranslate2."""
+"""Backends of the translator, PyTorch and CTranslate2: a batch of source ids to hypotheses."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Literal, Protocol

@@ -18,10 +18,11 @@ import torch
 from torch import Tensor
 
 from common.errors import InputError
+from common.files import sha256
 from data_pipeline.tokenizers.sentence_piece import EOS_ID, Tokenizer
 from evaluate.backends import FORBIDDEN, BackendName, Feature
 from evaluate.config import DecodeConfig, SampleConfig
-from evaluate.decoding.search import Hypothesis, length_penalty
+from evaluate.decoding.search import Hypothesis
 from evaluate.length_batches import IdPair
 from transformer.formats.ctranslate2 import COMPUTE_TYPES, export_ctranslate2, import_ctranslate2, read_pieces
 from transformer.pretrained import read_about
@@ -154,10 +155,7 @@ def _exponent(config: DecodeConfig) -> float:
 
 
 def _rank(outputs: list[tuple[tuple[int, ...], float]], config: DecodeConfig) -> list[Hypothesis]:
-    hypotheses = [
-        Hypothesis(tokens, log_prob, log_prob / length_penalty(config.length_penalty, float(len(tokens)), config.alpha))
-        for tokens, log_prob in outputs
-    ]
+    hypotheses = [score_hypothesis(*output, config.length_penalty, config.alpha) for output in outputs]
     return sorted(hypotheses, key=lambda hypothesis: -hypothesis.score)[: config.beam]
 
 
@@ -177,7 +175,7 @@ def check_compute_type(compute_type: str, device: str) -> None:
 
 def find_export(folder: Path, compute_type: str, cache: Path) -> Path:
     """Return the cached export of these weights. Create it if it does not exist."""
-    exported = cache / "ctranslate2" / f"{fingerprint(folder)}-{compute_type}"
+    exported = cache / "ctranslate2" / f"{hash_model(folder)}-{compute_type}"
     if not exported.is_dir():
         exported.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -188,13 +186,10 @@ def find_export(folder: Path, compute_type: str, cache: Path) -> Path:
     return exported
 
 
-def fingerprint(folder: Path) -> str:
+def hash_model(folder: Path) -> str:
     """Return a SHA-256 of the files from which the export is made."""
-    digest = hashlib.sha256(EXPORT_VERSION)
-    for name in ("config.json", "tokenizer.model", "model.safetensors"):
-        with (folder / name).open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:32]
+    files = [folder / name for name in ("config.json", "tokenizer.model", "model.safetensors")]
+    return hashlib.sha256(EXPORT_VERSION + b"".join(bytes.fromhex(sha256(file)) for file in files)).hexdigest()[:32]
 
 
 def default_cache() -> Path:

@@ -14,7 +14,7 @@ from evaluate.backends import FORBIDDEN, BackendName, Feature
 from evaluate.config import DecodeConfig, SampleConfig
 from evaluate.decoding.constraints import Constraints
 from evaluate.decoding.sampling import random_numbers, sample_outputs
-from evaluate.decoding.search import Hypothesis, beam_search, length_penalty, log_probs
+from evaluate.decoding.search import Hypothesis, beam_search, log_probs, score_hypothesis
 from evaluate.eval_mode import eval_mode
 from evaluate.length_batches import IdPair, pad
 from transformer.attention import MultiHeadAttention
@@ -110,12 +110,7 @@ class PyTorchBackend:
                 config=sampling,
                 draws=[random_numbers(sampling.seed, number, pair.source) for pair in batch for number in range(n)],
             )
-        found = [
-            Hypothesis(
-                tokens, log_prob, log_prob / length_penalty(config.length_penalty, float(len(tokens)), config.alpha)
-            )
-            for tokens, log_prob in drawn
-        ]
+        found = [score_hypothesis(*output, config.length_penalty, config.alpha) for output in drawn]
         return [found[i : i + n] for i in range(0, len(found), n)]
 
     def token_log_probs(self, batch: list[IdPair]) -> list[Sequence[float]]:

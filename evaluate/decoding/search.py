@@ -64,6 +64,11 @@ def length_penalty(kind: LengthPenalty, n: Number, alpha: float) -> Number:
     return n ** {"length": alpha, "none": 0.0}[kind]
 
 
+def score_hypothesis(tokens: tuple[int, ...], log_prob: float, kind: LengthPenalty, alpha: float) -> Hypothesis:
+    """Return a hypothesis with its score."""
+    return Hypothesis(tokens, log_prob, log_prob / length_penalty(kind, float(len(tokens)), alpha))
+
+
 @dataclass(frozen=True)
 class _Beams:
     """Live and finished hypotheses of the B sentences that are still searched."""
