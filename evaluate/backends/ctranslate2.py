@@ -22,7 +22,7 @@ from common.files import sha256
 from data_pipeline.tokenizers.sentence_piece import EOS_ID, Tokenizer
 from evaluate.backends import FORBIDDEN, BackendName, Feature
 from evaluate.config import DecodeConfig, SampleConfig
-from evaluate.decoding.search import Hypothesis
+from evaluate.decoding.search import Hypothesis, score_hypothesis
 from evaluate.length_batches import IdPair
 from transformer.formats.ctranslate2 import COMPUTE_TYPES, export_ctranslate2, import_ctranslate2, read_pieces
 from transformer.pretrained import read_about
