@@ -66,8 +66,13 @@ def _load(
 
 
 def load_saved_settings(schema: type[Schema], path: str | Path) -> Schema:
-    """Return the settings of a file that `dump_settings` wrote, also if an earlier version used other names."""
-    content = translate_old_names(_read(Path(path)), schema)
+    """Return the settings of a file that `dump_settings` wrote, also if an earlier version used other names.
+
+    Raises InputError for a reference such as `${x}`: `dump_settings` writes none, and a run may be from anybody.
+    """
+    content = _read(Path(path))
+    _refuse_references(content, f"config {path}: ")
+    content = translate_old_names(content, schema)
     return cast(Schema, OmegaConf.to_object(_merge(OmegaConf.structured(schema), content, str(path))))
 
 

@@ -151,6 +151,12 @@ def test_load_settings_names_all_renamed_settings_of_file(tmp_path: Path) -> Non
         load_settings(Renaming, path)
 
 
+def test_load_saved_settings_rejects_references(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("new: {name: '${oc.env:HOME}'}")
+    with pytest.raises(ValueError, match=r"config\.yaml: new\.name=\$\{oc\.env:HOME\} is a reference"):
+        load_saved_settings(Renaming, tmp_path / "config.yaml")
+
+
 def test_load_saved_settings_translates_old_names(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("old: {width: 3, kind: text, size: 2}\nnew: {}\n")
