@@ -309,7 +309,7 @@ def test_lexicon_has_no_english_form_of_noun_and_verb() -> None:
     assert not verbs & set(BY_FORM)  # else the antecedent of "it" could not be found by its form
 
 
-def test_lexicon_uses_only_classes_of_its_nouns() -> None:
+def test_lexicon_uses_only_classes_of_nouns() -> None:
     known = {name for noun in NOUNS.values() for name in noun.classes}
     asked = [verb.classes | verb.objects for verb in VERBS.values()] + [
         adjective.classes for adjective in ADJECTIVES.values()
@@ -340,7 +340,7 @@ def test_generate_rarely_repeats_training_sentence(train: list[tuple[str, str]])
     assert len(set(train)) > 0.95 * len(train)
 
 
-def test_generate_gives_each_english_sentence_one_translation(train: list[tuple[str, str]]) -> None:
+def test_generate_gives_each_english_sentence_single_translation(train: list[tuple[str, str]]) -> None:
     pairs = {*train, *(pair for seed in (1, 2) for pair in generate("unseen", 3000, seed))}
     assert len({english for english, _ in pairs}) == len(pairs)
 

@@ -97,7 +97,7 @@ def test_load_corpus_rejects_column_of_numbers(tmp_path: Path) -> None:
         read(str(tmp_path / "x.parquet"))
 
 
-def test_load_corpus_without_network_prints_what_to_do(tmp_path: Path) -> None:
+def test_load_corpus_without_network_raises_error_with_advice(tmp_path: Path) -> None:
     script = (
         "from data_pipeline.config import DataConfig\nfrom data_pipeline.sources.corpus import read_pairs\n"
         "try:\n    read_pairs('wmt/wmt14:de-en', DataConfig())\nexcept OSError as error:\n    print(error)\n"
@@ -122,7 +122,7 @@ def test_load_corpus_rejects_file_format_if_datasets_does_not_list_formats(
         read(name)
 
 
-def test_load_corpus_rejects_dataset_folder_with_brackets_in_its_path(tmp_path: Path) -> None:
+def test_load_corpus_rejects_dataset_folder_with_brackets_in_path(tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "set [1]")
     with pytest.raises(ValueError, match=r"set \[1\], because its path contains .*Rename it"):
         read(f"{folder}:de-en:test")

@@ -25,7 +25,7 @@ FILES = ["a.en", "a.de"]
     ],
 )
 @pytest.mark.parametrize("role", ["valid", "test"])
-def test_corpus_value_uses_train_only_if_it_has_splits(train: Any, own: bool, role: Any) -> None:
+def test_corpus_value_uses_train_only_if_train_has_splits(train: Any, own: bool, role: Any) -> None:
     assert corpus_value(DataConfig(train=train), role) == (train if own else None)
 
 
@@ -38,7 +38,7 @@ def test_corpus_value_prefers_setting_of_role() -> None:
     "name",
     ["grammar", "grammar:unseen", "x/y.tsv.gz", "a/b", "a/b:c", "a/b:c:test", "a/b::test"],
 )
-def test_corpus_spec_prints_as_its_name(name: str) -> None:
+def test_corpus_spec_prints_as_corpus_name(name: str) -> None:
     (spec,) = parse_specs(name)
     assert str(spec) == name
 

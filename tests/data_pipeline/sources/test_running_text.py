@@ -25,13 +25,13 @@ def write_texts(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["texts", "texts [1]", "texts?", "*"])
-def test_open_text_reads_folder_whatever_its_name(tmp_path: Path, name: str) -> None:
+def test_open_text_reads_folder_with_any_name(tmp_path: Path, name: str) -> None:
     folder = write_texts(tmp_path / name)
     assert [segment.text for segment in read(str(folder), tmp_path)] == ["one\n", "two\n"]
 
 
 @pytest.mark.parametrize("pattern", ["*.txt", "a.txt", "[a].txt"])
-def test_open_text_reads_pattern_below_folder_with_brackets_in_its_name(tmp_path: Path, pattern: str) -> None:
+def test_open_text_reads_pattern_below_folder_with_brackets_in_name(tmp_path: Path, pattern: str) -> None:
     folder = write_texts(tmp_path / "texts [1]")
     assert read(str(folder / pattern), tmp_path)[0] == TextSegment("one\n")
 

@@ -185,7 +185,7 @@ def test_read_pairs_rejects_truncated_gzip_file(tmp_path: Path) -> None:
         read(str(tmp_path / "a.tsv.gz"))
 
 
-def test_read_pairs_reads_files_in_folder_with_brackets_in_its_name(tmp_path: Path) -> None:
+def test_read_pairs_reads_files_in_folder_with_brackets_in_name(tmp_path: Path) -> None:
     folder = tmp_path / "texts [1]"
     folder.mkdir()
     source, target = write_text_files(folder)

@@ -369,7 +369,7 @@ def test_gpt2_without_network_raises_connection_error(tmp_path: Path) -> None:
     assert "data.tokenizer" in run.stdout
 
 
-def test_byte_pairs_without_tokenizers_print_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_byte_pairs_without_tokenizers_name_package_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     size = write_gpt2_files(tmp_path)
     with pytest.raises(ValueError, match=r"need the package tokenizers: pip install tokenizers$"):
