@@ -296,7 +296,7 @@ def measure_starts(pairs: int, starts: int) -> list[float]:
     with tempfile.TemporaryDirectory(prefix="start-") as cache:
         config = DataConfig(train="grammar", grammar_pairs=pairs, vocab_size=1000, cache_dir=cache)
         prepare(config, Path(cache), threads=1, quiet=True)
-        return [measure_start(config, cache) for _ in range(starts)]
+        return [measure_start(config) for _ in range(starts)]
 
 
 def figures_of_prepare() -> dict[str, Any] | None:

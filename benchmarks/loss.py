@@ -6,7 +6,6 @@
 Writes benchmarks/results/loss.json (on a GPU loss_gpu.json).
 """
 
-import argparse
 import itertools
 import statistics
 from collections.abc import Callable
@@ -15,38 +14,24 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from benchmarks.runner import (
-    Tables,
-    command_line,
-    new_result,
-    ratios,
-    save,
-    seconds_of,
-    show_spread,
-    spread,
-    table,
-    take_turns,
-)
+from benchmarks.runner import Tables, command_line, new_result, ratios, save, show_spread, spread, table, time_in_turn
 from common.command import run_command
 from data_pipeline.examples import IGNORE
 from train.loss import smoothed_cross_entropy
 
 SMOOTHING = 0.1
+Loss = Callable[[Tensor, Tensor, float], Tensor]
 
 
 def pytorch(logits_BLV: Tensor, labels_BL: Tensor, smoothing: float) -> Tensor:
     """Return the same sum from `torch.nn.functional.cross_entropy`, in fp32."""
     logits_NV, labels_N = logits_BLV.flatten(0, 1).float(), labels_BL.flatten()
-    return torch.nn.functional.cross_entropy(
-        logits_NV, labels_N, ignore_index=IGNORE, reduction="sum", label_smoothing=smoothing
-    )
+    return F.cross_entropy(logits_NV, labels_N, ignore_index=IGNORE, reduction="sum", label_smoothing=smoothing)
 
 
-LOSSES: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
-    "paper-transformer": smoothed_cross_entropy,
-    "PyTorch": pytorch,
-}
+LOSSES: dict[str, Loss] = {"paper-transformer": smoothed_cross_entropy, "PyTorch": pytorch}
 
 
 def main() -> None:
@@ -54,31 +39,28 @@ def main() -> None:
     parser = command_line(__doc__)
     parser.add_argument("--tokens", type=int, default=640, help="tokens per batch (default: 640)")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    if args.smoke_test:
-        args.rounds = 1
+    rounds = 1 if args.smoke_test else 15
     cells = itertools.product((4000, 37000), (torch.bfloat16, torch.float32))
-    losses = [measure(args, vocab_size, dtype) for vocab_size, dtype in cells]
+    losses = [measure(vocab_size, dtype, args.tokens, args.device, rounds) for vocab_size, dtype in cells]
     result = new_result(tokens=args.tokens, threads=args.threads, losses=losses)
     save("loss" if args.device == "cpu" else "loss_gpu", result, make_tables(result), smoke_test=args.smoke_test)
 
 
-def measure(args: argparse.Namespace, vocab_size: int, dtype: torch.dtype) -> dict[str, Any]:
-    """Time both losses in turn; the first round is a warm-up."""
+def measure(vocab_size: int, dtype: torch.dtype, tokens: int, device: str, rounds: int) -> dict[str, Any]:
+    """Time both losses in turn."""
     torch.manual_seed(1)
-    logits_BLV = torch.randn(1, args.tokens, vocab_size, device=args.device, dtype=dtype, requires_grad=True)
-    labels_BL = torch.randint(0, vocab_size, (1, args.tokens), device=args.device)
+    logits_BLV = torch.randn(1, tokens, vocab_size, device=device, dtype=dtype, requires_grad=True)
+    labels_BL = torch.randint(0, vocab_size, (1, tokens), device=device)
     labels_BL[:, ::12] = IGNORE
 
-    def passes(loss: Callable[[Tensor, Tensor, float], Tensor]) -> None:
+    def passes(loss: Loss) -> None:
         logits_BLV.grad = None
-        (loss(logits_BLV, labels_BL, SMOOTHING) / args.tokens).backward()
+        (loss(logits_BLV, labels_BL, SMOOTHING) / tokens).backward()
 
-    turns = {name: partial(seconds_of, partial(passes, loss), args.device) for name, loss in LOSSES.items()}
-    seconds = {name: own[1:] for name, own in take_turns(turns, args.rounds + 1).items()}
+    seconds = time_in_turn({name: partial(passes, loss) for name, loss in LOSSES.items()}, rounds, device)
     return {
         "vocabulary": vocab_size,
         "dtype": str(dtype).removeprefix("torch."),
@@ -89,13 +71,12 @@ def measure(args: argparse.Namespace, vocab_size: int, dtype: torch.dtype) -> di
 
 def make_tables(result: dict[str, Any]) -> Tables:
     """Return milliseconds and speed-ups."""
-    headings = ["vocabulary", "dtype", "paper-transformer (ms)", "PyTorch (ms)", "speed-up of paper-transformer (min "
-                "to max)"]  # fmt: skip
-    rows = [
-        [f"{own['vocabulary']:,}", own["dtype"], *(f"{own['milliseconds'][name]:.1f}" for name in LOSSES),
-         show_spread(own["speed_up"])]
-        for own in result["losses"]
-    ]  # fmt: skip
+    times = (f"{name} (ms)" for name in LOSSES)
+    headings = ["vocabulary", "dtype", *times, "speed-up of paper-transformer (min to max)"]
+    rows = []
+    for own in result["losses"]:
+        milliseconds = (f"{own['milliseconds'][name]:.1f}" for name in LOSSES)
+        rows.append([f"{own['vocabulary']:,}", own["dtype"], *milliseconds, show_spread(own["speed_up"])])
     return {"loss": [table(headings, rows, f"{result['tokens']} tokens, {result['threads']} threads.")]}
 
 

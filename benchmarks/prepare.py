@@ -3,8 +3,9 @@
     python -m benchmarks.prepare --pairs 4500000
 
 makes that many pairs of the built-in corpus, prepares them with the base model's settings, plans base's updates, and
-then starts training twice from the cache until the first update is done, with a model that is too small to matter.
-Writes benchmarks/results/prepare.json.
+then starts training twice from the cache until the first update is done, with a model that is too small to matter. The
+vocabulary has 8,000 subwords, since the built-in corpus has too few words for 37,000. Writes
+benchmarks/results/prepare.json.
 """
 
 import os
@@ -18,7 +19,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.launch import environment, training_command
-from benchmarks.runner import ROOT, Tables, about_machine, command_line, new_result, save, table
+from benchmarks.runner import (
+    ROOT,
+    Tables,
+    about_machine,
+    command_line,
+    memory_mb,
+    new_result,
+    save,
+    table,
+    temporary_folder,
+)
 from common.command import run_command
 from common.errors import InputError
 from data_pipeline.batch_plan import BatchPlan
@@ -30,19 +41,15 @@ def main() -> None:
     """Measure and save the result."""
     parser = command_line(__doc__)
     parser.add_argument("--pairs", type=int, default=4_500_000)
-    parser.add_argument("--vocab-size", type=int, default=8000, help="the built-in corpus has too few words for 37,000")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args()
-    if args.smoke_test:
-        args.pairs, args.vocab_size = 4000, 1000
-    with tempfile.TemporaryDirectory(prefix="prepare-") as cache:
-        config = DataConfig(
-            train="grammar", vocab_size=args.vocab_size, grammar_pairs=args.pairs, drop_duplicates=True, cache_dir=cache
-        )
-        result = new_result(pairs=args.pairs, threads=args.threads)
-        prepared, result["prepare"] = measure_prepare(config, args.threads)
+    pairs, vocab_size = (4000, 1000) if args.smoke_test else (args.pairs, 8000)
+    with temporary_folder() as cache:
+        config = DataConfig(train="grammar", vocab_size=vocab_size, grammar_pairs=pairs, cache_dir=str(cache))
+        threads = os.cpu_count() or 1
+        result = new_result(pairs=pairs, threads=threads)
+        prepared, result["prepare"] = measure_prepare(config, threads)
         result["plan"] = measure_plan(prepared)
-        result["start_to_first_update_seconds"] = [measure_start(config, cache) for _ in range(2)]
+        result["start_to_first_update_seconds"] = [measure_start(config) for _ in range(2)]
     save("prepare", result, make_tables(result), smoke_test=args.smoke_test)
 
 
@@ -53,7 +60,7 @@ def measure_prepare(config: DataConfig, threads: int) -> tuple[PreparedData, dic
 
     def watch() -> None:
         while not done.wait(0.1):
-            peak[0] = max(peak[0], private_gb())
+            peak[0] = max(peak[0], memory_mb("RssAnon") * 1e3 / 2**20)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -87,13 +94,13 @@ def measure_plan(prepared: PreparedData) -> dict[str, float]:
     }
 
 
-def measure_start(config: DataConfig, cache: str) -> float:
+def measure_start(config: DataConfig) -> float:
     """Return the seconds from the start of the training command to the log line of the first update."""
     settings = [
         *("data.train=grammar", f"data.grammar_pairs={config.grammar_pairs}", f"data.vocab_size={config.vocab_size}"),
-        *(f"data.cache_dir={cache}", f"run_dir={tempfile.mkdtemp(dir=cache)}/run", "train.max_steps=1000"),
+        *(f"data.cache_dir={config.cache_dir}", f"run_dir={tempfile.mkdtemp(dir=config.cache_dir)}/run"),
         *("model.d_model=16", "model.n_layers=1", "model.n_heads=1", "model.d_ff=16"),
-        *("batches.tokens_per_update=2048", "train.log_every=1", "train.log_with=none"),
+        *("batches.tokens_per_update=2048", "train.max_steps=1000", "train.log_every=1", "train.log_with=none"),
     ]
     started = time.perf_counter()
     command = training_command(settings)
@@ -105,13 +112,6 @@ def measure_start(config: DataConfig, cache: str) -> float:
                 process.kill()
                 return round(seconds, 2)
     raise InputError("the training command ended before its first update; run it by hand to see the error")
-
-
-def private_gb() -> float:
-    """Return the private memory of this process in GB; 0 if the operating system does not report it."""
-    status = Path("/proc/self/status")
-    found = re.search(r"RssAnon:\s+(\d+)", status.read_text()) if status.exists() else None
-    return int(found[1]) / 2**20 if found else 0.0
 
 
 def make_tables(result: dict[str, Any]) -> Tables:

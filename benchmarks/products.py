@@ -8,13 +8,12 @@ benchmarks/results/products.json.
 
 import itertools
 import statistics
-import time
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from benchmarks.runner import Tables, command_line, new_result, save, seconds_of, table
+from benchmarks.runner import Tables, command_line, new_result, save, table, time_in_turn
 from common.command import run_command
 from common.errors import InputError
 from transformer.prepacked import PrepackedLinear, can_prepack
@@ -29,14 +28,13 @@ def main() -> None:
     """Measure and save the result."""
     parser = command_line(__doc__)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=1.0, help="time for each product, plain and prepacked")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     if not can_prepack(torch.zeros(1)):
         raise InputError("this machine's PyTorch has no oneDNN product for x86 CPUs")
-    shapes, seconds = (SHAPES[:1], 0.0) if args.smoke_test else (SHAPES, args.seconds)
+    shapes, rounds = (SHAPES[:1], 2) if args.smoke_test else (SHAPES, 20)
     products = [
-        measure(shape, rows, dtype, seconds)
+        measure(shape, rows, dtype, rounds)
         for dtype, shape, rows in itertools.product((torch.float32, torch.bfloat16), shapes, ROWS)
         if can_prepack(torch.zeros(1, dtype=dtype))
     ]
@@ -45,21 +43,14 @@ def main() -> None:
 
 
 @torch.inference_mode()
-def measure(shape: tuple[int, int], rows: int, dtype: torch.dtype, seconds: float) -> dict[str, Any]:
+def measure(shape: tuple[int, int], rows: int, dtype: torch.dtype, rounds: int) -> dict[str, Any]:
     """Return the median microseconds of one product, plain and prepacked, measured in turn."""
     count = max(1, CACHES // (shape[0] * shape[1] * dtype.itemsize))
     plain = [nn.Linear(*shape, dtype=dtype) for _ in range(count)]
-    layers: dict[str, list[nn.Module]] = {
-        "plain": list(plain),
-        "prepacked": [PrepackedLinear(linear) for linear in plain],
-    }
+    prepacked = [PrepackedLinear(layer) for layer in plain]
     x = torch.randn(rows, shape[0], dtype=dtype)
-    times: dict[str, list[float]] = {name: [] for name in layers}
-    until = time.perf_counter() + 2 * seconds
-    while time.perf_counter() < until or len(times["prepacked"]) < 4:
-        for name, own in layers.items():
-            times[name].append(seconds_of(lambda own=own: multiply(own, x)) / count)  # type: ignore[misc]
-    middle = {name: statistics.median(own[1:]) * 1e6 for name, own in times.items()}
+    work = {"plain": lambda: [layer(x) for layer in plain], "prepacked": lambda: [layer(x) for layer in prepacked]}
+    middle = {name: statistics.median(own) / count * 1e6 for name, own in time_in_turn(work, rounds).items()}
     return {
         "dtype": str(dtype).removeprefix("torch."),
         "in": shape[0],
@@ -70,22 +61,17 @@ def measure(shape: tuple[int, int], rows: int, dtype: torch.dtype, seconds: floa
     }
 
 
-def multiply(layers: list[nn.Module], x: Tensor) -> None:
-    """Multiply by each of the matrices."""
-    for layer in layers:
-        layer(x)
-
-
 def make_tables(result: dict[str, Any]) -> Tables:
     """Return one row per matrix and a column per number of rows."""
     counts = sorted({own["rows"] for own in result["products"]})
-    cells: dict[tuple[str, int, int], list[str]] = {}
+    cells: dict[tuple[str, str], list[str]] = {}
     for own in result["products"]:
         shown = f"{own['plain']:,.0f} to {own['prepacked']:,.0f} µs, {own['speed_up']:.1f}x"
-        cells.setdefault((own["dtype"], own["in"], own["out"]), []).append(shown)
+        cells.setdefault((own["dtype"], f"{own['in']} x {own['out']:,}"), []).append(shown)
     headings = ["dtype", "matrix", *(f"{n} rows" if n > 1 else "1 row" for n in counts)]
-    rows = [[dtype, f"{inner} x {outer:,}", *shown] for (dtype, inner, outer), shown in cells.items()]
-    return {"products": [table(headings, rows, f"{result['threads']} threads.")]}
+    return {
+        "products": [table(headings, [[*key, *own] for key, own in cells.items()], f"{result['threads']} threads.")]
+    }
 
 
 if __name__ == "__main__":

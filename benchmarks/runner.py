@@ -13,9 +13,12 @@ import re
 import shlex
 import statistics
 import sys
+import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
@@ -113,6 +116,33 @@ def seconds_of(work: Callable[[], object], device: str = "cpu") -> float:
     return time.perf_counter() - started
 
 
+def time_in_turn(work: Mapping[str, Callable[[], object]], rounds: int, device: str = "cpu") -> dict[str, list[float]]:
+    """Return the seconds of every function in `rounds` rounds, after a round as a warm-up."""
+    measured = take_turns({name: partial(seconds_of, call, device) for name, call in work.items()}, rounds + 1)
+    return {name: seconds[1:] for name, seconds in measured.items()}
+
+
+@contextmanager
+def timed_calls(stages: Mapping[tuple[Any, str], str]) -> Iterator[dict[str, float]]:
+    """Sum the seconds of calls inside the block by stage; `stages` maps (module or class, function) to a stage. If one
+    timed function calls another, its own seconds do not include the other's."""
+    spent: dict[str, float] = defaultdict(float)
+
+    def timed(function: Callable[..., Any], stage: str) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            started, before = time.perf_counter(), sum(spent.values())
+            returned = function(*arguments)
+            spent[stage] += time.perf_counter() - started - (sum(spent.values()) - before)
+            return returned
+
+        return call
+
+    with ExitStack() as patches:
+        for (owner, name), stage in stages.items():
+            patches.enter_context(mock.patch.object(owner, name, timed(getattr(owner, name), stage)))
+        yield spent
+
+
 def synchronise(device: str) -> None:
     """Wait until the GPU has finished."""
     if device == "cuda":
@@ -162,12 +192,20 @@ def command_line(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Yield a folder that is deleted at the end."""
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+        yield Path(folder)
+
+
 def new_result(**fields: Any) -> dict[str, Any]:
-    """Return a result that begins with the command and the machine."""
+    """Return a result that begins with the command and the machine. Absolute paths lose their folders, since results
+    are published."""
     program = Path(sys.argv[0])
-    command = shlex.join(
-        ["python", "-m", ".".join([*program.parent.parts[len(ROOT.parts) :], program.stem]), *sys.argv[1:]]
-    )
+    module = ".".join([*program.parent.parts[len(ROOT.parts) :], program.stem])
+    words = (Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:])
+    command = shlex.join(["python", "-m", module, *words])
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {"command": command, "machine": describe_machine(gpu), **fields}
 
