@@ -171,7 +171,7 @@ def test_train_tokenizer_reads_only_start_of_very_long_line(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt(), OSError(errno.ENOSPC, "full"), ValueError("bad line 7")])
 @pytest.mark.parametrize("before", [0, 500])
-def test_train_tokenizer_raises_exception_of_its_input(tmp_path: Path, failure: BaseException, before: int) -> None:
+def test_train_tokenizer_raises_exception_of_texts(tmp_path: Path, failure: BaseException, before: int) -> None:
     def texts() -> Iterator[str]:
         yield from sentences(before)
         raise failure
@@ -182,7 +182,7 @@ def test_train_tokenizer_raises_exception_of_its_input(tmp_path: Path, failure: 
     assert not (tmp_path / "t").exists()
 
 
-def test_train_tokenizer_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_train_tokenizer_does_not_print(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     train_tokenizer(iter(sentences(50)), tmp_path / "t", 290)
     assert capfd.readouterr() == ("", "")
 
