@@ -10,7 +10,6 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -219,14 +218,8 @@ def model_cases(place: Place, corpus: Corpus) -> Iterator[Case]:
     """Yield faults of the model, its labels and its learning rate."""
     config = place.config(corpus)
     task = make_task(config, prepare_once(config))
-    for fault, expected, inject in (
-        ("a mask that is not causal", "causality", see_the_future),
-        ("attention to padding", "padding", see_padding),
-        ("a cache that loses its oldest position", "cache", lose_oldest),
-        ("a cache that is not reordered with the beam", "cache", keep_rows),
-        ("a decoder that ignores the source", "causality", ignore_the_source),
-    ):
-        with inject():
+    for fault, expected, owner, method, replacement in MODEL_FAULTS:
+        with patch.object(owner, method, replacement):
             yield judge(fault, expected, partial(model_findings, task))
     batch = small_batch(task)
     moved = replace(batch, labels_BL=batch.labels_BL.roll(1, dims=1))
@@ -245,53 +238,39 @@ def model_findings(task: Task) -> list[Finding]:
     return [check_labels(small_batch(task)), *probe(build(task.config.model).double().eval())]
 
 
-@contextmanager
-def see_the_future() -> Iterator[None]:
-    """Make no block causal."""
-    real = TransformerBlock.__init__
-
-    def init(self: TransformerBlock, *args: Any, **kwargs: Any) -> None:
-        real(self, *args, **kwargs)
-        self.causal = False
-
-    with patch.object(TransformerBlock, "__init__", init):
-        yield
+def not_causal(self: TransformerBlock, *args: Any, **kwargs: Any) -> None:
+    """Replace `TransformerBlock.__init__`."""
+    INIT(self, *args, **kwargs)
+    self.causal = False
 
 
-@contextmanager
-def see_padding() -> Iterator[None]:
-    """Let the encoder attend to padding."""
-    real = Transformer.encode
-    with patch.object(Transformer, "encode", lambda self, src, mask: real(self, src, torch.ones_like(mask))):
-        yield
+def lose_oldest(self: KVCache, k_NHLK: Tensor, v_NHLK: Tensor) -> tuple[Tensor, Tensor]:
+    """Replace `KVCache.append`."""
+    k, v = APPEND(self, k_NHLK, v_NHLK)
+    return (k, v) if k.size(2) < 8 else (k[:, :, 1:], v[:, :, 1:])
 
 
-@contextmanager
-def ignore_the_source() -> Iterator[None]:
-    """Let the encoder read the same token everywhere."""
-    real = Transformer.encode
-    with patch.object(Transformer, "encode", lambda self, src, mask: real(self, torch.ones_like(src), mask)):
-        yield
-
-
-@contextmanager
-def lose_oldest() -> Iterator[None]:
-    """Let the cache lose its oldest position."""
-    real = KVCache.append
-
-    def append(self: KVCache, k_NHLK: Tensor, v_NHLK: Tensor) -> tuple[Tensor, Tensor]:
-        k, v = real(self, k_NHLK, v_NHLK)
-        return (k, v) if k.size(2) < 8 else (k[:, :, 1:], v[:, :, 1:])
-
-    with patch.object(KVCache, "append", append):
-        yield
-
-
-@contextmanager
-def keep_rows() -> Iterator[None]:
-    """Let the cache keep its rows when beam search reorders hypotheses."""
-    with patch.object(KVCache, "reorder", lambda self, index_N, spare_NHMK: None):
-        yield
+INIT, APPEND, ENCODE = TransformerBlock.__init__, KVCache.append, Transformer.encode
+MODEL_FAULTS: tuple[tuple[str, str, Any, str, Callable[..., Any]], ...] = (
+    ("a mask that is not causal", "causality", TransformerBlock, "__init__", not_causal),
+    (
+        "attention to padding",
+        "padding",
+        Transformer,
+        "encode",
+        lambda model, src, mask: ENCODE(model, src, torch.ones_like(mask)),
+    ),
+    ("a cache that loses its oldest position", "cache", KVCache, "append", lose_oldest),
+    ("a cache that is not reordered with the beam", "cache", KVCache, "reorder", lambda *x: None),
+    (
+        "a decoder that ignores the source",
+        "causality",
+        Transformer,
+        "encode",
+        lambda model, src, mask: ENCODE(model, torch.ones_like(src), mask),
+    ),
+)
+"""Faults of the model, the check that must find each, and the method that is replaced."""
 
 
 def make_tables(result: dict[str, Any]) -> Tables:
