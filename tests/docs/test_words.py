@@ -41,6 +41,12 @@ CASE_SENSITIVE = {r"arrows?", r"processors?"}
 """Patterns that ignore capitalised words: Arrow and SentencePieceProcessor are names of libraries."""
 ALLOWED = {
     "tests/docs/test_words.py": tuple(WORDS),
+    **dict.fromkeys(
+        ("train/run/paper_comparison.py", "tests/train/run/test_paper_comparison.py"), (r"ledgers?",)
+    ),  # a file of older runs
+    **dict.fromkeys(
+        ("train/run/failed_update.py", "tests/train/run/test_failed_update.py"), (r"incidents?",)
+    ),  # a file of older runs
     "train/config.py": (r"bricks?",),  # old names of settings, which are refused
     "data_pipeline/batch_plan.py": (r"bricks?",),  # a key of the random numbers: another word would change all batches
 }
@@ -51,14 +57,25 @@ PENDING: tuple[str, ...] = (
     "CONTRIBUTING.md",
     "README.md",
     "common/versions.py",
-    "docs/doctor.md",
     "docs/reliability.md",
     "docs/settings.md",
     "tests/common/",
     "tests/test_golden.py",
     "tests/test_imports.py",
-    "tests/train/",
-    "train/",
+    "tests/train/test_",
+    "train/config.py",
+    "train/distributed.py",
+    "train/initial_weights.py",
+    "train/loop.py",
+    "train/loss.py",
+    "train/optimizer.py",
+    "train/run/progress.py",
+    "train/schedule.py",
+    "train/stop.py",
+    "train/tasks.py",
+    "train/train.py",
+    "train/trainer.py",
+    "train/validation.py",
 )
 """Files and folders that are not checked yet."""
 SUFFIXES = (".py", ".md", ".yaml", ".yml", ".toml", ".sh", "Makefile")
