@@ -51,7 +51,7 @@ class RDrop(Trainer):
 
     def backward(self, batch: Batch, weight: float) -> Tensor:
         """Half the sum of both cross-entropies, and alpha / 2 of half the divergences in both directions."""
-        logits_BLV = self._parallel(*(torch.cat([x, x]) for x in batch.inputs))
+        logits_BLV = self._forward(*(torch.cat([x, x]) for x in batch.inputs))
         labels_BL = torch.cat([batch.labels_BL, batch.labels_BL])
         loss = smoothed_cross_entropy(logits_BLV, labels_BL, self.config.train.label_smoothing) / 2
         real = batch.labels_BL != IGNORE
@@ -59,7 +59,7 @@ class RDrop(Trainer):
         logp_NV, logq_NV = (half[real].log_softmax(-1, dtype=exact) for half in logits_BLV.chunk(2))
         pairs = ((logp_NV, logq_NV), (logq_NV, logp_NV))
         divergence = sum(F.kl_div(a, b, reduction="sum", log_target=True) for a, b in pairs)
-        self.accelerator.backward((loss + R_DROP / 4 * divergence) * weight)
+        self._backward((loss + R_DROP / 4 * divergence) * weight)
         return loss.detach()
 
 

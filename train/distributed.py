@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
-from accelerate.utils import GradientAccumulationPlugin, gather_object
+from accelerate.utils import gather_object
 from torch import Tensor, distributed
 
 from common.errors import InputError
@@ -25,11 +25,9 @@ def make_accelerator(config: TrainConfig, run_dir: Path) -> Accelerator:
     timeout = timedelta(hours=1)
     join_after_a_restart(timeout)
     accelerator = Accelerator(
-        mixed_precision="no" if config.precision == "float64" else config.precision,
+        mixed_precision="no",  # the trainer has its own autocast and loss scaler
         log_with=None if config.log_with == "none" else config.log_with,
         project_dir=run_dir,
-        # Slices are accumulated here; a number from accelerate's configuration would divide the loss once more.
-        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         kwargs_handlers=[
             InitProcessGroupKwargs(timeout=timeout),
             DistributedDataParallelKwargs(broadcast_buffers=False),  # they are computed, and equal everywhere

@@ -24,8 +24,13 @@ def smoothed_cross_entropy(logits_BLV: Tensor, labels_BL: Tensor, smoothing: flo
     if torch.is_grad_enabled() and logits_NV.requires_grad:
         total: Tensor = _WithGradient.apply(logits_NV, labels_N, smoothing)
         return total
-    exact = logits_NV.to(_at_least_fp32(logits_NV))
-    return F.cross_entropy(exact, labels_N, ignore_index=IGNORE, reduction="sum", label_smoothing=smoothing)
+    dtype = _at_least_fp32(logits_NV)
+    rows = len(logits_NV) if logits_NV.dtype == dtype else _rows_at_once(logits_NV)
+    losses = [
+        F.cross_entropy(part_CV.to(dtype), part_C, ignore_index=IGNORE, reduction="sum", label_smoothing=smoothing)
+        for part_CV, part_C in zip(logits_NV.split(rows), labels_N.split(rows), strict=True)
+    ]
+    return torch.stack(losses).sum()
 
 
 class _WithGradient(torch.autograd.Function):
@@ -43,7 +48,7 @@ class _WithGradient(torch.autograd.Function):
         kept = dtype if logits_NV.dtype == torch.float16 else logits_NV.dtype
         gradient_NV = torch.empty_like(logits_NV, dtype=kept)
         total = torch.zeros((), dtype=dtype, device=logits_NV.device)
-        rows = max(1, CHUNK.get(logits_NV.device.type, GPU_CHUNK) // vocab)
+        rows = _rows_at_once(logits_NV)
         for first in range(0, len(logits_NV), rows):
             label_C1 = labels_N[first : first + rows, None]
             counts_C1 = (label_C1 != IGNORE).to(dtype)
@@ -62,6 +67,10 @@ class _WithGradient(torch.autograd.Function):
         gradient_NV: Tensor = ctx.gradient_NV.mul_(gradients[0]).to(ctx.dtype)
         ctx.gradient_NV = None
         return gradient_NV, None, None
+
+
+def _rows_at_once(logits_NV: Tensor) -> int:
+    return max(1, CHUNK.get(logits_NV.device.type, GPU_CHUNK) // logits_NV.size(1))
 
 
 def _at_least_fp32(logits: Tensor) -> torch.dtype:

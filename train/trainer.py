@@ -6,7 +6,7 @@ reduced sums. The host reads the sums once per update, after the last backward p
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -48,6 +48,20 @@ class StepResult:
         return finite if self.kind == "updated" else finite | {"skipped": 1}
 
 
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """Return the context of a forward pass. In `bf16` and `fp16`, matrix products are computed in half precision.
+
+    The trainer does not use the autocast of accelerate, because that converts all logits to fp32 at once.
+    """
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
+
+
+def make_scaler(precision: str, device: torch.device) -> torch.amp.GradScaler | None:
+    """Return the loss scaler of fp16, or None in other precisions."""
+    return torch.amp.GradScaler(device.type) if precision == "fp16" else None
+
+
 class Trainer:
     """Model and optimizer on the device of this rank; `step` does one update."""
 
@@ -56,7 +70,8 @@ class Trainer:
     ) -> None:
         self.model, self.optimizer, self.accelerator, self.config = model, optimizer, accelerator, config
         trained: nn.Module = torch.compile(model) if config.train.compile else model  # type: ignore[assignment]
-        self._parallel = accelerator.prepare(trained, optimizer)[0]
+        self._parallel = accelerator.prepare(trained)
+        self.scaler = make_scaler(config.train.precision, accelerator.device)
 
     def step(self, update: Update, batches: list[Batch], asked: Callable[[], Sequence[bool]]) -> StepResult:
         """Do one update.
@@ -116,14 +131,15 @@ class Trainer:
 
     def backward(self, batch: Batch, weight: float) -> Tensor:
         """Run forward and backward on one batch and add `weight` times its gradient. Return the sum of its losses."""
-        logits_BLV = self._parallel(*batch.inputs)
+        logits_BLV = self._forward(*batch.inputs)
         loss = smoothed_cross_entropy(logits_BLV, batch.labels_BL, self.config.train.label_smoothing)
-        self.accelerator.backward(loss * weight)
+        self._backward(loss * weight)
         return loss.detach()
 
     def gradient_norm(self) -> Tensor:
         """Return the norm of the whole gradient, after dividing the gradient by the loss scale of fp16."""
-        self.accelerator.unscale_gradients()
+        if self.scaler is not None:
+            self.scaler.unscale_(self.optimizer)
         return torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
 
     def clear_gradient(self) -> None:
@@ -132,19 +148,27 @@ class Trainer:
 
     def scaler_state(self) -> dict[str, Any] | None:
         """Return the loss scale of fp16 and its history. Return None in other precisions."""
-        return None if self.accelerator.scaler is None else self.accelerator.scaler.state_dict()
+        return None if self.scaler is None else self.scaler.state_dict()
 
     def restore_scaler(self, state: dict[str, Any] | None) -> None:
         """Restore the loss scale of a checkpoint."""
-        if self.accelerator.scaler is not None and state is not None:
-            self.accelerator.scaler.load_state_dict(state)
+        if self.scaler is not None and state is not None:
+            self.scaler.load_state_dict(state)
+
+    def _forward(self, *inputs: Tensor) -> Tensor:
+        """Return the logits, in half precision for `bf16` and `fp16`: the loss converts a few rows at a time."""
+        with autocast(self.config.train.precision, self.accelerator.device):
+            logits_BLV: Tensor = self._parallel(*inputs)
+        return logits_BLV
+
+    def _backward(self, loss: Tensor) -> None:
+        (loss if self.scaler is None else self.scaler.scale(loss)).backward()
 
     def _decide(self, loss: float, norm: float) -> Kind:
         if math.isfinite(loss) and math.isfinite(norm):
             return "updated"
         # If the loss is finite and the scale can be lowered, a lower scale repairs the gradient.
-        scaler = self.accelerator.scaler
-        overflow = scaler is not None and math.isfinite(loss) and scaler.get_scale() > 1
+        overflow = self.scaler is not None and math.isfinite(loss) and self.scaler.get_scale() > 1
         return "overflow" if overflow else "non-finite"
 
     def _apply(self, lr: float, norm: Tensor) -> None:
@@ -158,5 +182,5 @@ class Trainer:
 
     def _rescale(self, kind: Kind) -> None:
         """Update the loss scale of fp16. A non-finite update leaves it as it is."""
-        if (scaler := self.accelerator.scaler) is not None:
-            scaler.update(scaler.get_scale() if kind == "non-finite" else None)
+        if self.scaler is not None:
+            self.scaler.update(self.scaler.get_scale() if kind == "non-finite" else None)

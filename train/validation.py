@@ -9,6 +9,7 @@ from torch import nn
 from train.distributed import new_sum, sum_over_ranks
 from train.loss import smoothed_cross_entropy
 from train.tasks import Task, block_length
+from train.trainer import autocast
 
 
 @torch.no_grad()
@@ -32,7 +33,7 @@ def validation_loss(accelerator: Accelerator, model: nn.Module, task: Task, posi
     micro_batches = valid.micro_batches(positions, block_length(task.config))
     for micro_batch in micro_batches[accelerator.process_index :: accelerator.num_processes]:
         batch = valid.batch(micro_batch).to(accelerator.device)
-        with accelerator.autocast():
+        with autocast(task.config.train.precision, accelerator.device):
             logits_BLV = model(*batch.inputs)
         total += smoothed_cross_entropy(logits_BLV, batch.labels_BL, smoothing=0.0)
     return sum_over_ranks(accelerator, total.unsqueeze(0))[0] / valid.predicted_tokens

@@ -95,7 +95,7 @@ def around_parts(trainer: Trainer, around: Around) -> Iterator[None]:
     places: tuple[tuple[Any, str, str], ...] = (
         (trainer.model, "forward", "forward"),
         (trainer_module, "smoothed_cross_entropy", "loss"),
-        (trainer.accelerator, "backward", "backward"),
+        (trainer, "_backward", "backward"),
         (trainer.optimizer, "step", "optimizer"),
     )
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from data_pipeline.examples import IGNORE
 from train.loss import CHUNK, smoothed_cross_entropy
@@ -111,3 +112,17 @@ def test_small_gradients_in_fp16_meet_the_loss_scale_before_they_are_rounded() -
     assert logits.grad is not None
     assert exact.grad is not None
     torch.testing.assert_close(logits.grad.double(), exact.grad, rtol=2**-10, atol=0)
+
+
+def test_loss_without_gradient_converts_half_precision_in_blocks_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Validation needs no gradient; there, too, only a few rows are in fp32 at the same time."""
+    torch.manual_seed(0)
+    logits_BLV, labels_BL = torch.randn(3, 5, 11).bfloat16(), torch.randint(11, (3, 5))
+    whole = smoothed_cross_entropy(logits_BLV.float(), labels_BL, smoothing=0.1)
+    monkeypatch.setitem(CHUNK, "cpu", 2 * 11)
+    sizes, cross_entropy = [], F.cross_entropy
+    monkeypatch.setattr(
+        F, "cross_entropy", lambda part, *rest, **kw: sizes.append(len(part)) or cross_entropy(part, *rest, **kw)
+    )
+    torch.testing.assert_close(smoothed_cross_entropy(logits_BLV, labels_BL, smoothing=0.1), whole)
+    assert sizes == [2] * 7 + [1]

@@ -1,5 +1,6 @@
 """One update: read once by the host, the same whatever is asked beside it; memory that runs out at once."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from data_pipeline.micro_batches import ROW_MULTIPLE
 from tests.train.test_training import make_config, run
 from train import distributed as devices
-from train import loop
-from train import trainer as update
+from train import loop, trainer, validation
 from train.config import RunConfig, TrainConfig
 from train.trainer import StepResult, Trainer
 
@@ -39,7 +39,7 @@ def test_the_host_reads_the_device_once_an_update(
 ) -> None:
     config = make_config(corpus, tmp_path / "cache", *SHORT, "batches.micro_tokens=400", "optimizer.clip_norm=0.1")
     reads, sums, learned = Reads(), [], []
-    original, sum_over_ranks = Trainer.step, update.sum_over_ranks
+    original, sum_over_ranks = Trainer.step, trainer.sum_over_ranks
 
     def counted(*arguments: Any) -> StepResult:
         with reads:
@@ -51,7 +51,7 @@ def test_the_host_reads_the_device_once_an_update(
         return sum_over_ranks(*arguments)
 
     monkeypatch.setattr(Trainer, "step", counted)
-    monkeypatch.setattr(update, "sum_over_ranks", one_read)
+    monkeypatch.setattr(trainer, "sum_over_ranks", one_read)
     run(config, tmp_path / "run")
     assert sums == [0, 1], "one sum, which is read, in each of the two updates, whatever its slices"
     assert reads.count == 0, "and nothing else"
@@ -85,6 +85,28 @@ def test_the_largest_slice_is_tried_before_the_first_update(
     monkeypatch.setattr(Trainer, "backward", measured)
     run(config, tmp_path / "run")
     assert sizes[0] == max(sizes)
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("bf16", torch.bfloat16), ("no", torch.float32), ("float64", torch.float64)]
+)
+def test_loss_receives_logits_in_precision_of_run(
+    corpus: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, dtype: torch.dtype
+) -> None:
+    """Converting all logits to fp32 first would need more memory than the model: 3.7 GB for 25,000 tokens."""
+    for user in (trainer, validation):
+        dtypes: list[torch.dtype] = []
+        monkeypatch.setattr(user, "smoothed_cross_entropy", record_dtype(user.smoothed_cross_entropy, dtypes))
+        run(make_config(corpus, tmp_path / "cache", *SHORT, f"train.precision={precision}"), tmp_path / user.__name__)
+        assert set(dtypes) == {dtype}
+
+
+def record_dtype(loss: Callable[..., torch.Tensor], dtypes: list[torch.dtype]) -> Callable[..., torch.Tensor]:
+    def recording(logits_BLV: torch.Tensor, *rest: Any, **options: Any) -> torch.Tensor:
+        dtypes.append(logits_BLV.dtype)
+        return loss(logits_BLV, *rest, **options)
+
+    return recording
 
 
 @pytest.mark.parametrize("kind", ["FSDP", "DEEPSPEED", "MEGATRON_LM"])

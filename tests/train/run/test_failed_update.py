@@ -8,19 +8,19 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from common.errors import InputError
 from data_pipeline.micro_batches import Update
 from tests.train.test_distributed import TWO_RANKS, start
 from tests.train.test_training import SETTINGS, make_config, metrics, run
-from train import loop
+from train import loop, trainer
 from train.config import RunConfig
 from train.run import failed_update
 from train.run.checkpoints import Checkpoints, find_damage
@@ -322,15 +322,9 @@ def test_two_ranks_skip_update_that_fails_on_one_rank(corpus: dict, tmp_path: Pa
 
 def scale_losses(monkeypatch: pytest.MonkeyPatch, scale: float) -> None:
     """Use fp16 with its loss scaler on a CPU; the trainer itself does not allow that."""
-    make = loop.make_accelerator
-
-    def scaled(*arguments: Any) -> Accelerator:
-        accelerator = make(*arguments)
-        accelerator.state._mixed_precision, accelerator.native_amp = "fp16", True
-        accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=3)
-        return accelerator
-
-    monkeypatch.setattr(loop, "make_accelerator", scaled)
+    scaler = partial(torch.amp.GradScaler, "cpu", init_scale=scale, growth_interval=3)
+    monkeypatch.setattr(trainer, "make_scaler", lambda precision, device: scaler())
+    monkeypatch.setattr(trainer, "autocast", lambda precision, device: torch.autocast("cpu", torch.float16))
 
 
 def test_too_high_loss_scale_is_lowered_and_run_continues(
