@@ -64,7 +64,7 @@ def train(config: RunConfig, run_dir: Path) -> int | None:
         with StopRequest(until=started + 3600 * (config.train.max_hours or math.inf)) as stop:
             reason = run.updates(stop)
             if reason is None and accelerator.is_main_process:
-                run.progress.say(f"{run_dir} contains {write_model_folder(run_dir)}")
+                run.progress.print(f"{run_dir} contains {write_model_folder(run_dir)}")
             accelerator.wait_for_everyone()
         accelerator.end_training()
     return stop.number or signal.SIGTERM if reason == "signal" else None
@@ -159,11 +159,11 @@ class Run:
     def print_start(self) -> None:
         """Print data, model and batch plan, and write and print the comparison with the paper."""
         parameters = count_parameters(self.trainer.model)
-        self.progress.start(self.task, self.split, parameters)
+        self.progress.print_start(self.task, self.split, parameters)
         if self.accelerator.is_main_process:
             comparison = compare_with_paper(self.task, parameters, self.accelerator)
             write_text(self.run_dir / COMPARISON_FILE, comparison.markdown())
-            self.progress.say(comparison.differences())
+            self.progress.print(comparison.differences())
 
     def check_memory(self) -> None:
         """See `Trainer.check_memory`."""
@@ -188,7 +188,7 @@ class Run:
                 self.state.step == settings.max_steps,
                 stop.agreed(result.stop_requests),
             )
-            self.progress.count(update.predicted_tokens)
+            self.progress.count_update(update.predicted_tokens)
             if step % settings.log_every == 0 or last or result.kind != "updated":
                 self._log(step, result.values())
             self._reject_nonfinite(result)
@@ -196,7 +196,7 @@ class Run:
                 self._between_updates(last, stopping=reason is not None)
             if reason and not last:
                 why = f"the time limit train.max_hours={settings.max_hours} is over: " if reason == "time" else ""
-                self.progress.say(f"{why}stopped after update {step}. The same command resumes the run.")
+                self.progress.print(f"{why}stopped after update {step}. The same command resumes the run.")
                 return reason
         return None
 
@@ -219,7 +219,7 @@ class Run:
                 micro_batches = update.micro_batches(self.split, world_size)
                 ranks = [micro_batches[rank::world_size] for rank in range(world_size)]
                 folder = save_failed_update(self.run_dir, self.task, update, ranks, result, self.trainer, self._now())
-            self.progress.left_out(update.step + 1, result, folder)
+            self.progress.report_skipped(update.step + 1, result, folder)
         self.trainer.clear_gradient()
 
     def _reject_nonfinite(self, result: StepResult) -> None:
@@ -243,7 +243,7 @@ class Run:
         values = validate(self.accelerator, model, self.task, most_positions(self.plan.shapes, self.split))
         self._log(step, values)
         if self.accelerator.is_main_process and (text := self.task.sample(model)):
-            self.progress.say(text)
+            self.progress.print(text)
         if is_better(values["valid_loss"], self.state.best_loss):
             self.state = replace(self.state, best_step=step, best_loss=values["valid_loss"])
             self._save("best")
@@ -251,7 +251,7 @@ class Run:
     def _log(self, step: int, values: dict[str, float]) -> None:
         if self.log is not None:
             self.log.add_metrics(step, values)
-            self.log.add_timing(step, self.progress.line(step, values))
+            self.log.add_timing(step, self.progress.report(step, values))
 
     def _now(self) -> RunState:
         return replace(self.state, scaler=self.trainer.scaler_state())

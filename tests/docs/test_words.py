@@ -69,7 +69,6 @@ PENDING: tuple[str, ...] = (
     "train/loop.py",
     "train/loss.py",
     "train/optimizer.py",
-    "train/run/progress.py",
     "train/schedule.py",
     "train/stop.py",
     "train/tasks.py",

@@ -1,4 +1,4 @@
-"""What a person sees while it trains: lines on the terminal, and accelerate's trackers."""
+"""Progress of training: lines on the terminal, and accelerate's trackers (TensorBoard, W&B, trackio)."""
 
 import hashlib
 import time
@@ -16,7 +16,7 @@ from train.trainer import StepResult
 
 
 class Progress:
-    """Speaks in the main process only."""
+    """Prints and tracks the progress of a run, in the main process only. `step`: number of updates already done."""
 
     def __init__(self, accelerator: Accelerator, config: RunConfig, run_dir: Path, step: int) -> None:
         self.accelerator, self.config, self.run_dir = accelerator, config, run_dir
@@ -25,38 +25,43 @@ class Progress:
         if config.train.log_with != "none":
             self._start_trackers(step)
 
-    def start(self, task: Task, split: int, parameters: int) -> None:
-        """What is about to be trained, on what, how."""
+    def print_start(self, task: Task, split: int, parameters: int) -> None:
+        """Print data, model, batch plan and hardware. `split` is the number of micro-batches per bucket batch."""
         ranks, device = self.accelerator.num_processes, self.accelerator.device.type
-        self.say(
+        precision = {"no": "fp32"}.get(self.config.train.precision, self.config.train.precision)
+        micro_batches = "1 micro-batch" if split == 1 else f"{split} micro-batches"
+        self.print(
             f"{task.prepared.summary()}\n"
             f"model       {parameters:,} parameters, vocabulary of {self.config.model.vocab_size:,}\n"
             f"data        {task.prepared.sizes()}\n"
             f"update      {self.config.batches.tokens_per_update:,} tokens, {task.plan.describe()}\n"
-            f"hardware    {ranks} x {device}, {torch.get_num_threads()} threads, precision "
-            f"{self.config.train.precision}, {split} micro-batches per bucket batch\n"
+            f"hardware    {ranks} x {device}, {torch.get_num_threads()} threads per process, {precision}, "
+            f"{micro_batches} per bucket batch\n"
             f"run folder  {self.run_dir}"
         )
 
-    def count(self, tokens: int) -> None:
-        """An update with so many target tokens is done."""
+    def count_update(self, tokens: int) -> None:
+        """Count an update with this number of predicted tokens, for the speed."""
         self._tokens += tokens
         self._updates += 1
 
-    def line(self, step: int, values: dict[str, float]) -> dict[str, float]:
-        """Print and track the values of an update; returns the speed since the last line."""
+    def report(self, step: int, values: dict[str, float]) -> dict[str, float]:
+        """Print and track the values of an update or a validation.
+
+        Return the speed since the last report of an update, or {} after a validation or a skipped update.
+        """
         if self.config.train.log_with != "none":
             self.accelerator.log(values, step=step)
-        if "skipped" in values:  # `left_out` says more
+        if "skipped" in values:  # `report_skipped` prints more
             return {}
         shown = " | ".join(f"{name} {_short(value)}" for name, value in values.items())
         if "loss" not in values:  # a validation
-            self.say(f"step {step:>6} | {shown}")
+            self.print(f"step {step:>6} | {shown}")
             return {}
         seconds = time.perf_counter() - self._since
         speed, left = self._tokens / seconds, self.config.train.max_steps - step
         eta = _clock(left * seconds / self._updates)
-        self.say(f"step {step:>6} | {shown} | {speed:,.0f} target tokens/s | {eta} left")
+        self.print(f"step {step:>6} | {shown} | {speed:,.0f} target tokens/s | {eta} left")
         timing = {
             "seconds_per_update": round(seconds / self._updates, 5),
             "tgt_tokens_per_second": round(speed, 1),
@@ -65,28 +70,29 @@ class Progress:
         self._since, self._tokens, self._updates = time.perf_counter(), 0, 0
         return timing
 
-    def left_out(self, step: int, result: StepResult, dumped: Path | None) -> None:
-        """An update was left out; `dumped` is the folder that says everything about it."""
-        why = "too large for fp16: left out, and the loss scale lowered"
+    def report_skipped(self, step: int, result: StepResult, saved: Path | None) -> None:
+        """Print that an update was skipped, and why. `saved` is the folder of the failed update, if any."""
+        why = "update skipped: fp16 overflow, loss scale lowered"
         if result.kind == "non-finite":
-            why = "not finite: left out, the weights stay as they were" + (f", see {dumped}" if dumped else "")
-        self.say(f"step {step:>6} | loss {result.loss:.4g} | gradient_norm {result.gradient_norm:.4g} | {why}")
+            see = f"; see {saved}" if saved else ""
+            why = f"update skipped: loss or gradient not finite, weights unchanged{see}"
+        self.print(f"step {step:>6} | loss {result.loss:.4g} | gradient_norm {result.gradient_norm:.4g} | {why}")
 
     @contextmanager
     def pause(self) -> Iterator[None]:
-        """Time that is not training and does not count for the speed."""
+        """Do not count the time of the block for the speed."""
         started = time.perf_counter()
         yield
         self._since += time.perf_counter() - started
 
-    def say(self, text: str) -> None:
-        """Print, in the main process."""
+    def print(self, text: str) -> None:
+        """Print in the main process."""
         if self.accelerator.is_main_process:
             print(text, flush=True)
 
     def _start_trackers(self, step: int) -> None:
         kind = self.config.train.log_with
-        # A continued run: TensorBoard forgets what is about to be written again, W&B goes on with the same run.
+        # If the run is resumed, TensorBoard drops the steps that will be written again, and W&B resumes the same run.
         name = hashlib.sha256(str(self.run_dir.resolve()).encode()).hexdigest()[:16]
         options = {
             "tensorboard": {"purge_step": step + 1},
