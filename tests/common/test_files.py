@@ -52,12 +52,12 @@ def test_read_lines_names_file_and_line_of_wrong_byte(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.gz", "a.xz", "a.zst"])
-@pytest.mark.parametrize("damage", ["cut", "not compressed"])
+@pytest.mark.parametrize("damage", ["truncated", "not compressed"])
 def test_read_lines_rejects_damaged_archive(name: str, damage: str, tmp_path: Path) -> None:
     file = tmp_path / name
     with open_output(file) as out:
         out.write("".join(f"{i * 7919}\n" for i in range(100_000)))
-    file.write_bytes(file.read_bytes()[:-1000] if damage == "cut" else b"plain text\n")
+    file.write_bytes(file.read_bytes()[:-1000] if damage == "truncated" else b"plain text\n")
     with pytest.raises(InputError, match="is damaged after line"):
         list(read_lines(file))
 
