@@ -20,7 +20,6 @@ Writes benchmarks/results/decoding.json (on a GPU decoding_gpu.json). Needs `pip
 import argparse
 import itertools
 import random
-import statistics
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -38,13 +37,12 @@ from benchmarks.runner import (
     Start,
     Tables,
     command_line,
+    compare_speeds,
     new_result,
-    ratios,
     running,
     save,
     say,
     show_spread,
-    spread,
     table,
     take_turns,
 )
@@ -94,16 +92,13 @@ class SavedModel:
 
 def parse_args() -> argparse.Namespace:
     """Return the command line."""
-    parser = command_line(__doc__)
+    parser = command_line(__doc__, rounds=5, threads=2, device=True)
     parser.add_argument("--model", help="trained model folder (default: random weights of the small size)")
     parser.add_argument("--source", type=Path, help="text whose sentence lengths the sources have")
     parser.add_argument("--sizes", nargs="+", choices=("small", "base"), default=["small", "base"])
     parser.add_argument("--beams", nargs="+", type=int, default=[1, 4])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 32], help="sentences per batch")
     parser.add_argument("--tokens", type=int, default=32, help="tokens of every output in `forced`")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--profile", action="store_true", help="also measure which operations take the time")
     return parser.parse_args()
 
@@ -199,15 +194,13 @@ def measure(tasks: Mapping[str, tuple[Start, DecodeTask]], args: argparse.Namesp
         answers = take_turns(turns, args.rounds)
     speeds = {name: [answer["tokens"] / answer["seconds"] for answer in own] for name, own in answers.items()}
     return {
-        name: {
+        name: compared
+        | {
             "dtype": tasks[name][1].dtype,
             "tokens": answers[name][0]["tokens"],
-            "tokens_per_second": [round(speed, 1) for speed in own],
-            "median": round(statistics.median(own), 1),
-            "speed_up": spread(ratios(speeds[PAPER_TRANSFORMER], own)),
             "peak_mb": round(max(answer["peak_mb"] for answer in answers[name])),
         }
-        for name, own in speeds.items()
+        for name, compared in compare_speeds(speeds, PAPER_TRANSFORMER, of_reference=True).items()
     }
 
 

@@ -39,12 +39,11 @@ from benchmarks.runner import (
     Tables,
     about_machine,
     command_line,
+    compare_speeds,
     new_result,
-    ratios,
     save,
     seconds_of,
     show_spread,
-    spread,
     table,
     take_turns,
 )
@@ -92,9 +91,7 @@ class Setting:
 
 def main() -> None:
     """Measure and save the result."""
-    parser = command_line(__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
+    parser = command_line(__doc__, rounds=5, threads=2)
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["nanogpt_cpu", "wider"])
     parser.add_argument("--updates", type=int, help="number of timed updates in a round (default: depends on the size)")
     parser.add_argument("--no-generation", dest="generation", action="store_false")
@@ -220,7 +217,7 @@ def compare_training(setting: Setting, rounds: int) -> dict[str, Any]:
         TRANSFORMERS: time_transformers,
     }
     speeds = take_turns({name: partial(program, setting) for name, program in programs.items()}, rounds)
-    return {"updates_timed_in_a_round": setting.updates, **against_plain(speeds)}
+    return {"updates_timed_in_a_round": setting.updates, **compare_speeds(speeds, PLAIN, of_reference=False)}
 
 
 def compare_generation(setting: Setting, rounds: int, within: int, beyond: int) -> dict[str, Any]:
@@ -255,7 +252,9 @@ def compare_generation(setting: Setting, rounds: int, within: int, beyond: int) 
             turns = {name: partial(seconds_of, partial(generate, new)) for name, generate in compared.items()}
             seconds = take_turns(turns, rounds)
             speeds = {name: [samples * new / one for one in own] for name, own in seconds.items()}
-            result[f"{new} tokens {place} the block, {samples} at once"] = against_plain(speeds)
+            result[f"{new} tokens {place} the block, {samples} at once"] = compare_speeds(
+                speeds, PLAIN, of_reference=False
+            )
     return result
 
 
@@ -270,19 +269,6 @@ def generate_with_cache(model: Any, prompt_BL: Tensor, new: int) -> None:
         top_k=TOP_K,
         use_cache=True,
     )
-
-
-def against_plain(speeds: dict[str, list[float]]) -> dict[str, Any]:
-    """Return tokens per second in every round, and the speed-up over the plain GPT of the same round (median, minimum,
-    maximum)."""
-    return {
-        name: {
-            "tokens_per_second": [round(speed, 1) for speed in own],
-            "median": round(statistics.median(own), 1),
-            "speed_up": spread(ratios(own, speeds[PLAIN])),
-        }
-        for name, own in speeds.items()
-    }
 
 
 def make_tables(result: dict[str, Any]) -> Tables:

@@ -165,6 +165,20 @@ def spread(values: Sequence[float], digits: int = 3) -> list[float]:
     return [round(pick(values), digits) for pick in (statistics.median, min, max)]
 
 
+def compare_speeds(speeds: Mapping[str, Sequence[float]], reference: str, of_reference: bool) -> dict[str, Any]:
+    """Return the speed of each program in every round, its median, and the speed-up in the same round (median, minimum,
+    maximum): of the reference over the program, or else of the program over the reference."""
+    base = speeds[reference]
+    return {
+        name: {
+            "tokens_per_second": [round(speed, 1) for speed in own],
+            "median": round(statistics.median(own), 1),
+            "speed_up": spread(ratios(base, own) if of_reference else ratios(own, base)),
+        }
+        for name, own in speeds.items()
+    }
+
+
 def show_spread(three: Sequence[float], form: str = ".2f") -> str:
     """Return median, minimum and maximum as text."""
     middle, low, high = (format(value, form) for value in three)
@@ -185,10 +199,18 @@ def about_machine(result: Mapping[str, Any]) -> str:
     return f"{machine['gpu'] or machine['cpu']}, {machine['cores']} cores, torch {machine['versions']['torch']}"
 
 
-def command_line(description: str | None) -> argparse.ArgumentParser:
-    """Return a parser with the option --smoke-test."""
+def command_line(
+    description: str | None, rounds: int = 0, threads: int = 0, device: bool = False
+) -> argparse.ArgumentParser:
+    """Return a parser with --smoke-test and, with these defaults, --rounds, --threads and --device."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke-test", action="store_true", help="run at the smallest size; write no file")
+    if rounds:
+        parser.add_argument("--rounds", type=int, default=rounds, help=f"turns of each program (default: {rounds})")
+    if threads:
+        parser.add_argument("--threads", type=int, default=threads, help=f"threads of PyTorch (default: {threads})")
+    if device:
+        parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
     return parser
 
 

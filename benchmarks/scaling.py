@@ -92,8 +92,7 @@ class Assumed:
 
 def main() -> None:
     """Measure and save the result."""
-    parser = command_line(__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser = command_line(__doc__, rounds=3)
     parser.add_argument("--updates", type=int, default=60, help="number of updates to time in each round")
     parser.add_argument("--tokens-per-second", type=float, default=Assumed.tokens_per_second, help="of one GPU")
     parser.add_argument("--parameters", type=int, default=Assumed.parameters, help="of the estimated model")

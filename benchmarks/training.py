@@ -50,14 +50,13 @@ from benchmarks.runner import (
     Start,
     Tables,
     command_line,
+    compare_speeds,
     new_result,
-    ratios,
     running,
     save,
     say,
     seconds_of,
     show_spread,
-    spread,
     table,
     take_turns,
 )
@@ -112,7 +111,7 @@ class Batches:
 
 def parse_args() -> argparse.Namespace:
     """Return the command line."""
-    parser = command_line(__doc__)
+    parser = command_line(__doc__, rounds=5, threads=2, device=True)
     parser.add_argument("--data", nargs=2, type=Path, metavar=("SOURCE", "TARGET"), help="text files, line by line")
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["small", "base"])
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
@@ -121,9 +120,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--buckets", type=int, default=24, help="number of length buckets")
     parser.add_argument("--max-length", type=int, default=64, help="drop longer sentence pairs")
     parser.add_argument("--updates", type=int, default=3, help="number of updates to time in each round")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--profile", action="store_true", help="also measure paper-transformer's operations")
     return parser.parse_args()
 
@@ -264,14 +260,11 @@ def summarise(
     tokens, result = batches.src_tokens + batches.tgt_tokens, {}
     speeds = {name: [tokens / answer["seconds"] for answer in own] for name, own in answers.items()}
     first = next(iter(products.values()))
-    for name, own in speeds.items():
-        middle = statistics.median(own)
+    for name, compared in compare_speeds(speeds, PAPER_TRANSFORMER, of_reference=True).items():
+        middle = statistics.median(speeds[name])
         gflops = middle / tokens * flop / 1e9
-        result[name] = {
-            "tokens_per_second": [round(speed, 1) for speed in own],
-            "median": round(middle, 1),
+        result[name] = compared | {
             "target_tokens_per_second": round(middle * batches.tgt_tokens / tokens, 1),
-            "speed_up": spread(ratios(speeds[PAPER_TRANSFORMER], own)),
             "gflop_per_second": round(gflops, 1),
             "mfu": round(gflops / max(products.values()), 3),
             "share_of_the_first_product": round(gflops / first, 3),
