@@ -83,20 +83,21 @@ def load_saved_section(schema: type[Schema], path: str | Path, section: str) -> 
     """
     content = OmegaConf.to_container(_read(Path(path)))
     assert isinstance(content, dict)
-    return parse_saved_section(schema, content.get(section) or {}, f"{path} at {section}")
+    return parse_saved_section(schema, section, content.get(section) or {}, str(path))
 
 
-def parse_saved_section(schema: type[Schema], saved: Any, where: str) -> Schema:
+def parse_saved_section(schema: type[Schema], section: str, saved: Any, where: str) -> Schema:
     """Return the settings of one saved section, also if an earlier version used other names.
 
     Raises InputError, which begins with `where`, for an unknown setting, a wrong type or a reference such as `${x}`.
     """
     if not isinstance(saved, dict):
-        raise InputError(f"{where} is {saved}; it must be a section with settings")
-    content = OmegaConf.create(saved)
+        raise InputError(f"{where} at {section}: {saved} is not a section with settings")
+    content = OmegaConf.create({section: saved})
     _refuse_references(content, f"{where}: ")
-    content = translate_old_names(content, schema)
-    return cast(Schema, OmegaConf.to_object(_merge(OmegaConf.structured(schema), content, where)))
+    content[section] = translate_old_names(content[section], schema)
+    config = OmegaConf.create({section: OmegaConf.structured(schema)})
+    return cast(Schema, OmegaConf.to_object(_merge(config, content, where)[section]))
 
 
 def translate_old_names(content: Any, schema: type[Any]) -> Any:

@@ -18,7 +18,7 @@ def read_decode_config(folder: Path) -> DecodeConfig:
     """
     about = read_about(folder)
     if "decode" in about:
-        return parse_saved_section(DecodeConfig, about["decode"], f"{folder / 'config.json'} at decode")
+        return parse_saved_section(DecodeConfig, "decode", about["decode"], str(folder / "config.json"))
     return read_section(DecodeConfig, folder, "decode") or DecodeConfig()
 
 

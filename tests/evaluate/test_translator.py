@@ -404,15 +404,15 @@ def test_from_pretrained_uses_config_yaml_of_older_model_folder(folder: Path, tm
 @pytest.mark.parametrize(
     ("decode", "message"),
     [
-        ({"beem": 2}, r"config\.json at decode at beem: Key 'beem' not in 'DecodeConfig'"),
-        ({"beam": "x"}, r"config\.json at decode at beam: Value 'x'"),
+        ({"beem": 2}, r"config\.json at decode\.beem: Key 'beem' not in 'DecodeConfig'"),
+        ({"beam": "x"}, r"config\.json at decode\.beam: Value 'x'"),
         ({"beam": 0}, r"decode\.beam is 0; it must be at least 1"),
-        ([2], r"config\.json at decode is \[2\]; it must be a section"),
+        ([2], r"config\.json at decode: \[2\] is not a section"),
         (
             {"length_penalty": "${oc.env:HOME}"},
-            r"decode: length_penalty=\$\{oc\.env:HOME\} is a reference",
+            r"decode\.length_penalty=\$\{oc\.env:HOME\} is a reference",
         ),
-        ({"beam": "${decode.max_extra}"}, r"decode: beam=\$\{decode\.max_extra\} is a reference"),
+        ({"beam": "${decode.max_extra}"}, r"decode\.beam=\$\{decode\.max_extra\} is a reference"),
     ],
 )
 def test_from_pretrained_rejects_invalid_decode_settings(

@@ -277,11 +277,11 @@ def test_translate_rejects_invalid_arguments(folder, args, message, monkeypatch,
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("decode: {beem: 2}", r"config\.yaml at decode at beem: Key 'beem' not in 'DecodeConfig'"),
-        ("decode: {beam: x}", r"config\.yaml at decode at beam: Value 'x'"),
-        ("decode: [2]", r"config\.yaml at decode is \[2\]; it must be a section"),
+        ("decode: {beem: 2}", r"config\.yaml at decode\.beem: Key 'beem' not in 'DecodeConfig'"),
+        ("decode: {beam: x}", r"config\.yaml at decode\.beam: Value 'x'"),
+        ("decode: [2]", r"config\.yaml at decode: \[2\] is not a section"),
         ("decode: {", r"config\.yaml is not valid YAML"),
-        ("decode: {beam: '${oc.env:HOME}'}", r"decode: beam=\$\{oc\.env:HOME\} is a reference"),
+        ("decode: {beam: '${oc.env:HOME}'}", r"decode\.beam=\$\{oc\.env:HOME\} is a reference"),
     ],
 )
 def test_read_section_rejects_invalid_settings(tmp_path: Path, text: str, message: str) -> None:
