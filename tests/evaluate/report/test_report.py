@@ -28,7 +28,7 @@ def test_score_by_length_groups_sentences_by_source_words() -> None:
     assert length_ratio(test_set, hypotheses) == 18 / 24
 
 
-def test_score_by_length_of_one_group_equals_corpus_scores() -> None:
+def test_score_by_length_of_single_group_equals_corpus_scores() -> None:
     report = make_report(TEST_SET, HYPOTHESES)
     (group,) = report.by_length
     assert (group.bleu_13a, group.chrf2) == (report.scores["bleu_13a"].score, report.scores["chrf2"].score)
