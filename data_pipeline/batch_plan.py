@@ -91,6 +91,12 @@ class BatchPlan:
             f"{self.padding():.1%} padding"
         )
 
+    def mean_tokens(self) -> str:
+        """Return the mean number of source and target tokens per update over an epoch, in words."""
+        lengths = (self.src_lengths, self.tgt_lengths)
+        source, target = (int(tokens.sum()) / self.updates_per_epoch for tokens in lengths)
+        return f"{source:,.0f} source, {target:,.0f} target"
+
     def _choose_positions(self, tokens: float) -> int:
         """Return the positions of a bucket batch, of source or target, with which it has `tokens` tokens on average."""
         total = int(self.src_lengths.sum() + self.tgt_lengths.sum()) / 2

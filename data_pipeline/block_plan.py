@@ -68,6 +68,10 @@ class BlockPlan:
         rows = self.per_update * self.rows
         return f"{self.blocks / rows:,.1f} updates per epoch, {rows:,} blocks of {self.block:,} tokens each"
 
+    def mean_tokens(self) -> str:
+        """Return the number of tokens per update, in words."""
+        return f"{self.per_update * self.rows * self.block:,}"
+
     def _blocks(self, first: int, n: int) -> Ints:
         """Return the starts of n blocks from number `first`, counted over all epochs."""
         found = []

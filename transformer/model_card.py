@@ -10,7 +10,8 @@ python -m transformer.translate --model <this folder> "A sentence."
 ```
 
 ```python
-from evaluate.translator import Translator
+from paper_transformer import Translator
+
 print(Translator.from_pretrained("<this folder>")(["A sentence."]))
 ```"""
 GENERATION = """```sh
@@ -18,7 +19,8 @@ python -m transformer.generate --model <this folder> --prompt "Once upon a time"
 ```
 
 ```python
-from evaluate.generator import Generator
+from paper_transformer import Generator
+
 print(Generator.from_pretrained("<this folder>").generate(["Once upon a time"])[0][0])
 ```"""
 
@@ -41,10 +43,10 @@ def model_card(
     gpt = model.architecture == "gpt"
     front = ["library_name: paper-transformer", f"pipeline_tag: {'text-generation' if gpt else 'translation'}"]
     front += ["language:", *(f"- {language}" for language in languages)] if languages else []
-    kind = "decoder-only Transformer (GPT)" if gpt else "encoder-decoder Transformer"
+    kind = "A decoder-only Transformer (GPT)" if gpt else "An encoder-decoder Transformer"
     layers = f"{model.n_layers} layers" if gpt else f"{model.n_layers} encoder and {model.n_layers} decoder layers"
     shape = (
-        f"A {kind} with {parameters:,} parameters: {layers}, d_model {model.d_model}, {model.n_heads} heads, "
+        f"{kind} with {parameters:,} parameters: {layers}, d_model {model.d_model}, {model.n_heads} heads, "
         f"d_ff {model.d_ff}, dropout {model.dropout:g}, {model.norm}-norm, vocabulary of {model.vocab_size:,}, "
         f"at most {model.max_len:,} tokens."
     )

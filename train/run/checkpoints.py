@@ -62,8 +62,8 @@ class Checkpoints:
         """Write one checkpoint and remove those that are no longer needed.
 
         Args:
-            kind: `regular` checkpoints are evenly spaced. A `final` one stands at the end of the run if no regular one
-                does. An `interrupted` one is for resuming only. `best` has weights only.
+            kind: `regular` checkpoints are evenly spaced. A `final` one is written at the end of the run if no regular
+                one is. An `interrupted` one is for resuming only. `best` has weights only.
             metrics: all lines of `metrics.jsonl` so far. A resumed run starts with them.
             keep: number of regular checkpoints to keep. The next regular checkpoint removes final and interrupted ones.
         """

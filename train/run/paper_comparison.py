@@ -11,8 +11,6 @@ from accelerate import Accelerator
 
 from common.settings import flatten_settings, load_settings
 from common.versions import describe_versions, git_commit
-from data_pipeline.batch_plan import BatchPlan
-from data_pipeline.block_plan import BlockPlan
 from train.config import RunConfig
 from train.tasks import Task
 from transformer.model_card import public_name
@@ -72,7 +70,17 @@ NOT_OF_A_GPT = (
     "checkpoints.average_last",
     "checkpoints.every",
 )
-WORDS = {"no": "fp32", "noam": "Eq. 3", "gnmt": "((5 + n) / 6)^alpha, GNMT's", "length": "n^alpha"}
+WORDS = {
+    "transformer": "encoder-decoder",
+    "gpt": "decoder only (GPT)",
+    "post": "after each sub-layer",
+    "pre": "before each sub-layer",
+    "noam": "Eq. 3",
+    "no": "fp32",
+    "gnmt": "((5 + n) / 6)^alpha, GNMT's",
+    "length": "n^alpha",
+}
+"""What the table shows instead of a value of a setting."""
 
 
 @dataclass(frozen=True)
@@ -120,10 +128,9 @@ def compare_with_paper(task: Task, parameters: int, accelerator: Accelerator) ->
         "device": f"{accelerator.num_processes} x {accelerator.device.type} ({device})",
         "packages": describe_versions(),
         "git commit": git_commit() or "none",
+        "mean tokens per update": task.plan.mean_tokens(),
         "all settings": "`config.yaml` in the run folder",
     }
-    if task.config.model.architecture != "gpt":
-        facts["mean tokens per update"] = mean_tokens(task.plan)
     return PaperComparison(nearest_model(task.config), compare(task.config, parameters), facts)
 
 
@@ -193,13 +200,6 @@ def read_comparison(run_dir: Path) -> str:
     """Return the comparison that a run has saved; "" if it has none. Older runs have it in `ledger.md`."""
     path = next((path for name in (COMPARISON_FILE, "ledger.md") if (path := run_dir / name).exists()), None)
     return path.read_text(encoding="utf-8") if path else ""
-
-
-def mean_tokens(plan: BatchPlan | BlockPlan) -> str:
-    """Return the mean number of source and target tokens per update over an epoch of sentence pairs."""
-    assert isinstance(plan, BatchPlan)
-    source, target = (int(lengths.sum()) / plan.updates_per_epoch for lengths in (plan.src_lengths, plan.tgt_lengths))
-    return f"{source:,.0f} source, {target:,.0f} target"
 
 
 def _is_french(config: RunConfig) -> bool:

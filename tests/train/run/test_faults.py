@@ -1,4 +1,4 @@
-"""What is killed or damaged ends as if nothing had happened: the campaigns of benchmarks/, shortened."""
+"""A killed or damaged run ends like an uninterrupted one: short versions of benchmarks/faults.py and damage.py."""
 
 import multiprocessing
 import os
@@ -21,12 +21,12 @@ from benchmarks.run_folders import write_corpus
 from benchmarks.runner import ROOT
 from train.run.checkpoints import Checkpoints, RunState
 
-FORKS = multiprocessing.get_context("forkserver")  # PyTorch is imported once, not at each of the many starts
+FORKS = multiprocessing.get_context("forkserver")  # PyTorch is imported once, not for each launch
 FORKS.set_forkserver_preload(["train.train", "tests.train.run.test_faults", "torch._dynamo", "torch.utils.tensorboard"])
 
 
 class Forked:
-    """A rank, as `Ranks` asks it."""
+    """A rank as `Ranks` needs it."""
 
     def __init__(self, process: BaseProcess) -> None:
         self.process = process
@@ -52,7 +52,7 @@ def start_forked(settings: Sequence[str], folder: Path, ranks: int) -> Ranks:
 
 
 def enter(settings: Sequence[str], folder: Path, rank: int, environment: dict[str, str], group: int) -> None:
-    """Become `python train/train.py <settings>`."""
+    """Run `python train/train.py <settings>` in this process."""
     for number, stream in ((1, "out"), (2, "err")):
         os.dup2(os.open(folder / f"rank{rank}.{stream}", os.O_WRONLY | os.O_APPEND), number)
     os.setpgid(0, group)
@@ -74,7 +74,7 @@ def test_killed_run_ends_with_same_files_as_uninterrupted_run(ranks: int, kills:
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with those of updates 3 and 6."""
+    """A folder with the checkpoints of updates 3 and 6."""
     folder, model = tmp_path_factory.mktemp("run") / "checkpoints", nn.Linear(4, 4)
     optimizer = torch.optim.Adam(model.parameters())
     for step in (3, 6):

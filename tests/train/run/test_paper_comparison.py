@@ -13,7 +13,6 @@ from train.run.paper_comparison import (
     FIELDS,
     PaperComparison,
     compare,
-    mean_tokens,
     nearest_model,
     public_names,
     read_comparison,
@@ -111,13 +110,13 @@ def test_fields_contain_every_model_setting() -> None:
     assert FIELDS.keys() <= flatten_settings(RunConfig()).keys()
 
 
-def test_mean_tokens_equals_mean_over_epoch() -> None:
+def test_mean_tokens_of_batch_plan_equals_mean_over_epoch() -> None:
     lengths = np.arange(2, 402) % 30 + 2
     plan = BatchPlan(lengths, lengths + 1, tokens_per_update=2048, per_update=2, max_buckets=4, seed=1)
     updates = [plan.update(i) for i in range(plan.updates_per_epoch)]
     tokens = zip(*((u.src_tokens, u.predicted_tokens) for u in updates), strict=True)
     source, target = (sum(counts) / len(updates) for counts in tokens)
-    assert mean_tokens(plan) == f"{source:,.0f} source, {target:,.0f} target"
+    assert plan.mean_tokens() == f"{source:,.0f} source, {target:,.0f} target"
 
 
 def test_gpt_is_compared_only_in_what_applies_to_gpt() -> None:
