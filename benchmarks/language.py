@@ -38,6 +38,9 @@ def collect(runs: list[Path]) -> dict[str, Any]:
         if other != settings[0]:
             names = sorted(name for name in other if other[name] != settings[0][name])
             raise InputError(f"{run} and {runs[0]} differ in more than the seed: {', '.join(names)}")
+    for run in runs:
+        if not read_validations(run, "valid_bits_per_character"):
+            raise InputError(f"{run} is not the finished run of a language model")
     if len({json.loads((run / "identity.json").read_text())["data"] for run in runs}) > 1:
         raise InputError(f"{', '.join(map(str, runs))} were trained on different texts")
     return {

@@ -9,7 +9,9 @@ import pytest
 from benchmarks.language import collect, make_table
 from benchmarks.runner import RESULTS
 from benchmarks.tables import render
+from common.settings import dump_settings
 from docs.exercises import arithmetic, finetuning, runs, variations
+from train.config import RunConfig
 
 TINY = [
     "model.d_model=16", "model.n_layers=1", "model.n_heads=2", "model.d_ff=24", "model.max_len=16",
@@ -79,6 +81,13 @@ def test_collect_rejects_runs_that_differ_in_more_than_seed(text: Path) -> None:
     assert "| x | mean | " in render([make_table(result | {"machine": machine}, "x")])
     with pytest.raises(ValueError, match=r"differ in more than the seed: model\.dropout"):
         collect([text / "a", text / "c"])
+
+
+def test_collect_rejects_run_of_translation(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(dump_settings(RunConfig()))
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "valid_loss": 2.0}\n')
+    with pytest.raises(ValueError, match="not the finished run of a language model"):
+        collect([tmp_path])
 
 
 @pytest.mark.parametrize("module", [arithmetic, finetuning, variations])
