@@ -25,7 +25,10 @@ INDENT = " " * 25
 
 def main() -> None:
     """Read the command line and print the table."""
-    args = settings_parser(__doc__, RunConfig).parse_intermixed_args()
+    parser = settings_parser(__doc__, RunConfig)
+    if parser.prog == "__main__.py":
+        parser.prog = f"python -m {__package__}"
+    args = parser.parse_intermixed_args()
     config = load_settings(RunConfig, args.config, args.overrides)
     started, levels = time.monotonic(), []
     coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
