@@ -40,7 +40,7 @@ class Overfitting:
     losses: list[float]
     """Loss before each update and after the last one, in nats per predicted token."""
     goal: float
-    """The batch is learned if the last loss is below this."""
+    """The model fits the batch if the last loss is below this."""
     timed_out: bool
 
     @property

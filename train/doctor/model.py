@@ -4,7 +4,7 @@ In double precision, an error in a mask or a cache is ten orders of magnitude la
 enough, because masks and caches do not depend on words.
 
 The inputs of a translation model are source (B, M), source mask (B, M) and tokens (B, L); of a GPT only tokens (B, L).
-The probes treat all inputs before the tokens alike, so they need not know which of the two models they check.
+The probes treat all inputs before the tokens in the same way, so they work for both models.
 """
 
 from collections.abc import Callable

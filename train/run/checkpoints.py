@@ -30,7 +30,7 @@ METRICS = "metrics.jsonl"
 
 @dataclass(frozen=True)
 class RunState:
-    """What a checkpoint holds besides weights and optimizer state: its `progress.json`."""
+    """What a checkpoint contains besides weights and optimizer state: its `progress.json`."""
 
     step: int
     """Number of updates done, including skipped ones."""

@@ -62,7 +62,7 @@ FIELDS: dict[str, tuple[str, str]] = {
     "decode.max_length": ("", "longest output in tokens"),
     "decode.min_length": ("", "shortest output in tokens"),
 }
-"""Settings that are compared: section of the paper ("" if the paper does not say), and name in the table."""
+"""Compared settings: section of the paper ("" if the paper does not state the value), and name in the table."""
 NOT_OF_A_GPT = (
     "decode.",
     "batches.tokens_per_update",

@@ -267,8 +267,8 @@ def test_replay_rejects_folder_of_older_version(tmp_path: Path) -> None:
 def test_max_hours_saves_after_update_and_same_command_resumes(
     config: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole, folder = tmp_path / "whole", tmp_path / "limited"
-    run(config, whole)
+    uninterrupted, folder = tmp_path / "uninterrupted", tmp_path / "limited"
+    run(config, uninterrupted)
     limited = replace(config, train=replace(config.train, max_hours=1e-9))
     for step in range(1, 6):
         AcceleratorState._reset_state(reset_partial_state=True)
@@ -276,8 +276,8 @@ def test_max_hours_saves_after_update_and_same_command_resumes(
         assert f"is over: stopped after update {step}. The same command resumes" in capsys.readouterr().out
         assert not (folder / "model.safetensors").exists()
     run(limited, folder)
-    assert (folder / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
-    assert (folder / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert (folder / "metrics.jsonl").read_bytes() == (uninterrupted / "metrics.jsonl").read_bytes()
+    assert (folder / "model.safetensors").read_bytes() == (uninterrupted / "model.safetensors").read_bytes()
 
 
 TWO_RANKS_SCRIPT = """
@@ -342,8 +342,8 @@ def test_too_high_loss_scale_is_lowered_and_run_continues(
 
 def test_resume_restores_loss_scale_exactly(config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scale_losses(monkeypatch, 2.0**23)
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    run(config, whole)
+    uninterrupted, stopped = tmp_path / "uninterrupted", tmp_path / "stopped"
+    run(config, uninterrupted)
     for steps in (2, 4, 6):  # at the first, the scale is still too high
         run(
             replace(
@@ -353,8 +353,8 @@ def test_resume_restores_loss_scale_exactly(config: RunConfig, tmp_path: Path, m
             ),
             stopped,
         )
-    assert final_state(stopped) == final_state(whole)
-    losses = [[line.get("loss") for line in metrics(folder) if "lr" in line] for folder in (whole, stopped)]
+    assert final_state(stopped) == final_state(uninterrupted)
+    losses = [[line.get("loss") for line in metrics(folder) if "lr" in line] for folder in (uninterrupted, stopped)]
     assert losses[0] == losses[1]
 
 
