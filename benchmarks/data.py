@@ -45,7 +45,7 @@ from train.config import RunConfig
 from train.distributed import make_accelerator
 from train.loop import Run, ahead, start_run
 from train.run.progress import Progress
-from train.tasks import make_task
+from train.setup import make_setup
 
 STAGES = {
     "load_corpora": "read",
@@ -263,7 +263,7 @@ def make_run(config: RunConfig, prepared: PreparedData, run_dir: Path) -> Run:
     config = replace(config, model=model, train=replace(config.train, precision="bf16"))
     run_dir.mkdir()
     with mock.patch.object(Progress, "say"):
-        return start_run(make_task(config, prepared), run_dir, make_accelerator(config.train, run_dir))
+        return start_run(make_setup(config, prepared), run_dir, make_accelerator(config.train, run_dir))
 
 
 def measure_loader(run: Run, tokens: int) -> float:

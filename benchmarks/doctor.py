@@ -33,7 +33,7 @@ from train.doctor.learning import learning_findings
 from train.doctor.model import check_labels, probe
 from train.doctor.samples import small_batch
 from train.loop import prepare_once
-from train.tasks import Task, make_task
+from train.setup import Setup, make_setup
 from transformer.block import TransformerBlock
 from transformer.cache import KVCache
 from transformer.model import Transformer, build
@@ -121,9 +121,9 @@ def every_case(place: Place, corpus: Corpus) -> Iterator[Case]:
     def text() -> Iterator[Finding]:
         config = place.config(corpus)
         yield from pair_findings(config)
-        yield from vocabulary_findings(task := make_task(config, prepare_once(config)))
-        yield from model_findings(task)
-        yield from learning_findings(task.config, small_batch(task))
+        yield from vocabulary_findings(setup := make_setup(config, prepare_once(config)))
+        yield from model_findings(setup)
+        yield from learning_findings(setup.config, small_batch(setup))
 
     yield judge("none", "", text)
     for fault, expected, inject in TEXT_FAULTS:
@@ -210,32 +210,32 @@ def vocabulary_cases(place: Place, corpus: Corpus) -> Iterator[Case]:
         ("a vocabulary that loses capitals", "round trip", f"data.tokenizer={folding}"),
     ):
         config = place.config(small, *overrides)
-        task = make_task(config, prepare_once(config))
-        yield judge(fault, expected, partial(vocabulary_findings, task))
+        setup = make_setup(config, prepare_once(config))
+        yield judge(fault, expected, partial(vocabulary_findings, setup))
 
 
 def model_cases(place: Place, corpus: Corpus) -> Iterator[Case]:
     """Yield faults of the model, its labels and its learning rate."""
     config = place.config(corpus)
-    task = make_task(config, prepare_once(config))
+    setup = make_setup(config, prepare_once(config))
     for fault, expected, owner, method, replacement in MODEL_FAULTS:
         with patch.object(owner, method, replacement):
-            yield judge(fault, expected, partial(model_findings, task))
-    batch = small_batch(task)
+            yield judge(fault, expected, partial(model_findings, setup))
+    batch = small_batch(setup)
     moved = replace(batch, labels_BL=batch.labels_BL.roll(1, dims=1))
     yield judge("labels that are the input tokens", "labels", lambda: [check_labels(moved)])
     for scale in ("0.0001", "300"):
-        rate = make_task(place.config(corpus, f"schedule.scale={scale}"), task.prepared)
+        rate = make_setup(place.config(corpus, f"schedule.scale={scale}"), setup.prepared)
         yield judge(f"schedule.scale={scale}", "learning rate", partial(learning_findings, rate.config, batch))
-    huge = replace(task.config, model=replace(task.config.model, d_model=65536, d_ff=262144, n_layers=48, n_heads=64))
-    fits = check_weights_fit(estimate_memory(make_task(huge, task.prepared)), torch.device("cpu"))
+    huge = replace(setup.config, model=replace(setup.config.model, d_model=65536, d_ff=262144, n_layers=48, n_heads=64))
+    fits = check_weights_fit(estimate_memory(make_setup(huge, setup.prepared)), torch.device("cpu"))
     yield judge("a model larger than the memory", "memory", lambda: [fits] if fits else [])
 
 
-def model_findings(task: Task) -> list[Finding]:
+def model_findings(setup: Setup) -> list[Finding]:
     """Probe a newly built model."""
-    torch.manual_seed(task.config.train.seed)
-    return [check_labels(small_batch(task)), *probe(build(task.config.model).double().eval())]
+    torch.manual_seed(setup.config.train.seed)
+    return [check_labels(small_batch(setup)), *probe(build(setup.config.model).double().eval())]
 
 
 def not_causal(self: TransformerBlock, *args: Any, **kwargs: Any) -> None:

@@ -36,7 +36,7 @@ from data_pipeline.micro_batches import PADDING_ROW, choose_split, most_position
 from data_pipeline.prepared_data import prepare
 from train.config import RunConfig
 from train.run.checkpoints import Checkpoints
-from train.tasks import Task, make_task
+from train.setup import Setup, make_setup
 
 SETTINGS = (
     *TINY,
@@ -54,7 +54,7 @@ class Bench:
     """Folder of all runs, and their lengths."""
 
     folder: Path
-    task: Task
+    setup: Setup
     exact_updates: int
     fp32_updates: int
     fault_updates: int
@@ -65,7 +65,7 @@ class Bench:
 
     def micro_tokens(self, split: int) -> int:
         """Return the limit that splits every bucket batch into `split` micro-batches."""
-        return most_positions(self.task.plan.shapes, split)
+        return most_positions(self.setup.plan.shapes, split)
 
     def train(self, name: str, world_size: int, *overrides: str) -> Path:
         """Train to the end and return the run folder. Raises InputError if training fails."""
@@ -93,14 +93,14 @@ def main() -> None:
 def make_bench(folder: Path, smoke_test: bool) -> Bench:
     """Prepare the corpus of all runs."""
     config = load_settings(RunConfig, None, [*SETTINGS, f"data.cache_dir={folder / 'cache'}"])
-    task = make_task(config, prepare(config.data, folder / "cache", quiet=True))
-    return Bench(folder, task, *((6, 12, 60) if smoke_test else (50, 200, 150)))
+    setup = make_setup(config, prepare(config.data, folder / "cache", quiet=True))
+    return Bench(folder, setup, *((6, 12, 60) if smoke_test else (50, 200, 150)))
 
 
 def same_examples(bench: Bench) -> list[dict[str, Any]]:
     """Check, for every number of ranks and split, that all ranks have equally many micro-batches and that together they
     have the examples of the update."""
-    rows, plan = [], bench.task.plan
+    rows, plan = [], bench.setup.plan
     for world_size in WORLD_SIZES:
         for wanted in SPLITS:
             split = choose_split(plan.shapes, plan.per_update, world_size, bench.micro_tokens(wanted))

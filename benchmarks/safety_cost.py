@@ -51,7 +51,7 @@ from train.optimizer import make_optimizer
 from train.run import checkpoints as checkpoints_module
 from train.run.checkpoints import Checkpoints, RunState
 from train.schedule import learning_rate
-from train.tasks import make_task
+from train.setup import make_setup
 from transformer.model import build
 
 CONFIGS = ("demo", "multi30k", "base")
@@ -108,10 +108,10 @@ def make_run(folder: Path) -> Run:
     places = [f"data.cache_dir={folder / 'cache'}", f"run_dir={folder / 'run'}"]
     config = load_settings(RunConfig, ROOT / "configs/demo.yaml", [*places, "train.log_with=none"])
     with contextlib.redirect_stdout(io.StringIO()):
-        task = make_task(config, prepare(config.data, folder / "cache", torch.get_num_threads(), quiet=True))
+        setup = make_setup(config, prepare(config.data, folder / "cache", torch.get_num_threads(), quiet=True))
         run_dir = folder / "run"
         run_dir.mkdir()
-        run = start_run(task, run_dir, make_accelerator(config.train, run_dir))
+        run = start_run(setup, run_dir, make_accelerator(config.train, run_dir))
         run.check_memory()
     return run
 

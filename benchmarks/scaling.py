@@ -44,7 +44,7 @@ from data_pipeline.batch_plan import BatchPlan
 from data_pipeline.micro_batches import ROW_MULTIPLE, choose_split
 from data_pipeline.prepared_data import prepare
 from train.config import RunConfig
-from train.tasks import Task, make_task
+from train.setup import Setup, make_setup
 from transformer.model import build, count_parameters
 
 SETTINGS = (
@@ -102,9 +102,9 @@ def main() -> None:
     result = new_result(settings=" ".join(SETTINGS), threads_of_a_rank=1)
     with tempfile.TemporaryDirectory(prefix="scaling-") as folder:
         config = read_config(Path(folder))
-        task = make_task(config, prepare(config.data, Path(folder) / "cache", quiet=True))
-        result["models"] = {name: compare(name, task.config, Path(folder), rounds, updates) for name in models}
-        balance = {gpus: balance_of(paper_plan(task, bucket_batches_for(gpus)), gpus) for gpus in GPUS}
+        setup = make_setup(config, prepare(config.data, Path(folder) / "cache", quiet=True))
+        result["models"] = {name: compare(name, setup.config, Path(folder), rounds, updates) for name in models}
+        balance = {gpus: balance_of(paper_plan(setup, bucket_batches_for(gpus)), gpus) for gpus in GPUS}
     result["balance"] = {str(ranks): round(share, 4) for ranks, share in balance.items()}
     result["estimate"] = {"assumed": asdict(assumed), "rows": estimates(assumed, balance), **limits(assumed, balance)}
     save("scaling", result, make_tables(result), smoke_test=args.smoke_test)
@@ -175,10 +175,10 @@ def time_all_reduce(rank: int, address: str, size: int, queue: Any, times: int =
     distributed.destroy_process_group()
 
 
-def paper_plan(task: Task, bucket_batches: int) -> BatchPlan:
+def paper_plan(setup: Setup, bucket_batches: int) -> BatchPlan:
     """Return the plan of the paper's updates on the same sentences."""
-    batches = replace(task.config.batches, tokens_per_update=PAPER_UPDATE, per_update=bucket_batches)
-    plan = make_task(replace(task.config, batches=batches), task.prepared).plan
+    batches = replace(setup.config.batches, tokens_per_update=PAPER_UPDATE, per_update=bucket_batches)
+    plan = make_setup(replace(setup.config, batches=batches), setup.prepared).plan
     assert isinstance(plan, BatchPlan)
     return plan
 

@@ -1,4 +1,4 @@
-"""What the loop asks of accelerate: the processes, their threads, and small sums over them."""
+"""Processes of a run, through accelerate: setup, seeds of dropout, and small sums over all ranks."""
 
 import importlib.util
 import os
@@ -16,57 +16,68 @@ from train.config import TrainConfig
 
 
 def make_accelerator(config: TrainConfig, run_dir: Path) -> Accelerator:
-    """Raises ValueError where accelerate is set up for something that this trainer does not do."""
+    """Return the accelerator of a run.
+
+    Raises:
+        InputError: accelerate is configured for something that this trainer does not support, the tracker is not
+            installed, or the precision needs a GPU.
+    """
     check_tracker(config.log_with)
-    refuse_plugins()
+    reject_plugins()
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
     timeout = timedelta(hours=1)
-    join_after_a_restart(timeout)
+    join_after_restart(timeout)
     accelerator = Accelerator(
         mixed_precision="no",  # the trainer has its own autocast and loss scaler
         log_with=None if config.log_with == "none" else config.log_with,
         project_dir=run_dir,
         kwargs_handlers=[
             InitProcessGroupKwargs(timeout=timeout),
-            DistributedDataParallelKwargs(broadcast_buffers=False),  # they are computed, and equal everywhere
+            DistributedDataParallelKwargs(broadcast_buffers=False),  # all ranks have equal ones
         ],
     )
     check_world_size(accelerator)
     if accelerator.distributed_type not in ("NO", "MULTI_GPU", "MULTI_CPU"):
         raise InputError(unsupported(accelerator.distributed_type))
     if config.precision == "fp16" and accelerator.device.type != "cuda":
-        raise InputError(f"train.precision=fp16 needs a CUDA GPU, not {accelerator.device.type}; take bf16 or no")
+        device = accelerator.device.type
+        raise InputError(f"train.precision=fp16 needs a CUDA GPU, not {device}. Set train.precision=bf16")
     if accelerator.device.type == "cpu" and config.precision == "bf16":
-        # In bf16 PyTorch's fused attention for CPUs goes backward slowly: an update of a model with d_model 256
-        # and sentences of 18 tokens takes 1.17 times as long as with the plain products.
+        # In bf16, the backward pass of PyTorch's fused attention is slow on CPUs: with d_model 256 and sentences of 18
+        # tokens, an update takes 1.17 times as long as with plain matrix products.
         torch.backends.cuda.enable_flash_sdp(False)
     return accelerator
 
 
-def refuse_plugins() -> None:
-    """Raises ValueError for what the launcher asks of accelerate by variables, some of which fail late or silently."""
+def reject_plugins() -> None:
+    """Raise InputError if an environment variable of the launcher selects a plugin.
+
+    Some plugins would fail late or be ignored silently.
+    """
     for plugin in ("FSDP", "DEEPSPEED", "MEGATRON_LM", "PARALLELISM_CONFIG"):
         if os.environ.get(f"ACCELERATE_USE_{plugin}", "false").lower() in ("1", "true", "yes", "on"):
             raise InputError(unsupported(plugin))
     if os.environ.get("ACCELERATE_DYNAMO_BACKEND", "NO").upper() != "NO":
-        raise InputError("accelerate is configured to compile the model (dynamo): choose `no`, and set train.compile")
+        raise InputError(
+            "accelerate is configured to compile the model (dynamo). Set --dynamo_backend no and train.compile=true"
+        )
 
 
 def unsupported(kind: str) -> str:
-    """A sentence."""
+    """Return the error message for a way to distribute that this trainer does not support."""
     return (
-        f"accelerate is configured for {kind}, which this trainer does not support; choose plain multi-GPU "
+        f"accelerate is configured for {kind}, which this trainer does not support. Choose plain multi-GPU "
         "(`accelerate config`, or `accelerate launch --multi_gpu`)"
     )
 
 
-def join_after_a_restart(timeout: timedelta) -> None:
-    """Let ranks that `--max_restarts` started again meet in a place of their own.
+def join_after_restart(timeout: timedelta) -> None:
+    """Give the ranks that `--max_restarts` started again their own rendezvous.
 
-    Their launcher keeps its store, and with it the addresses of the ranks that died: whoever reads one of them waits
-    for a dead process (PyTorch issue 135712).
+    The launcher keeps its store, and with it the addresses of dead processes. A rank that reads one of them waits for
+    a dead process (PyTorch issue 135712).
     """
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     if attempt == "0" or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
@@ -83,13 +94,13 @@ def join_after_a_restart(timeout: timedelta) -> None:
 
 
 def check_tracker(name: str) -> None:
-    """Raises ValueError where the tracker's package is missing; accelerate would log nothing and say nothing."""
+    """Raise InputError if the package of the tracker is missing. accelerate would silently log nothing."""
     if name in ("wandb", "trackio") and importlib.util.find_spec(name) is None:
-        raise InputError(f"train.log_with={name} needs a package that is missing: pip install {name}")
+        raise InputError(f"train.log_with={name} needs a package that is not installed. Run: pip install {name}")
 
 
 def seed_dropout(seed: int, device: torch.device) -> None:
-    """Seed the generator that dropout on `device` draws from; `torch.manual_seed`, which seeds all, takes longer."""
+    """Seed the generator of dropout on `device`. `torch.manual_seed` seeds all devices, which takes longer."""
     if device.type == "cpu":
         torch.default_generator.manual_seed(seed)
     else:
@@ -97,26 +108,26 @@ def seed_dropout(seed: int, device: torch.device) -> None:
 
 
 def new_sum(accelerator: Accelerator) -> Tensor:
-    """A zero to add losses to: double precision, except on Apple's GPUs, which have none."""
+    """Return a zero to add losses to, in double precision; in fp32 on Apple's GPUs, which have no double precision."""
     dtype = torch.float32 if accelerator.device.type == "mps" else torch.float64
     return torch.zeros((), dtype=dtype, device=accelerator.device)
 
 
 def sum_over_ranks(accelerator: Accelerator, values: Tensor) -> list[float]:
-    """One small sum over all ranks, read by the host: the only synchronisation of an update."""
+    """Return the sums of the values over all ranks. The host waits for them: the only synchronisation per update."""
     total = accelerator.reduce(values, reduction="sum")
     assert isinstance(total, Tensor)
     return [float(x) for x in total.tolist()]
 
 
 def check_equal_ranks(step: int, facts: dict[str, str]) -> None:
-    """Raises ValueError where the ranks would continue from different updates, or differ in one of `facts`."""
+    """Raise InputError if the ranks would resume from different updates, or differ in one of `facts`."""
     ranks: list[tuple[int, dict[str, str]]] = gather_object([(step, facts)])
     if len({step for step, _ in ranks}) > 1:
         raise InputError(
-            f"the ranks found checkpoints of different updates ({', '.join(str(step) for step, _ in ranks)}): "
-            "the run folder must be one that all hosts share"
+            f"the ranks have checkpoints of different updates ({', '.join(str(step) for step, _ in ranks)}). "
+            "Put run_dir on a disk that all hosts share"
         )
-    differing = [name for name in facts if len({theirs[name] for _, theirs in ranks}) > 1]
+    differing = [name for name in facts if len({of_rank[name] for _, of_rank in ranks}) > 1]
     if differing:
-        raise InputError(f"the ranks differ in {', '.join(differing)}: give every host the same command and files")
+        raise InputError(f"the ranks differ in {', '.join(differing)}. Give every host the same command and files")

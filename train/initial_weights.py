@@ -1,4 +1,4 @@
-"""Start from the weights of another model (`train.init_from`)."""
+"""Start from the weights of another model (`train.init_from`): finetuning."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -11,29 +11,32 @@ from transformer.pretrained import find_folder, load_pretrained
 from transformer.weights import get_weights, set_weights
 
 FREE = ("dropout", "init")
-"""What of the model may differ from the one it starts from: no weight depends on it."""
+"""Settings of the model that may differ from those of the other model: no weight depends on them."""
 
 
 def start_from(name: str, model: nn.Module, config: ModelConfig, tokenizer_file: Path) -> None:
-    """Give `model` the weights of the model folder or hub name `name`; `tokenizer_file` is the run's vocabulary.
+    """Copy the weights of another model into `model`.
 
-    Raises ValueError where its vocabulary or its shape is another, FileNotFoundError where it is missing.
+    Args:
+        name: model folder, or a name on the Hugging Face Hub.
+        tokenizer_file: vocabulary of this run.
+
+    Raises:
+        InputError: the other model has another vocabulary or other sizes.
+        FileNotFoundError: there is no such model.
     """
     folder = find_folder(name)
     if (folder / "tokenizer.model").read_bytes() != tokenizer_file.read_bytes():
         raise InputError(
-            f"train.init_from={name} has another vocabulary than this run: set data.tokenizer={name} to use its own"
+            f"train.init_from={name} has another vocabulary than this run. Set data.tokenizer={name} to use its own"
         )
-    source, theirs = load_pretrained(folder)
-    wanted = asdict(config)
-    differing = [
-        f"model.{field} is {value} there and {wanted[field]} here"
-        for field, value in asdict(theirs).items()
-        if value != wanted[field] and field not in FREE
+    source, source_config = load_pretrained(folder)
+    own = asdict(config)
+    needed = [
+        f"model.{field}={value} (this run has {own[field]})"
+        for field, value in asdict(source_config).items()
+        if value != own[field] and field not in FREE
     ]
-    if differing:
-        raise InputError(
-            f"train.init_from={name} is a model of another shape, whose settings this run must take: "
-            f"{'; '.join(differing)}"
-        )
+    if needed:
+        raise InputError(f"train.init_from={name} is a model with other settings. Set {', '.join(needed)}")
     set_weights(model, get_weights(source))

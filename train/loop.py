@@ -33,8 +33,9 @@ from train.run.metrics_log import MetricsLog
 from train.run.model_folder import write_model_folder
 from train.run.paper_comparison import COMPARISON_FILE, compare_with_paper
 from train.run.progress import Progress
+from train.setup import Setup, make_setup
 from train.stop import Reason, StopRequest
-from train.tasks import Task, make_task
+from train.tasks import sample
 from train.trainer import StepResult, Trainer
 from train.validation import validate
 from transformer.model import build, count_parameters
@@ -54,12 +55,12 @@ def train(config: RunConfig, run_dir: Path) -> int | None:
     """
     started = time.monotonic()
     set_threads(config.train.threads)
-    task = make_task(config, prepare_once(config))
-    config = task.config
-    check_settings(run_dir, config, task.identity)  # on every rank, before ranks wait for each other
+    setup = make_setup(config, prepare_once(config))
+    config = setup.config
+    check_settings(run_dir, config, setup.identity)  # on every rank, before ranks wait for each other
     accelerator = make_accelerator(config.train, run_dir)
     with claim(run_dir, accelerator):
-        run = start_run(task, run_dir, accelerator)
+        run = start_run(setup, run_dir, accelerator)
         run.check_memory()
         with StopRequest(until=started + 3600 * (config.train.max_hours or math.inf)) as stop:
             reason = run.updates(stop)
@@ -97,19 +98,19 @@ def claim(run_dir: Path, accelerator: Accelerator) -> Iterator[None]:
         yield
 
 
-def start_run(task: Task, run_dir: Path, accelerator: Accelerator) -> "Run":
+def start_run(setup: Setup, run_dir: Path, accelerator: Accelerator) -> "Run":
     """Return the run, ready for its next update.
 
     First all ranks read the newest checkpoint, then they compare what they read, and only then the main process writes.
     So a rank with other files cannot damage the run folder.
     """
-    micro_tokens = task.config.batches.micro_tokens
-    split = choose_split(task.plan.shapes, task.plan.per_update, accelerator.num_processes, micro_tokens)
+    micro_tokens = setup.config.batches.micro_tokens
+    split = choose_split(setup.plan.shapes, setup.plan.per_update, accelerator.num_processes, micro_tokens)
     newest = Checkpoints(run_dir / "checkpoints").newest()
-    trainer, state = load_trainer(task.config, task.prepared, newest, accelerator)
-    check_equal_ranks(state.step, facts(task))
-    log = prepare_folder(task, run_dir, newest, state.step) if accelerator.is_main_process else None
-    run = Run(task, run_dir, trainer, state, split, log)
+    trainer, state = load_trainer(setup.config, setup.prepared, newest, accelerator)
+    check_equal_ranks(state.step, facts(setup))
+    log = prepare_folder(setup, run_dir, newest, state.step) if accelerator.is_main_process else None
+    run = Run(setup, run_dir, trainer, state, split, log)
     run.print_start()
     return run
 
@@ -130,11 +131,11 @@ def load_trainer(
     return trainer, state
 
 
-def prepare_folder(task: Task, run_dir: Path, newest: Path | None, step: int) -> MetricsLog:
+def prepare_folder(setup: Setup, run_dir: Path, newest: Path | None, step: int) -> MetricsLog:
     """Write the settings and the logs up to the newest checkpoint. Return the log."""
     Checkpoints(run_dir / "checkpoints").remove_unfinished()
     log = MetricsLog(run_dir, step, (newest / METRICS).read_text(encoding="utf-8") if newest else "")
-    write_settings(run_dir, task.config, task.identity, task.tokenizer)
+    write_settings(run_dir, setup.config, setup.identity, setup.tokenizer)
     return log
 
 
@@ -147,28 +148,28 @@ class Run:
     """
 
     def __init__(
-        self, task: Task, run_dir: Path, trainer: Trainer, state: RunState, split: int, log: MetricsLog | None
+        self, setup: Setup, run_dir: Path, trainer: Trainer, state: RunState, split: int, log: MetricsLog | None
     ) -> None:
-        self.task, self.run_dir, self.trainer, self.state, self.split, self.log = (
-            *(task, run_dir, trainer, state, split, log),
+        self.setup, self.run_dir, self.trainer, self.state, self.split, self.log = (
+            *(setup, run_dir, trainer, state, split, log),
         )
-        self.config, self.plan, self.accelerator = task.config, task.plan, trainer.accelerator
+        self.config, self.plan, self.accelerator = setup.config, setup.plan, trainer.accelerator
         self.checkpoints = Checkpoints(run_dir / "checkpoints")
         self.progress = Progress(self.accelerator, self.config, run_dir, state.step)
 
     def print_start(self) -> None:
         """Print data, model and batch plan, and write and print the comparison with the paper."""
         parameters = count_parameters(self.trainer.model)
-        self.progress.print_start(self.task, self.split, parameters)
+        self.progress.print_start(self.setup, self.split, parameters)
         if self.accelerator.is_main_process:
-            comparison = compare_with_paper(self.task, parameters, self.accelerator)
+            comparison = compare_with_paper(self.setup, parameters, self.accelerator)
             write_text(self.run_dir / COMPARISON_FILE, comparison.markdown())
             self.progress.print(comparison.differences())
 
     def check_memory(self) -> None:
         """See `Trainer.check_memory`."""
         largest = largest_micro_batch(self.plan.shapes, self.split)
-        self.trainer.check_memory(largest, self.task.prepared.train.batch(largest), self.split)
+        self.trainer.check_memory(largest, self.setup.prepared.train.batch(largest), self.split)
 
     def updates(self, stop: StopRequest) -> Reason | None:
         """Do all remaining updates. Return why the run ended before `train.max_steps`, or None if it did not.
@@ -218,7 +219,7 @@ class Run:
                 world_size = self.accelerator.num_processes
                 micro_batches = update.micro_batches(self.split, world_size)
                 ranks = [micro_batches[rank::world_size] for rank in range(world_size)]
-                folder = save_failed_update(self.run_dir, self.task, update, ranks, result, self.trainer, self._now())
+                folder = save_failed_update(self.run_dir, self.setup, update, ranks, result, self.trainer, self._now())
             self.progress.report_skipped(update.step + 1, result, folder)
         self.trainer.clear_gradient()
 
@@ -233,16 +234,16 @@ class Run:
             )
 
     def _make_batches(self, step: int) -> tuple[Update, list[Batch]]:
-        update, train = self.plan.update(step), self.task.prepared.train
+        update, train = self.plan.update(step), self.setup.prepared.train
         rank, world_size = self.accelerator.process_index, self.accelerator.num_processes
         own = update.micro_batches(self.split, world_size)[rank::world_size]
         return update, [train.batch(micro_batch).ready_for(self.accelerator.device) for micro_batch in own]
 
     def _validate(self) -> None:
         step, model = self.state.step, self.trainer.model
-        values = validate(self.accelerator, model, self.task, most_positions(self.plan.shapes, self.split))
+        values = validate(self.accelerator, model, self.setup, most_positions(self.plan.shapes, self.split))
         self._log(step, values)
-        if self.accelerator.is_main_process and (text := self.task.sample(model)):
+        if self.accelerator.is_main_process and (text := sample(self.setup, model)):
             self.progress.print(text)
         if is_better(values["valid_loss"], self.state.best_loss):
             self.state = replace(self.state, best_step=step, best_loss=values["valid_loss"])
@@ -273,14 +274,14 @@ DECIDING = ("model.", "batches.", "optimizer.", "schedule.", "train.", "validati
 """Sections of the settings that must be equal on all hosts."""
 
 
-def facts(task: Task) -> dict[str, str]:
+def facts(setup: Setup) -> dict[str, str]:
     """Return what must be equal on all hosts. Paths may differ."""
-    settings = {k: v for k, v in flatten_settings(task.config).items() if k.startswith(DECIDING)}
+    settings = {k: v for k, v in flatten_settings(setup.config).items() if k.startswith(DECIDING)}
     settings.pop("train.threads")
-    prepared = task.prepared
+    prepared = setup.prepared
     return {
         "settings": hashlib.sha256(repr(sorted(settings.items())).encode()).hexdigest(),
-        "data": f"{prepared.fingerprint} {task.plan_version} {task.plan.describe()}",
+        "data": f"{prepared.fingerprint} {setup.plan_version} {setup.plan.describe()}",
         "vocabulary": hashlib.sha256(prepared.tokenizer_file.read_bytes()).hexdigest(),
     }
 

@@ -1,4 +1,4 @@
-"""Section 5.4: cross-entropy against smoothed labels, summed over tokens."""
+"""Section 5.4: cross-entropy with label smoothing, summed over predicted tokens."""
 
 from typing import Any
 
@@ -9,16 +9,17 @@ from torch.nn import functional as F
 from data_pipeline.examples import IGNORE
 
 CHUNK = {"cpu": 1 << 19}
-"""Logits that are in fp32 at once: on a processor as many as its caches hold."""
+"""Number of logits that are in fp32 at the same time: on a CPU, as many as fit its caches."""
 GPU_CHUNK = 1 << 26
 
 
 def smoothed_cross_entropy(logits_BLV: Tensor, labels_BL: Tensor, smoothing: float) -> Tensor:
-    """Sum over target tokens of the cross-entropy against (1 - smoothing) one-hot + smoothing uniform.
+    """Return the sum over predicted tokens of the cross-entropy against (1 - smoothing) one-hot + smoothing uniform.
 
-    The uniform part is over the whole vocabulary (Szegedy et al. 2015, which the paper cites). Positions
-    labelled `IGNORE` count nothing. A sum, since only an update knows how many tokens to divide by: the mean
-    of means over batches of unequal sizes is wrong. In fp32 at least, whatever the logits are in.
+    The uniform distribution is over the whole vocabulary (Szegedy et al. 2015, which the paper cites). Positions with
+    the label `IGNORE` add nothing. The result is a sum, because the trainer divides by the number of predicted tokens
+    of the whole update; a mean of means over batches of unequal sizes would be wrong. It is computed in fp32, or in
+    float64 if the logits are in float64.
     """
     logits_NV, labels_N = logits_BLV.flatten(0, 1), labels_BL.flatten()
     if torch.is_grad_enabled() and logits_NV.requires_grad:
@@ -34,17 +35,17 @@ def smoothed_cross_entropy(logits_BLV: Tensor, labels_BL: Tensor, smoothing: flo
 
 
 class _WithGradient(torch.autograd.Function):
-    """The same sum, and in the same pass the gradient of it, which is softmax minus smoothed label.
+    """The same sum, with its gradient computed in the same pass: softmax minus smoothed label.
 
-    A vocabulary of 37,000 makes of 25,000 tokens 3.7 GB of logits in fp32, and PyTorch's function reads and writes as
-    much several times, forward and backward. Here some rows at a time are in fp32, and what stays is the gradient in
-    the type of the logits. `benchmarks/loss.py` measures both.
+    With a vocabulary of 37,000, the logits of 25,000 tokens need 3.7 GB in fp32, and PyTorch's function reads and
+    writes that much several times, forward and backward. Here only a few rows at a time are in fp32, and only the
+    gradient is kept, in the dtype of the logits. `benchmarks/loss.py` measures both.
     """
 
     @staticmethod
     def forward(ctx: Any, logits_NV: Tensor, labels_N: Tensor, smoothing: float) -> Tensor:
         dtype, vocab = _at_least_fp32(logits_NV), logits_NV.size(1)
-        # In fp16 small ones would be lost before they meet the loss scale, which comes with the backward pass.
+        # In fp16, small gradients would underflow: the backward pass multiplies by the loss scale only later.
         kept = dtype if logits_NV.dtype == torch.float16 else logits_NV.dtype
         gradient_NV = torch.empty_like(logits_NV, dtype=kept)
         total = torch.zeros((), dtype=dtype, device=logits_NV.device)
@@ -63,7 +64,7 @@ class _WithGradient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        assert ctx.gradient_NV is not None, "a loss goes backward once"
+        assert ctx.gradient_NV is not None, "the loss has one backward pass"
         gradient_NV: Tensor = ctx.gradient_NV.mul_(gradients[0]).to(ctx.dtype)
         ctx.gradient_NV = None
         return gradient_NV, None, None

@@ -1,4 +1,4 @@
-"""Section 5.3: Adam, and AdamW as its named variation."""
+"""Section 5.3: Adam, and AdamW as a named variation."""
 
 import torch
 from torch import nn
@@ -7,9 +7,9 @@ from train.config import OptimizerConfig
 
 
 def make_optimizer(model: nn.Module, settings: OptimizerConfig) -> torch.optim.Adam:
-    """The optimizer that `settings` names, its moments' memory taken; the rate is set before every update.
+    """Return the optimizer that `settings` names. The trainer sets the learning rate before every update.
 
-    AdamW (Loshchilov and Hutter, 2019) lets matrices decay, not biases and norms, as GPT-2's trainings do.
+    AdamW (Loshchilov and Hutter, 2019) applies weight decay to matrices, not to biases and norms, as usual for GPT-2.
     """
     betas = (settings.beta1, settings.beta2)
     if settings.name == "adam":
@@ -27,7 +27,7 @@ def make_optimizer(model: nn.Module, settings: OptimizerConfig) -> torch.optim.A
 
 
 def _reserve_moments(optimizer: torch.optim.Adam) -> None:
-    """Give Adam the memory of its moments now, as its first step would, before the largest batch is tried."""
+    """Allocate the moments now and not in the first step, so that the memory check counts them."""
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             optimizer.state[parameter] = {

@@ -1,4 +1,4 @@
-"""The learning rate, a pure function of the step."""
+"""Learning-rate schedules: pure functions of settings and step."""
 
 import math
 from dataclasses import replace
@@ -8,10 +8,10 @@ from train.config import ScheduleConfig
 
 
 def settle_schedule(settings: ScheduleConfig, max_steps: int) -> ScheduleConfig:
-    """Return the schedule with its end, `max_steps` if the settings name none.
+    """Return the settings with the end of the schedule: `max_steps` if `decay_steps` is None.
 
-    Raises InputError if a schedule that ends would decay before its warm-up is over: it would never reach the peak, or
-    jump.
+    Raises InputError if the decay would begin before the warm-up is over: the learning rate would never reach its peak,
+    or jump.
     """
     if settings.name == "noam":
         return settings
@@ -29,7 +29,7 @@ def settle_schedule(settings: ScheduleConfig, max_steps: int) -> ScheduleConfig:
 
 
 def learning_rate(step: int, settings: ScheduleConfig, d_model: int) -> float:
-    """The rate of update `step`, counted from 1, by the schedule that `settings` names, which is settled."""
+    """Return the learning rate of update `step`, counted from 1. `settings` come from `settle_schedule`."""
     if settings.name == "noam":
         return noam(step, d_model, settings.warmup_steps, settings.scale)
     assert settings.decay_steps is not None, "settle_schedule gives the schedule an end"
@@ -38,15 +38,18 @@ def learning_rate(step: int, settings: ScheduleConfig, d_model: int) -> float:
 
 
 def noam(step: int, d_model: int, warmup_steps: int, scale: float = 1.0) -> float:
-    """Section 5.3, Eq. 3 for update `step`, counted from 1: linear over the warm-up, then 1 / sqrt(step)."""
+    """Return the learning rate of Eq. 3 (section 5.3) for update `step`, counted from 1.
+
+    It grows linearly during the warm-up and then decays with 1 / sqrt(step).
+    """
     assert step >= 1, "the first update is number 1"
     return scale * d_model**-0.5 * min(step**-0.5, step * warmup_steps**-1.5)  # Eq. 3
 
 
 def cosine(step: int, peak: float, lowest: float, warmup_steps: int, decay_steps: int) -> float:
-    """Linear to `peak` over the warm-up, half a cosine down to `lowest` at `decay_steps`, then level.
+    """Return a learning rate that grows linearly to `peak`, decays to `lowest` at `decay_steps`, and stays there.
 
-    Departure from the paper: Loshchilov and Hutter (2017), as GPT and GPT-2 were trained.
+    The decay is half a cosine. Differs from the paper: Loshchilov and Hutter (2017), as for GPT and GPT-2.
     """
     assert step >= 1, "the first update is number 1"
     if step < warmup_steps:
@@ -56,9 +59,10 @@ def cosine(step: int, peak: float, lowest: float, warmup_steps: int, decay_steps
 
 
 def wsd(step: int, peak: float, lowest: float, warmup_steps: int, decay_steps: int, decay_share: float) -> float:
-    """Linear to `peak` over the warm-up, level, and over the last `decay_share` of `decay_steps` linear to `lowest`.
+    """Return a learning rate that grows linearly to `peak`, stays constant, and decays linearly to `lowest`.
 
-    Departure from the paper: "warmup-stable-decay", Hu et al. (2024), with the straight line of Hägele et al. (2024).
+    The decay takes the last `decay_share` of `decay_steps`. Differs from the paper: "warmup-stable-decay" of Hu et al.
+    (2024), with the linear decay of Hägele et al. (2024).
     """
     assert step >= 1, "the first update is number 1"
     if step < warmup_steps:
@@ -68,5 +72,5 @@ def wsd(step: int, peak: float, lowest: float, warmup_steps: int, decay_steps: i
 
 
 def last_level_step(decay_steps: int, decay_share: float) -> int:
-    """The last update before the rate of `wsd` falls: until then, it does not depend on where the end is."""
+    """Return the last update before `wsd` decays. Until then, the learning rate does not depend on the end."""
     return decay_steps - math.ceil(decay_share * decay_steps)

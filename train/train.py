@@ -1,12 +1,12 @@
-"""Train: `accelerate launch train/train.py --config configs/x.yaml [section.field=value ...]`.
+"""Train a model: `accelerate launch train/train.py --config configs/x.yaml [section.field=value ...]`.
 
-Without --config it is the paper's base model on WMT14 English-German. The same command continues a run.
+Without --config, it trains the paper's base model on WMT14 English-German. The same command resumes a run.
 """
 
 import sys
 from pathlib import Path
 
-if not __package__:  # run as a file: put the repository root first, before any project import
+if not __package__:  # started by path: put the project's root on sys.path before the project's imports
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from common.command import run_command, settings_parser
@@ -22,7 +22,7 @@ def main() -> None:
     name = args.config.stem if args.config else "base"
     stopped_by = train(config, Path(config.run_dir or f"runs/{name}"))
     if stopped_by is not None:
-        sys.exit(128 + stopped_by)  # what a shell expects of a process that a signal ended
+        sys.exit(128 + stopped_by)  # the exit status of a process that a signal ended
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How good the model is on the validation set while it trains."""
+"""Validation while training: loss, perplexity, and what the task measures."""
 
 import math
 
@@ -8,32 +8,31 @@ from torch import nn
 
 from train.distributed import new_sum, sum_over_ranks
 from train.loss import smoothed_cross_entropy
-from train.tasks import Task, block_length
+from train.setup import Setup, block_length, measure
 from train.trainer import autocast
 
 
 @torch.no_grad()
-def validate(accelerator: Accelerator, model: nn.Module, task: Task, positions: int) -> dict[str, float]:
-    """Loss without smoothing, per predicted token, and perplexity over the whole set, and what the task measures.
+def validate(accelerator: Accelerator, model: nn.Module, setup: Setup, positions: int) -> dict[str, float]:
+    """Return loss without label smoothing (nats per predicted token), perplexity, and the measures of the task.
 
-    `positions` bounds a batch. Each rank does its share; all get the same figures.
+    Each rank computes its micro-batches, of at most `positions` token positions. All ranks get the same values.
     """
     model.eval()
-    loss = validation_loss(accelerator, model, task, positions)
+    loss = validation_loss(accelerator, model, setup, positions)
     values = {"valid_loss": loss, "valid_ppl": math.exp(min(loss, 700))}
-    values |= task.measure(accelerator, model, loss)
+    values |= measure(setup, accelerator, model, loss)
     model.train()
     return values
 
 
-def validation_loss(accelerator: Accelerator, model: nn.Module, task: Task, positions: int) -> float:
-    """Cross-entropy (nats) per predicted token over the validation set, `positions` at most computed at once."""
-    total = new_sum(accelerator)
-    valid = task.prepared.valid
-    micro_batches = valid.micro_batches(positions, block_length(task.config))
+def validation_loss(accelerator: Accelerator, model: nn.Module, setup: Setup, positions: int) -> float:
+    """Return the cross-entropy of the validation examples in nats per predicted token, summed over all ranks."""
+    total, valid = new_sum(accelerator), setup.prepared.valid
+    micro_batches = valid.micro_batches(positions, block_length(setup.config))
     for micro_batch in micro_batches[accelerator.process_index :: accelerator.num_processes]:
         batch = valid.batch(micro_batch).to(accelerator.device)
-        with autocast(task.config.train.precision, accelerator.device):
+        with autocast(setup.config.train.precision, accelerator.device):
             logits_BLV = model(*batch.inputs)
         total += smoothed_cross_entropy(logits_BLV, batch.labels_BL, smoothing=0.0)
     return sum_over_ranks(accelerator, total.unsqueeze(0))[0] / valid.predicted_tokens

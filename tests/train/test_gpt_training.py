@@ -18,7 +18,7 @@ from tests.train.test_training import run
 from train import loop
 from train.config import RunConfig
 from train.schedule import cosine, last_level_step, learning_rate, wsd
-from train.tasks import make_task
+from train.setup import make_setup
 from transformer.pretrained import load_pretrained
 
 TEXT = "".join(f"{i} sheep jump over {i % 7} gates, and then they sleep.\n" for i in range(400))
@@ -151,8 +151,8 @@ def test_documents_learn_their_answers_only(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     data = [f"data.train={tmp_path / 'a.jsonl'}", f"data.cache_dir={tmp_path / 'cache'}"]
     config = make_config(data, "data.layout=documents", "data.prompt_column=question", "train.max_steps=60")
-    task = make_task(config, loop.prepare_once(config))
-    assert task.prepared.valid.predicted_tokens == sum(len(row["text"]) + 1 for row in rows[180:])
+    setup = make_setup(config, loop.prepare_once(config))
+    assert setup.prepared.valid.predicted_tokens == sum(len(row["text"]) + 1 for row in rows[180:])
     losses = [line["loss"] for line in run(config, tmp_path / "run") if "loss" in line]
     assert losses[-1] < 0.5, "the questions' digits, which nobody can guess, do not count"
 
@@ -202,12 +202,12 @@ def test_a_finetuning_run_continues_from_its_own_checkpoint(finished: Path, data
     [
         (
             ["model.d_ff=48", "model.norm=post"],
-            r"model\.d_ff is 64 there and 48 here; model\.norm is pre there and post here",
+            r"Set model\.d_ff=64 \(this run has 48\), model\.norm=pre \(this run has post\)",
         ),
-        (["data.vocab_type=bpe", "data.vocab_size=300"], r"another vocabulary than this run: set data.tokenizer="),
+        (["data.vocab_type=bpe", "data.vocab_size=300"], r"another vocabulary than this run\. Set data\.tokenizer="),
         (["train.init_from=nowhere"], "there is no model folder nowhere"),
         (["schedule.lowest_lr=1"], r"schedule\.lowest_lr is 1\.0; it must be at most schedule\.peak_lr, 0\.01"),
-        (["batches.block=33"], "batches.block is 33, longer than model.max_len 32"),
+        (["batches.block=33"], "batches.block is 33; it must be at most model.max_len, 32"),
         (["model.max_len=20000"], "a block of 20000 needs 20001. Add text"),
     ],
 )

@@ -119,7 +119,7 @@ def test_what_accelerate_offers_and_the_trainer_does_not_is_one_sentence(
         return accelerator
 
     monkeypatch.setattr(devices, "Accelerator", configured)
-    with pytest.raises(ValueError, match=rf"configured for {kind}, which this trainer does not support; choose plain"):
+    with pytest.raises(ValueError, match=rf"configured for {kind}, which this trainer does not support. Choose plain"):
         devices.make_accelerator(TrainConfig(), tmp_path)
 
 
@@ -128,7 +128,7 @@ def test_what_accelerate_offers_and_the_trainer_does_not_is_one_sentence(
     [
         ("ACCELERATE_USE_FSDP", "true", "configured for FSDP, which this trainer does not support"),
         ("ACCELERATE_USE_DEEPSPEED", "true", "configured for DEEPSPEED, which this trainer does not support"),
-        ("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR", "set train.compile"),
+        ("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR", "train.compile=true"),
     ],
 )
 def test_what_a_launcher_asks_for_by_a_variable_is_refused_too(
@@ -150,8 +150,8 @@ def test_a_number_of_slices_in_accelerates_configuration_changes_nothing(
 @pytest.mark.parametrize(
     ("others", "sentence"),
     [
-        ((8, {"settings": "a", "data": "b"}), r"checkpoints of different updates \(4, 8\): the run folder must be one"),
-        ((4, {"settings": "a", "data": "c"}), "the ranks differ in data: give every host the same command and files"),
+        ((8, {"settings": "a", "data": "b"}), r"checkpoints of different updates \(4, 8\)\. Put run_dir on a disk"),
+        ((4, {"settings": "a", "data": "c"}), "the ranks differ in data. Give every host the same command and files"),
     ],
 )
 def test_ranks_that_would_not_train_the_same_are_refused(

@@ -423,7 +423,7 @@ def test_a_full_disk_leaves_the_older_checkpoints_whole(
     ("setting", "message"),
     [
         ("train.precision=fp16", "fp16 needs a CUDA GPU"),
-        ("train.log_with=trackio", "needs a package that is missing: pip install trackio"),
+        ("train.log_with=trackio", "needs a package that is not installed. Run: pip install trackio"),
         ("model.architecture=gpt", "Set data.task=language_modelling for gpt"),
         ("model.vocab_size=77", "leave model.vocab_size out"),
     ],

@@ -26,7 +26,7 @@ from train.doctor.learning import learning_findings
 from train.doctor.pairs import Texts
 from train.doctor.text import Codec, Hashes
 from train.loop import prepare_once
-from train.tasks import Task, make_task
+from train.setup import Setup, make_setup
 from transformer.model import build
 
 
@@ -38,21 +38,21 @@ def examine(config: RunConfig) -> Iterator[Finding]:
     if config.data.task == "translation":
         yield from pair_findings(config)
     try:
-        task = make_task(config, prepare_once(config))
-        split_on_one_device(task)
+        setup = make_setup(config, prepare_once(config))
+        split_on_one_device(setup)
     except InputError as error:  # training would end with the same message
         yield Finding("settings", "error", describe_error(error), "training cannot start; change these settings")
         return
     if config.data.task == "language_modelling":
-        yield from text_findings(task)
-    yield from vocabulary_findings(task)
+        yield from text_findings(setup)
+    yield from vocabulary_findings(setup)
     accelerator = make_accelerator(config.train, Path(config.data.cache_dir))
-    need = estimate_memory(task)
+    need = estimate_memory(setup)
     if too_large := check_weights_fit(need, accelerator.device):
         yield too_large
         return
-    yield from model_findings(task, accelerator.device)
-    yield from forecast_findings(task, accelerator, need)
+    yield from model_findings(setup, accelerator.device)
+    yield from forecast_findings(setup, accelerator, need)
 
 
 def pair_findings(config: RunConfig) -> Iterator[Finding]:
@@ -89,15 +89,15 @@ def check_pair_leak(role: str, held: Texts, pairs: Hashes, sources: Hashes) -> F
     return replace(worse, message=f"{of_pairs.message}; {of_sources.message}")
 
 
-def text_findings(task: Task) -> Iterator[Finding]:
+def text_findings(setup: Setup) -> Iterator[Finding]:
     """Check the text of a language model for repetitions: documents, or the long lines of a stream."""
-    data = task.config.data
+    data = setup.config.data
     what = "documents" if data.layout == "documents" else f"lines of {samples.LONG_LINE} characters or more"
     train, valid = (
         text_checks.hash_texts(
-            samples.comparable_texts(samples.decoded_documents(task.tokenizer, ids, data.seed), data.layout)
+            samples.comparable_texts(samples.decoded_documents(setup.tokenizer, ids, data.seed), data.layout)
         )
-        for ids in (*task.prepared.train.stores, *task.prepared.valid.stores)
+        for ids in (*setup.prepared.train.stores, *setup.prepared.valid.stores)
     )
     raw = samples.raw_documents(data, "test", samples.MOST_HASHES)
     test = text_checks.hash_texts(samples.comparable_texts(raw, data.layout))
@@ -114,39 +114,39 @@ def text_findings(task: Task) -> Iterator[Finding]:
             yield text_checks.check_leak(what, role, held, train, warning=0.05, error=0.2)
 
 
-def vocabulary_findings(task: Task) -> Iterator[Finding]:
+def vocabulary_findings(setup: Setup) -> Iterator[Finding]:
     """Check how the vocabulary fits the text."""
-    data, tokenizer = task.config.data, task.tokenizer
-    codec, texts = codec_and_texts(task)
+    data, tokenizer = setup.config.data, setup.tokenizer
+    codec, texts = codec_and_texts(setup)
     yield text_checks.check_round_trip(codec, texts)
     if data.vocab_type == "characters":
         return  # each character is a token
     yield text_checks.check_token_size(codec, texts, tokenizer.vocab_size)
-    stores, most = task.prepared.train.stores, samples.MOST_TOKENS
+    stores, most = setup.prepared.train.stores, samples.MOST_TOKENS
     counts = sum(np.bincount(ids.flat[: most // len(stores)], minlength=tokenizer.vocab_size) for ids in stores)
     yield text_checks.check_rare_subwords(np.asarray(counts)[tokenizer.first_subword :])
 
 
-def codec_and_texts(task: Task) -> tuple[Codec, list[str]]:
+def codec_and_texts(setup: Setup) -> tuple[Codec, list[str]]:
     """Return how the task encodes text, and some of its text."""
-    match task.config.data.task:
+    match setup.config.data.task:
         case "translation":
-            tokenizer = Tokenizer(task.prepared.tokenizer_file)
-            return text_checks.sentence_codec(tokenizer), samples.sample_sentences(task)
+            tokenizer = Tokenizer(setup.prepared.tokenizer_file)
+            return text_checks.sentence_codec(tokenizer), samples.sample_sentences(setup)
         case "language_modelling":
-            return text_checks.text_codec(task.tokenizer), samples.sample_lines(task)
+            return text_checks.text_codec(setup.tokenizer), samples.sample_lines(setup)
 
 
-def model_findings(task: Task, device: torch.device) -> Iterator[Finding]:
+def model_findings(setup: Setup, device: torch.device) -> Iterator[Finding]:
     """Probe the configured model with its initial weights, and overfit it on a small batch."""
-    torch.manual_seed(task.config.train.seed)
+    torch.manual_seed(setup.config.train.seed)
     where = torch.device("cpu") if device.type == "mps" else device  # MPS has no float64
-    batch = samples.small_batch(task).to(where)
+    batch = samples.small_batch(setup).to(where)
     yield model_checks.check_labels(batch)
-    model = build(task.config.model).to(where, torch.float64).eval()
+    model = build(setup.config.model).to(where, torch.float64).eval()
     yield from model_checks.probe(model)
     del model
-    yield from learning_findings(task.config, batch)
+    yield from learning_findings(setup.config, batch)
 
 
 def _describe_sample(n: int, sampled: int) -> str:

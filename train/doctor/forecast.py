@@ -16,7 +16,7 @@ from data_pipeline.micro_batches import MicroBatch, choose_split, largest_micro_
 from train.doctor.findings import Finding, grade
 from train.doctor.flops import update_flops
 from train.optimizer import make_optimizer
-from train.tasks import Task, block_length
+from train.setup import Setup, block_length
 from train.trainer import Trainer
 from transformer.config import ModelConfig
 from transformer.model import build, count_parameters
@@ -40,12 +40,12 @@ class MemoryNeed:
         return f"weights and Adam {self.weights / GIB:.2f} GiB, activations about {self.activations / GIB:.2f} GiB"
 
 
-def estimate_memory(task: Task) -> MemoryNeed:
+def estimate_memory(setup: Setup) -> MemoryNeed:
     """Return an estimate that needs no computation on the device."""
     with torch.device("meta"):
-        parameters = count_parameters(build(task.config.model))
-    size = 8 if task.config.train.precision == "float64" else 4
-    return MemoryNeed(4.0 * size * parameters, size * activation_numbers(task.config.model, largest(task)))
+        parameters = count_parameters(build(setup.config.model))
+    size = 8 if setup.config.train.precision == "float64" else 4
+    return MemoryNeed(4.0 * size * parameters, size * activation_numbers(setup.config.model, largest(setup)))
 
 
 def activation_numbers(shape: ModelConfig, micro_batch: MicroBatch) -> float:
@@ -61,14 +61,14 @@ def activation_numbers(shape: ModelConfig, micro_batch: MicroBatch) -> float:
     return float(numbers * len(micro_batch.indices))
 
 
-def split_on_one_device(task: Task) -> int:
+def split_on_one_device(setup: Setup) -> int:
     """Return the number of micro-batches per bucket batch on one device."""
-    return choose_split(task.plan.shapes, task.plan.per_update, 1, task.config.batches.micro_tokens)
+    return choose_split(setup.plan.shapes, setup.plan.per_update, 1, setup.config.batches.micro_tokens)
 
 
-def largest(task: Task) -> MicroBatch:
+def largest(setup: Setup) -> MicroBatch:
     """Return the micro-batch that needs the most memory."""
-    return largest_micro_batch(task.plan.shapes, split_on_one_device(task))
+    return largest_micro_batch(setup.plan.shapes, split_on_one_device(setup))
 
 
 def check_weights_fit(need: MemoryNeed, device: torch.device) -> Finding | None:
@@ -81,12 +81,12 @@ def check_weights_fit(need: MemoryNeed, device: torch.device) -> Finding | None:
     return Finding("memory", "error", message, advice)
 
 
-def forecast_findings(task: Task, accelerator: Accelerator, need: MemoryNeed) -> Iterator[Finding]:
+def forecast_findings(setup: Setup, accelerator: Accelerator, need: MemoryNeed) -> Iterator[Finding]:
     """Measure memory and time with the model, the optimizer and the precision of the run."""
-    config, device, micro_batch = task.config, accelerator.device, largest(task)
+    config, device, micro_batch = setup.config, accelerator.device, largest(setup)
     advice = f"set batches.micro_tokens={max(1, micro_batch.positions // 2)}; the updates stay the same"
     message = (
-        f"the largest micro-batch, {describe_shape(task, micro_batch)}, does not fit into "
+        f"the largest micro-batch, {describe_shape(setup, micro_batch)}, does not fit into "
         f"{memory_of(device) / GIB:.1f} GiB ({need})"
     )
     too_large = Finding("memory", "error", message, advice)
@@ -98,18 +98,20 @@ def forecast_findings(task: Task, accelerator: Accelerator, need: MemoryNeed) ->
     dtype = torch.float64 if config.train.precision == "float64" else torch.float32
     model = build(config.model).to(device, dtype)
     config = replace(config, train=replace(config.train, compile=False))
-    timer = UpdateTimer(task, accelerator, Trainer(model, make_optimizer(model, config.optimizer), accelerator, config))
+    timer = UpdateTimer(
+        setup, accelerator, Trainer(model, make_optimizer(model, config.optimizer), accelerator, config)
+    )
     try:
         timer.run([micro_batch])
     except torch.OutOfMemoryError:
         yield too_large
         return
-    yield check_memory(task, device, micro_batch, need, since_now)
+    yield check_memory(setup, device, micro_batch, need, since_now)
     yield check_time(timer, model)
 
 
 def check_memory(
-    task: Task, device: torch.device, micro_batch: MicroBatch, need: MemoryNeed, since_now: bool
+    setup: Setup, device: torch.device, micro_batch: MicroBatch, need: MemoryNeed, since_now: bool
 ) -> Finding:
     """Compare the peak memory with the memory of the device. `since_now` is what `reset_peak` returned."""
     there = memory_of(device)
@@ -120,7 +122,7 @@ def check_memory(
         what += "" if since_now else ", since its start"
     message = (
         f"peak of {used / GIB:.2f} GiB, of {there / GIB:.1f} GiB ({what}), with the largest micro-batch, "
-        f"{describe_shape(task, micro_batch)} (estimate: {need})"
+        f"{describe_shape(setup, micro_batch)} (estimate: {need})"
     )
     return grade("memory", used / there, 0.85, 0.97, message, "lower batches.micro_tokens; the updates stay the same")
 
@@ -162,7 +164,7 @@ def memory_of(device: torch.device) -> float:
 class UpdateTimer:
     """Times updates of a model on the device. The trained weights are not used."""
 
-    task: Task
+    setup: Setup
     accelerator: Accelerator
     trainer: Trainer
 
@@ -170,7 +172,7 @@ class UpdateTimer:
         """Run an update and return its seconds. If time is short, the last micro-batches are extrapolated."""
         done, seconds = 0, 0.0
         for micro_batch in micro_batches:
-            batch = self.task.prepared.train.batch(micro_batch)  # not timed: training makes it in another thread
+            batch = self.setup.prepared.train.batch(micro_batch)  # not timed: training makes it in another thread
             started = time.perf_counter()
             self.trainer.backward(batch.to(self.accelerator.device), 1 / batch.labels_BL.numel())
             self._synchronise()
@@ -191,8 +193,8 @@ class UpdateTimer:
 
 def check_time(timer: UpdateTimer, model: nn.Module) -> Finding:
     """Forecast seconds and floating-point operations of the run from the first updates of its plan."""
-    task, device = timer.task, timer.accelerator.device
-    config, plan, split = task.config, task.plan, split_on_one_device(task)
+    setup, device = timer.setup, timer.accelerator.device
+    config, plan, split = setup.config, setup.plan, split_on_one_device(setup)
     seconds, src, tgt = [], [], []
     started, cpu_started = time.perf_counter(), time.process_time()
     for step in range(min(TIMED_UPDATES, config.train.max_steps)):
@@ -212,7 +214,7 @@ def check_time(timer: UpdateTimer, model: nn.Module) -> Finding:
         f"{steps:,} updates x {per_update:.3g} s (mean of {len(seconds)}) = {duration(hours)} on one {device.type} "
         f"({torch.get_num_threads()} threads, precision {config.train.precision}, not compiled), without validation "
         f"and checkpoints; {flops * steps:.2e} FLOP ({flops / 1e9:,.0f} GFLOP per update of "
-        f"{tokens[len(task.prepared.train.stores)]}), {flops / per_update / 1e9:,.0f} GFLOP/s"
+        f"{tokens[len(setup.prepared.train.stores)]}), {flops / per_update / 1e9:,.0f} GFLOP/s"
     )
     if device.type == "cpu" and cpu_share < 0.7:
         message += f"; other programs were running: this process had the CPU for {cpu_share:.0%} of the time"
@@ -224,11 +226,11 @@ def positions(micro_batch: MicroBatch) -> int:
     return len(micro_batch.indices) * (micro_batch.src_len + micro_batch.tgt_len)
 
 
-def describe_shape(task: Task, micro_batch: MicroBatch) -> str:
+def describe_shape(setup: Setup, micro_batch: MicroBatch) -> str:
     """Return the number of rows and their lengths in words."""
     source, target = micro_batch.src_len, micro_batch.tgt_len
     lengths = {1: f"{target} tokens", 2: f"{source} source and {target} target tokens"}
-    return f"{len(micro_batch.indices)} rows of {lengths[len(task.prepared.train.stores)]}"
+    return f"{len(micro_batch.indices)} rows of {lengths[len(setup.prepared.train.stores)]}"
 
 
 def duration(hours: float) -> str:

@@ -19,7 +19,7 @@ from data_pipeline.token_store import TokenStore
 from data_pipeline.tokenizers import TextTokenizer
 from train.config import RunConfig
 from train.doctor.pairs import Texts
-from train.tasks import Task
+from train.setup import Setup
 
 if TYPE_CHECKING:  # slow to import
     from datasets import Dataset
@@ -71,27 +71,27 @@ def join(blocks: Iterable[tuple[int, Texts]]) -> Texts:
     return list(chain.from_iterable(sources)), list(chain.from_iterable(targets))
 
 
-def sample_sentences(task: Task) -> list[str]:
+def sample_sentences(setup: Setup) -> list[str]:
     """Return random validation sentences of both languages."""
-    sources, targets = task.prepared.valid_text()
-    order = permutation(len(sources), task.config.data.seed, "doctor")[: TEXTS // 2].tolist()
+    sources, targets = setup.prepared.valid_text()
+    order = permutation(len(sources), setup.config.data.seed, "doctor")[: TEXTS // 2].tolist()
     return [column[i] for column in (sources, targets) for i in order]
 
 
-def sample_lines(task: Task) -> list[str]:
+def sample_lines(setup: Setup) -> list[str]:
     """Return random lines from the start of the training text."""
-    documents = raw_documents(task.config.data, "train", 20 * TEXTS)
+    documents = raw_documents(setup.config.data, "train", 20 * TEXTS)
     lines = (line for document in documents for line in document.split("\n") if line.strip())
     first = list(islice(lines, 20 * TEXTS))
-    return [first[i] for i in permutation(len(first), task.config.data.seed, "doctor")[:TEXTS].tolist()]
+    return [first[i] for i in permutation(len(first), setup.config.data.seed, "doctor")[:TEXTS].tolist()]
 
 
-def small_batch(task: Task) -> Batch:
+def small_batch(setup: Setup) -> Batch:
     """Return up to eight examples of the first update, truncated to `PROBE_TOKENS` source and target positions."""
-    full = max(task.plan.update(0).bucket_batches, key=lambda batch: int((batch.indices != PADDING_ROW).sum()))
+    full = max(setup.plan.update(0).bucket_batches, key=lambda batch: int((batch.indices != PADDING_ROW).sum()))
     longest = max(full.src_len, full.tgt_len)
     indices = full.indices[full.indices != PADDING_ROW][: max(1, min(8, PROBE_TOKENS // longest))]
-    batch = task.prepared.train.batch(MicroBatch(indices, full.src_len, full.tgt_len))
+    batch = setup.prepared.train.batch(MicroBatch(indices, full.src_len, full.tgt_len))
     inputs = tuple(x[:, :PROBE_TOKENS] for x in batch.inputs)
     return Batch(inputs, batch.labels_BL[:, :PROBE_TOKENS])
 

@@ -29,7 +29,7 @@ from common.settings import dump_settings, flatten_settings
 from data_pipeline.micro_batches import MicroBatch, Update
 from train.config import MAY_CHANGE, RunConfig
 from train.run.checkpoints import Checkpoints, RunState
-from train.tasks import Task
+from train.setup import Setup
 from train.trainer import StepResult, Trainer
 
 MOST = 3
@@ -43,7 +43,7 @@ OLD_REPORT = "incident.json"
 
 def save_failed_update(
     run_dir: Path,
-    task: Task,
+    setup: Setup,
     update: Update,
     ranks: list[list[MicroBatch]],
     result: StepResult,
@@ -60,15 +60,15 @@ def save_failed_update(
         state: the run state before the update.
     """
     folder = run_dir / FAILED_UPDATES / f"update-{update.step + 1:08d}"
-    identity = _identity(task)
+    identity = _identity(setup)
     if _is_saved(folder, identity):
         return folder
     if sum(1 for other in folder.parent.glob(f"*/{REPORT}") if other.parent != folder) >= MOST:
         return None
     shutil.rmtree(folder, ignore_errors=True)  # incomplete, or of an earlier run in this run folder
     folder.mkdir(parents=True)
-    write_text(folder / "config.yaml", dump_settings(task.config))
-    texts = (text for micro_batches in ranks for micro_batch in micro_batches for text in examples(task, micro_batch))
+    write_text(folder / "config.yaml", dump_settings(setup.config))
+    texts = (text for micro_batches in ranks for micro_batch in micro_batches for text in examples(setup, micro_batch))
     write_text(folder / "examples.jsonl", "".join(json.dumps(text, ensure_ascii=False) + "\n" for text in texts))
     Checkpoints(folder).save("interrupted", trainer.model, trainer.optimizer, state, metrics="", keep=1)
     report = {
@@ -118,9 +118,9 @@ def read_micro_batches(report: dict[str, Any]) -> list[MicroBatch]:
     ]
 
 
-def check_identity(report: dict[str, Any], task: Task) -> None:
+def check_identity(report: dict[str, Any], setup: Setup) -> None:
     """Raise InputError if the data or the settings have changed since the failed update."""
-    for name, value in _identity(task).items():
+    for name, value in _identity(setup).items():
         if report[name] != value:
             raise InputError(
                 f"the failed update has other data or settings: its {name} is {report[name]}, but now it is {value}. "
@@ -135,9 +135,9 @@ def config_fingerprint(config: RunConfig) -> str:
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def examples(task: Task, micro_batch: MicroBatch) -> Iterator[dict[str, Any]]:
+def examples(setup: Setup, micro_batch: MicroBatch) -> Iterator[dict[str, Any]]:
     """Yield index and text of each example of a micro-batch, decoded with the vocabulary of the model."""
-    for index, text in task.prepared.train.texts(micro_batch, task.tokenizer.decode_text):
+    for index, text in setup.prepared.train.texts(micro_batch, setup.tokenizer.decode_text):
         yield {"index": index, **text}
 
 
@@ -156,11 +156,11 @@ def as_json(value: float) -> float | str:
     return value if math.isfinite(value) else str(value)
 
 
-def _identity(task: Task) -> dict[str, Any]:
+def _identity(setup: Setup) -> dict[str, Any]:
     return {
-        "config_fingerprint": config_fingerprint(task.config),
-        "data_fingerprint": task.prepared.fingerprint,
-        "plan_version": task.plan_version,
+        "config_fingerprint": config_fingerprint(setup.config),
+        "data_fingerprint": setup.prepared.fingerprint,
+        "plan_version": setup.plan_version,
     }
 
 

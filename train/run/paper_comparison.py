@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from common.settings import flatten_settings, load_settings
 from common.versions import describe_versions, git_commit
 from train.config import RunConfig
-from train.tasks import Task
+from train.setup import Setup
 from transformer.model_card import public_name
 
 COMPARISON_FILE = "paper_comparison.md"
@@ -119,19 +119,19 @@ class PaperComparison:
         return "\n\n".join([title, table, _table(("fact", "this run"), self.facts.items())]) + "\n"
 
 
-def compare_with_paper(task: Task, parameters: int, accelerator: Accelerator) -> PaperComparison:
+def compare_with_paper(setup: Setup, parameters: int, accelerator: Accelerator) -> PaperComparison:
     """Return the comparison of a run. `parameters` is the number of its model's parameters."""
     device = torch.cuda.get_device_name() if accelerator.device.type == "cuda" else platform.machine()
     facts = {
-        "data": task.prepared.sizes(),
-        "data fingerprint": task.prepared.fingerprint,
+        "data": setup.prepared.sizes(),
+        "data fingerprint": setup.prepared.fingerprint,
         "device": f"{accelerator.num_processes} x {accelerator.device.type} ({device})",
         "packages": describe_versions(),
         "git commit": git_commit() or "none",
-        "mean tokens per update": task.plan.mean_tokens(),
+        "mean tokens per update": setup.plan.mean_tokens(),
         "all settings": "`config.yaml` in the run folder",
     }
-    return PaperComparison(nearest_model(task.config), compare(task.config, parameters), facts)
+    return PaperComparison(nearest_model(setup.config), compare(setup.config, parameters), facts)
 
 
 def nearest_model(config: RunConfig) -> str:

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 
 from common.settings import flatten_settings
 from train.config import RunConfig
-from train.tasks import Task
+from train.setup import Setup
 from train.trainer import StepResult
 
 
@@ -25,16 +25,16 @@ class Progress:
         if config.train.log_with != "none":
             self._start_trackers(step)
 
-    def print_start(self, task: Task, split: int, parameters: int) -> None:
+    def print_start(self, setup: Setup, split: int, parameters: int) -> None:
         """Print data, model, batch plan and hardware. `split` is the number of micro-batches per bucket batch."""
         ranks, device = self.accelerator.num_processes, self.accelerator.device.type
         precision = {"no": "fp32"}.get(self.config.train.precision, self.config.train.precision)
         micro_batches = "1 micro-batch" if split == 1 else f"{split} micro-batches"
         self.print(
-            f"{task.prepared.summary()}\n"
+            f"{setup.prepared.summary()}\n"
             f"model       {parameters:,} parameters, vocabulary of {self.config.model.vocab_size:,}\n"
-            f"data        {task.prepared.sizes()}\n"
-            f"update      {self.config.batches.tokens_per_update:,} tokens, {task.plan.describe()}\n"
+            f"data        {setup.prepared.sizes()}\n"
+            f"update      {self.config.batches.tokens_per_update:,} tokens, {setup.plan.describe()}\n"
             f"hardware    {ranks} x {device}, {torch.get_num_threads()} threads per process, {precision}, "
             f"{micro_batches} per bucket batch\n"
             f"run folder  {self.run_dir}"

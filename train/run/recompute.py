@@ -19,7 +19,7 @@ from train.distributed import make_accelerator, new_sum, seed_dropout
 from train.loop import load_trainer, prepare_once
 from train.run.checkpoints import Checkpoints
 from train.run.failed_update import check_identity, examples, module_norms, read_micro_batches, read_report
-from train.tasks import Task, make_task
+from train.setup import Setup, make_setup
 from train.trainer import Trainer
 
 SHOWN = 5
@@ -87,36 +87,36 @@ def recompute(folder: Path) -> Recomputed:
     """
     report, config = read_report(folder), load_saved_settings(RunConfig, folder / "config.yaml")
     set_threads(config.train.threads)
-    task = make_task(config, prepare_once(config))
-    check_identity(report, task)
-    trainer = _restore_trainer(task, folder)
+    setup = make_setup(config, prepare_once(config))
+    check_identity(report, setup)
+    trainer = _restore_trainer(setup, folder)
     device, tokens = trainer.accelerator.device, max(1, report["predicted_tokens"])
     total, first = new_sum(trainer.accelerator), None
     for micro_batch in read_micro_batches(report):
         seed_dropout(micro_batch.dropout_seed, device)
-        batch = task.prepared.train.batch(micro_batch).to(device)
+        batch = setup.prepared.train.batch(micro_batch).to(device)
         with watch_outputs(trainer.model) as found:
             total += trainer.backward(batch, 1 / tokens)
         if first is None and found:
-            first = _locate(task, micro_batch, *found[0])
+            first = _locate(setup, micro_batch, *found[0])
     norm = trainer.gradient_norm()
     return Recomputed(float(total) / tokens, float(norm), module_norms(trainer.model), first)
 
 
-def _restore_trainer(task: Task, folder: Path) -> Trainer:
+def _restore_trainer(setup: Setup, folder: Path) -> Trainer:
     """Return a trainer with the checkpoint from before the update."""
-    config = replace(task.config, train=replace(task.config.train, log_with="none", compile=False))
+    config = replace(setup.config, train=replace(setup.config.train, log_with="none", compile=False))
     accelerator = make_accelerator(config.train, folder)
     if accelerator.num_processes > 1:
         raise InputError("a replay runs in one process: start it with python, not with accelerate launch")
     if (checkpoint := Checkpoints(folder).newest()) is None:
         raise InputError(f"{folder} has no checkpoint, so the update cannot be computed again")
-    return load_trainer(config, task.prepared, checkpoint, accelerator)[0]
+    return load_trainer(config, setup.prepared, checkpoint, accelerator)[0]
 
 
-def _locate(task: Task, micro_batch: MicroBatch, module: str, rows: list[bool]) -> NonFiniteOutput:
+def _locate(setup: Setup, micro_batch: MicroBatch, module: str, rows: list[bool]) -> NonFiniteOutput:
     found = [i for i, bad in zip(micro_batch.indices.tolist(), rows, strict=True) if bad and i != PADDING_ROW]
-    texts = {example["index"]: example for example in examples(task, micro_batch)}
+    texts = {example["index"]: example for example in examples(setup, micro_batch)}
     return NonFiniteOutput(module, micro_batch, found, [texts[i] for i in found[:SHOWN]])
 
 
