@@ -8,7 +8,8 @@ from torch import nn
 
 from train.distributed import new_sum, sum_over_ranks
 from train.loss import smoothed_cross_entropy
-from train.setup import Setup, block_length, measure
+from train.setup import Setup, block_length
+from train.tasks import measure
 from train.trainer import autocast
 
 
