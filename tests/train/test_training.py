@@ -425,7 +425,7 @@ def test_a_full_disk_leaves_the_older_checkpoints_whole(
         ("train.precision=fp16", "fp16 needs a CUDA GPU"),
         ("train.log_with=trackio", "needs a package that is not installed. Run: pip install trackio"),
         ("model.architecture=gpt", "Set data.task=language_modelling for gpt"),
-        ("model.vocab_size=77", "leave model.vocab_size out"),
+        ("model.vocab_size=77", "Leave out model.vocab_size"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(
