@@ -43,7 +43,7 @@ def disturbed(
 ) -> tuple[int, str, float]:
     """Two ranks; `strike` is given their processes after update 10. Status, errors, seconds until the launcher ends."""
     data = [f"data.{role}=[{','.join(files)}]" for role, files in corpus.items()]
-    run = tmp_path / "disturbed"
+    run = tmp_path / "interrupted"
     settings = [*data, *SETTINGS, f"data.cache_dir={tmp_path / 'cache'}", f"run_dir={run}", *STEPS]
     launcher = [*TWO_RANKS, "--main_process_port", "0", *options]
     command = [*launcher, "train/train.py", *settings, f"train.max_steps={updates}"]
@@ -81,23 +81,23 @@ def largest_difference(a: list[float], b: list[float]) -> float:
     return max(abs(x - y) for x, y in zip(a, b, strict=True))
 
 
-def test_two_ranks_make_the_updates_of_one_in_float64_whatever_the_cut(corpus: dict, tmp_path: Path) -> None:
+def test_two_ranks_equal_single_rank_in_float64_for_any_split(corpus: dict, tmp_path: Path) -> None:
     exact = (
         *("train.precision=float64", "model.dropout=0.0", "train.max_steps=50", "train.log_every=1"),
         *("validation.every=1000", "checkpoints.every=1000"),
     )
     one, said = losses([sys.executable], corpus, tmp_path, "one", *exact)
     assert "1 x cpu" in said
-    for slices, micro in ((2, 800), (4, 400)):
-        cut = f"batches.micro_tokens={micro}"
-        two, said = losses(TWO_RANKS, corpus, tmp_path, f"two-{micro}", *exact, cut, ACCELERATE_USE_CPU="true")
+    for split, micro in ((2, 800), (4, 400)):
+        smaller = f"batches.micro_tokens={micro}"
+        two, said = losses(TWO_RANKS, corpus, tmp_path, f"two-{micro}", *exact, smaller, ACCELERATE_USE_CPU="true")
         assert "2 x cpu" in said, "the launcher must have started two ranks"
-        assert f", {slices} micro-batch" in said
+        assert f", {split} micro-batch" in said
         assert len(two) == 50
         assert largest_difference(one, two) < 1e-9
 
 
-def test_two_ranks_make_the_updates_of_one_in_fp32_dropout_included(corpus: dict, tmp_path: Path) -> None:
+def test_two_ranks_equal_single_rank_in_fp32_with_dropout(corpus: dict, tmp_path: Path) -> None:
     single = ("train.max_steps=20", "train.log_every=1", "validation.every=10")
     one, _ = losses([*LAUNCH, "--num_processes", "1"], corpus, tmp_path, "one", *single, ACCELERATE_USE_CPU="true")
     two, said = losses(TWO_RANKS, corpus, tmp_path, "two", *single, ACCELERATE_USE_CPU="true")
@@ -106,7 +106,7 @@ def test_two_ranks_make_the_updates_of_one_in_fp32_dropout_included(corpus: dict
     assert (tmp_path / "two/model.safetensors").exists()
 
 
-def test_a_run_goes_on_with_another_number_of_ranks(corpus: dict, tmp_path: Path) -> None:
+def test_train_resumes_with_another_number_of_ranks(corpus: dict, tmp_path: Path) -> None:
     steps = ("train.log_every=1", "validation.every=4", "train.precision=float64", "model.dropout=0.0")
     alone, _ = losses([sys.executable], corpus, tmp_path, "alone", *steps, "train.max_steps=8")
     losses([sys.executable], corpus, tmp_path, "both", *steps, "train.max_steps=4")
@@ -115,7 +115,7 @@ def test_a_run_goes_on_with_another_number_of_ranks(corpus: dict, tmp_path: Path
     assert largest_difference(alone, two) < 1e-9
 
 
-def test_a_rank_that_is_killed_ends_the_launcher_soon_and_is_named(corpus: dict, tmp_path: Path) -> None:
+def test_launcher_stops_within_60_seconds_and_names_killed_rank(corpus: dict, tmp_path: Path) -> None:
     status, said, seconds = disturbed([], corpus, tmp_path, 5000, lambda ranks: ranks[1].kill())
     assert status != 0
     assert seconds < 60
@@ -124,16 +124,16 @@ def test_a_rank_that_is_killed_ends_the_launcher_soon_and_is_named(corpus: dict,
     assert "SIGKILL" in cause
 
 
-def test_a_killed_rank_leaves_no_trace_where_the_launcher_restarts(corpus: dict, tmp_path: Path) -> None:
+def test_automatic_restart_equals_uninterrupted_run(corpus: dict, tmp_path: Path) -> None:
     steps = (*STEPS, "train.max_steps=30")
-    losses(TWO_RANKS, corpus, tmp_path, "undisturbed", *steps, ACCELERATE_USE_CPU="true")
+    losses(TWO_RANKS, corpus, tmp_path, "uninterrupted", *steps, ACCELERATE_USE_CPU="true")
     status, said, _ = disturbed(["--max_restarts", "1"], corpus, tmp_path, 30, lambda ranks: ranks[1].kill())
     assert status == 0, said
     for name in ("metrics.jsonl", "model.safetensors"):
-        assert (tmp_path / "disturbed" / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
+        assert (tmp_path / "interrupted" / name).read_bytes() == (tmp_path / "uninterrupted" / name).read_bytes()
 
 
-def test_two_launchers_that_meet_make_the_updates_of_one(corpus: dict, tmp_path: Path) -> None:
+def test_two_launchers_equal_single_rank(corpus: dict, tmp_path: Path) -> None:
     exact = (*STEPS, "train.precision=float64", "model.dropout=0.0", "train.max_steps=8")
     one, _ = losses([sys.executable], corpus, tmp_path, "one", *exact)
     data = [f"data.{role}=[{','.join(files)}]" for role, files in corpus.items()]
@@ -165,7 +165,7 @@ def newest(run: Path) -> Path:
     return found / "model.safetensors"
 
 
-def test_settings_that_two_ranks_refuse_are_one_sentence(corpus: dict, tmp_path: Path) -> None:
+def test_two_ranks_reject_changed_settings_without_traceback(corpus: dict, tmp_path: Path) -> None:
     losses([sys.executable], corpus, tmp_path, "r", "train.max_steps=1", "checkpoints.average_last=1")
     data = [f"data.{role}=[{','.join(files)}]" for role, files in corpus.items()]
     where = [f"data.cache_dir={tmp_path / 'cache'}", f"run_dir={tmp_path / 'r'}", "model.dropout=0.3"]
@@ -175,7 +175,7 @@ def test_settings_that_two_ranks_refuse_are_one_sentence(corpus: dict, tmp_path:
     assert 'train/train.py", line' not in done.stderr, "no traceback of ours"
 
 
-def test_average_makes_the_model_folder_again(corpus: dict, tmp_path: Path) -> None:
+def test_average_rebuilds_model_folder(corpus: dict, tmp_path: Path) -> None:
     losses([sys.executable], corpus, tmp_path, "r", "train.max_steps=8")
     done = start([sys.executable, "-m", "train.average", str(tmp_path / "r"), "--last", "1"], tmp_path)
     assert done.stdout == f"{tmp_path / 'r'} contains the weights after update 8\n", done.stderr
@@ -194,7 +194,9 @@ def test_average_makes_the_model_folder_again(corpus: dict, tmp_path: Path) -> N
         (["data.train=[no.en,no.de]"], "no.en"),
     ],
 )
-def test_bad_input_is_one_sentence_and_a_status(arguments: list[str], sentence: str, tmp_path: Path) -> None:
+def test_train_prints_error_and_exits_with_2_for_invalid_input(
+    arguments: list[str], sentence: str, tmp_path: Path
+) -> None:
     done = start([sys.executable, "train/train.py", f"data.cache_dir={tmp_path}", *arguments], tmp_path)
     assert done.returncode == 2
     assert sentence in done.stderr

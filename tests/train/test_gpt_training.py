@@ -61,21 +61,21 @@ def lines(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_a_run_leaves_a_model_folder_that_generates(finished: Path) -> None:
+def test_train_writes_model_folder_that_generates(finished: Path) -> None:
     assert len(Generator.from_pretrained(finished).generate(["1 sheep"], SampleConfig(max_tokens=9))[0][0]) > 0
     card = (finished / "README.md").read_text()
     assert "pipeline_tag: text-generation" in card
     assert "transformer.generate" in card
 
 
-def test_the_loss_falls_from_that_of_a_guess(finished: Path) -> None:
+def test_loss_starts_at_log_of_vocabulary_size_and_falls(finished: Path) -> None:
     losses = [line["loss"] for line in lines(finished) if "loss" in line]
     vocabulary = open_tokenizer(finished / "tokenizer.model").vocab_size
     assert losses[0] == pytest.approx(math.log(vocabulary), abs=0.2)
     assert losses[-1] < losses[0] - 0.5
 
 
-def test_validation_is_the_mean_loss_of_all_held_out_tokens(finished: Path, data: list[str]) -> None:
+def test_validation_equals_mean_loss_of_held_out_tokens(finished: Path, data: list[str]) -> None:
     valid = loop.prepare_once(make_config(data)).valid
     model, config = load_pretrained(finished)
     total = 0.0
@@ -91,7 +91,7 @@ def test_validation_is_the_mean_loss_of_all_held_out_tokens(finished: Path, data
     assert last["valid_bits_per_character"] == pytest.approx(last["valid_loss"] / math.log(2) * tokens / characters)
 
 
-def test_the_sample_is_shown_while_it_trains(data: list[str], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_train_prints_sample(data: list[str], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     single = ("train.max_steps=1", "schedule.warmup_steps=1")
     run(make_config(data, *single), tmp_path / "shown")
     sample = Generator.from_pretrained(tmp_path / "shown").generate([None], SampleConfig(max_tokens=20))[0][0]
@@ -100,7 +100,7 @@ def test_the_sample_is_shown_while_it_trains(data: list[str], tmp_path: Path, ca
     assert sample not in capsys.readouterr().out
 
 
-def test_a_continued_run_equals_an_uninterrupted_one(finished: Path, data: list[str], tmp_path: Path) -> None:
+def test_resumed_run_equals_uninterrupted_run(finished: Path, data: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "continued"
     run(make_config(data, "train.max_steps=4", "schedule.decay_steps=12"), folder)
     run(make_config(data), folder)
@@ -108,13 +108,13 @@ def test_a_continued_run_equals_an_uninterrupted_one(finished: Path, data: list[
     assert (folder / "model.safetensors").read_bytes() == (finished / "model.safetensors").read_bytes()
 
 
-def test_more_updates_under_a_schedule_that_ends_earlier_need_a_word(finished: Path, data: list[str]) -> None:
+def test_resume_fails_if_max_steps_would_change_cosine_decay_steps(finished: Path, data: list[str]) -> None:
     with pytest.raises(ValueError, match=r"schedule\.decay_steps was 12 and is 20"):
         run(make_config(data, "train.max_steps=20"), finished)
 
 
-def test_the_end_of_a_level_rate_may_be_moved_until_it_falls(data: list[str], tmp_path: Path) -> None:
-    """The run is then the one that was made for the later end from the start, to the bit."""
+def test_resume_accepts_another_wsd_end_before_decay(data: list[str], tmp_path: Path) -> None:
+    """The run is then bit-identical to a run that had the later end from the start."""
     level = ["schedule.name=wsd", "schedule.decay_share=0.5", "schedule.warmup_steps=4"]
     level += ["checkpoints.every=2", "validation.every=100"]
     run(make_config(data, *level, "train.max_steps=12"), tmp_path / "whole")
@@ -129,7 +129,7 @@ def test_the_end_of_a_level_rate_may_be_moved_until_it_falls(data: list[str], tm
         run(make_config(data, *level, "train.max_steps=40"), tmp_path / "moved")
 
 
-def test_two_ranks_make_the_updates_of_one_whatever_the_cut(data: list[str], tmp_path: Path) -> None:
+def test_two_ranks_equal_single_rank_for_language_model(data: list[str], tmp_path: Path) -> None:
     exact = ["train.precision=float64", "model.dropout=0.0"]
     folders = {}
     for name, launcher, more in (("one", LAUNCH, []), ("two", TWO_RANKS, ["batches.micro_tokens=64"])):
@@ -146,7 +146,7 @@ def test_two_ranks_make_the_updates_of_one_whatever_the_cut(data: list[str], tmp
         assert a == pytest.approx(b, abs=1e-9)
 
 
-def test_documents_learn_their_answers_only(tmp_path: Path) -> None:
+def test_prompts_are_not_trained_on(tmp_path: Path) -> None:
     rows = [{"question": f"{i}? ", "text": "yes" if i % 2 else "no"} for i in range(200)]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     data = [f"data.train={tmp_path / 'a.jsonl'}", f"data.cache_dir={tmp_path / 'cache'}"]
@@ -158,7 +158,7 @@ def test_documents_learn_their_answers_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("vocab_type", ["characters", "bpe"])
-def test_a_model_of_documents_generates_as_it_was_trained(tmp_path: Path, vocab_type: str) -> None:
+def test_model_of_documents_answers_prompts(tmp_path: Path, vocab_type: str) -> None:
     rows = [{"question": f"{'abcd'[i % 4]}>", "text": "wxyz"[i % 4]} for i in range(300)]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     data = [f"data.train={tmp_path / 'a.jsonl'}", f"data.cache_dir={tmp_path / 'cache'}", "data.vocab_size=275"]
@@ -177,7 +177,7 @@ def test_a_model_of_documents_generates_as_it_was_trained(tmp_path: Path, vocab_
 # Starting from another model
 
 
-def test_a_finetuned_model_starts_where_the_other_ended(finished: Path, data: list[str], tmp_path: Path) -> None:
+def test_init_from_starts_with_loss_of_other_model(finished: Path, data: list[str], tmp_path: Path) -> None:
     start_loss = [line for line in lines(finished) if "valid_loss" in line][-1]["valid_loss"]
     quiet = (
         "schedule.peak_lr=1e-9",
@@ -190,7 +190,7 @@ def test_a_finetuned_model_starts_where_the_other_ended(finished: Path, data: li
     assert next(line for line in later if "valid_loss" in line)["valid_loss"] == pytest.approx(start_loss, rel=1e-6)
 
 
-def test_a_finetuning_run_continues_from_its_own_checkpoint(finished: Path, data: list[str], tmp_path: Path) -> None:
+def test_resume_ignores_init_from(finished: Path, data: list[str], tmp_path: Path) -> None:
     again = f"train.init_from={finished}"
     whole = run(make_config(data, again, "train.max_steps=8"), tmp_path / "whole")
     run(make_config(data, again, "train.max_steps=4", "schedule.decay_steps=8"), tmp_path / "parts")
@@ -211,14 +211,14 @@ def test_a_finetuning_run_continues_from_its_own_checkpoint(finished: Path, data
         (["model.max_len=20000"], "a block of 20000 needs 20001. Add text"),
     ],
 )
-def test_what_does_not_fit_is_one_sentence(
+def test_init_from_rejects_models_and_settings_that_do_not_match(
     finished: Path, data: list[str], tmp_path: Path, overrides: list[str], message: str
 ) -> None:
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         run(make_config(data, f"train.init_from={finished}", *overrides), tmp_path / "refused")
 
 
-def test_a_translator_can_start_from_another_too(tmp_path: Path) -> None:
+def test_init_from_copies_weights_of_translator(tmp_path: Path) -> None:
     small = [
         "data.train=grammar", "data.grammar_pairs=300", "data.vocab_size=350", "data.max_length=64",
         "model.d_model=16", "model.n_layers=1", "model.n_heads=2", "model.d_ff=32",
@@ -236,12 +236,12 @@ def test_a_translator_can_start_from_another_too(tmp_path: Path) -> None:
 # Schedule and optimizer
 
 
-def test_the_cosine_schedule_by_hand() -> None:
+def test_cosine_equals_values_computed_by_hand() -> None:
     rates = [cosine(step, peak=1.0, lowest=0.2, warmup_steps=10, decay_steps=110) for step in (1, 5, 10, 60, 110, 500)]
     assert rates == pytest.approx([0.1, 0.5, 1.0, 0.6, 0.2, 0.2])
 
 
-def test_the_level_schedule_by_hand() -> None:
+def test_wsd_equals_values_computed_by_hand() -> None:
     rates = [
         wsd(step, 1.0, 0.2, warmup_steps=10, decay_steps=100, decay_share=0.4) for step in (5, 10, 60, 80, 100, 500)
     ]
@@ -249,21 +249,21 @@ def test_the_level_schedule_by_hand() -> None:
 
 
 @pytest.mark.parametrize(("end", "share"), [(100, 0.4), (10, 0.3), (7, 0.5), (5, 1.0), (1, 0.01)])
-def test_a_level_rate_does_not_depend_on_the_end_until_it_falls(end: int, share: float) -> None:
-    """To the bit: a run may move its end there."""
+def test_wsd_does_not_depend_on_end_before_decay(end: int, share: float) -> None:
+    """Bit-identical, so a run may move its end there."""
     level = last_level_step(end, share)
     assert all(wsd(step, 0.3, 0.1, 1, end, share) == 0.3 for step in range(1, level + 1))
     assert wsd(level + 1, 0.3, 0.1, 1, end, share) < 0.3
 
 
-def test_the_schedule_that_is_named_is_used(finished: Path, data: list[str]) -> None:
+def test_train_uses_schedule_of_settings(finished: Path, data: list[str]) -> None:
     settings = make_config(data, "schedule.decay_steps=12").schedule
     logged = [line["lr"] for line in lines(finished) if "lr" in line]
     assert logged == [learning_rate(step, settings, d_model=32) for step in range(1, 13)]
     assert logged == [cosine(step, 1e-2, 1e-3, 5, 12) for step in range(1, 13)]
 
 
-def test_only_matrices_decay(data: list[str], tmp_path: Path) -> None:
+def test_weight_decay_changes_only_matrices(data: list[str], tmp_path: Path) -> None:
     """Adam's first update moves a weight by the rate; decay adds rate x decay x weight, to matrices only."""
     config = make_config(data, "optimizer.weight_decay=0.5", "train.max_steps=1", "schedule.warmup_steps=1")
     run(config, tmp_path / "one")

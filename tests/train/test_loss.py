@@ -17,7 +17,7 @@ def example() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.3])
-def test_the_loss_is_the_cross_entropy_against_the_smoothed_distribution(smoothing: float) -> None:
+def test_loss_equals_cross_entropy_with_smoothed_distribution(smoothing: float) -> None:
     logits, labels = example()
     expected = 0.0
     for b, i in ((0, 0), (0, 1), (1, 0)):
@@ -27,7 +27,7 @@ def test_the_loss_is_the_cross_entropy_against_the_smoothed_distribution(smoothi
     assert smoothed_cross_entropy(logits, labels, smoothing).item() == pytest.approx(expected, abs=1e-12)
 
 
-def test_padding_has_no_gradient() -> None:
+def test_loss_gradient_of_padding_is_zero() -> None:
     logits, labels = example()
     smoothed_cross_entropy(logits, labels, 0.1).backward()
     assert logits.grad is not None
@@ -35,7 +35,7 @@ def test_padding_has_no_gradient() -> None:
     assert (logits.grad[labels != IGNORE] != 0).all()
 
 
-def test_a_batch_without_targets_costs_nothing_and_breaks_nothing() -> None:
+def test_loss_of_batch_without_targets_is_zero() -> None:
     logits, labels = example()
     loss = smoothed_cross_entropy(logits, torch.full_like(labels, IGNORE), 0.1)
     loss.backward()
@@ -45,15 +45,15 @@ def test_a_batch_without_targets_costs_nothing_and_breaks_nothing() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_logits_are_summed_in_fp32(dtype: torch.dtype) -> None:
+def test_loss_sums_half_precision_logits_in_fp32(dtype: torch.dtype) -> None:
     logits = torch.zeros(8, 64, 1000, dtype=dtype)
     loss = smoothed_cross_entropy(logits, torch.zeros(8, 64, dtype=torch.long), 0.1)
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(512 * 6.907755, rel=1e-5)
 
 
-@pytest.mark.parametrize("cuts", [2, 4, 8])
-def test_accumulated_parts_give_the_gradient_of_the_whole(cuts: int) -> None:
+@pytest.mark.parametrize("split", [2, 4, 8])
+def test_accumulated_gradient_equals_gradient_of_whole_batch(split: int) -> None:
     torch.manual_seed(0)
     model = Transformer(ModelConfig(vocab_size=30, d_model=16, n_layers=1, n_heads=2, d_ff=32, dropout=0.0)).double()
     src, mask = torch.randint(4, 30, (8, 5)), torch.ones(8, 5, dtype=torch.bool)
@@ -61,7 +61,7 @@ def test_accumulated_parts_give_the_gradient_of_the_whole(cuts: int) -> None:
     labels[torch.rand(8, 6) < 0.3] = IGNORE  # parts with unequal numbers of targets
     tokens = int((labels != IGNORE).sum())
     gradients = []
-    for parts in (1, cuts):
+    for parts in (1, split):
         model.zero_grad()
         for rows in torch.arange(8).chunk(parts):
             logits = model(src[rows], mask[rows], torch.ones(len(rows), 6, dtype=torch.long))
@@ -72,7 +72,7 @@ def test_accumulated_parts_give_the_gradient_of_the_whole(cuts: int) -> None:
 
 @pytest.mark.parametrize("chunk", [1, 40, 1 << 19])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_loss_and_gradient_are_those_of_pytorchs_function(
+def test_loss_and_gradient_equal_pytorch_cross_entropy(
     chunk: int, smoothing: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(CHUNK, "cpu", chunk)
@@ -91,7 +91,7 @@ def test_loss_and_gradient_are_those_of_pytorchs_function(
         torch.testing.assert_close(smoothed_cross_entropy(logits, labels, smoothing), theirs, rtol=1e-13, atol=0)
 
 
-def test_a_gradient_in_bfloat16_is_the_exact_one_rounded() -> None:
+def test_loss_gradient_in_bfloat16_equals_rounded_exact_gradient() -> None:
     torch.manual_seed(0)
     logits, labels = torch.randn(20, 300).bfloat16(), torch.randint(0, 300, (20,))
     exact = logits.double().requires_grad_(True)
@@ -103,7 +103,7 @@ def test_a_gradient_in_bfloat16_is_the_exact_one_rounded() -> None:
     torch.testing.assert_close(rough.grad.double(), exact.grad, rtol=2**-8, atol=1e-7)
 
 
-def test_small_gradients_in_fp16_meet_the_loss_scale_before_they_are_rounded() -> None:
+def test_loss_gradient_in_fp16_is_scaled_before_rounding() -> None:
     # Probabilities down to 4e-8: fp16 knows nothing between 0 and 6e-8, and times 2^14 they are ordinary numbers.
     logits = torch.linspace(0, -10, 3000).half().view(1, 1, -1).requires_grad_(True)
     exact = logits.detach().double().requires_grad_(True)

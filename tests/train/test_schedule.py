@@ -19,18 +19,18 @@ from train.schedule import learning_rate, noam, settle_schedule
         (100_000, 1.3975424859373687e-04),  # 512^-0.5 * 100000^-0.5
     ],
 )
-def test_the_rate_is_eq_3(step: int, rate: float) -> None:
+def test_noam_equals_eq_3(step: int, rate: float) -> None:
     assert noam(step, d_model=512, warmup_steps=4000) == pytest.approx(rate, rel=1e-12)
 
 
-def test_the_rate_grows_until_the_end_of_the_warm_up_and_falls_after() -> None:
+def test_noam_rises_during_warm_up_and_falls_after() -> None:
     rates = [noam(step, 64, 50) for step in range(1, 200)]
     assert rates.index(max(rates)) == 49
     assert rates[:50] == sorted(rates[:50])
     assert rates[49:] == sorted(rates[49:], reverse=True)
 
 
-def test_the_scale_is_a_factor() -> None:
+def test_noam_is_proportional_to_scale() -> None:
     assert noam(7, 64, 50, scale=2.0) == 2 * noam(7, 64, 50)
 
 

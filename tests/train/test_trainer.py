@@ -34,9 +34,7 @@ class Reads(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_the_host_reads_the_device_once_an_update(
-    corpus: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_host_reads_device_once_per_update(corpus: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = make_config(corpus, tmp_path / "cache", *SHORT, "batches.micro_tokens=400", "optimizer.clip_norm=0.1")
     reads, sums, learned = Reads(), [], []
     original, sum_over_ranks = Trainer.step, trainer.sum_over_ranks
@@ -53,14 +51,14 @@ def test_the_host_reads_the_device_once_an_update(
     monkeypatch.setattr(Trainer, "step", counted)
     monkeypatch.setattr(trainer, "sum_over_ranks", one_read)
     run(config, tmp_path / "run")
-    assert sums == [0, 1], "one sum, which is read, in each of the two updates, whatever its slices"
+    assert sums == [0, 1], "one sum, which is read, in each of the two updates, for any split"
     assert reads.count == 0, "and nothing else"
 
 
 @pytest.mark.parametrize(
     ("split", "advice"), [(1, r"Set batches\.micro_tokens=\d+"), (ROW_MULTIPLE, r"Raise batches\.per_update")]
 )
-def test_a_largest_batch_that_does_not_fit_ends_the_run_at_once_with_the_setting_to_change(
+def test_memory_check_fails_with_setting_to_change_if_memory_is_short(
     config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: int, advice: str
 ) -> None:
     def full(*_: Any, **__: Any) -> None:
@@ -73,7 +71,7 @@ def test_a_largest_batch_that_does_not_fit_ends_the_run_at_once_with_the_setting
     assert not (tmp_path / "run/checkpoints").exists()
 
 
-def test_the_largest_slice_is_tried_before_the_first_update(
+def test_memory_check_runs_largest_micro_batch_before_first_update(
     config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes, backward = [], Trainer.backward
@@ -110,7 +108,7 @@ def record_dtype(loss: Callable[..., torch.Tensor], dtypes: list[torch.dtype]) -
 
 
 @pytest.mark.parametrize("kind", ["FSDP", "DEEPSPEED", "MEGATRON_LM"])
-def test_what_accelerate_offers_and_the_trainer_does_not_is_one_sentence(
+def test_make_accelerator_rejects_unsupported_distributed_types(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def configured(**_: Any) -> Accelerator:
@@ -131,7 +129,7 @@ def test_what_accelerate_offers_and_the_trainer_does_not_is_one_sentence(
         ("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR", "train.compile=true"),
     ],
 )
-def test_what_a_launcher_asks_for_by_a_variable_is_refused_too(
+def test_make_accelerator_rejects_unsupported_environment_variables(
     variable: str, value: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, value)
@@ -139,7 +137,7 @@ def test_what_a_launcher_asks_for_by_a_variable_is_refused_too(
         devices.make_accelerator(TrainConfig(log_with="none"), tmp_path)
 
 
-def test_a_number_of_slices_in_accelerates_configuration_changes_nothing(
+def test_train_ignores_accumulation_steps_of_accelerate_configuration(
     config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = run(config, tmp_path / "free")
@@ -154,7 +152,7 @@ def test_a_number_of_slices_in_accelerates_configuration_changes_nothing(
         ((4, {"settings": "a", "data": "c"}), "the ranks differ in data. Give every host the same command and files"),
     ],
 )
-def test_ranks_that_would_not_train_the_same_are_refused(
+def test_ranks_reject_different_checkpoints_and_facts(
     others: tuple[int, dict[str, str]], sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(devices, "gather_object", lambda own: [*own, others])

@@ -73,14 +73,14 @@ def metrics(folder: Path) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def finished(corpus: dict[str, list[str]], cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of 12 updates, undisturbed."""
+    """An uninterrupted run of 12 updates."""
     folder = tmp_path_factory.mktemp("runs") / "finished"
     AcceleratorState._reset_state(reset_partial_state=True)
     loop.train(make_config(corpus, cache), folder)
     return folder
 
 
-def test_a_run_leaves_a_model_folder_that_translates(finished: Path) -> None:
+def test_train_writes_model_folder_that_translates(finished: Path) -> None:
     files = {"config.json", "model.safetensors", "tokenizer.model", "README.md", "config.yaml", "metrics.jsonl"}
     assert files <= {path.name for path in finished.iterdir()}
     translations = Translator.from_pretrained(finished)(["one two.", "", "three."])
@@ -88,14 +88,14 @@ def test_a_run_leaves_a_model_folder_that_translates(finished: Path) -> None:
     assert translations[1] == ""
 
 
-def test_the_loss_falls_and_every_update_is_logged_once(finished: Path) -> None:
+def test_train_lowers_loss_and_logs_every_update_once(finished: Path) -> None:
     losses = [line["loss"] for line in metrics(finished) if "loss" in line]
     assert len(losses) == 12
     assert losses[-1] < losses[0] - 0.3
     assert [line["step"] for line in metrics(finished) if "valid_loss" in line] == [4, 8, 12]
 
 
-def test_an_update_is_adam_with_the_rate_of_eq_3(corpus: dict, cache: Path, tmp_path: Path) -> None:
+def test_first_update_equals_adam_with_learning_rate_of_eq_3(corpus: dict, cache: Path, tmp_path: Path) -> None:
     """The first update of Adam moves each weight by the rate times the sign of its gradient (bias correction)."""
     config = make_config(corpus, cache, "train.max_steps=1", "checkpoints.average_last=1")
     lines = run(config, tmp_path / "one")
@@ -115,7 +115,7 @@ def test_an_update_is_adam_with_the_rate_of_eq_3(corpus: dict, cache: Path, tmp_
     torch.testing.assert_close(moments[f"{name}_sq"], gradient**2 * (1 - 0.98), rtol=1e-3, atol=1e-12)
 
 
-def test_the_model_folder_holds_the_mean_of_the_last_checkpoints(finished: Path) -> None:
+def test_model_folder_contains_mean_of_last_checkpoints(finished: Path) -> None:
     parts = [load_file(path / "model.safetensors") for path in Checkpoints(finished / "checkpoints").to_average()]
     assert len(parts) == 2
     folder = load_pretrained(finished)[0].state_dict()
@@ -124,7 +124,7 @@ def test_the_model_folder_holds_the_mean_of_the_last_checkpoints(finished: Path)
     assert "mean of the weights after updates 8, 12" in (finished / "README.md").read_text()
 
 
-def test_the_model_can_be_made_again_from_other_checkpoints(finished: Path, tmp_path: Path) -> None:
+def test_write_model_folder_accepts_last_and_best_checkpoint(finished: Path, tmp_path: Path) -> None:
     write_model_folder(finished, last=1, out=tmp_path / "last")
     write_model_folder(finished, last=1, best=True, out=tmp_path / "best")
     last = load_file(finished / "checkpoints/regular-00000012/model.safetensors")
@@ -139,13 +139,13 @@ def test_model_folder_contains_decode_settings(finished: Path, tmp_path: Path) -
         assert json.loads((folder / "config.json").read_text())["decode"] == asdict(DecodeConfig())
 
 
-def test_the_same_run_twice_is_the_same_to_the_bit(finished: Path, config: RunConfig, tmp_path: Path) -> None:
+def test_repeated_run_is_bit_identical(finished: Path, config: RunConfig, tmp_path: Path) -> None:
     run(config, tmp_path / "again")
     assert (tmp_path / "again/metrics.jsonl").read_bytes() == (finished / "metrics.jsonl").read_bytes()
     assert (tmp_path / "again/model.safetensors").read_bytes() == (finished / "model.safetensors").read_bytes()
 
 
-def test_a_continued_run_equals_an_uninterrupted_one(finished: Path, corpus: dict, cache: Path, tmp_path: Path) -> None:
+def test_resumed_run_equals_uninterrupted_run(finished: Path, corpus: dict, cache: Path, tmp_path: Path) -> None:
     folder = tmp_path / "continued"
     run(make_config(corpus, cache, "train.max_steps=4"), folder)
     with (folder / "metrics.jsonl").open("a") as file:  # a run that was killed after it had logged more
@@ -230,7 +230,7 @@ def test_train_names_changed_setting_of_run_with_old_names_by_its_new_name(
         run(make_config(corpus, cache, "batches.per_update=4"), folder)
 
 
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_continued(
+def test_train_resumes_from_older_checkpoint_if_newest_is_damaged(
     finished: Path, config: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "damaged"
@@ -242,7 +242,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_continued(
     assert (folder / "metrics.jsonl").read_bytes() == (finished / "metrics.jsonl").read_bytes()
 
 
-def test_a_run_none_of_whose_checkpoints_is_whole_is_refused(finished: Path, config: RunConfig, tmp_path: Path) -> None:
+def test_train_fails_if_all_checkpoints_are_damaged(finished: Path, config: RunConfig, tmp_path: Path) -> None:
     folder = tmp_path / "damaged"
     shutil.copytree(finished, folder)
     for path in (folder / "checkpoints").glob("regular-*"):
@@ -255,7 +255,7 @@ def test_a_run_none_of_whose_checkpoints_is_whole_is_refused(finished: Path, con
     assert sorted(folder.rglob("*")) == before
 
 
-def test_a_continued_run_makes_good_what_is_damaged_beside_its_checkpoints(
+def test_train_repairs_damaged_metrics_and_tokenizer_of_run_folder(
     finished: Path, corpus: dict, cache: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "half"
@@ -268,7 +268,7 @@ def test_a_continued_run_makes_good_what_is_damaged_beside_its_checkpoints(
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "identity.json"])
-def test_a_run_folder_whose_settings_are_lost_is_refused(
+def test_train_fails_if_settings_of_run_folder_are_lost(
     finished: Path, config: RunConfig, tmp_path: Path, name: str
 ) -> None:
     folder = tmp_path / "lost"
@@ -278,18 +278,18 @@ def test_a_run_folder_whose_settings_are_lost_is_refused(
         run(config, folder)
 
 
-def test_the_files_of_a_checkpoint_have_the_rights_of_any_other_file(finished: Path) -> None:
+def test_checkpoint_files_have_equal_permissions(finished: Path) -> None:
     assert len({path.stat().st_mode for path in (finished / "checkpoints").glob("*/*")}) == 1
 
 
-def test_a_finished_run_started_again_changes_nothing(finished: Path, config: RunConfig) -> None:
+def test_train_does_not_change_finished_run(finished: Path, config: RunConfig) -> None:
     before = (finished / "metrics.jsonl").read_bytes(), (finished / "model.safetensors").read_bytes()
     run(config, finished)
     assert ((finished / "metrics.jsonl").read_bytes(), (finished / "model.safetensors").read_bytes()) == before
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_after_the_update_and_the_same_command_continues(
+def test_signal_saves_after_update_and_same_command_resumes(
     finished: Path, config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     folder, step = tmp_path / "interrupted", Trainer.step
@@ -313,7 +313,7 @@ def test_a_signal_saves_after_the_update_and_the_same_command_continues(
     assert not list((folder / "checkpoints").glob("interrupted-*"))
 
 
-def test_a_run_that_ended_between_two_checkpoints_goes_on_as_if_it_had_not(
+def test_train_resumes_run_that_ended_between_two_checkpoints(
     finished: Path, corpus: dict, cache: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "between"
@@ -324,7 +324,7 @@ def test_a_run_that_ended_between_two_checkpoints_goes_on_as_if_it_had_not(
     assert not list((folder / "checkpoints").glob("final-*"))
 
 
-def test_other_training_text_under_the_same_names_is_refused(cache: Path, tmp_path: Path) -> None:
+def test_train_rejects_changed_data_under_same_names(cache: Path, tmp_path: Path) -> None:
     corpus = {
         "train": write_parallel(tmp_path, "t", make_pairs(200)),
         "valid": write_parallel(tmp_path, "v", make_pairs(9)),
@@ -338,7 +338,7 @@ def test_other_training_text_under_the_same_names_is_refused(cache: Path, tmp_pa
     assert (tmp_path / "run/tokenizer.model").read_bytes() == tokenizer
 
 
-def test_a_run_of_another_plan_is_not_continued(corpus: Path, cache: Path, tmp_path: Path) -> None:
+def test_train_rejects_run_of_another_plan_version(corpus: Path, cache: Path, tmp_path: Path) -> None:
     config = make_config(corpus, cache, "train.max_steps=1", "checkpoints.average_last=1")
     run(config, tmp_path / "run")
     file = tmp_path / "run/identity.json"
@@ -347,21 +347,19 @@ def test_a_run_of_another_plan_is_not_continued(corpus: Path, cache: Path, tmp_p
         run(config, tmp_path / "run")
 
 
-def test_a_run_without_a_checkpoint_may_be_started_again_with_other_settings(
-    corpus: dict, cache: Path, tmp_path: Path
-) -> None:
+def test_train_accepts_other_settings_before_first_checkpoint(corpus: dict, cache: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"batches\.micro_tokens=1 is too small"):
         run(make_config(corpus, cache, "batches.micro_tokens=1"), tmp_path / "new")
     run(make_config(corpus, cache, "train.max_steps=1", "checkpoints.average_last=1"), tmp_path / "new")
 
 
-def test_a_run_folder_may_be_moved(finished: Path, corpus: dict, cache: Path, tmp_path: Path) -> None:
+def test_train_accepts_moved_run_folder(finished: Path, corpus: dict, cache: Path, tmp_path: Path) -> None:
     moved = tmp_path / "moved"
     shutil.copytree(finished, moved)
     run(make_config(corpus, cache, f"run_dir={moved}/"), moved)
 
 
-def test_tensorboard_shows_each_step_once_after_a_restart(corpus: dict, cache: Path, tmp_path: Path) -> None:
+def test_tensorboard_has_each_step_once_after_restart(corpus: dict, cache: Path, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     folder, tracked = tmp_path / "tracked", ("train.log_with=tensorboard", "checkpoints.average_last=1")
@@ -374,9 +372,7 @@ def test_tensorboard_shows_each_step_once_after_a_restart(corpus: dict, cache: P
     assert [event.step for event in events.Scalars("loss")] == [1, 2, 3, 4, 5]
 
 
-def test_gradients_are_clipped_and_their_norm_is_logged(
-    finished: Path, corpus: dict, cache: Path, tmp_path: Path
-) -> None:
+def test_train_clips_gradients_and_logs_their_norm(finished: Path, corpus: dict, cache: Path, tmp_path: Path) -> None:
     lines = run(make_config(corpus, cache, "optimizer.clip_norm=1e-6", "train.max_steps=4"), tmp_path / "clipped")
     free = metrics(finished)
     assert lines[0]["gradient_norm"] == pytest.approx(free[0]["gradient_norm"])
@@ -384,22 +380,22 @@ def test_gradients_are_clipped_and_their_norm_is_logged(
     assert lines[3]["loss"] != free[3]["loss"]
 
 
-def test_a_gradient_that_is_not_finite_never_reaches_the_weights(
+def test_train_stops_before_non_finite_gradient_reaches_weights(
     config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     norm = Trainer.gradient_norm
 
-    def poison(self: Trainer) -> torch.Tensor:
+    def inject(self: Trainer) -> torch.Tensor:
         next(iter(self.model.parameters())).grad[0, 0] = float("inf")  # type: ignore[index]
         return norm(self)
 
-    monkeypatch.setattr(Trainer, "gradient_norm", poison)
+    monkeypatch.setattr(Trainer, "gradient_norm", inject)
     with pytest.raises(ValueError, match=r"were not finite .update 3: loss .*, gradient norm inf."):
         run(config, tmp_path / "inf")
     assert not (tmp_path / "inf/checkpoints").exists()
 
 
-def test_a_full_disk_leaves_the_older_checkpoints_whole(
+def test_full_disk_does_not_damage_older_checkpoints(
     finished: Path, corpus: dict, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "full"
@@ -428,27 +424,25 @@ def test_a_full_disk_leaves_the_older_checkpoints_whole(
         ("model.vocab_size=77", "Leave out model.vocab_size"),
     ],
 )
-def test_what_cannot_be_trained_is_refused(
-    corpus: dict, cache: Path, tmp_path: Path, setting: str, message: str
-) -> None:
+def test_train_rejects_invalid_settings(corpus: dict, cache: Path, tmp_path: Path, setting: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         run(make_config(corpus, cache, setting), tmp_path / "refused")
 
 
-def test_other_settings_in_the_same_folder_are_refused_and_listed(finished: Path, corpus: dict, cache: Path) -> None:
+def test_train_lists_changed_settings_of_run_folder(finished: Path, corpus: dict, cache: Path) -> None:
     other = make_config(corpus, cache, "model.dropout=0.2", "train.seed=7")
     with pytest.raises(ValueError, match=r"model\.dropout was 0\.1 and is 0\.2; train\.seed was 1 and is 7"):
         run(other, finished)
 
 
-def test_more_steps_and_other_logging_are_accepted(finished: Path, corpus: dict, cache: Path, tmp_path: Path) -> None:
+def test_train_accepts_more_steps_and_other_logging(finished: Path, corpus: dict, cache: Path, tmp_path: Path) -> None:
     folder = tmp_path / "longer"
     shutil.copytree(finished, folder)
     lines = run(make_config(corpus, cache, "train.max_steps=14", "train.log_every=7"), folder)
     assert [line["step"] for line in lines if "loss" in line] == [*range(1, 13), 14]
 
 
-def test_two_processes_never_write_one_run_folder(
+def test_train_fails_if_run_folder_is_locked(
     finished: Path, config: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop, "lock", partial(lock, timeout=0.5))
@@ -459,13 +453,13 @@ def test_two_processes_never_write_one_run_folder(
         run(config, finished)
 
 
-def test_dropout_and_order_come_from_the_seed(finished: Path, corpus: dict, cache: Path, tmp_path: Path) -> None:
+def test_dropout_and_order_depend_on_seed(finished: Path, corpus: dict, cache: Path, tmp_path: Path) -> None:
     lines = run(make_config(corpus, cache, "train.seed=2", "train.max_steps=2"), tmp_path / "other")
     assert lines[0]["loss"] != metrics(finished)[0]["loss"]
 
 
 @pytest.mark.parametrize("precision", ["bf16", "float64"])
-def test_other_precisions_learn_the_same(
+def test_other_precisions_give_similar_loss(
     finished: Path, corpus: dict, cache: Path, tmp_path: Path, precision: str
 ) -> None:
     config = make_config(corpus, cache, f"train.precision={precision}", "train.max_steps=4")
@@ -500,7 +494,7 @@ def test_train_restores_signal_handlers(finished: Path, config: RunConfig) -> No
     assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_before_it_reaches_the_weights(
+def test_train_stops_before_non_finite_loss_reaches_weights(
     config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backward = Trainer.backward
@@ -512,7 +506,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_before_it_reaches_the_weights(
         run(config, tmp_path / "nan")
 
 
-def test_a_world_size_that_accelerate_does_not_see_is_refused(
+def test_train_rejects_world_size_that_accelerate_does_not_use(
     config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -520,6 +514,6 @@ def test_a_world_size_that_accelerate_does_not_see_is_refused(
         run(config, tmp_path / "alone")
 
 
-def test_a_model_too_short_for_the_data_is_refused(corpus: dict, cache: Path, tmp_path: Path) -> None:
+def test_train_rejects_max_len_below_longest_sentence(corpus: dict, cache: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"a training sentence has \d+ tokens but model\.max_len is 8"):
         run(make_config(corpus, cache, "model.max_len=8"), tmp_path / "short")
