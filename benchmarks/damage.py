@@ -15,20 +15,19 @@ import random
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.launch import StartRanks, run_to_end, start_ranks
 from benchmarks.run_folders import SETTINGS, differences, write_corpus
-from benchmarks.runner import Tables, command_line, new_result, save, say, table
+from benchmarks.runner import Tables, command_line, new_result, save, say, table, temporary_folder
 from common.command import run_command
 from train.run.checkpoints import Checkpoints, find_damage
 
 FILES = ("model.safetensors", "optimizer.safetensors", "metrics.jsonl", "progress.json", "manifest.json")
+SEED = 1
 KILLED_AT = 20
 """Update after which the damaged run was killed. It then has checkpoints of updates 12, 15 and 18."""
 FREE = (0.0, 0.2, 0.6)
@@ -75,52 +74,27 @@ DAMAGES: dict[str, tuple[Damage, bool]] = {
 """Kinds of damage, and whether the place is random."""
 
 
-@dataclass(frozen=True)
-class Detection:
-    """Result of many trials with one file and one kind of damage."""
-
-    file: str
-    damage: str
-    trials: int
-    wrong: int
-    example: str
-    """One problem that was found."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """Result of starting the command on a damaged run folder."""
-
-    name: str
-    status: int
-    message: str
-    differences: list[str]
-    wrong: str
-    """Broken guarantee; empty if there is none."""
+Result = dict[str, Any]
 
 
 def main() -> None:
     """Damage, compare and save the result."""
     parser = command_line(__doc__)
     parser.add_argument("--trials", type=int, default=300, help="number of random places per file and kind of damage")
-    parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="damage-") as temporary:
-        folder = Path(temporary)
+    with temporary_folder() as folder:
         write_corpus(folder)
         run_to_end(start_ranks, folder / "uninterrupted", SETTINGS)
         interrupt(start_ranks, folder / "killed")
-        trials = 2 if args.smoke_test else args.trials
-        detections = detect(folder / "killed/run", folder / "detection", trials, args.seed)
-        cases = list(damaged_checkpoints(folder, args.seed))
+        detections = detect(folder / "killed/run", folder / "detection", 2 if args.smoke_test else args.trials)
+        cases = list(damaged_checkpoints(folder))
         if not args.smoke_test:
-            cases += [*damaged_run_folders(folder, args.seed), *full_disks(folder)]
+            cases += [*damaged_run_folders(folder), *full_disks(folder)]
     for case in cases:
-        say(f"{case.name}: status {case.status}, {f'WRONG: {case.wrong}' if case.wrong else 'as expected'}")
-    wrong = sum(own.wrong for own in detections) + sum(bool(case.wrong) for case in cases)
-    counts = {"seed": args.seed, "damaged": sum(own.trials for own in detections), "wrong": wrong}
-    listed = {"detection": [asdict(own) for own in detections], "commands": [asdict(case) for case in cases]}
-    result = new_result(**counts, **listed)
+        say(f"{case['name']}: status {case['status']}, {case['wrong'] or 'as expected'}")
+    wrong = sum(own["wrong"] for own in detections) + sum(bool(case["wrong"]) for case in cases)
+    counts = {"seed": SEED, "damaged": sum(own["trials"] for own in detections), "wrong": wrong}
+    result = new_result(**counts, detection=detections, commands=cases)
     save("damage", result, make_tables(result), smoke_test=args.smoke_test)
     if wrong:
         sys.exit(1)
@@ -134,21 +108,22 @@ def interrupt(start: StartRanks, folder: Path) -> None:
     run.kill()
 
 
-def detect(run: Path, work: Path, trials: int, seed: int) -> list[Detection]:
+def detect(run: Path, work: Path, trials: int) -> list[Result]:
     """Damage each file of the newest checkpoint in each way, and find out where resuming would continue."""
     shutil.copytree(run / "checkpoints", work)
     before, newest = newest_two(work)
-    draw, results = random.Random(seed), []
+    draw, results = random.Random(SEED), []
     for file in FILES:
         content = (newest / file).read_bytes()
         for name, (damage, random_place) in DAMAGES.items():
-            times, problems = trials if random_place else 1, []
-            for _ in range(times):
+            problems = []
+            for _ in range(trials if random_place else 1):
                 damage(newest / file, before / file, draw)
                 problems.append(find_problem(work, newest, file, before))
                 (newest / file).write_bytes(content)
             found = [problem for problem in problems if problem]
-            results.append(Detection(file, name, times, len(found), found[0] if found else ""))
+            counts = {"trials": len(problems), "wrong": len(found), "example": found[0] if found else ""}
+            results.append({"file": file, "damage": name, **counts})
     return results
 
 
@@ -177,47 +152,47 @@ def wrong_report(messages: str, checkpoint: str, file: str) -> str:
     return "" if reported and reported[0][1] == file else f"{file} was damaged, and the reason is{reason}"
 
 
-def damaged_checkpoints(folder: Path, seed: int) -> Iterator[Case]:
+def damaged_checkpoints(folder: Path) -> Iterator[Result]:
     """Start the command after each kind of damage to the newest checkpoint."""
-    draw = random.Random(seed)
+    draw = random.Random(SEED)
     for file, (name, (damage, _)) in zip(FILES, DAMAGES.items(), strict=True):
         case = copy_run(folder, "killed", f"{file} {name}")
         before, newest = newest_two(case / "run/checkpoints")
         damage(newest / file, before / file, draw)
-        status, message = start_again(case)
-        different = differences(case / "run", folder / "uninterrupted/run")
-        wrong = wrong_report(message, newest.name, file) or "; ".join(different)
-        yield Case(f"newest checkpoint: {file} {name}", status, message, different, wrong)
+        result = start_again(folder, case, f"newest checkpoint: {file} {name}")
+        failed = ["the run does not continue"] if result["status"] else result["differences"]
+        yield result | {"wrong": wrong_report(result["message"], newest.name, file) or "; ".join(failed)}
 
 
-def damaged_run_folders(folder: Path, seed: int) -> Iterator[Case]:
+def damaged_run_folders(folder: Path) -> Iterator[Result]:
     """Damage other files: the command must stop with an error that names the file, repair it, or report it."""
-    draw = random.Random(seed)
+    draw = random.Random(SEED)
+
+    def in_run(damage: Damage, file: str) -> Callable[[Path], None]:
+        return lambda run: damage(run / file, run, draw)
+
     cases: list[tuple[str, str, str, Callable[[Path], None]]] = [
         ("killed", "regular-00000018", "weights of all checkpoints flipped", lambda run: flip_all(run, draw)),
         ("killed", "regular-00000015", "weights of the checkpoint before flipped", lambda run: flip_before(run, draw)),
         ("uninterrupted", "regular-00000036", "weights of an averaged checkpoint flipped, run finished",
          lambda run: flip_before(run, draw)),
-        ("uninterrupted", "model.safetensors", "emptied, run finished",
-         lambda run: os.truncate(run / "model.safetensors", 0)),
+        ("uninterrupted", "model.safetensors", "emptied, run finished", in_run(empty, "model.safetensors")),
         ("killed", "metrics.jsonl", "truncated in the middle of a line", lambda run: halve(run / "metrics.jsonl")),
-        ("killed", "metrics.jsonl", "flipped", lambda run: flip(run / "metrics.jsonl", run, draw)),
-        ("killed", "metrics.jsonl", "removed", lambda run: (run / "metrics.jsonl").unlink()),
-        ("killed", "config.yaml", "emptied", lambda run: os.truncate(run / "config.yaml", 0)),
-        ("killed", "config.yaml", "removed", lambda run: (run / "config.yaml").unlink()),
-        ("killed", "identity.json", "emptied", lambda run: os.truncate(run / "identity.json", 0)),
-        ("killed", "identity.json", "removed", lambda run: (run / "identity.json").unlink()),
-        ("killed", "tokenizer.model", "emptied", lambda run: os.truncate(run / "tokenizer.model", 0)),
-        ("killed", "tokenizer.model", "flipped", lambda run: flip(run / "tokenizer.model", run, draw)),
+        ("killed", "metrics.jsonl", "flipped", in_run(flip, "metrics.jsonl")),
+        ("killed", "metrics.jsonl", "removed", in_run(remove, "metrics.jsonl")),
+        ("killed", "config.yaml", "emptied", in_run(empty, "config.yaml")),
+        ("killed", "config.yaml", "removed", in_run(remove, "config.yaml")),
+        ("killed", "identity.json", "emptied", in_run(empty, "identity.json")),
+        ("killed", "identity.json", "removed", in_run(remove, "identity.json")),
+        ("killed", "tokenizer.model", "emptied", in_run(empty, "tokenizer.model")),
+        ("killed", "tokenizer.model", "flipped", in_run(flip, "tokenizer.model")),
         ("killed", "regular-00000018-copy", "a checkpoint copied by hand", copy_checkpoint),
     ]  # fmt: skip
     for origin, file, damaged, damage in cases:
-        name = f"{file}: {damaged}"
-        case = copy_run(folder, origin, name)
+        case = copy_run(folder, origin, f"{file}: {damaged}")
         damage(case / "run")
-        status, message = start_again(case)
-        different = differences(case / "run", folder / "uninterrupted/run") if status == 0 else []
-        yield Case(name, status, message, different, unreported(file, status, message, different))
+        result = start_again(folder, case, f"{file}: {damaged}")
+        yield result | {"wrong": unreported(file, result["status"], result["message"], result["differences"])}
 
 
 def unreported(file: str, status: int, message: str, different: list[str]) -> str:
@@ -254,7 +229,7 @@ def copy_checkpoint(run: Path) -> None:
     shutil.copytree(newest, newest.with_name(f"{newest.name}-copy"))
 
 
-def full_disks(folder: Path) -> Iterator[Case]:
+def full_disks(folder: Path) -> Iterator[Result]:
     """Run on a disk that is full at the start, in the weights of the best checkpoint, and in Adam's moments."""
     for free in FREE:
         name = f"full disk, with space for {free:.0%} of a checkpoint"
@@ -266,15 +241,14 @@ def full_disks(folder: Path) -> Iterator[Case]:
             shutil.copytree(folder / "killed/run", case / "run", dirs_exist_ok=True)
             _, newest = newest_two(case / "run/checkpoints")
             fill(case / "run", round(free * sum(file.stat().st_size for file in newest.iterdir())))
-            status, message = start_again(case)
-            clear = status == 2 and "the disk is full" in message and message.count("\n") == 0
+            result = start_again(folder, case, name)
+            clear = result["status"] == 2 and "the disk is full" in result["message"] and "\n" not in result["message"]
             kept = [path for path in (case / "run/checkpoints").glob("[!.]*") if find_damage(path)]
             wrong = ("" if clear else "no clear message") or "; ".join(f"{path.name} is damaged" for path in kept)
             (case / "run/ballast").unlink()
-            again, _ = start_again(case)
-            different = differences(case / "run", folder / "uninterrupted/run")
-            wrong = wrong or ("the run does not continue" if again else "") or "; ".join(different)
-            yield Case(name, status, message, different, wrong)
+            again = start_again(folder, case, name)
+            wrong = wrong or ("the run does not continue" if again["status"] else "") or "; ".join(again["differences"])
+            yield result | {"differences": again["differences"], "wrong": wrong}
 
 
 @contextmanager
@@ -304,13 +278,16 @@ def copy_run(folder: Path, origin: str, name: str) -> Path:
     return case
 
 
-def start_again(case: Path) -> tuple[int, str]:
-    """Start the same command again; return its status and its errors."""
+def start_again(folder: Path, case: Path, name: str) -> Result:
+    """Start the same command again. Return its status, its errors and, if it succeeds, the differences from an
+    uninterrupted run."""
     run = start_ranks(SETTINGS, case, 1)
     try:
-        return run.wait(), run.messages()
+        status = run.wait()
     finally:
         run.kill()
+    different = differences(case / "run", folder / "uninterrupted/run") if status == 0 else []
+    return {"name": name, "status": status, "message": run.messages(), "differences": different}
 
 
 def folder_name(name: str) -> str:

@@ -6,30 +6,40 @@
 For every corpus: pairs per second of each stage of `prepare` and of the plan, on one core; the padding of its plan by
 the number of length buckets; and how many tokens per second the loader makes in its one thread from prepared data,
 compared with training a model of configs/multi30k.yaml on this machine, and with a GPU (assumed). A corpus is CONFIG
-SOURCE TARGET, where configs/CONFIG.yaml gives vocabulary and updates, or SOURCE TARGET with those of base; the default
-is the demo's corpus. Then the seconds from the command to the first update with 225,000 pairs, and an estimate for a
-billion pairs from these figures. Writes benchmarks/results/data.json.
+SOURCE TARGET, where configs/CONFIG.yaml gives vocabulary and updates, or SOURCE TARGET with those of base and 8,000
+subwords; the default is the demo's corpus with 200,000 pairs. Then the seconds from the command to the first update
+with 225,000 pairs, and an estimate for a billion pairs from these figures. Writes benchmarks/results/data.json.
 """
 
-import json
 import os
-import sys
-import tempfile
 import time
 import tracemalloc
-from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
+import datasets  # noqa: F401  # a slow import that belongs to no stage
 import numpy as np
 import torch
 
 from benchmarks.prepare import measure_start
-from benchmarks.runner import RESULTS, ROOT, Table, Tables, command_line, new_result, save, say, seconds_of, table
+from benchmarks.runner import (
+    ROOT,
+    Table,
+    Tables,
+    command_line,
+    new_result,
+    save,
+    say,
+    seconds_of,
+    table,
+    temporary_folder,
+    timed_calls,
+)
+from benchmarks.tables import read_results
 from common.command import run_command
 from common.errors import InputError
 from common.settings import load_settings
@@ -37,126 +47,96 @@ from data_pipeline import prepare_pairs
 from data_pipeline.batch_plan import BatchPlan
 from data_pipeline.config import DataConfig
 from data_pipeline.examples import Examples
-from data_pipeline.micro_batches import AnyInts
 from data_pipeline.prepared_data import PreparedData, prepare
+from data_pipeline.sources.corpus import load_corpora
 from data_pipeline.sources.filters import mark_duplicates
 from data_pipeline.token_store import TokenStoreWriter
 from train.config import RunConfig
 from train.distributed import make_accelerator
 from train.loop import Run, ahead, start_run
-from train.run.progress import Progress
-from train.setup import make_setup
+from train.setup import make_plan, make_setup
 
 STAGES = {
-    "load_corpora": "read",
-    "_filter_train": "filter",
-    "mark_duplicates": "duplicates",
-    "_make_tokenizer": "vocabulary",
+    (prepare_pairs, "load_corpora"): "read",
+    (prepare_pairs, "_filter_train"): "filter",
+    (prepare_pairs, "mark_duplicates"): "duplicates",
+    (prepare_pairs, "_make_tokenizer"): "vocabulary",
+    (prepare_pairs._Encoder, "__call__"): "tokenise",
 }
-"""Functions of data_pipeline/prepare_pairs.py that are stages; its encoder, which also writes, is `tokenise`."""
+"""Functions that are stages of `prepare`. The encoder also writes."""
 BUCKETS = (8, 16, 24, 48, 96)
 GPU_TOKENS = 1_000_000
 """Most target tokens per second that one GPU trains on: half of the matrix products of one H100 (estimated)."""
-START_PAIRS = 225_000
 BILLION = 1_000_000_000
 HOST_GB = 64
 """Memory of a host, for the estimate."""
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """Data and updates of a configuration, with other text."""
-
-    name: str
-    overrides: tuple[str, ...]
-
-    def config(self, cache: Path) -> RunConfig:
-        """Return the settings. Raises FileNotFoundError if configs/ has no such file."""
-        places = [f"data.cache_dir={cache}", "train.log_with=none", "train.threads=1"]
-        return load_settings(RunConfig, ROOT / "configs" / f"{self.name}.yaml", [*self.overrides, *places])
 
 
 def main() -> None:
     """Measure and save the result."""
     parser = command_line(__doc__)
     parser.add_argument("--data", nargs="+", action="append", metavar="FILE", help="[CONFIG] SOURCE TARGET; repeatable")
-    parser.add_argument("--pairs", type=int, default=200_000, help="size of the built-in corpus, without --data")
-    parser.add_argument("--vocab-size", type=int, default=8000, help="for --data without CONFIG")
-    parser.add_argument(
-        "--tokens-per-update", type=int, nargs="+", help="updates whose padding to count (default: its own and 25,000)"
-    )
-    parser.add_argument("--loader-tokens", type=int, default=3_000_000, help="target tokens that the loader makes")
-    parser.add_argument("--updates", type=int, default=5, help="updates that measure the speed of training")
-    parser.add_argument(
-        "--consumed", type=float, metavar="TOKENS", help="target tokens per second of training, instead"
-    )
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of training; the rest has one")
-    parser.add_argument("--starts", type=int, default=3)
     args = parser.parse_args()
-    start_pairs, sample = START_PAIRS, 1_000_000
+    pairs, start_pairs, sample, loaded, updates = 200_000, 225_000, 1_000_000, 3_000_000, 5
     if args.smoke_test:
-        args.pairs, start_pairs, sample, args.loader_tokens = 4000, 2000, 50_000, 20_000
-        args.updates = args.starts = args.threads = 1
-    result = new_result() | {"command": without_folders(sys.argv), "corpora": {}}
+        pairs, start_pairs, sample, loaded, updates = 4000, 2000, 50_000, 20_000, 1
+    result = new_result(corpora={})
     torch.set_num_threads(1)
-    import datasets  # noqa: F401  # a slow import that belongs to no stage
-
-    with tempfile.TemporaryDirectory(prefix="data-") as folder:
-        for i, corpus in enumerate(read_corpora(args.data, args.pairs, args.vocab_size)):
-            place = Path(folder) / str(i)
-            measured, prepared, config = measure_corpus(corpus, place, sample)
-            sizes = args.tokens_per_update or sorted({config.batches.tokens_per_update, 25_000})
-            measured["padding"] = [row for size in sizes for row in paddings(prepared.train, config, size)]
-            run = make_run(config, prepared, place / "run")
-            measured["loader"] = {"tgt_tokens_per_second": round(measure_loader(run, args.loader_tokens))}
-            speed = args.consumed if args.consumed is not None else train(run, args.updates, args.threads)
-            consumed = {"tgt_tokens_per_second": round(speed, 1), "threads": args.threads, "given": bool(args.consumed)}
-            result["corpora"][corpus.name] = measured | {"consumed": consumed}
-        result["start"] = {"pairs": start_pairs, "seconds": measure_starts(start_pairs, args.starts)}
-    result["wmt14_size"] = figures_of_prepare()
+    for name, overrides in read_corpora(args.data, pairs).items():
+        with temporary_folder() as folder:
+            settings = [*overrides, f"data.cache_dir={folder / 'cache'}", "train.log_with=none", "train.threads=1"]
+            config = load_settings(RunConfig, ROOT / "configs" / f"{name}.yaml", settings)
+            say(f"{name}: prepare, plan and padding")
+            prepared, measured = measure_prepare(config, folder, sample)
+            say("loader and training")
+            run = make_run(config, prepared, folder / "run")
+            measured["loader"] = {"tgt_tokens_per_second": round(measure_loader(run, loaded))}
+            speed = {"tgt_tokens_per_second": round(train(run, updates, args.threads), 1), "threads": args.threads}
+            result["corpora"][name] = measured | {"consumed": speed}
+    say(f"start with {start_pairs:,} pairs")
+    result["start"] = {"pairs": start_pairs, "seconds": measure_starts(start_pairs, 1 if args.smoke_test else 3)}
+    wmt14_size = read_results().get("prepare")
+    result["wmt14_size"] = wmt14_size and {
+        k: wmt14_size[k] for k in ("command", "pairs", "threads", "prepare", "machine")
+    }
     name, largest = max(result["corpora"].items(), key=lambda item: item[1]["pairs"])
     result["gpu_tokens_per_second"] = GPU_TOKENS
     result["billion"] = {"pairs": BILLION, "like": name, "host_gb": HOST_GB, **estimate(BILLION, largest)}
     save("data", result, make_tables(result), smoke_test=args.smoke_test)
 
 
-def without_folders(words: list[str]) -> str:
-    """Return the command without the folders of its files."""
-    return " ".join(["python -m benchmarks.data", *(Path(word).name for word in words[1:])])
-
-
-def read_corpora(given: list[list[str]] | None, pairs: int, vocab_size: int) -> list[Corpus]:
-    """Return the corpora of the command line. Raises InputError if one is not two files, or a name occurs twice."""
+def read_corpora(given: list[list[str]] | None, pairs: int) -> dict[str, list[str]]:
+    """Return the configuration and the settings of each corpus. Raises InputError if one is not two files, or if a
+    configuration occurs twice."""
     if given is None:
-        return [Corpus("demo", (f"data.grammar_pairs={pairs}",))]
-    found = []
+        return {"demo": [f"data.grammar_pairs={pairs}"]}
+    found: dict[str, list[str]] = {}
     for words in given:
         if len(words) not in (2, 3):
             raise InputError(f"--data {' '.join(words)} is not [CONFIG] SOURCE TARGET")
-        *name, source, target = words
-        texts = (f"data.train=[{Path(source).resolve()},{Path(target).resolve()}]", "data.valid=null", "data.test=null")
-        found.append(Corpus(name[0], texts) if name else Corpus("base", (*texts, f"data.vocab_size={vocab_size}")))
-    if len({corpus.name for corpus in found}) < len(found):
-        raise InputError("two --data have the same CONFIG. Measure them one after the other.")
+        name = words[0] if len(words) == 3 else "base"
+        if name in found:
+            raise InputError("two --data have the same CONFIG. Measure them one after the other.")
+        files = ",".join(str(Path(file).resolve()) for file in words[-2:])
+        vocabulary = [] if len(words) == 3 else ["data.vocab_size=8000"]
+        found[name] = [f"data.train=[{files}]", "data.valid=null", "data.test=null", *vocabulary]
     return found
 
 
-def measure_corpus(corpus: Corpus, place: Path, sample: int) -> tuple[dict[str, Any], PreparedData, RunConfig]:
-    """Measure every stage from the text to the first update, and the bytes per pair."""
-    config = corpus.config(place / "cache")
-    say(f"{corpus.name}: prepare and plan")
-    with one_core(), timed_stages() as (seconds, sizes):
+def measure_prepare(config: RunConfig, folder: Path, sample: int) -> tuple[PreparedData, dict[str, Any]]:
+    """Measure every stage from the text to the first update, the bytes per pair, and the padding."""
+    with one_core(), timed_calls(STAGES) as seconds:
         started = time.perf_counter()
-        prepared = prepare(config.data, place / "cache", threads=1, quiet=True)
+        prepared = prepare(config.data, folder / "cache", threads=1, quiet=True)
         seconds["rest"] = time.perf_counter() - started - sum(seconds.values())
         ids = prepared.train
-        batches = config.batches
-        seconds["plan"] = seconds_of(
-            lambda: plan(ids.src_lengths, ids.tgt_lengths, config, batches.tokens_per_update, batches.buckets).update(0)
-        )
+        seconds["plan"] = seconds_of(lambda: make_plan(config, ids).update(0))
+    text = load_corpora(config.data.train, config.data, "train", folder, 1)
     pairs, kept = prepared.report["train"]["read"], len(ids)
-    files = [prepared.folder / f"train.{side}.{kind}.npy" for side in ("src", "tgt") for kind in ("ids", "offsets")]
-    measured = {
+    text_files = [Path(file["filename"]) for file in text.cache_files]
+    id_files = [prepared.folder / f"train.{side}.{kind}.npy" for side in ("src", "tgt") for kind in ("ids", "offsets")]
+    return prepared, {
         "pairs": pairs,
         "pairs_kept": kept,
         "vocab_size": config.data.vocab_size,
@@ -164,20 +144,21 @@ def measure_corpus(corpus: Corpus, place: Path, sample: int) -> tuple[dict[str, 
         "tokens_per_pair": [round(float(lengths.mean()), 2) for lengths in (ids.src_lengths, ids.tgt_lengths)],
         "stages": {name: {"seconds": round(s, 3), "pairs_per_second": round(pairs / s)} for name, s in seconds.items()},
         "bytes_per_pair": {
-            "text": round(sizes["arrow"] / pairs, 1),
-            "ids": round(sum(file.stat().st_size for file in files) / kept, 1),
+            "text": round(sum(file.stat().st_size for file in text_files) / pairs, 1),
+            "ids": round(sum(file.stat().st_size for file in id_files) / kept, 1),
         },
         "memory_bytes_per_pair": memory_per_pair(ids, config, sample),
+        "padding": [
+            measure_padding(ids, config, size, buckets)
+            for size in sorted({config.batches.tokens_per_update, 25_000})
+            for buckets in BUCKETS
+        ],
     }
-    return measured, prepared, config
 
 
 @contextmanager
 def one_core() -> Iterator[None]:
     """Use one core only, since SentencePiece starts threads of its own."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {max(cores)})
     try:
@@ -186,83 +167,77 @@ def one_core() -> Iterator[None]:
         os.sched_setaffinity(0, cores)
 
 
-@contextmanager
-def timed_stages() -> Iterator[tuple[dict[str, float], dict[str, int]]]:
-    """Measure the seconds of each stage inside the block, and the bytes of the training text on disk."""
-    seconds: dict[str, float] = defaultdict(float)
-    sizes: dict[str, int] = {}
-
-    def timed(function: Callable[..., Any], stage: str) -> Callable[..., Any]:
-        def call(*arguments: Any) -> Any:
-            if stage == "filter":
-                sizes["arrow"] = sum(Path(file["filename"]).stat().st_size for file in arguments[0].cache_files)
-            started = time.perf_counter()
-            returned = function(*arguments)
-            seconds[stage] += time.perf_counter() - started
-            return returned
-
-        return call
-
-    with ExitStack() as patches:
-        for name, stage in STAGES.items():
-            function = timed(getattr(prepare_pairs, name), stage)
-            patches.enter_context(mock.patch.object(prepare_pairs, name, function))
-        encoder = prepare_pairs._Encoder
-        patches.enter_context(mock.patch.object(encoder, "__call__", timed(encoder.__call__, "tokenise")))
-        yield seconds, sizes
-
-
-def plan(src: AnyInts, tgt: AnyInts, config: RunConfig, tokens_per_update: int, buckets: int) -> BatchPlan:
-    """Return the plan of a configuration with another size of updates and number of length buckets."""
-    return BatchPlan(
-        src,
-        tgt,
-        tokens_per_update=tokens_per_update,
-        per_update=config.batches.per_update,
-        max_buckets=buckets,
-        seed=config.train.seed,
-    )
-
-
-def paddings(ids: Examples, config: RunConfig, tokens_per_update: int) -> list[dict[str, Any]]:
-    """Return padding and shapes of an epoch for each number of length buckets, counted batch by batch."""
-    say(f"padding of updates of {tokens_per_update:,} tokens")
-    return [
-        {"tokens_per_update": tokens_per_update, "per_update": config.batches.per_update, "buckets": buckets}
-        | count_padding(plan(ids.src_lengths, ids.tgt_lengths, config, tokens_per_update, buckets))
-        for buckets in BUCKETS
-    ]
+def measure_padding(ids: Examples, config: RunConfig, tokens_per_update: int, buckets: int) -> dict[str, Any]:
+    """Return padding and shapes of an epoch with this size of updates and number of length buckets."""
+    batches = replace(config.batches, tokens_per_update=tokens_per_update, buckets=buckets)
+    plan = make_plan(replace(config, batches=batches), ids)
+    assert isinstance(plan, BatchPlan)
+    used = {"tokens_per_update": tokens_per_update, "per_update": batches.per_update, "buckets": buckets}
+    return used | count_padding(plan)
 
 
 def count_padding(plan: BatchPlan) -> dict[str, Any]:
     """Return the share of positions without a token in an epoch, with padding rows; the number of distinct shapes of
     bucket batches; and the positions of the smallest and the largest one."""
-    shapes: set[tuple[int, int, int]] = set()
-    positions = tokens = 0
-    for step in range(plan.updates_per_epoch):
-        update = plan.update(step)
-        indices = np.concatenate([batch.indices for batch in update.bucket_batches])
-        indices = indices[indices >= 0]
-        tokens += int(plan.src_lengths[indices].sum() + plan.tgt_lengths[indices].sum())
-        for batch in update.bucket_batches:
-            shapes.add((len(batch.indices), batch.src_len, batch.tgt_len))
-            positions += len(batch.indices) * (batch.src_len + batch.tgt_len)
-    sizes = [rows * (src + tgt) for rows, src, tgt in shapes]
+    shapes = [shape for shape, n in zip(plan.shapes, plan.batches_of_bucket, strict=True) if n]
+    positions = [len(shape.indices) * (shape.src_len + shape.tgt_len) for shape in shapes]
     return {
-        "padding": round(1 - tokens / positions, 4),
+        "padding": round(plan.padding(), 4),
         "shapes": len(shapes),
         "updates_per_epoch": plan.updates_per_epoch,
-        "positions_of_a_batch": [min(sizes), max(sizes)],
+        "positions_of_a_batch": [min(positions), max(positions)],
     }
+
+
+def memory_per_pair(ids: Examples, config: RunConfig, pairs: int) -> dict[str, float]:
+    """Return the peak bytes per pair of what grows with the corpus, measured on arrays for `pairs` pairs."""
+    src, tgt = (np.resize(lengths, pairs) for lengths in (ids.src_lengths, ids.tgt_lengths))
+    hashes = np.random.default_rng(1).integers(0, 2**63, pairs).astype(np.uint64)
+    batches, reasons = config.batches, np.zeros(pairs, np.uint8)
+
+    def write() -> None:
+        group = [[0]] * prepare_pairs.PAIRS_AT_ONCE
+        with (
+            temporary_folder() as folder,
+            TokenStoreWriter(folder / "a", 2) as a,
+            TokenStoreWriter(folder / "b", 2) as b,
+        ):
+            for _ in range(pairs // len(group)):
+                a.append(group)
+                b.append(group)
+
+    def plan() -> None:
+        size, per_update = batches.tokens_per_update, batches.per_update
+        BatchPlan(src, tgt, tokens_per_update=size, per_update=per_update, max_buckets=batches.buckets, seed=1).update(
+            0
+        )
+
+    filtered = reasons.itemsize + hashes.itemsize  # until the end of prepare
+    indices = np.dtype(np.int64).itemsize  # the encoder's list of the pairs that are kept
+    return {
+        "filter": float(filtered),
+        "duplicates": round(filtered + peak(lambda: mark_duplicates(reasons, hashes)) / pairs, 1),
+        "tokenise": round(filtered + indices + peak(write) / pairs, 1),
+        "plan": round(src.itemsize + tgt.itemsize + peak(plan) / pairs, 1),
+    }
+
+
+def peak(work: Callable[[], None]) -> int:
+    """Return the peak of allocated bytes during a call."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def make_run(config: RunConfig, prepared: PreparedData, run_dir: Path) -> Run:
     """Return a run on these data with a model of Multi30k's size."""
-    say("loader")
     model = load_settings(RunConfig, ROOT / "configs/multi30k.yaml").model
     config = replace(config, model=model, train=replace(config.train, precision="bf16"))
     run_dir.mkdir()
-    with mock.patch.object(Progress, "say"):
+    with redirect_stdout(StringIO()):
         return start_run(make_setup(config, prepared), run_dir, make_accelerator(config.train, run_dir))
 
 
@@ -292,60 +267,10 @@ def train(run: Run, updates: int, threads: int) -> float:
 
 def measure_starts(pairs: int, starts: int) -> list[float]:
     """Return the seconds from the command to its first update, with prepared data."""
-    say(f"start with {pairs:,} pairs")
-    with tempfile.TemporaryDirectory(prefix="start-") as cache:
-        config = DataConfig(train="grammar", grammar_pairs=pairs, vocab_size=1000, cache_dir=cache)
-        prepare(config, Path(cache), threads=1, quiet=True)
+    with temporary_folder() as cache:
+        config = DataConfig(train="grammar", grammar_pairs=pairs, vocab_size=1000, cache_dir=str(cache))
+        prepare(config, cache, threads=1, quiet=True)
         return [measure_start(config) for _ in range(starts)]
-
-
-def figures_of_prepare() -> dict[str, Any] | None:
-    """Return the figures of benchmarks/prepare.py, which has 4.5 million pairs; None if there are none."""
-    file = RESULTS / "prepare.json"
-    if not file.exists():
-        return None
-    found = json.loads(file.read_text(encoding="utf-8"))
-    return {name: found[name] for name in ("command", "pairs", "threads", "prepare", "plan", "machine")}
-
-
-def memory_per_pair(ids: Examples, config: RunConfig, pairs: int) -> dict[str, float]:
-    """Return the peak bytes per pair of what grows with the corpus, measured on arrays for `pairs` pairs."""
-    src, tgt = (np.resize(lengths, pairs) for lengths in (ids.src_lengths, ids.tgt_lengths))
-    reasons, hashes = np.zeros(pairs, np.uint8), np.random.default_rng(1).integers(0, 2**63, pairs).astype(np.uint64)
-
-    def write() -> None:
-        with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-            writers = [stack.enter_context(TokenStoreWriter(Path(folder) / name, 2)) for name in ("src", "tgt")]
-            for start in range(0, pairs, prepare_pairs.PAIRS_AT_ONCE):
-                for writer in writers:
-                    writer.append([[0]] * min(prepare_pairs.PAIRS_AT_ONCE, pairs - start))
-
-    def make_plan() -> None:
-        plan(src, tgt, config, config.batches.tokens_per_update, config.batches.buckets).update(0)
-
-    kept = reasons.itemsize + hashes.itemsize  # until the end of prepare
-    peaks = {
-        "duplicates": peak(lambda: mark_duplicates(reasons, hashes)) / pairs,
-        "tokenise": peak(write) / pairs,
-        "plan": peak(make_plan) / pairs,
-    }
-    indices = np.dtype(np.int64).itemsize  # the encoder's list of the pairs that are kept
-    return {
-        "filter": float(kept),
-        "duplicates": round(kept + peaks["duplicates"], 1),
-        "tokenise": round(kept + indices + peaks["tokenise"], 1),
-        "plan": round(src.itemsize + tgt.itemsize + peaks["plan"], 1),
-    }
-
-
-def peak(work: Callable[[], None]) -> int:
-    """Return the peak of allocated bytes during a call."""
-    tracemalloc.start()
-    try:
-        work()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
 
 ADVICE = {
@@ -373,17 +298,11 @@ def estimate(pairs: int, corpus: dict[str, Any]) -> dict[str, Any]:
     on_disk = {"read": disk["text"], "tokenise": disk["ids"]}
     steps = []
     for name, advice in ADVICE.items():
-        needed = memory[name] * pairs / 1e9 if name in memory else None
-        steps.append(
-            {
-                "step": name,
-                "hours": round(seconds[name] / 3600, 2),
-                "disk_gb": round(on_disk[name] * pairs / 1e9, 1) if name in on_disk else None,
-                "memory_gb": round(needed, 1) if needed is not None else None,
-                "fits": needed is None or needed <= HOST_GB,
-                "advice": advice,
-            }
-        )
+        memory_gb = round(memory[name] * pairs / 1e9, 1) if name in memory else None
+        disk_gb = round(on_disk[name] * pairs / 1e9, 1) if name in on_disk else None
+        fits = memory_gb is None or memory_gb <= HOST_GB
+        figures = {"hours": round(seconds[name] / 3600, 2), "disk_gb": disk_gb, "memory_gb": memory_gb, "fits": fits}
+        steps.append({"step": name, **figures, "advice": advice})
     # two reads per sentence, of its position and of its ids, for source and target; at this size none is in memory
     return {"steps": steps, "reads_per_second": round(4 * GPU_TOKENS / corpus["tokens_per_pair"][1])}
 
@@ -406,14 +325,11 @@ def stages_table(corpora: dict[str, Any]) -> Table:
         "plan": "plan, and the first update",
     }
     rows = [
-        [name, *(f"{own['stages'][stage]['pairs_per_second'] / 1000:,.1f}" if stage in own["stages"] else ""
-                 for own in corpora.values())]
-        for stage, name in names.items()
-    ]  # fmt: skip
-    return table(
-        ["1,000 pairs per second on one core", *(f"{name}, {own['pairs']:,} pairs" for name, own in corpora.items())],
-        rows,
-    )
+        [shown, *(f"{own['stages'][stage]['pairs_per_second'] / 1000:,.1f}" for own in corpora.values())]
+        for stage, shown in names.items()
+    ]
+    sizes = (f"{name}, {own['pairs']:,} pairs" for name, own in corpora.items())
+    return table(["1,000 pairs per second on one core", *sizes], rows)
 
 
 def loader_table(result: dict[str, Any]) -> Table:
@@ -421,9 +337,9 @@ def loader_table(result: dict[str, Any]) -> Table:
     rows = []
     for name, corpus in result["corpora"].items():
         loader, training = corpus["loader"]["tgt_tokens_per_second"], corpus["consumed"]["tgt_tokens_per_second"]
-        source = "given" if corpus["consumed"]["given"] else f"{corpus['consumed']['threads']} threads"
-        gpu = loader / result["gpu_tokens_per_second"]
-        rows.append([name, f"{loader:,}", f"{training:,.0f} ({source})", f"{loader / training:,.0f}", f"{gpu:.2f}"])
+        here = f"{training:,.0f} ({corpus['consumed']['threads']} threads)"
+        gpu = f"{loader / result['gpu_tokens_per_second']:.2f}"
+        rows.append([name, f"{loader:,}", here, f"{loader / training:,.0f}", gpu])
     headings = ["target tokens/s", "loader, one thread", "training on this machine", "loader / training",
                 f"loader / GPU ({result['gpu_tokens_per_second']:,}, assumed)"]  # fmt: skip
     return table(headings, rows)

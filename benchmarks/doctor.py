@@ -7,10 +7,9 @@ One fault at a time; the first case has none. Writes benchmarks/results/doctor.j
 
 import random
 import re
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,9 @@ import sentencepiece
 import torch
 from torch import Tensor
 
-from benchmarks.runner import Tables, command_line, new_result, save, say, table
+from benchmarks.runner import Tables, command_line, new_result, save, say, table, temporary_folder
 from common.command import run_command
-from common.files import open_bytes
+from common.files import read_lines
 from common.settings import load_settings
 from data_pipeline.tokenizers.sentence_piece import train_tokenizer
 from train.config import RunConfig
@@ -46,60 +45,37 @@ ALPHABET = str.maketrans({chr(97 + i): chr(0x430 + i) for i in range(26)})
 """Maps Latin to Cyrillic letters."""
 
 
-@dataclass(frozen=True)
-class Case:
-    """An injected fault, and what the doctor found."""
-
-    fault: str
-    expected: str
-    """Name of the check that must report an error; "" if no check may report anything."""
-    findings: dict[str, str]
-    """Level and message of every check that is not ok."""
-    seconds: float
-
-    @property
-    def found(self) -> bool:
-        """Return True if the expected check reports an error or, without a fault, no check reports anything."""
-        return self.findings.get(self.expected, "").startswith("error") if self.expected else not self.findings
+Case = dict[str, Any]
+"""An injected fault; the check that must report an error, or "" if no check may report anything; level and message of
+every check that is not ok; whether that is as expected; and the seconds."""
 
 
 def main() -> None:
     """Inject every fault, examine, and save the result."""
     parser = command_line(__doc__)
     for role in ROLES:
-        parser.add_argument(f"--{role}", nargs=2, required=True, metavar=("SOURCE", "TARGET"))
+        parser.add_argument(f"--{role}", nargs=2, required=True, type=Path, metavar=("SOURCE", "TARGET"))
     parser.add_argument("--config", type=Path, default=Path("configs/multi30k.yaml"))
     args = parser.parse_args()
-    corpus = {role: read_pairs(*map(Path, getattr(args, role))) for role in ROLES}
+    corpus: Corpus = {role: list(zip(*map(read_lines, getattr(args, role)), strict=True)) for role in ROLES}
     cases = []
-    with tempfile.TemporaryDirectory(prefix="doctor-") as folder:
+    with temporary_folder() as folder:
         torch.set_num_threads(1)  # small batches; one thread is least affected by other load
-        for case in every_case(Place(args.config, Path(folder)), corpus):
+        for case in every_case(Copies(args.config, folder), corpus):
             cases.append(case)
-            say(f"{'found ' if case.found else 'MISSED'} {case.fault}: {case.findings}")
-    files = " ".join(f"--{role} " + " ".join(Path(name).name for name in getattr(args, role)) for role in ROLES)
-    result = new_result() | {
-        "command": f"python -m benchmarks.doctor {files} --config {args.config}",
-        "corpus": {role: len(pairs) for role, pairs in corpus.items()},
-        "faults": sum(bool(case.expected) for case in cases),
-        "missed": [case.fault for case in cases if not case.found],
-        "cases": [asdict(case) | {"found": case.found, "seconds": round(case.seconds, 1)} for case in cases],
-    }
+            say(f"{'found ' if case['found'] else 'MISSED'} {case['fault']}: {case['findings']}")
+    result = new_result(
+        corpus={role: len(pairs) for role, pairs in corpus.items()},
+        faults=sum(bool(case["expected"]) for case in cases),
+        missed=[case["fault"] for case in cases if not case["found"]],
+        cases=cases,
+    )
     save("doctor", result, make_tables(result), smoke_test=args.smoke_test)
 
 
-def read_pairs(source: Path, target: Path) -> Pairs:
-    """Return the pairs of lines of two files, plain or compressed."""
-    texts = []
-    for file in (source, target):
-        with open_bytes(file) as lines:
-            texts.append([line.decode().rstrip("\r\n") for line in lines])
-    return list(zip(*texts, strict=True))
-
-
 @dataclass(frozen=True)
-class Place:
-    """Config and folder of the copies."""
+class Copies:
+    """Config and folder of the copies of the corpus."""
 
     base: Path
     folder: Path
@@ -109,39 +85,42 @@ class Place:
         data = []
         for role, pairs in corpus.items():
             files = [self.folder / f"{role}.source", self.folder / f"{role}.target"]
-            for i, file in enumerate(files):
-                file.write_text("".join(pair[i] + "\n" for pair in pairs), encoding="utf-8")
+            for file, texts in zip(files, zip(*pairs, strict=True), strict=True):
+                file.write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
             data.append(f"data.{role}=[{','.join(map(str, files))}]")
         return load_settings(RunConfig, self.base, [*data, f"data.cache_dir={self.folder / 'cache'}", *overrides])
 
+    def setup(self, corpus: Corpus, *overrides: str) -> Setup:
+        """Prepare a copy of this corpus."""
+        config = self.config(corpus, *overrides)
+        return make_setup(config, prepare_once(config))
 
-def every_case(place: Place, corpus: Corpus) -> Iterator[Case]:
+
+def every_case(copies: Copies, corpus: Corpus) -> Iterator[Case]:
     """Yield all cases: no fault, then text, vocabulary and model."""
 
     def text() -> Iterator[Finding]:
-        config = place.config(corpus)
-        yield from pair_findings(config)
-        yield from vocabulary_findings(setup := make_setup(config, prepare_once(config)))
+        yield from pair_findings(copies.config(corpus))
+        yield from vocabulary_findings(setup := copies.setup(corpus))
         yield from model_findings(setup)
         yield from learning_findings(setup.config, small_batch(setup))
 
     yield judge("none", "", text)
     for fault, expected, inject in TEXT_FAULTS:
-        yield judge(fault, expected, partial(pair_findings, place.config(corpus | inject(corpus), *KEEP)))
-    yield from vocabulary_cases(place, corpus)
-    yield from model_cases(place, corpus)
+        yield judge(fault, expected, partial(pair_findings, copies.config(corpus | inject(corpus), *KEEP)))
+    yield from vocabulary_cases(copies, corpus)
+    yield from model_cases(copies, corpus)
 
 
 def judge(fault: str, expected: str, examine: Callable[[], Iterable[Finding]]) -> Case:
-    """Run the checks."""
+    """Run the checks. Words of the corpus are removed from the messages, since results are published and the corpus may
+    not be."""
     started = time.perf_counter()
-    findings = {f.name: f"{f.level}: {without_quotes(f.message)}" for f in examine() if f.level != "ok"}
-    return Case(fault, expected, findings, time.perf_counter() - started)
-
-
-def without_quotes(message: str) -> str:
-    """Remove words of the corpus from a message, since results are published and the corpus may not be."""
-    return re.sub(r"(?<= )'.*?'(?= |$)", "'…'", message)
+    hide = partial(re.sub, r"(?<= )'.*?'(?= |$)", "'…'")
+    findings = {found.name: f"{found.level}: {hide(found.message)}" for found in examine() if found.level != "ok"}
+    seconds = round(time.perf_counter() - started, 1)
+    as_expected = findings.get(expected, "").startswith("error") if expected else not findings
+    return {"fault": fault, "expected": expected, "findings": findings, "seconds": seconds, "found": as_expected}
 
 
 KEEP = ("data.drop_duplicates=false", "data.drop_copies=false")
@@ -193,10 +172,10 @@ TEXT_FAULTS: tuple[tuple[str, str, Callable[[Corpus], Corpus]], ...] = (
 """Faults of the text, the check that must find each, and how to inject it."""
 
 
-def vocabulary_cases(place: Place, corpus: Corpus) -> Iterator[Case]:
+def vocabulary_cases(copies: Copies, corpus: Corpus) -> Iterator[Case]:
     """Yield faults of the vocabulary."""
     small = {role: pairs[:4000] for role, pairs in corpus.items()}
-    foreign, folding = (str(place.folder / f"{name}.model") for name in ("foreign", "folding"))
+    foreign, folding = (str(copies.folder / f"{name}.model") for name in ("foreign", "folding"))
     sentences = [sentence for pair in small["train"] for sentence in pair]
     train_tokenizer((sentence.lower().translate(ALPHABET) for sentence in sentences), Path(foreign), vocab_size=4000)
     sentencepiece.SentencePieceTrainer.train(
@@ -204,20 +183,17 @@ def vocabulary_cases(place: Place, corpus: Corpus) -> Iterator[Case]:
         model_type="bpe", normalization_rule_name="nmt_nfkc_cf", byte_fallback=True, pad_id=0, unk_id=1,
         bos_id=2, eos_id=3, minloglevel=2,
     )  # fmt: skip
-    for fault, expected, *overrides in (
+    for fault, expected, override in (
         ("a vocabulary of 320 subwords", "token size", "data.vocab_size=320"),
         ("the vocabulary of another alphabet", "token size", f"data.tokenizer={foreign}"),
         ("a vocabulary that loses capitals", "round trip", f"data.tokenizer={folding}"),
     ):
-        config = place.config(small, *overrides)
-        setup = make_setup(config, prepare_once(config))
-        yield judge(fault, expected, partial(vocabulary_findings, setup))
+        yield judge(fault, expected, partial(vocabulary_findings, copies.setup(small, override)))
 
 
-def model_cases(place: Place, corpus: Corpus) -> Iterator[Case]:
+def model_cases(copies: Copies, corpus: Corpus) -> Iterator[Case]:
     """Yield faults of the model, its labels and its learning rate."""
-    config = place.config(corpus)
-    setup = make_setup(config, prepare_once(config))
+    setup = copies.setup(corpus)
     for fault, expected, owner, method, replacement in MODEL_FAULTS:
         with patch.object(owner, method, replacement):
             yield judge(fault, expected, partial(model_findings, setup))
@@ -225,7 +201,7 @@ def model_cases(place: Place, corpus: Corpus) -> Iterator[Case]:
     moved = replace(batch, labels_BL=batch.labels_BL.roll(1, dims=1))
     yield judge("labels that are the input tokens", "labels", lambda: [check_labels(moved)])
     for scale in ("0.0001", "300"):
-        rate = make_setup(place.config(corpus, f"schedule.scale={scale}"), setup.prepared)
+        rate = make_setup(copies.config(corpus, f"schedule.scale={scale}"), setup.prepared)
         yield judge(f"schedule.scale={scale}", "learning rate", partial(learning_findings, rate.config, batch))
     huge = replace(setup.config, model=replace(setup.config.model, d_model=65536, d_ff=262144, n_layers=48, n_heads=64))
     fits = check_weights_fit(estimate_memory(make_setup(huge, setup.prepared)), torch.device("cpu"))

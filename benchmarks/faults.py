@@ -12,11 +12,10 @@ files on disk show afterwards what each kill interrupted. Writes benchmarks/resu
 anything differs.
 """
 
-import json
 import random
 import sys
-import tempfile
 import time
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,11 +25,13 @@ from typing import Any, Literal
 
 from benchmarks.launch import Ranks, StartRanks, run_to_end, start_ranks
 from benchmarks.run_folders import SETTINGS, STEPS, differences, write_corpus
-from benchmarks.runner import Tables, command_line, new_result, save, say, table
+from benchmarks.run_logs import read_lines
+from benchmarks.runner import Tables, command_line, new_result, save, say, table, temporary_folder
 from common.command import run_command
 from common.errors import InputError
 from train.run.checkpoints import find_damage
 
+SEED = 1
 WORLD_SIZES = (1, 2, 3)
 KILLS_PER_RUN = 5
 Kind = Literal["moment", "save", "start-up", "end"]
@@ -61,6 +62,7 @@ class Campaign:
     missed: int = 0
     """Kills that came too late, after the end of the run."""
     phases: Counter[str] = field(default_factory=Counter)
+    """What the kills interrupted, without those that came too late."""
     differences: list[str] = field(default_factory=list)
 
     @property
@@ -73,30 +75,37 @@ class Campaign:
         """Number of kills after which the temporary folder of a checkpoint still existed."""
         return sum(count for phase, count in self.phases.items() if phase.startswith("save"))
 
+    def figures(self) -> dict[str, Any]:
+        """Return the counts as JSON."""
+        counts = {"runs": self.runs, "starts": self.starts, "kills": self.kills, "inside_a_save": self.inside_a_save}
+        return counts | {"phases": dict(sorted(self.phases.items())), "differences": self.differences}
+
 
 def main() -> None:
     """Run the campaigns and save the result."""
     parser = command_line(__doc__)
     parser.add_argument("--kills", type=int, default=30, help="total over all numbers of processes")
-    parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    kills = len(WORLD_SIZES) if args.smoke_test else args.kills
+    kills = 1 if args.smoke_test else -(-args.kills // len(WORLD_SIZES))
     before = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="faults-") as temporary:
-        folder = Path(temporary)
+    with temporary_folder() as folder:
         write_corpus(folder)
-        campaigns = {ranks: campaign(folder, ranks, -(-kills // len(WORLD_SIZES)), args.seed) for ranks in WORLD_SIZES}
+        found = {str(ranks): campaign(folder, ranks, kills, SEED).figures() for ranks in WORLD_SIZES}
+    totals = {name: sum(own[name] for own in found.values()) for name in ("kills", "inside_a_save")}
+    differing = sum(len(own["differences"]) for own in found.values())
     seconds = round(time.monotonic() - before)
-    result = new_result(seed=args.seed, settings=list(SETTINGS), **summary(campaigns), seconds=seconds)
+    result = new_result(
+        seed=SEED, settings=list(SETTINGS), **totals, differences=differing, ranks=found, seconds=seconds
+    )
     save("faults", result, make_tables(result), smoke_test=args.smoke_test)
-    if any(own.differences for own in campaigns.values()):
+    if differing:
         sys.exit(1)
 
 
 def campaign(folder: Path, ranks: int, kills: int, seed: int, start: StartRanks = start_ranks) -> Campaign:
     """Run with this many ranks until `kills` kills were in time; `folder` contains the corpus."""
     reference = folder / f"{ranks}-uninterrupted"
-    timeline = read_timeline(run_to_end(start, reference, SETTINGS, ranks))
+    times = read_times(run_to_end(start, reference, SETTINGS, ranks))
     draw, result = random.Random(f"{seed} {ranks}"), Campaign()
     kinds = cycle(KINDS)
     while result.kills < kills:
@@ -104,7 +113,7 @@ def campaign(folder: Path, ranks: int, kills: int, seed: int, start: StartRanks 
             raise InputError(f"{result.missed} kills came too late with {ranks} ranks; this machine is too uneven")
         some = list(islice(kinds, min(KILLS_PER_RUN, kills - result.kills)))
         case = folder / f"{ranks}-killed-{result.runs}"
-        interrupted_run(case, ranks, draw_kills(some, timeline, draw), result, start)
+        interrupted_run(case, ranks, draw_kills(some, times, draw), result, start)
         result.differences += [f"{case.name}: {text}" for text in differences(case / "run", reference / "run")]
     return result
 
@@ -133,36 +142,28 @@ def interrupted_run(folder: Path, ranks: int, kills: list[Kill], result: Campaig
         result.differences.append(f"{folder.name}: a kill left a damaged checkpoint")
 
 
-@dataclass(frozen=True)
-class Timeline:
-    """Seconds from the start of the uninterrupted run until each update was logged, and until the end."""
-
-    logged: dict[int, float]
-    end: float
-
-
-def read_timeline(finished: Ranks) -> Timeline:
-    """Read the times from the folder of a finished run."""
+def read_times(finished: Ranks) -> list[float]:
+    """Return the seconds from the start of a finished run until each update was logged, and until the end."""
     run, since = finished.folder / "run", finished.since / 1e9
-    lines = map(json.loads, (run / "timing.jsonl").read_text().splitlines())
-    logged = {line["step"]: line["time"] - since for line in lines if "seconds_per_update" in line}
-    return Timeline(logged, (run / "model.safetensors").stat().st_mtime - since)
+    logged = [line["time"] - since for line in read_lines(run / "timing.jsonl") if "seconds_per_update" in line]
+    return [*logged, (run / "model.safetensors").stat().st_mtime - since]
 
 
-def draw_kills(kinds: list[Kind], timeline: Timeline, draw: random.Random) -> list[Kill]:
+def draw_kills(kinds: list[Kind], times: list[float], draw: random.Random) -> list[Kill]:
     """Draw one kill of each kind, in the order of their updates, so that every start makes progress."""
     kills = []
     for kind in kinds:
-        if kind == "moment":
-            moment = draw.uniform(timeline.logged[1], timeline.end)
-            step = max(step for step, logged in timeline.logged.items() if logged <= moment)
-            kills.append(Kill(kind, step, moment - timeline.logged[step]))
-        elif kind == "save":
-            kills.append(Kill(kind, draw.randrange(STEPS - 3), file=draw.choice(SAVED)))
-        elif kind == "start-up":
-            kills.append(Kill(kind, draw.randrange(STEPS), draw.uniform(0, timeline.logged[1])))
-        else:
-            kills.append(Kill(kind, STEPS))
+        match kind:
+            case "moment":
+                moment = draw.uniform(times[0], times[-1])
+                step = bisect_right(times, moment, hi=STEPS)
+                kills.append(Kill(kind, step, moment - times[step - 1]))
+            case "save":
+                kills.append(Kill(kind, draw.randrange(STEPS - 3), file=draw.choice(SAVED)))
+            case "start-up":
+                kills.append(Kill(kind, draw.randrange(STEPS), draw.uniform(0, times[0])))
+            case "end":
+                kills.append(Kill(kind, STEPS))
     return sorted(kills, key=lambda kill: kill.step)
 
 
@@ -207,26 +208,6 @@ def phase_of(killed: Ranks) -> str:
     if killed.step() == STEPS and any(path.name.startswith("final") for path in finished):
         return "after the last checkpoint"
     return "between two checkpoints" if finished else "before the first checkpoint"
-
-
-def summary(campaigns: dict[int, Campaign]) -> dict[str, Any]:
-    """Return the counts as JSON."""
-    return {
-        "kills": sum(own.kills for own in campaigns.values()),
-        "inside_a_save": sum(own.inside_a_save for own in campaigns.values()),
-        "differences": sum(len(own.differences) for own in campaigns.values()),
-        "ranks": {
-            str(ranks): {
-                "runs": own.runs,
-                "starts": own.starts,
-                "kills": own.kills,
-                "inside_a_save": own.inside_a_save,
-                "phases": dict(sorted(own.phases.items())),
-                "differences": own.differences,
-            }
-            for ranks, own in campaigns.items()
-        },
-    }
 
 
 def make_tables(result: dict[str, Any]) -> Tables:

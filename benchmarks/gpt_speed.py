@@ -16,15 +16,15 @@ so that other load on the machine slows all of them. Writes benchmarks/results/g
 `pip install transformers`.
 """
 
-import contextlib
-import io
 import json
 import statistics
 import tempfile
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +42,11 @@ from benchmarks.runner import (
     compare_speeds,
     new_result,
     save,
-    seconds_of,
     show_spread,
     table,
     take_turns,
+    temporary_folder,
+    time_in_turn,
 )
 from common.command import run_command
 from common.settings import load_settings
@@ -94,7 +95,6 @@ def main() -> None:
     parser = command_line(__doc__, rounds=5, threads=2)
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["nanogpt_cpu", "wider"])
     parser.add_argument("--updates", type=int, help="number of timed updates in a round (default: depends on the size)")
-    parser.add_argument("--no-generation", dest="generation", action="store_false")
     args = parser.parse_args()
     if args.smoke_test:
         args.rounds, args.shapes, args.updates = 1, args.shapes[:1], 5
@@ -102,12 +102,12 @@ def main() -> None:
     result = new_result(threads=args.threads, versions={"transformers": version("transformers")})
     for name in args.shapes:
         shape, updates = SHAPES[name]
-        with tempfile.TemporaryDirectory(prefix="gpt-speed-") as folder:
-            setting = make_setting(shape, Path(folder), args.updates or updates)
-            result[name] = {"shape": asdict(shape), "training": compare_training(setting, args.rounds)}
-            if args.generation:
-                new_tokens = (8, 8) if args.smoke_test else (min(WITHIN, shape.block - 1), BEYOND)
-                result[name]["generation"] = compare_generation(setting, args.rounds, *new_tokens)
+        new_tokens = (8, 8) if args.smoke_test else (min(WITHIN, shape.block - 1), BEYOND)
+        with temporary_folder() as folder:
+            setting = make_setting(shape, folder, args.updates or updates)
+            training = compare_training(setting, args.rounds)
+            generation = compare_generation(setting, args.rounds, *new_tokens)
+        result[name] = {"shape": asdict(shape), "training": training, "generation": generation}
     save("gpt_speed", result, make_tables(result), smoke_test=args.smoke_test)
 
 
@@ -158,65 +158,52 @@ def make_gpt(setting: Setting) -> GPT:
 
 def make_gpt2(shape: Shape) -> GPT2LMHeadModel:
     """Return GPT-2 of transformers, without dropout, and with the exact GELU, which is faster than its own."""
-    config = GPT2Config(
-        vocab_size=shape.vocab_size,
-        n_positions=shape.block,
-        n_embd=shape.d_model,
-        n_layer=shape.n_layers,
-        n_head=shape.n_heads,
-        activation_function="gelu",
-        resid_pdrop=0.0,
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
-        bos_token_id=None,
-        eos_token_id=None,
-    )
-    return GPT2LMHeadModel(config)
+    sizes = {"n_embd": shape.d_model, "n_layer": shape.n_layers, "n_head": shape.n_heads, "n_positions": shape.block}
+    no_dropout = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    tokens = {"vocab_size": shape.vocab_size, "bos_token_id": None, "eos_token_id": None}
+    return GPT2LMHeadModel(GPT2Config(**sizes, **tokens, **no_dropout, activation_function="gelu"))
 
 
 def time_trainer(setting: Setting) -> float:
     """Return tokens per second of paper-transformer's training loop, from its log after the first line."""
-    with tempfile.TemporaryDirectory(dir=setting.folder) as run_dir, contextlib.redirect_stdout(io.StringIO()):
+    with tempfile.TemporaryDirectory(dir=setting.folder) as run_dir, redirect_stdout(StringIO()):
         train(recipe(setting, Path(run_dir)), Path(run_dir))
         lines = [json.loads(line) for line in (Path(run_dir) / "timing.jsonl").read_text().splitlines()]
     speeds = [line["tgt_tokens_per_second"] for line in lines if "tgt_tokens_per_second" in line]
     return statistics.harmonic_mean(speeds[1:])  # every line covers the same number of tokens
 
 
-def time_plain_loop(model: nn.Module, logits: Callable[[Tensor], Tensor], setting: Setting) -> float:
-    """Return tokens per second of the plain loop."""
-    training = PlainTraining(model, logits, setting.folder / "data.bin", setting.shape)
+class Logits(nn.Module):
+    """A model of transformers that returns only its logits."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, tokens_BL: Tensor) -> Tensor:
+        """Map (B, L) to (B, L, V)."""
+        return self.model(tokens_BL, use_cache=False).logits
+
+
+def time_plain_loop(setting: Setting, make: Callable[[], nn.Module]) -> float:
+    """Return tokens per second of the plain loop with a new model."""
+    model = make()
+    training = PlainTraining(model, model, setting.folder / "data.bin", setting.shape)
     training.run(setting.warm_up)
     return training.run(setting.updates)
 
 
-def time_plain(setting: Setting) -> float:
-    """Train the plain GPT in the plain loop."""
-    model = PlainGPT(setting.shape)
-    return time_plain_loop(model, model, setting)
-
-
-def time_model_alone(setting: Setting) -> float:
-    """Train paper-transformer's GPT in the plain loop."""
-    model = make_gpt(setting)
-    return time_plain_loop(model, model, setting)
-
-
-def time_transformers(setting: Setting) -> float:
-    """Train the model of transformers in the plain loop."""
-    model = make_gpt2(setting.shape)
-    return time_plain_loop(model, lambda tokens_BL: model(tokens_BL, use_cache=False).logits, setting)
-
-
 def compare_training(setting: Setting, rounds: int) -> dict[str, Any]:
     """Time all programs in turn; each starts from new weights in every round."""
-    programs = {
-        PLAIN: time_plain,
-        PAPER_TRANSFORMER: time_trainer,
-        MODEL_ALONE: time_model_alone,
-        TRANSFORMERS: time_transformers,
-    }
-    speeds = take_turns({name: partial(program, setting) for name, program in programs.items()}, rounds)
+    speeds = take_turns(
+        {
+            PLAIN: lambda: time_plain_loop(setting, lambda: PlainGPT(setting.shape)),
+            PAPER_TRANSFORMER: lambda: time_trainer(setting),
+            MODEL_ALONE: lambda: time_plain_loop(setting, lambda: make_gpt(setting)),
+            TRANSFORMERS: lambda: time_plain_loop(setting, lambda: Logits(make_gpt2(setting.shape))),
+        },
+        rounds,
+    )
     return {"updates_timed_in_a_round": setting.updates, **compare_speeds(speeds, PLAIN, of_reference=False)}
 
 
@@ -246,11 +233,8 @@ def compare_generation(setting: Setting, rounds: int, within: int, beyond: int) 
     result = {}
     for samples in (1, 8):
         for place, length, new in (("within", 1, within), ("beyond", setting.shape.block, beyond)):
-            compared = programs(ids[:length], samples)
-            for generate in compared.values():
-                generate(min(8, new))  # warm-up
-            turns = {name: partial(seconds_of, partial(generate, new)) for name, generate in compared.items()}
-            seconds = take_turns(turns, rounds)
+            turns = {name: partial(generate, new) for name, generate in programs(ids[:length], samples).items()}
+            seconds = time_in_turn(turns, rounds)
             speeds = {name: [samples * new / one for one in own] for name, own in seconds.items()}
             result[f"{new} tokens {place} the block, {samples} at once"] = compare_speeds(
                 speeds, PLAIN, of_reference=False
@@ -262,13 +246,9 @@ def generate_with_cache(model: Any, prompt_BL: Tensor, new: int) -> None:
     """Sample with transformers."""
     model.generate(
         prompt_BL,
-        attention_mask=torch.ones_like(prompt_BL),
-        max_new_tokens=new,
-        do_sample=True,
-        temperature=TEMPERATURE,
-        top_k=TOP_K,
-        use_cache=True,
-    )
+        attention_mask=torch.ones_like(prompt_BL), max_new_tokens=new, use_cache=True,
+        do_sample=True, temperature=TEMPERATURE, top_k=TOP_K,
+    )  # fmt: skip
 
 
 def make_tables(result: dict[str, Any]) -> Tables:

@@ -8,19 +8,16 @@ base's size: seconds by part, bytes, and share of the training time at the confi
 benchmarks/results/safety_cost.json.
 """
 
-import contextlib
-import io
 import os
 import statistics
-import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import redirect_stdout
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -39,6 +36,8 @@ from benchmarks.runner import (
     synchronise,
     table,
     take_turns,
+    temporary_folder,
+    timed_calls,
 )
 from common.command import run_command
 from common.processes import set_threads
@@ -48,32 +47,35 @@ from train.config import RunConfig
 from train.distributed import make_accelerator, seed_dropout
 from train.loop import Run, start_run
 from train.optimizer import make_optimizer
-from train.run import checkpoints as checkpoints_module
+from train.run import checkpoints
 from train.run.checkpoints import Checkpoints, RunState
 from train.schedule import learning_rate
 from train.setup import make_setup
 from transformer.model import build
 
 CONFIGS = ("demo", "multi30k", "base")
-PARTS = {"get_weights": "copy", "_optimizer_state": "copy", "sha256": "hash", "save_tensors": "write"}
-"""Functions of train/run/checkpoints.py that are timed. `write` excludes the time of fsync."""
+PARTS = {
+    (checkpoints, "get_weights"): "copy",
+    (checkpoints, "_optimizer_state"): "copy",
+    (checkpoints, "sha256"): "hash",
+    (checkpoints, "save_tensors"): "write",
+    (os, "fsync"): "fsync",
+}
+"""Functions of a save that are timed. `write` excludes the time of fsync."""
 
 
 def main() -> None:
     """Measure and save the result."""
     parser = command_line(__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--saves", type=int, default=7)
-    parser.add_argument("--threads", type=int, help="number of threads (default: all cores)")
-    parser.add_argument("--folder", type=Path, help="folder for the checkpoints (default: the temporary folder)")
     args = parser.parse_args()
-    rounds, saves, block = (3, 2, 4) if args.smoke_test else (args.rounds, args.saves, 20)
-    set_threads(args.threads)
+    rounds, saves, block = (1, 2, 1) if args.smoke_test else (15, args.saves, 20)
+    set_threads(None)
     result = new_result(threads=torch.get_num_threads())
-    with tempfile.TemporaryDirectory(prefix="safety-", dir=args.folder) as folder:
-        result["update"] = compare_updates(Path(folder), rounds, block)
+    with temporary_folder() as folder:
+        result["update"] = compare_updates(folder, rounds, block)
         for name in CONFIGS[:1] if args.smoke_test else CONFIGS:
-            result[f"save_{name}"] = measure_saves(name, Path(folder) / name, saves)
+            result[f"save_{name}"] = measure_saves(name, folder / name, saves)
     save("safety_cost", result, make_tables(result), smoke_test=args.smoke_test)
 
 
@@ -107,7 +109,7 @@ def make_run(folder: Path) -> Run:
     """Return the demo's run before its first update."""
     places = [f"data.cache_dir={folder / 'cache'}", f"run_dir={folder / 'run'}"]
     config = load_settings(RunConfig, ROOT / "configs/demo.yaml", [*places, "train.log_with=none"])
-    with contextlib.redirect_stdout(io.StringIO()):
+    with redirect_stdout(StringIO()):
         setup = make_setup(config, prepare(config.data, folder / "cache", torch.get_num_threads(), quiet=True))
         run_dir = folder / "run"
         run_dir.mkdir()
@@ -137,12 +139,11 @@ def measure_saves(name: str, folder: Path, saves: int) -> dict[str, Any]:
     model = build(config.model).to(device)
     optimizer = make_optimizer(model, config.optimizer)
     update = estimate_update(config, model, optimizer)
-    checkpoints, totals = Checkpoints(folder), []
-    parts: dict[str, list[float]] = defaultdict(list)
+    totals, parts = [], defaultdict(list)
     for step in range(1, saves + 2):
-        with timed_parts() as spent:
+        with timed_calls(PARTS) as spent:
             started = time.perf_counter()
-            checkpoints.save("regular", model, optimizer, RunState(step=step), metrics="", keep=2)
+            Checkpoints(folder).save("regular", model, optimizer, RunState(step=step), metrics="", keep=2)
             total = time.perf_counter() - started
         if step == 1:
             continue  # warm-up
@@ -158,28 +159,6 @@ def measure_saves(name: str, folder: Path, saves: int) -> dict[str, Any]:
         "seconds_per_update_estimated": round(update, 3),
         "share_of_training": statistics.median(totals) / (config.checkpoints.every * update),
     }
-
-
-@contextmanager
-def timed_parts() -> Iterator[dict[str, float]]:
-    """Measure the seconds of each part of the saves inside the block."""
-    spent: dict[str, float] = defaultdict(float)
-
-    def timed(function: Callable[..., Any], part: str) -> Callable[..., Any]:
-        def call(*arguments: Any) -> Any:
-            started, flushed = time.perf_counter(), spent["fsync"]
-            returned = function(*arguments)
-            spent[part] += time.perf_counter() - started - (spent["fsync"] - flushed if part == "write" else 0)
-            return returned
-
-        return call
-
-    with ExitStack() as patches:
-        for name, part in PARTS.items():
-            function = timed(getattr(checkpoints_module, name), part)
-            patches.enter_context(mock.patch.object(checkpoints_module, name, function))
-        patches.enter_context(mock.patch.object(os, "fsync", timed(os.fsync, "fsync")))
-        yield spent
 
 
 def estimate_update(config: RunConfig, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> float:

@@ -16,10 +16,7 @@ runs. It writes benchmarks/results/time_to_bleu.json; `python -m benchmarks.pict
 set train.log_every=1 to have every update. It writes benchmarks/results/same_curves.json.
 """
 
-import argparse
 import statistics
-import tempfile
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +24,18 @@ from benchmarks import launch
 from benchmarks.launch import TINY
 from benchmarks.pictures import draw_time_to_bleu
 from benchmarks.run_logs import PLACES, Clock, differs_from_base, read_lines, read_settings, read_validations
-from benchmarks.runner import RESULTS, Table, Tables, command_line, new_result, save, show_spread, spread, table
+from benchmarks.runner import (
+    RESULTS,
+    Table,
+    Tables,
+    command_line,
+    new_result,
+    save,
+    show_spread,
+    spread,
+    table,
+    temporary_folder,
+)
 from common.command import run_command
 from common.errors import InputError
 from train.config import MAY_CHANGE
@@ -44,43 +52,13 @@ SMOKE_TEST = (
 )
 
 
-@dataclass(frozen=True)
-class Point:
-    """One validation, and the time and tokens until then."""
-
-    step: int
-    tokens: int
-    """Target tokens without padding."""
-    minutes: float
-    """Minutes of the updates alone."""
-    minutes_by_the_clock: float
-    """Minutes with validations, this one included, and checkpoints."""
-    valid_loss: float
-    valid_bleu: float
+Point = dict[str, float]
+"""One validation; the target tokens, without padding, and the time until then: `minutes` of the updates alone, and
+`minutes_by_the_clock` with validations, this one included, and checkpoints."""
 
 
 def main() -> None:
     """Read the runs and save the result."""
-    args = parse_args()
-    if args.smoke_test:
-        return smoke_test()
-    if args.compare:
-        pairs = []
-        for pair in args.compare:
-            (a, run_a), (b, run_b) = (read_name(text) for text in pair)
-            if len(run_a) > 1 or len(run_b) > 1:
-                raise InputError("--compare takes two single runs, not several separated by commas")
-            pairs.append(compare(a, run_a[0], b, run_b[0]))
-        result = new_result(pairs=pairs)
-        return save("same_curves", result, {"same_curves": [curves_table(result)]}, folder=args.out)
-    if not args.runs:
-        raise InputError("no run given. Write NAME=FOLDER, or --compare NAME=FOLDER NAME=FOLDER.")
-    result = new_result(**collect(dict(read_name(text) for text in args.runs), args.bleu))
-    save("time_to_bleu", result, make_tables(result), folder=args.out)
-
-
-def parse_args() -> argparse.Namespace:
-    """Return the command line."""
     parser = command_line(__doc__)
     parser.add_argument("runs", nargs="*", metavar="NAME=RUN[,RUN...]", help="run folders of one recipe")
     parser.add_argument("--bleu", nargs="+", type=float, default=[20.0, 25.0, 30.0])
@@ -88,7 +66,17 @@ def parse_args() -> argparse.Namespace:
         "--compare", nargs=2, action="append", metavar="NAME=RUN", help="two runs whose curves to compare; repeatable"
     )
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the result (default: benchmarks/results)")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.smoke_test:
+        smoke_test()
+    elif args.compare:
+        result = new_result(pairs=[compare(*read_one(a), *read_one(b)) for a, b in args.compare])
+        save("same_curves", result, {"same_curves": [curves_table(result)]}, folder=args.out)
+    elif args.runs:
+        result = new_result(**collect(dict(map(read_name, args.runs)), args.bleu))
+        save("time_to_bleu", result, make_tables(result), folder=args.out)
+    else:
+        raise InputError("no run given. Write NAME=FOLDER, or --compare NAME=FOLDER NAME=FOLDER.")
 
 
 def read_name(text: str) -> tuple[str, list[Path]]:
@@ -104,6 +92,14 @@ def read_name(text: str) -> tuple[str, list[Path]]:
     return name, runs
 
 
+def read_one(text: str) -> tuple[str, Path]:
+    """Parse `NAME=run`. Raises as `read_name`."""
+    name, runs = read_name(text)
+    if len(runs) > 1:
+        raise InputError("--compare takes two single runs, not several separated by commas")
+    return name, runs[0]
+
+
 def collect(runs: dict[str, list[Path]], figures: list[float]) -> dict[str, Any]:
     """Return curves, differences from the base model, and when each BLEU was reached."""
     result = {}
@@ -113,7 +109,7 @@ def collect(runs: dict[str, list[Path]], figures: list[float]) -> dict[str, Any]
             "differs_from_base": recipe_of(name, folders),
             "seeds": [read_settings(run)["train.seed"] for run in folders],
             "reached": {f"{figure:g}": first_points(curves, figure) for figure in figures},
-            "curves": [[asdict(point) for point in curve] for curve in curves],
+            "curves": curves,
         }
     return {"bleu": figures, "runs": result}
 
@@ -137,22 +133,21 @@ def read_curve(run: Path) -> list[Point]:
         raise InputError(f"{run} has no validation with BLEU yet: wait for validation.every updates")
     clock = Clock(read_lines(run / "timing.jsonl"))
     return [
-        Point(
-            step=line["step"],
-            tokens=round(clock.tokens(line["step"])),
-            minutes=round(clock.seconds(line["step"]) / 60, 3),
-            minutes_by_the_clock=round(clock.clock_seconds(line["step"]) / 60, 3),
-            valid_loss=line["valid_loss"],
-            valid_bleu=line["valid_bleu"],
-        )
+        {
+            "step": line["step"],
+            "tokens": round(clock.tokens(line["step"])),
+            "minutes": round(clock.seconds(line["step"]) / 60, 3),
+            "minutes_by_the_clock": round(clock.clock_seconds(line["step"]) / 60, 3),
+            "valid_loss": line["valid_loss"],
+            "valid_bleu": line["valid_bleu"],
+        }
         for line in validations
     ]
 
 
-def first_points(curves: list[list[Point]], figure: float) -> list[dict[str, Any] | None]:
+def first_points(curves: list[list[Point]], figure: float) -> list[Point | None]:
     """Return for every seed the first validation with this BLEU or more; None if there is none yet."""
-    first = [next((point for point in curve if point.valid_bleu >= figure), None) for curve in curves]
-    return [None if point is None else asdict(point) for point in first]
+    return [next((point for point in curve if point["valid_bleu"] >= figure), None) for curve in curves]
 
 
 def compare(a: str, run_a: Path, b: str, run_b: Path) -> dict[str, Any]:
@@ -242,17 +237,14 @@ def curves_table(result: dict[str, Any]) -> Table:
 
 def smoke_test() -> None:
     """Train two tiny recipes, one of them with two seeds; read, draw and compare them."""
-    with tempfile.TemporaryDirectory(prefix="time-to-bleu-") as temporary:
-        folder = Path(temporary)
+    with temporary_folder() as folder:
         for name, override in (("a", "train.seed=1"), ("b", "train.seed=2"), ("c", "model.norm=pre")):
             places = [f"data.cache_dir={folder / 'cache'}", f"run_dir={folder / name}"]
             launch.train(name, [*TINY, *SMOKE_TEST, *places, override])
-        runs = {"two seeds": [folder / "a", folder / "b"], "other": [folder / "c"]}
-        result = new_result(**collect(runs, [0.01, 0.5, 99.0]))
+        result = new_result(**collect({"two seeds": [folder / "a", folder / "b"], "other": [folder / "c"]}, [0.01, 99]))
         draw_time_to_bleu(result, folder / "picture.png")
-        pairs = {"pairs": [compare("a", folder / "a", "b", folder / "b")]}
-        tables = make_tables(result) | {"same_curves": [curves_table(pairs)]}
-        save("time_to_bleu", result | pairs, tables, smoke_test=True)
+        curves = curves_table({"pairs": [compare("a", folder / "a", "b", folder / "b")]})
+        save("time_to_bleu", result, make_tables(result) | {"same_curves": [curves]}, smoke_test=True)
 
 
 if __name__ == "__main__":

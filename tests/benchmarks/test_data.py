@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks import data, safety_cost, scaling
-from benchmarks.data import count_padding, estimate, read_corpora, without_folders
+from benchmarks.data import count_padding, estimate, read_corpora
 from benchmarks.runner import Table
 from benchmarks.scaling import (
     GPUS,
@@ -21,9 +21,7 @@ from benchmarks.scaling import (
     split_for,
     update_seconds,
 )
-from data_pipeline import prepare_pairs
 from data_pipeline.batch_plan import BatchPlan
-from train.run import checkpoints
 from transformer.config import ModelConfig
 from transformer.model import build, count_parameters
 
@@ -49,32 +47,31 @@ def corpus() -> dict[str, Any]:
         "memory_bytes_per_pair": {"filter": 9.0, "duplicates": 66.0, "tokenise": 50.0, "plan": 73.0},
         "padding": [row | {"buckets": n, "padding": 0.1, "shapes": n - 1} for n in (8, 96)],
         "loader": {"tgt_tokens_per_second": 300_000},
-        "consumed": {"tgt_tokens_per_second": 1500.0, "threads": 1, "given": False},
+        "consumed": {"tgt_tokens_per_second": 1500.0, "threads": 1},
     }
 
 
-def test_count_padding_equals_padding_of_plan() -> None:
+def test_count_padding_counts_shapes_of_epoch() -> None:
     plan = make_plan()
+    batches = [batch for step in range(plan.updates_per_epoch) for batch in plan.update(step).bucket_batches]
     counted = count_padding(plan)
-    assert counted["padding"] == pytest.approx(plan.padding(), abs=1e-4)
-    assert counted["shapes"] <= len(plan.buckets)
-
-
-def test_command_of_result_contains_no_folders() -> None:
-    assert without_folders(["benchmarks/data.py", "--data", "multi30k", "/a/b/train.en", "c/train.de"]) == (
-        "python -m benchmarks.data --data multi30k train.en train.de"
-    )
+    assert counted["shapes"] == len({(len(batch.indices), batch.src_len, batch.tgt_len) for batch in batches})
+    sizes = [len(batch.indices) * (batch.src_len + batch.tgt_len) for batch in batches]
+    assert counted["positions_of_a_batch"] == [min(sizes), max(sizes)]
+    tokens = plan.src_lengths.sum() + plan.tgt_lengths.sum()
+    assert counted["padding"] == pytest.approx(1 - tokens / sum(sizes), abs=1e-4)
 
 
 def test_read_corpora_uses_base_for_corpus_without_config() -> None:
-    named, plain = read_corpora([["multi30k", "a.en", "a.de"], ["b.en", "b.de"]], pairs=1, vocab_size=500)
-    assert (named.name, plain.name) == ("multi30k", "base")
-    assert "data.vocab_size=500" in plain.overrides
+    corpora = read_corpora([["multi30k", "a.en", "a.de"], ["b.en", "b.de"]], pairs=1)
+    assert list(corpora) == ["multi30k", "base"]
+    assert "data.vocab_size=8000" in corpora["base"]
+    assert "data.vocab_size=8000" not in corpora["multi30k"]
 
 
 def test_read_corpora_rejects_single_file() -> None:
     with pytest.raises(ValueError, match=r"--data a.en is not \[CONFIG\] SOURCE TARGET"):
-        read_corpora([["a.en"]], pairs=1, vocab_size=1)
+        read_corpora([["a.en"]], pairs=1)
 
 
 def test_estimate_grows_in_proportion_except_vocabulary() -> None:
@@ -152,12 +149,10 @@ def test_tables_have_as_many_cells_as_headings() -> None:
     assert all(table["rows"] and {len(row) for row in table["rows"]} == {len(table["headings"])} for table in tables)
 
 
-@pytest.mark.parametrize(
-    ("module", "names"), [(prepare_pairs, [*data.STAGES, "_Encoder"]), (checkpoints, safety_cost.PARTS)]
-)
-def test_timed_functions_exist(module: object, names: list[str]) -> None:
+@pytest.mark.parametrize("stages", [data.STAGES, safety_cost.PARTS])
+def test_timed_functions_exist(stages: dict[tuple[object, str], str]) -> None:
     """A benchmark replaces them by name, which no type checker sees."""
-    assert all(hasattr(module, name) for name in names)
+    assert all(hasattr(owner, name) for owner, name in stages)
 
 
 def test_assumed_parameters_equal_base_model() -> None:

@@ -1,12 +1,27 @@
 """Programs in processes of their own, and the figures that are computed from their answers."""
 
 import json
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.runner import ROOT, Answer, dump, ratios, running, save, show_spread, spread, take_turns
+from benchmarks.runner import (
+    ROOT,
+    Answer,
+    dump,
+    new_result,
+    ratios,
+    running,
+    save,
+    show_spread,
+    spread,
+    take_turns,
+    time_in_turn,
+    timed_calls,
+)
 
 
 def start_counter(first: int) -> Answer:
@@ -36,6 +51,39 @@ def test_take_turns_calls_every_function_once_per_round() -> None:
     results = take_turns({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=2)
     assert calls == ["a", "b", "a", "b"]
     assert {name: len(own) for name, own in results.items()} == {"a": 2, "b": 2}
+
+
+def test_time_in_turn_omits_warm_up_round() -> None:
+    calls: list[str] = []
+    seconds = time_in_turn({"a": lambda: calls.append("a")}, rounds=2)
+    assert (len(calls), len(seconds["a"])) == (3, 2)
+
+
+class Timed:
+    """Functions that call each other."""
+
+    @staticmethod
+    def outer() -> None:
+        time.sleep(0.01)
+        Timed.inner()
+
+    @staticmethod
+    def inner() -> None:
+        time.sleep(0.2)
+
+
+def test_timed_calls_excludes_inner_call_from_outer_one() -> None:
+    real = Timed.outer
+    with timed_calls({(Timed, "outer"): "outside", (Timed, "inner"): "inside"}) as seconds:
+        Timed.outer()
+    assert 0.01 <= seconds["outside"] < 0.2 <= seconds["inside"]
+    assert Timed.outer is real
+
+
+def test_command_of_result_contains_no_absolute_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["--data", "multi30k", "/a/b/train.en", "c/train.de"]
+    monkeypatch.setattr(sys, "argv", [str(ROOT / "benchmarks/data.py"), *words])
+    assert new_result()["command"] == "python -m benchmarks.data --data multi30k train.en c/train.de"
 
 
 def test_spread_of_ratios_compares_same_round() -> None:
