@@ -11,7 +11,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.runner import RESULTS, ROOT
+from benchmarks.runner import ROOT
+from benchmarks.tables import read_results
 from common.command import run_command
 from common.errors import InputError
 
@@ -22,13 +23,9 @@ PARTS = ("forward", "loss", "backward", "optimizer", "rest")
 
 def main() -> None:
     """Draw both pictures."""
-    draw_time_to_bleu(read("time_to_bleu"), ROOT / "docs" / "time-to-bleu.png")
-    draw_update(read("training"), ROOT / "docs" / "training-time.png")
-
-
-def read(name: str) -> dict[str, Any]:
-    """Return a result."""
-    return dict(json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")))
+    results = read_results()
+    draw_time_to_bleu(results["time_to_bleu"], ROOT / "docs" / "time-to-bleu.png")
+    draw_update(results["training"], ROOT / "docs" / "training-time.png")
 
 
 def digest(figures: Any) -> str:

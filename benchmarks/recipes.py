@@ -4,7 +4,7 @@
     python -m benchmarks.recipes --data ... --promote "pre, wsd 2e-3" --seeds 1 2
     python -m benchmarks.recipes --smoke-test
 
-Every recipe is `configs/multi30k.yaml` for `--updates` updates with the changes in `RECIPES`, trained with the first of
+Every recipe is `configs/multi30k.yaml` for 700 updates with the changes in `RECIPES`, trained with the first of
 `--seeds`; those of `--promote` also with the other seeds. `--runs` keeps all runs by name, updates and seed: a finished
 run is read, not trained again; an interrupted one starts again from the beginning. With --at-once 2, two runs train in
 parallel with one thread each, which uses a small machine best; then compare their minutes only with one another. BLEU
@@ -13,12 +13,10 @@ is sacreBLEU of greedy translations of the whole validation set. Writes benchmar
 Means of the weights and R-Drop were tried here but are not in the trainer; they are in benchmarks/experiments.py.
 """
 
-import argparse
 import json
 import shutil
 import statistics
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,9 +26,11 @@ from typing import Any
 from benchmarks.experiments import MEANS
 from benchmarks.launch import TINY, environment, training_command
 from benchmarks.run_logs import Clock, read_lines, read_validations
-from benchmarks.runner import ROOT, Tables, command_line, new_result, save, table
+from benchmarks.runner import ROOT, Tables, command_line, new_result, save, table, temporary_folder
 from common.command import run_command
 from common.errors import InputError
+
+UPDATES = 700
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Recipe:
     change: str = ""
     """Change of benchmarks/experiments.py that the trainer does not offer."""
     updates: float = 1.0
-    """Factor on `--updates`. R-Drop computes every batch twice, so it has half as many."""
+    """Factor on `UPDATES`. R-Drop computes every batch twice, so it has half as many."""
 
 
 def decaying(schedule: str, peak: str) -> tuple[str, ...]:
@@ -66,38 +66,28 @@ RECIPES = {
 
 def main() -> None:
     """Train and save the result."""
-    args = parse_args()
-    if args.smoke_test:
-        jobs = [("paper", 1), ("pre, cosine 2e-3, R-Drop, half the updates", 1)]
-        with tempfile.TemporaryDirectory(prefix="recipes-") as temporary:
-            result = new_result(recipes=ablate(jobs, 20, 1, Path(temporary), TINY))
-        return save("recipes", result, make_tables(result), smoke_test=True)
-    unknown = {*args.only, *args.promote} - RECIPES.keys()
-    if unknown:
-        raise InputError(f"no recipe {sorted(unknown)[0]!r}; the recipes are {', '.join(map(repr, RECIPES))}")
-    train_files, valid_files = args.data[:2], args.data[2:]
-    data = [f"data.train=[{','.join(train_files)}]", f"data.valid=[{','.join(valid_files)}]", "data.test=null"]
-    jobs = [(name, args.seeds[0]) for name in args.only]
-    jobs += [(name, seed) for seed in args.seeds[1:] for name in args.promote]
-    recipes = ablate(jobs, args.updates, args.at_once, args.runs, ["--config", "configs/multi30k.yaml", *data])
-    result = new_result(updates=args.updates, at_once=args.at_once, recipes=recipes)
-    save("recipes", result, make_tables(result))
-
-
-def parse_args() -> argparse.Namespace:
-    """Return the command line."""
     parser = command_line(__doc__)
     parser.add_argument("--data", nargs=4, metavar="FILE", help="training source, target; validation source, target")
-    parser.add_argument("--only", nargs="+", metavar="NAME", default=list(RECIPES), help="recipes to train")
-    parser.add_argument("--promote", nargs="+", metavar="NAME", default=[], help="recipes to train with every seed")
+    parser.add_argument(
+        "--promote", nargs="+", metavar="NAME", default=[], choices=RECIPES, help="recipes to train with every seed"
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[1])
-    parser.add_argument("--updates", type=int, default=700)
     parser.add_argument("--at-once", type=int, default=1, help="number of runs in parallel, with one thread each")
     parser.add_argument("--runs", type=Path, default=Path("runs/recipes"), help="folder of the runs")
     args = parser.parse_args()
-    if not args.smoke_test and not args.data:
+    if args.smoke_test:
+        jobs = [("paper", 1), ("pre, cosine 2e-3, R-Drop, half the updates", 1)]
+        with temporary_folder() as runs:
+            result = new_result(recipes=ablate(jobs, 20, 1, runs, TINY))
+    elif args.data:
+        files = [f"data.train=[{','.join(args.data[:2])}]", f"data.valid=[{','.join(args.data[2:])}]", "data.test=null"]
+        jobs = [(name, args.seeds[0]) for name in RECIPES]
+        jobs += [(name, seed) for seed in args.seeds[1:] for name in args.promote]
+        recipes = ablate(jobs, UPDATES, args.at_once, args.runs, ["--config", "configs/multi30k.yaml", *files])
+        result = new_result(updates=UPDATES, at_once=args.at_once, recipes=recipes)
+    else:
         parser.error("--data is missing: give Multi30k's train.en, train.de, val.en and val.de")
-    return args
+    save("recipes", result, make_tables(result), smoke_test=args.smoke_test)
 
 
 def ablate(

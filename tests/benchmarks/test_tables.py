@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.pictures import curves, digest, read, shares
+from benchmarks.pictures import curves, digest, shares
 from benchmarks.runner import RESULTS, ROOT, table
 from benchmarks.tables import DOCUMENTS, fill, read_results, render
 
@@ -24,7 +24,7 @@ def test_tables_of_documentation_equal_results(document: Path) -> None:
 def test_pictures_of_documentation_show_results(picture: str, name: str, figures: Any) -> None:
     found = re.search(rb"tEXtSource\x00([0-9a-f]{64})", (ROOT / "docs" / picture).read_bytes())
     assert found is not None
-    assert found[1].decode() == digest(figures(read(name))), "run python -m benchmarks.pictures"
+    assert found[1].decode() == digest(figures(read_results()[name])), "run python -m benchmarks.pictures"
 
 
 def test_pictures_of_documentation_all_have_their_figures() -> None:
