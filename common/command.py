@@ -9,6 +9,7 @@ import argparse
 import errno
 import io
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Callable
@@ -82,7 +83,8 @@ class _SettingsParser(argparse.ArgumentParser):
     def format_help(self) -> str:
         text = super().format_help() + "\nsettings (section.field=default):\n"
         for setting in list_settings(self.schema, self.section):
-            meaning = textwrap.wrap(f"{setting.kind.replace('`', '')}. {setting.meaning}", 110)
+            explanation = re.sub(r"\bNone\b", "null", setting.meaning)  # as users type it
+            meaning = textwrap.wrap(f"{setting.kind.replace('`', '')}. {explanation}", 110)
             text += f"  {setting.name}={setting.default}\n" + textwrap.indent("\n".join(meaning), " " * 8) + "\n"
         return text
 

@@ -164,7 +164,8 @@ def check_equal_lines(first: str | Path, first_lines: int, second: str | Path, s
     """Raise InputError if two parallel files have different numbers of lines."""
     if first_lines != second_lines:
         raise InputError(
-            f"{first} has {first_lines} lines and {second} has {second_lines}: parallel text needs the same number"
+            f"{first} has {first_lines} lines and {second} has {second_lines}: parallel text needs the same number. "
+            "Check that line n of one file is the translation of line n of the other"
         )
 
 
@@ -173,7 +174,7 @@ def read_json(file: Path) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{file} is damaged: it is not valid JSON ({error})") from error
+        raise InputError(f"{file} is damaged: it is not valid JSON ({error}). Restore it from a copy") from error
 
 
 def sha256(file: Path) -> str:

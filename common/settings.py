@@ -3,6 +3,7 @@
 OmegaConf checks names ("did you mean"), types and the values of `Literal` fields. No setting is known here by its name.
 """
 
+import re
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -162,7 +163,7 @@ def _refuse_old_names(content: Any, renamed: dict[str, str], where: str = "") ->
         if (new := _new_name(key, value, renamed)) is not None:
             found.append(f"{key}={value} is now {new}" if "=" in new else f"{key} is now {new}")
     if found:
-        raise InputError(f"{where}{'; '.join(found)}")
+        raise InputError(f"{where}{'; '.join(found)}. Use the new name")
 
 
 def _refuse_references(content: Any, where: str = "") -> None:
@@ -190,7 +191,9 @@ def _parse(override: str) -> Any:
     try:
         return OmegaConf.from_dotlist([override])
     except (yaml.YAMLError, OmegaConfBaseException) as error:
-        raise InputError(f"{override!r} cannot be read: {' '.join(str(error).split())}") from error
+        raise InputError(
+            f"{override!r} cannot be read: {' '.join(str(error).split())}. Write a list without spaces: [a,b]"
+        ) from error
 
 
 def _merge(config: Any, change: Any, where: str) -> Any:
@@ -198,9 +201,16 @@ def _merge(config: Any, change: Any, where: str) -> Any:
         return OmegaConf.merge(config, _words(config, change))
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None)
-        reason = str(error).split("\n", 1)[0].rstrip(".")
+        reason = _explain(str(error).split("\n", 1)[0].rstrip("."))
         at = f" at {key}" if key and str(key) not in where else ""
         raise InputError(f"{where}{at}: {reason}") from error
+
+
+def _explain(reason: str) -> str:
+    """Return OmegaConf's message without the names of classes, and with a hint if it has no suggestion."""
+    explained = re.sub(r"^Key '(.+?)' not in '\w+'", r"there is no setting '\1'", reason)
+    hint = explained != reason and "Did you mean" not in explained
+    return f"{explained}. docs/settings.md lists all settings" if hint else explained
 
 
 def _words(config: Any, change: Any) -> Any:

@@ -25,6 +25,7 @@ class BatchPlan:
         tokens_per_update: approximate number of source tokens, and of target tokens, in an update, without padding.
         per_update: number of bucket batches in an update.
         max_buckets: largest number of length buckets.
+        seed: random seed of the order of the examples.
         predicted: number of target tokens of each example that the loss counts. None: all of them.
 
     Raises:
@@ -56,7 +57,7 @@ class BatchPlan:
 
     @property
     def shapes(self) -> list[MicroBatch]:
-        """One bucket batch of padding rows for each length bucket."""
+        """One bucket batch of padding rows for each length bucket, that is, each shape before the split."""
         return [
             MicroBatch(np.full(self.rows_of(bucket), PADDING_ROW), bucket.src_len, bucket.tgt_len)
             for bucket in self.buckets
@@ -98,7 +99,11 @@ class BatchPlan:
         return f"{source:,.0f} source, {target:,.0f} target"
 
     def _choose_positions(self, tokens: float) -> int:
-        """Return the positions of a bucket batch, of source or target, with which it has `tokens` tokens on average."""
+        """Return the size of a bucket batch for which it has about `tokens` tokens of source or target on average.
+
+        The size is in positions: tokens and padding of source or target, whichever is longer. The candidates are the
+        multiples of `ROW_MULTIPLE` up to four times `tokens`.
+        """
         total = int(self.src_lengths.sum() + self.tgt_lengths.sum()) / 2
         sizes = ROW_MULTIPLE * np.arange(1, 4 * max(1, int(tokens)) // ROW_MULTIPLE + 2)
         batches = np.zeros(len(sizes))
@@ -115,7 +120,7 @@ class BatchPlan:
         limit = self.batch_positions // ROW_MULTIPLE
         if longest.max() > limit:
             index = int(longest.argmax())
-            # The shortest sentence is a word and EOS, two tokens.
+            # No sentence meets a limit of 1: the shortest one is a word and EOS, two tokens.
             shorten = f"Set data.max_length={limit}, raise" if limit > 1 else "Raise"
             raise InputError(
                 f"training example {index} (counted from 0, after filtering) has {longest[index]} tokens; the limit "
@@ -124,7 +129,10 @@ class BatchPlan:
             )
 
     def _count_batches(self) -> list[int]:
-        """Return the bucket batches of each bucket in an epoch. A batch is partly full only if no bucket is larger."""
+        """Return the number of bucket batches of each bucket in an epoch.
+
+        A batch has padding rows only if no other bucket contains its bucket.
+        """
         waiting = [len(bucket.indices) for bucket in self.buckets]
         counts = []
         for i, bucket in enumerate(self.buckets):
@@ -164,6 +172,7 @@ class BatchPlan:
 
 
 def _rows(bucket: LengthBucket, positions: Ints | np.int64) -> Ints | np.int64:
+    """Return the rows of the bucket that fit `positions` positions, rounded down to a multiple of `ROW_MULTIPLE`."""
     return ROW_MULTIPLE * (positions // (ROW_MULTIPLE * max(bucket.src_len, bucket.tgt_len)))
 
 

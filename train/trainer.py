@@ -77,7 +77,7 @@ class Trainer:
         """Do one update.
 
         Args:
-            batches: those of this rank.
+            batches: micro-batches of this rank.
             asked: returns the stop requests of this rank. They are summed over ranks together with the loss.
 
         Returns:
@@ -85,7 +85,7 @@ class Trainer:
             update.
         """
         predicted = max(1, update.predicted_tokens)  # an update may consist of prompts only
-        # DDP averages gradients over ranks. So each rank multiplies its sum by their number.
+        # DDP averages gradients over ranks. So each rank multiplies its loss by the number of ranks.
         weight = self.accelerator.num_processes / predicted
         total = new_sum(self.accelerator)
         for i, batch in enumerate(batches):
@@ -94,7 +94,7 @@ class Trainer:
             with nullcontext() if last else self.accelerator.no_sync(self._parallel):
                 total += self.backward(batch.to(self.accelerator.device), weight)
         norm = self.gradient_norm()
-        mean = norm.to(total.dtype) / self.accelerator.num_processes  # the norm is equal on all ranks
+        mean = norm.to(total.dtype) / self.accelerator.num_processes  # equal on all ranks: its sum is the norm
         requests = [torch.full_like(total, request) for request in asked()]
         loss, norm_sum, *stop_requests = sum_over_ranks(self.accelerator, torch.stack([total, mean, *requests]))
         lr = learning_rate(update.step + 1, self.config.schedule, self.config.model.d_model)
@@ -108,7 +108,13 @@ class Trainer:
     def check_memory(self, largest: MicroBatch, batch: Batch, split: int) -> None:
         """Run forward and backward once on the largest micro-batch, so that a lack of memory shows before training.
 
-        DDP also fixes the order of its sums here, so that a resumed run adds in the order of the first one.
+        DDP fixes the order of its sums in its first backward pass. If that pass is always this one, a resumed run adds
+        in the same order as an uninterrupted run.
+
+        Args:
+            largest: shape of the micro-batch, for the message.
+            batch: its tensors.
+            split: number of micro-batches per bucket batch.
 
         Raises:
             InputError: the micro-batch does not fit the memory of the device.
@@ -143,7 +149,7 @@ class Trainer:
         return torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
 
     def clear_gradient(self) -> None:
-        """Drop the gradient."""
+        """Delete the gradient, so that the next update does not add to it."""
         self.optimizer.zero_grad()
 
     def scaler_state(self) -> dict[str, Any] | None:

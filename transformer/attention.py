@@ -1,4 +1,7 @@
-"""Section 3.2: multi-head attention."""
+"""Section 3.2: multi-head attention.
+
+Letters of the shapes: B batch, L queries, M keys and values (memory), D d_model, H heads, K size of a head.
+"""
 
 import math
 
@@ -14,7 +17,7 @@ from transformer.layers import RotaryPositions
 class MultiHeadAttention(nn.Module):
     """Section 3.2.2: h attention heads in parallel, each with its own projection of queries, keys and values.
 
-    The projections W_i^Q of all heads are the rows of one matrix, so one matrix product computes all heads. Eq. 1
+    The projections W_i^Q of all heads are stacked in one matrix, so one matrix product computes all heads. Eq. 1
     is PyTorch's `scaled_dot_product_attention`, which avoids storing the L x M weights if it can.
     `rotary` rotates queries and keys by their positions. It is for self-attention only.
     """
@@ -27,7 +30,8 @@ class MultiHeadAttention(nn.Module):
         self.key = nn.Linear(config.d_model, kv_inner)
         self.value = nn.Linear(config.d_model, kv_inner)
         self.out = nn.Linear(inner, config.d_model)
-        self.grouped = config.kv_heads < config.n_heads  # Differs from the paper: Ainslie et al. (2023)
+        # Differs from the paper: grouped-query attention, Ainslie et al. (2023)
+        self.grouped = config.kv_heads < config.n_heads
         self.rotary = RotaryPositions(config) if rotary else None  # Differs from the paper: Su et al. (2021)
 
     def forward(
@@ -44,8 +48,10 @@ class MultiHeadAttention(nn.Module):
         Args:
             x_BLD: source of the queries.
             memory_BMD: source of keys and values: the encoder's output, or the `Memory` computed from it. A `Memory`
-                may have fewer rows than x: consecutive rows of x then share one of its rows.
-            mask: boolean, broadcastable to (B, H, L, M); True means "may attend". Every row needs one True.
+                may have fewer rows than x, as in beam search: the hypotheses of a sentence, which are consecutive rows
+                of x, then share one row of the `Memory`.
+            mask: boolean, broadcastable to (B, H, L, M); True means "may attend". Every row needs one True,
+                because the softmax over no positions is undefined.
             causal: position i attends only to positions up to i.
             cache: keys and values of the positions before those of x; those of x are appended.
         """
@@ -55,6 +61,7 @@ class MultiHeadAttention(nn.Module):
         else:
             if isinstance(memory_BMD, Memory):
                 k_BHMK, v_BHMK = memory_BMD.k_BHMK, memory_BMD.v_BHMK
+                # Rows of x that share a row of the memory become more queries of that row.
                 x_BLD = x_BLD.reshape(k_BHMK.size(0), -1, x_BLD.size(-1))
             else:
                 k_BHMK, v_BHMK = self.project(x_BLD if memory_BMD is None else memory_BMD)
@@ -63,7 +70,7 @@ class MultiHeadAttention(nn.Module):
             q_BHLK, k_BHMK = self.rotary(q_BHLK, k_BHMK, start=0 if cache is None else cache.length)
         if cache is not None:
             k_BHMK, v_BHMK = cache.append(k_BHMK, v_BHMK)
-            if causal and cache.length > q_BHLK.size(2):
+            if causal and cache.length > q_BHLK.size(2):  # `is_causal` counts the queries from position 0
                 mask, causal = _causal_mask(q_BHLK.size(2), cache.length, x_BLD.device), False
         # Eq. 1: softmax(Q K^T / sqrt(d_k)) V, for all heads.
         a_BHLK = scaled_dot_product_attention(
@@ -96,7 +103,7 @@ class MultiHeadAttention(nn.Module):
 
 
 def _causal_mask(new: int, total: int, device: torch.device) -> Tensor | None:
-    """Return the mask for `new` queries that are the last of `total` positions. One query needs no mask."""
+    """Return the mask for `new` queries that are the last of `total` positions. None: one query may attend to all."""
     if new == 1:
         return None
     return torch.ones(new, total, dtype=torch.bool, device=device).tril(diagonal=total - new)

@@ -36,7 +36,8 @@ def download(name: str, files: list[str]) -> Path:
                 f"{name} could not be downloaded from the Hugging Face Hub: {first_line(error)}"
             ) from error
         raise FileNotFoundError(
-            f"there is no folder {name}, and the Hugging Face Hub has no such model or does not answer"
+            f"there is no folder {name}, and the Hugging Face Hub has no such model or does not answer. Give "
+            "a folder with config.json, model.safetensors and tokenizer.model, or a Hub name such as user/model"
         ) from error
 
 

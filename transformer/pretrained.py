@@ -82,7 +82,9 @@ def load_pretrained(folder: str | Path, device: str | torch.device = "cpu") -> t
         model = build(config)
         set_weights(model, tensors)
     except (SafetensorError, InputError) as error:
-        raise InputError(f"{file} is damaged or does not fit config.json: {error}") from error
+        raise InputError(
+            f"{file} is damaged or does not fit config.json: {error}. Copy the model folder again"
+        ) from error
     except (RuntimeError, TypeError, OverflowError) as error:  # PyTorch's, for sizes that no memory can hold
         raise InputError(
             f"a model of the sizes in {folder / 'config.json'} cannot be built: {first_line(error)}"

@@ -58,7 +58,7 @@ def load_corpora(value: Any, config: DataConfig, role: Role, work: Path, threads
     corpora = [load_corpus(spec, config, role, work, threads) for spec in parse_specs(value)]
     pairs = concatenate_datasets(corpora)
     if len(pairs) == 0:
-        raise InputError(f"the corpus data.{role}={value} is empty")
+        raise InputError(f"data.{role}={value} is empty: it has no sentence pairs. Give files with text")
     return pairs
 
 

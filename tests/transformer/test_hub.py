@@ -23,7 +23,8 @@ def test_download_fails_if_hub_does_not_answer_and_cache_is_empty(monkeypatch: p
     with pytest.raises(FileNotFoundError) as caught:
         download("me/model", ["config.json"])
     assert str(caught.value) == (
-        "there is no folder me/model, and the Hugging Face Hub has no such model or does not answer"
+        "there is no folder me/model, and the Hugging Face Hub has no such model or does not answer. Give a "
+        "folder with config.json, model.safetensors and tokenizer.model, or a Hub name such as user/model"
     )
 
 

@@ -277,7 +277,7 @@ def test_translate_rejects_invalid_arguments(folder, args, message, monkeypatch,
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("decode: {beem: 2}", r"config\.yaml at decode\.beem: Key 'beem' not in 'DecodeConfig'"),
+        ("decode: {beem: 2}", r"config\.yaml at decode\.beem: there is no setting 'beem'"),
         ("decode: {beam: x}", r"config\.yaml at decode\.beam: Value 'x'"),
         ("decode: [2]", r"config\.yaml at decode: \[2\] is not a section"),
         ("decode: {", r"config\.yaml is not valid YAML"),
