@@ -150,9 +150,8 @@ class Run:
     def __init__(
         self, setup: Setup, run_dir: Path, trainer: Trainer, state: RunState, split: int, log: MetricsLog | None
     ) -> None:
-        self.setup, self.run_dir, self.trainer, self.state, self.split, self.log = (
-            *(setup, run_dir, trainer, state, split, log),
-        )
+        self.setup, self.run_dir, self.trainer = setup, run_dir, trainer
+        self.state, self.split, self.log = state, split, log
         self.config, self.plan, self.accelerator = setup.config, setup.plan, trainer.accelerator
         self.checkpoints = Checkpoints(run_dir / "checkpoints")
         self.progress = Progress(self.accelerator, self.config, run_dir, state.step)
@@ -184,11 +183,8 @@ class Run:
                 self._record_skipped(update, result)
             nonfinite = self.state.nonfinite_updates + 1 if result.kind == "non-finite" else 0
             self.state = replace(self.state, step=update.step + 1, nonfinite_updates=nonfinite)
-            step, last, reason = (
-                self.state.step,
-                self.state.step == settings.max_steps,
-                stop.agreed(result.stop_requests),
-            )
+            step, reason = self.state.step, stop.agreed(result.stop_requests)
+            last = step == settings.max_steps
             self.progress.count_update(update.predicted_tokens)
             if step % settings.log_every == 0 or last or result.kind != "updated":
                 self._log(step, result.values())
