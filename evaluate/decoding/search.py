@@ -175,7 +175,7 @@ def _is_done(beams: _Beams, n: int, penalty: Callable[[Tensor], Tensor], n_best:
 
 
 def _hypotheses(tokens_BRT: Tensor, lp_BR: Tensor, score_BR: Tensor) -> list[list[Hypothesis]]:
-    """Return the hypotheses of each sentence. Entries of -inf (no hypothesis) and NaN are left out."""
+    """Return the hypotheses of each sentence. Entries of -inf (no hypothesis) and NaN are omitted."""
     return [
         [
             Hypothesis(tuple(token for token in tokens if token != NO_TOKEN), log_prob, score)
