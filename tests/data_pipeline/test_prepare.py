@@ -321,7 +321,7 @@ def test_fingerprint_changes_with_every_setting_that_changes_ids(config: DataCon
         {"train": "grammar"},
         {"train": "wmt/wmt14:de-en"},
         {"train": "wmt/wmt14:de-en", "valid": None},
-        {"train": "wmt/wmt14:de-en", "valid": None, "valid_pairs": 7},  # the hub is not asked whether it has a split
+        {"train": "wmt/wmt14:de-en", "valid": None, "valid_pairs": 7},  # the Hub might have no validation split
         {"valid": None},
         {"valid": other},
         {"vocab_size": 311},
@@ -342,7 +342,7 @@ def test_fingerprint_changes_with_every_setting_that_changes_ids(config: DataCon
 
 
 def test_fingerprint_of_files_equals_recorded_fingerprint(tmp_path: Path) -> None:
-    """Recorded with the settings' names of before (`kind`, `given_column`): a run of then must find its data."""
+    """The values were recorded with the old names `kind` and `given_column`. Old runs must find their data."""
     texts = {
         "a.en": "one\ntwo\n",
         "a.de": "eins\nzwei\n",
@@ -516,6 +516,15 @@ def test_prepare_waits_for_another_process_that_creates_same_data(
         found = list(pool.map(lambda _: run(config, tmp_path), range(2)))
     assert [len(prepared.train) for prepared in found] == [300, 300]
     assert len(calls) == 1
+
+
+def test_prepare_expands_home_folder_in_cache_dir(
+    config: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    prepared = prepare(config, Path("~/cache"), threads=1, quiet=True)
+    assert prepared.folder == tmp_path / "home" / "cache" / fingerprint(config)
+    assert len(prepared.train) == 300
 
 
 # The command

@@ -34,7 +34,7 @@ def decode(prepared: PreparedData, part: str) -> str:
     return open_tokenizer(prepared.tokenizer_file).decode_text(examples.stores[0].flat.tolist())
 
 
-def given_and_predicted(prepared: PreparedData, row: int) -> tuple[str, str]:
+def prompt_and_answer(prepared: PreparedData, row: int) -> tuple[str, str]:
     tokenizer, data = open_tokenizer(prepared.tokenizer_file), prepared.train
     ids, mask = data.ids[row].tolist(), data.mask[row].tolist()  # type: ignore[index]
     split = mask.index(1)
@@ -57,7 +57,7 @@ def test_sentencepiece_keeps_all_characters_of_text(tmp_path: Path, vocab_type: 
     prepared = run(config(write(tmp_path, "a.txt", text), vocab_type=vocab_type, vocab_size=350), tmp_path)
     assert decode(prepared, "train") + decode(prepared, "valid") == text
     tokenizer = open_tokenizer(prepared.tokenizer_file)
-    assert prepared.valid.ids.flat[-1] == tokenizer.end_id, "a document ends with the token for it"
+    assert prepared.valid.ids.flat[-1] == tokenizer.end_id, "a document ends with the end token"
 
 
 def test_prepare_text_holds_out_no_text_if_valid_is_set(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_prompt_column_is_not_predicted(tmp_path: Path) -> None:
     rows = [{"question": f"What is {i}? ", "text": f"A number, {i}."} for i in range(30)]
     name = write(tmp_path, "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     prepared = run(config(name, prompt_column="question", layout="documents"), tmp_path)
-    assert given_and_predicted(prepared, 3) == ("What is 3? ", "A number, 3.\n")
+    assert prompt_and_answer(prepared, 3) == ("What is 3? ", "A number, 3.\n")
     answers = sum(len(row["text"]) for row in rows[:27])
     assert prepared.report["train"]["characters"] == answers
 
@@ -121,8 +121,8 @@ def test_prompt_column_is_not_predicted(tmp_path: Path) -> None:
 def test_built_in_arithmetic_predicts_only_answers(tmp_path: Path, name: str) -> None:
     prepared = run(config(name, layout="documents", problems=50), tmp_path)
     assert len(prepared.train.ids) == 50
-    given, predicted = given_and_predicted(prepared, 0)
-    assert given.endswith("=")
+    prompt, predicted = prompt_and_answer(prepared, 0)
+    assert prompt.endswith("=")
     assert predicted.endswith("\n")
     valid = set(decode(prepared, "valid").split("\n"))
     assert not valid & set(decode(prepared, "train").split("\n")[:-1])
@@ -137,7 +137,7 @@ def test_answer_continues_line_of_prompt(tmp_path: Path, vocab_type: str) -> Non
     tokenizer = open_tokenizer(prepared.tokenizer_file)
     ids, mask = prepared.train.ids[3].tolist(), prepared.train.mask[3].tolist()  # type: ignore[index]
     assert tokenizer.decode_text(ids).rstrip("\n") == "3 plus unhappy3 dog\nand more"
-    assert ids[: mask.index(1)] == tokenizer.encode_text("3 plus un"), "as a prompt is encoded"
+    assert ids[: mask.index(1)] == tokenizer.encode_text("3 plus un"), "encoded like a prompt"
 
 
 def test_mask_is_written_if_only_validation_text_has_prompts(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a writer appends, a token store returns."""
+"""A token store returns the sequences that its writer appended."""
 
 import errno
 import pickle
