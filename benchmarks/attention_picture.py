@@ -10,13 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import matplotlib
-
+from benchmarks.pictures import import_pyplot
 from common.command import run_command
 from common.errors import InputError
-
-matplotlib.use("Agg")
-from matplotlib import pyplot
 
 PICTURE = Path(__file__).resolve().parent.parent / "docs" / "attention.png"
 SENTENCE = "The pizza came out of the oven and it tasted good."
@@ -35,13 +31,19 @@ def main() -> None:
         raise InputError(f"the translation failed: {done.stderr.strip()}")
     result = json.loads(done.stdout)
     best = result["translations"][0]
-    rows = [token["token"] for token in best["tokens"]]
-    draw(best["attention"], rows, result["source_tokens"], args.output)
+    rows = [token["text"] for token in best["tokens"]]
+    draw(best["attention"], *(list(map(label, texts)) for texts in (rows, result["source_tokens"])), args.output)
     print(f"{best['text']}\nwrote {args.output}")
+
+
+def label(text: str) -> str:
+    """Return what the picture shows for a subword: a line for a word's start, and a name for the end of the sentence."""
+    return text.replace(" ", "_") or "(end)"
 
 
 def draw(weights: list[list[float]], rows: list[str], columns: list[str], file: Path) -> None:
     """Draw weights of shape (rows, columns) with their subwords."""
+    pyplot = import_pyplot()
     figure, axes = pyplot.subplots(figsize=(0.5 * len(columns) + 1.6, 0.34 * len(rows) + 1.2), dpi=150)
     axes.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     axes.set_xticks(range(len(columns)), columns, rotation=55, ha="left", rotation_mode="anchor")
