@@ -31,13 +31,13 @@ def main() -> None:
         raise InputError(f"the translation failed: {done.stderr.strip()}")
     result = json.loads(done.stdout)
     best = result["translations"][0]
-    rows = [token["text"] for token in best["tokens"]]
-    draw(best["attention"], *(list(map(label, texts)) for texts in (rows, result["source_tokens"])), args.output)
+    rows = [label(token["text"]) for token in best["tokens"]]
+    draw(best["attention"], rows, [label(text) for text in result["source_tokens"]], args.output)
     print(f"{best['text']}\nwrote {args.output}")
 
 
 def label(text: str) -> str:
-    """Return what the picture shows for a subword: a line for a word's start, and a name for the end of the sentence."""
+    """Return the label of a subword: `_` marks the start of a word, (end) is the end of the sentence."""
     return text.replace(" ", "_") or "(end)"
 
 
