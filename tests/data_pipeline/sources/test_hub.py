@@ -115,8 +115,8 @@ def test_load_corpus_without_network_raises_error_with_advice(tmp_path: Path) ->
 def test_load_corpus_rejects_file_format_if_datasets_does_not_list_formats(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
+    monkeypatch.delattr("datasets.packaged_modules")  # first, because it imports all of `datasets`
     monkeypatch.setitem(sys.modules, "datasets.packaged_modules", None)
-    monkeypatch.delattr("datasets.packaged_modules")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="Name the files"):
         read(name)
