@@ -14,7 +14,7 @@ import shutil
 import sys
 import uuid
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, TextIO, cast
@@ -199,10 +199,12 @@ def replace_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; when the block ends without an exception, it replaces `path`.
 
     The file is flushed to the disk before the replacement, and the folder after it: a crash leaves the old file or
-    the new one. The temporary name is always the same, so a file that a killed process left is written over.
+    the new one. The temporary name is always the same, so a file that a killed process left is removed. So is a link:
+    it is not followed, because the folder may be from somebody else.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
+        _create_file(temporary)
         yield temporary
         sync(temporary)
         temporary.replace(path)
@@ -211,10 +213,52 @@ def replace_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def _create_file(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    no_follow = getattr(os, "O_NOFOLLOW", 0)  # Windows has none
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | no_follow, 0o666))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically; see `replace_file`."""
+    with replace_file(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 file atomically; see `replace_file`."""
-    with replace_file(path) as temporary:
-        temporary.write_bytes(text.encode("utf-8"))
+    write_bytes(path, text.encode("utf-8"))
+
+
+def append_text(path: Path, text: str) -> None:
+    """Append to a UTF-8 file. Raises OSError if it is a symbolic link."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+    with os.fdopen(os.open(path, flags, 0o666), "w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+
+
+def reject_links(folder: Path, names: Iterable[str]) -> None:
+    """Raise InputError if one of these files or folders in `folder` is a symbolic link or contains one.
+
+    Files are written, read and deleted below these names, and the folder may be from somebody else. `folder` itself
+    may be a link, because the user has named it.
+    """
+    for name in names:
+        for link in _links(folder / name):
+            raise InputError(
+                f"{link} is a symbolic link. {folder} must contain its own files, because commands write and delete "
+                "them. Replace the link with a copy of what it points to; the whole folder may be a link"
+            )
+
+
+def _links(path: Path) -> Iterator[Path]:
+    found = [path]
+    while found:
+        path = found.pop()
+        if path.is_symlink():
+            yield path
+        elif path.is_dir():
+            found += path.iterdir()
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -12,7 +12,7 @@ from accelerate import Accelerator, PartialState
 from accelerate.utils import gather_object
 
 from common.errors import InputError
-from common.files import check_equal_lines, write_json, write_text
+from common.files import check_equal_lines, reject_links, write_json, write_text
 from common.processes import check_world_size, set_threads
 from evaluate.config import DecodeConfig
 from evaluate.metrics.significance import read_baseline
@@ -73,7 +73,9 @@ def evaluate_model(
         test_sets = find_test_sets(selection, folder)
     check_one_test_set(baseline, test_sets)
     baselines = [None if baseline is None else read_baseline(baseline, one.references) for one in test_sets]
-    output = output or (folder if Path(model).is_dir() else Path()) / "eval"
+    if output is None:
+        output = (folder if Path(model).is_dir() else Path()) / "eval"
+        reject_links(output.parent, ["eval"])
     if accelerator.is_main_process:
         check_writable(output)
         for test_set in test_sets:

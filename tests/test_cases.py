@@ -12,12 +12,13 @@ A folder has input files and a `case.yaml`:
         files: {out/a.hyp: "exact content"}                  # files after the run; null: the file must not exist
 
 The command starts with the file of a command of this project. It runs in this process, in a copy of the folder.
-`{model}`
-stands for a folder with a small translation model (random weights), `{gpt}` for one with a small language model, and
-`{case}` for the copy of the folder. A run with `bash:` instead of `run:` is a line for bash: use it for pipes,
-redirections and other locales, and start commands with `python -m` or `python {root}/evaluate/bleu.py`; it takes
-seconds, so prefer `run:`. Strings in `make:` (a list, before the runs) are Python statements that make input files,
-for bytes that no text file can show: `Path("a.en").write_bytes(b"\\xff\\n")`.
+`{model}` stands for a folder with a small translation model (random weights), `{gpt}` for one with a small language
+model, `{run}` for a small run folder with a checkpoint, and `{case}` for the copy of the folder. A run with `bash:`
+instead of `run:` is a line for bash: use it for pipes, redirections and other locales, and start commands with
+`python -m` or `python {root}/evaluate/bleu.py`; it takes seconds, so prefer `run:`. Strings in `make:` (a list, before
+the runs) are Python statements that make input files, for bytes that no text file can show:
+`Path("a.en").write_bytes(b"\\xff\\n")`. They have the names `model`, `gpt`, `run` and `case`, which are paths; copy a
+folder before you change it.
 """
 
 import os
@@ -36,7 +37,7 @@ import torch
 import yaml
 from accelerate.state import AcceleratorState
 
-from tests import tiny_gpt, tiny_model
+from tests import tiny_gpt, tiny_model, tiny_run
 
 ROOT = Path(__file__).resolve().parent.parent
 CASES = sorted(file.parent for file in (ROOT / "tests" / "cases").glob("*/case.yaml"))
@@ -55,7 +56,8 @@ class Result:
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("models")
-    return {"model": tiny_model.make_folder(folder / "model"), "gpt": tiny_gpt.make_folder(folder / "gpt")}
+    makers = {"model": tiny_model.make_folder, "gpt": tiny_gpt.make_folder, "run": tiny_run.make_folder}
+    return {name: make(folder / name) for name, make in makers.items()}
 
 
 @pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
@@ -70,9 +72,9 @@ def test_case_has_expected_outcome(
     copy = tmp_path / folder.name
     shutil.copytree(folder, copy)
     monkeypatch.chdir(copy)
-    for statement in case.get("make", []):
-        exec(statement, {"Path": Path})
     places = {**models, "case": copy, "root": ROOT}
+    for statement in case.get("make", []):
+        exec(statement, {"Path": Path, "shutil": shutil, **places})
     for number, run in enumerate(case["runs"], 1):
         assert run.keys() <= RUN_KEYS, f"run {number}: unknown keys {run.keys() - RUN_KEYS}"
         line = run.get("bash") or run["run"]

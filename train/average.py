@@ -10,6 +10,7 @@ from pathlib import Path
 from common.command import run_command
 from common.errors import InputError
 from common.files import expand, lock
+from train.run.folder import reject_links_in_run
 from train.run.model_folder import write_model_folder
 
 
@@ -29,6 +30,7 @@ def main() -> None:
     run: Path = args.run
     if not (run / "config.yaml").is_file():
         raise FileNotFoundError(f"{run} is not a run folder: it has no config.yaml")
+    reject_links_in_run(run)  # before the lock file is opened
     with lock(run / ".lock"):
         origin = write_model_folder(run, args.last, args.best, args.out)
     print(f"{args.out or run} contains {origin}")

@@ -28,7 +28,7 @@ from train.initial_weights import start_from
 from train.optimizer import make_optimizer
 from train.run.checkpoints import METRICS, Checkpoints, Kind, RunState, restore
 from train.run.failed_update import FAILED_UPDATES, save_failed_update
-from train.run.folder import check_settings, write_settings
+from train.run.folder import check_settings, reject_links_in_run, write_settings
 from train.run.metrics_log import MetricsLog
 from train.run.model_folder import write_model_folder
 from train.run.paper_comparison import COMPARISON_FILE, compare_with_paper
@@ -54,6 +54,7 @@ def train(config: RunConfig, run_dir: Path) -> int | None:
         OSError: a file is missing, or the disk is full.
     """
     started = time.monotonic()
+    reject_links_in_run(run_dir)
     set_threads(config.train.threads)
     setup = make_setup(config, prepare_once(config))
     config = setup.config

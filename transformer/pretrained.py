@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from common.errors import InputError, first_line
-from common.files import expand, read_json, replace_file, write_json, write_text
+from common.files import expand, read_json, reject_links, replace_file, write_bytes, write_json, write_text
 from transformer.config import ModelConfig
 from transformer.hub import download, upload
 from transformer.model import GPT, Transformer, build
@@ -56,9 +56,7 @@ def save_pretrained(
     if decode is not None:
         about["decode"] = decode
     about["model"] = asdict(model.config)
-    tokenizer = Path(tokenizer_file).read_bytes()  # may be the file that is replaced
-    with replace_file(folder / "tokenizer.model") as temporary:
-        temporary.write_bytes(tokenizer)
+    write_bytes(folder / "tokenizer.model", Path(tokenizer_file).read_bytes())  # may be one and the same file
     write_text(folder / "README.md", card)
     write_json(folder / "config.json", about)
     with replace_file(folder / "model.safetensors") as temporary:
@@ -114,7 +112,11 @@ def find_folder(name: str | Path) -> Path:
 
 
 def push_to_hub(folder: str | Path, name: str, private: bool = False) -> str:
-    """Upload the four files of a model folder as the model `name` of the Hub; return the address of the commit."""
+    """Upload the four files of a model folder as the model `name` of the Hub; return the address of the commit.
+
+    Raises InputError if one of them is a symbolic link, so that no other file of the user is uploaded.
+    """
+    reject_links(find_folder(folder), FILES)
     return upload(find_folder(folder), name, list(FILES), private)
 
 

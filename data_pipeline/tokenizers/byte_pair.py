@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from common.errors import InputError
-from common.files import read_json, read_lines, write_text
+from common.files import read_json, read_lines, write_bytes, write_text
 
 END = "<|endoftext|>"
 RANKS_TYPE = "byte-pairs"
@@ -151,7 +151,7 @@ class BytePairTokenizer:
 
     def save(self, folder: Path | str) -> None:
         """Write `folder/tokenizer.model`, byte for byte the file that this tokenizer was read from."""
-        (Path(folder) / "tokenizer.model").write_bytes(self._bytes)
+        write_bytes(Path(folder) / "tokenizer.model", self._bytes)
 
 
 def _split(text: str) -> list[str]:

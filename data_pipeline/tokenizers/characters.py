@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import InputError
+from common.files import write_bytes
 
 TYPE = "characters"
 
@@ -83,7 +84,7 @@ class CharTokenizer:
 
     def save(self, folder: Path | str) -> None:
         """Write `folder/tokenizer.model`, byte for byte the file that this tokenizer was read from."""
-        (Path(folder) / "tokenizer.model").write_bytes(self._bytes)
+        write_bytes(Path(folder) / "tokenizer.model", self._bytes)
 
 
 def _codes(text: str) -> np.ndarray:

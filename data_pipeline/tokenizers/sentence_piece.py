@@ -12,6 +12,7 @@ from typing import Literal
 import sentencepiece
 
 from common.errors import InputError
+from common.files import write_bytes
 
 PAD_ID, UNK_ID, BOS_ID, EOS_ID = 0, 1, 2, 3
 
@@ -146,7 +147,7 @@ class Tokenizer:
 
     def save(self, folder: Path | str) -> None:
         """Write `folder/tokenizer.model`, byte for byte the file that this tokenizer was read from."""
-        (Path(folder) / "tokenizer.model").write_bytes(self._bytes)
+        write_bytes(Path(folder) / "tokenizer.model", self._bytes)
 
     @cached_property
     def _piece_bytes(self) -> list[bytes]:

@@ -11,6 +11,7 @@ import pytest
 
 from common.errors import InputError
 from common.files import (
+    append_text,
     check_equal_lines,
     create_folder,
     expand,
@@ -21,6 +22,7 @@ from common.files import (
     read_json,
     read_lines,
     read_text,
+    reject_links,
     replace_file,
     sha256,
     write_json,
@@ -117,6 +119,36 @@ def test_replace_file_leaves_no_temporary_file_if_writing_fails(tmp_path: Path) 
         temporary.write_text("half")
         raise OSError("full")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a", ".a.tmp"])
+def test_replace_file_follows_no_link(name: str, tmp_path: Path) -> None:
+    (tmp_path / "other").write_text("precious")
+    (tmp_path / name).symlink_to(tmp_path / "other")
+    write_text(tmp_path / "a", "x")
+    assert (tmp_path / "other").read_text() == "precious"
+    assert (tmp_path / "a").read_text() == "x"
+    assert not (tmp_path / "a").is_symlink()
+
+
+def test_append_text_follows_no_link(tmp_path: Path) -> None:
+    append_text(tmp_path / "a", "1\n")
+    append_text(tmp_path / "a", "2\n")
+    assert (tmp_path / "a").read_text() == "1\n2\n"
+    (tmp_path / "link").symlink_to(tmp_path / "new")
+    with pytest.raises(OSError, match="link"):
+        append_text(tmp_path / "link", "x")
+    assert not (tmp_path / "new").exists()
+
+
+def test_reject_links_names_link_at_any_depth(tmp_path: Path) -> None:
+    (tmp_path / "run/checkpoints/first").mkdir(parents=True)
+    reject_links(tmp_path / "run", ["checkpoints", "missing"])
+    (tmp_path / "run/checkpoints/first/metrics.jsonl").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"first/metrics.jsonl is a symbolic link"):
+        reject_links(tmp_path / "run", ["checkpoints"])
+    (tmp_path / "same").symlink_to(tmp_path / "run")
+    reject_links(tmp_path / "same", ["config.yaml"])
 
 
 def test_replace_file_flushes_file_and_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

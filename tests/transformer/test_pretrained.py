@@ -2,12 +2,14 @@
 
 import errno
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors import SafetensorError
 
+from common.errors import InputError
 from tests.transformer.fake_hub import set_hub
 from transformer import weights
 from transformer.config import ModelConfig
@@ -160,6 +162,14 @@ def test_load_pretrained_uses_cache_if_hub_does_not_answer(
 ) -> None:
     set_hub(monkeypatch, answers=answers, cached=folder)
     assert load_pretrained("me/model")[1] == CONFIG
+
+
+def test_push_to_hub_rejects_symbolic_links(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "copy")
+    (tmp_path / "copy/README.md").unlink()
+    (tmp_path / "copy/README.md").symlink_to(tmp_path / "private")
+    with pytest.raises(InputError, match=r"README.md is a symbolic link"):
+        push_to_hub(tmp_path / "copy", "me/model")
 
 
 def test_push_to_hub_uploads_only_model_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

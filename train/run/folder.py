@@ -5,12 +5,38 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import InputError
-from common.files import read_json, write_text
+from common.files import read_json, reject_links, write_text
 from common.settings import dump_settings, flatten_settings, load_saved_settings
 from data_pipeline.tokenizers import TextTokenizer
 from train.config import MAY_CHANGE, RunConfig
 from train.run.checkpoints import Checkpoints
 from train.schedule import last_level_step
+
+OWN = (
+    "config.yaml",
+    "identity.json",
+    "tokenizer.model",
+    "README.md",
+    "config.json",
+    "model.safetensors",
+    "metrics.jsonl",
+    "timing.jsonl",
+    "paper_comparison.md",
+    "ledger.md",
+    "failed_update.json",
+    "examples.jsonl",
+    "checkpoints",
+    "failed_updates",
+    "tensorboard",
+    "eval",
+    ".lock",
+)
+"""Files and folders of a run folder or of the folder of a failed update."""
+
+
+def reject_links_in_run(run_dir: Path) -> None:
+    """Raise InputError if a part of a run folder is a symbolic link: the run may be from somebody else."""
+    reject_links(run_dir, OWN)
 
 
 def check_settings(run_dir: Path, config: RunConfig, identity: dict[str, Any]) -> None:

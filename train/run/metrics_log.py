@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from common.files import write_text
+from common.files import append_text, write_text
 
 
 class MetricsLog:
@@ -41,8 +41,7 @@ class MetricsLog:
 
 
 def _append(path: Path, line: dict[str, Any]) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+    append_text(path, json.dumps(line) + "\n")
 
 
 def _lines_until(path: Path, step: int) -> Iterator[str]:

@@ -8,12 +8,14 @@ from typing import Any
 from common.errors import InputError
 from common.settings import load_saved_settings
 from common.versions import describe_versions
+from data_pipeline.tokenizers import open_tokenizer
 from train.config import RunConfig
 from train.run.checkpoints import Checkpoints, find_damage, read_state
+from train.run.folder import reject_links_in_run
 from train.run.paper_comparison import public_names, read_comparison
 from transformer.model import build, count_parameters
 from transformer.model_card import model_card
-from transformer.pretrained import save_pretrained
+from transformer.pretrained import check_vocab_size, save_pretrained
 from transformer.weights import mean_weights, set_weights
 
 
@@ -25,8 +27,9 @@ def write_model_folder(run_dir: Path, last: int | None = None, best: bool = Fals
         best: use the checkpoint with the lowest validation loss instead.
         out: the folder to write; None is the run folder.
 
-    Raises InputError if there are fewer than `last` checkpoints or none, or if one of those used is damaged.
+    Raises InputError if there are fewer than `last` checkpoints or none, or if the folder has links or damaged files.
     """
+    reject_links_in_run(run_dir)
     config, checkpoints = load_saved_settings(RunConfig, run_dir / "config.yaml"), Checkpoints(run_dir / "checkpoints")
     chosen = checkpoints.best() if best else checkpoints.to_average()[-(last or config.checkpoints.average_last) :]
     if not chosen:
@@ -38,10 +41,12 @@ def write_model_folder(run_dir: Path, last: int | None = None, best: bool = Fals
         raise InputError(f"{run_dir} has only {len(chosen)} checkpoints to average. Set --last {len(chosen)}")
     data = config.data
     model = build(config.model)
+    tokenizer = run_dir / "tokenizer.model"
+    check_vocab_size(run_dir, open_tokenizer(tokenizer).vocab_size, config.model.vocab_size)
     set_weights(model, mean_weights([path / "model.safetensors" for path in chosen]))
     origin = describe_origin([read_state(path).step for path in chosen], best)
     card = describe_run(config, count_parameters(model), origin, run_dir)
-    tokenizer, out = run_dir / "tokenizer.model", out or run_dir
+    out = out or run_dir
     if data.task == "translation":
         languages, decode = (data.source_lang, data.target_lang), asdict(config.decode)
         save_pretrained(out, model, tokenizer, card, languages=languages, decode=decode)

@@ -19,6 +19,7 @@ from train.distributed import make_accelerator, new_sum, seed_dropout
 from train.loop import load_trainer, prepare_once
 from train.run.checkpoints import Checkpoints
 from train.run.failed_update import check_identity, examples, module_norms, read_micro_batches, read_report
+from train.run.folder import reject_links_in_run
 from train.setup import Setup, make_setup
 from train.trainer import Trainer
 
@@ -85,6 +86,7 @@ def recompute(folder: Path) -> Recomputed:
 
     Raises InputError if the data or the checkpoint have changed since then.
     """
+    reject_links_in_run(folder)
     report, config = read_report(folder), load_saved_settings(RunConfig, folder / "config.yaml")
     set_threads(config.train.threads)
     setup = make_setup(config, prepare_once(config))
