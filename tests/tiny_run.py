@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import torch
+
 from common.settings import dump_settings
 from data_pipeline.config import DataConfig
 from tests import tiny_model
