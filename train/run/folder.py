@@ -22,7 +22,6 @@ OWN = (
     "metrics.jsonl",
     "timing.jsonl",
     "paper_comparison.md",
-    "ledger.md",
     "failed_update.json",
     "examples.jsonl",
     "checkpoints",

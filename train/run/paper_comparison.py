@@ -198,7 +198,8 @@ def public_names(corpora: Any) -> str:
 
 def read_comparison(run_dir: Path) -> str:
     """Return the comparison that a run has saved; "" if it has none. Older runs have it in `ledger.md`."""
-    path = next((path for name in (COMPARISON_FILE, "ledger.md") if (path := run_dir / name).exists()), None)
+    files = (run_dir / name for name in (COMPARISON_FILE, "ledger.md"))
+    path = next((file for file in files if file.is_file() and not file.is_symlink()), None)
     return path.read_text(encoding="utf-8") if path else ""
 
 
