@@ -1,14 +1,20 @@
-"""The fingerprint of a data configuration: the name of its prepared data."""
+"""The fingerprint of a data configuration: the name of its prepared data.
+
+It depends on the content of the local files that the configuration names, not on their names or dates. So
+`read_sources` also returns which files these are, and can find that one was changed in the meantime.
+"""
 
 import hashlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from common.files import find_files, sha256
+from common.errors import InputError
+from common.files import COMPRESSED, find_files, sha256
 from data_pipeline.builtin.arithmetic import ARITHMETIC_VERSION
 from data_pipeline.builtin.grammar import GRAMMAR_VERSION
 from data_pipeline.config import DataConfig
@@ -25,15 +31,73 @@ _OLD_NAMES = {"prompt_column": "given_column"}  # renamed fields keep their old 
 _OF_TEXT = ("text_column", "prompt_column", "layout", "valid_part", "problems", "digits")
 
 
-def fingerprint(config: DataConfig) -> str:
-    """Return 16 hexadecimal digits that depend on everything that decides the prepared data.
+@dataclass(frozen=True)
+class SourceFile:
+    """A local file that prepared data come from."""
 
-    Local files count by their content, not by their names or dates; a dataset of the Hub counts by its name. Raises
-    FileNotFoundError if a file is missing.
+    setting: str
+    """`data.train`, `data.valid` or `data.tokenizer`."""
+    path: Path
+    state: tuple[int, ...]
+    """Size in bytes, and times of the last changes of content and attributes, before `sha256` was taken."""
+    sha256: str
+
+    @property
+    def bytes(self) -> int:
+        """Size of the file."""
+        return self.state[0]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What prepared data come from. `read_sources` makes it."""
+
+    fingerprint: str
+    """16 hexadecimal digits that depend on everything that decides the prepared data."""
+    files: tuple[SourceFile, ...]
+
+    def check_unchanged(self, config: DataConfig) -> None:
+        """Raise InputError if a file was changed, added or removed since `read_sources` began."""
+        before = {(file.setting, file.path): file.state for file in self.files}
+        try:
+            now = {(setting, path): _state(path) for setting, path in _list_files(config)}
+        except FileNotFoundError as error:
+            raise InputError(f"a file was removed while the data were read ({error}). {AGAIN}") from error
+        for setting, path in before | now:
+            if before.get((setting, path)) != now.get((setting, path)):
+                raise InputError(f"{setting}: {path} was changed, added or removed while the data were read. {AGAIN}")
+
+
+AGAIN = "Run the same command again when no other program writes to the files"
+
+
+def fingerprint(config: DataConfig) -> str:
+    """Return the fingerprint of a configuration. Raises FileNotFoundError if a file is missing."""
+    return read_sources(config).fingerprint
+
+
+def read_sources(config: DataConfig) -> Sources:
+    """Return the fingerprint of a configuration and its local files.
+
+    Local files count by their content; a dataset of the Hub counts by its name. Raises FileNotFoundError if a file is
+    missing.
     """
-    train = parse_specs(config.train, config.task)
-    value = corpus_value(config, "valid")
-    valid = None if value is None else parse_specs(value, config.task)
+    listed = [(setting, path, _state(path)) for setting, path in _list_files(config)]
+    sums = _Sums()
+    files = tuple(SourceFile(setting, path, state, sums[path]) for setting, path, state in listed)
+    return Sources(_fingerprint(config, sums), files)
+
+
+class _Sums(dict[Path, str]):
+    """The SHA-256 of each file, taken when it is first asked for."""
+
+    def __missing__(self, path: Path) -> str:
+        self[path] = sha256(path)
+        return self[path]
+
+
+def _fingerprint(config: DataConfig, sums: _Sums) -> str:
+    train, valid = _specs(config)
     known: dict[str, Any] = {"format": FORMAT}
     others = _OF_TEXT if config.task == "translation" else _OF_PAIRS
     fields = {name: value for name, value in asdict(config).items() if name not in (*_NOT_HASHED, *others)}
@@ -41,9 +105,9 @@ def fingerprint(config: DataConfig) -> str:
     if config.task == "language_modelling":
         known["kind"] = "text"
     if config.tokenizer is not None:
-        known["tokenizer"] = sha256(find_tokenizer(config.tokenizer))
-    known["train"] = [_identity(spec) for spec in train]
-    known["valid"] = config.valid_pairs if valid is None else [_identity(spec) for spec in valid]
+        known["tokenizer"] = sums[find_tokenizer(config.tokenizer)]
+    known["train"] = [_identity(spec, sums) for spec in train]
+    known["valid"] = config.valid_pairs if valid is None else [_identity(spec, sums) for spec in valid]
     if config.valid is None and any(spec.kind == "dataset" for spec in valid or []):
         known["valid_pairs"] = config.valid_pairs  # if the dataset has no validation split, this many are held out
     if any(spec.kind == "grammar" for spec in train + (valid or [])):
@@ -51,21 +115,60 @@ def fingerprint(config: DataConfig) -> str:
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _identity(spec: CorpusSpec) -> list[Any]:
+def _specs(config: DataConfig) -> tuple[list[CorpusSpec], list[CorpusSpec] | None]:
+    """Return the corpora of `train` and `valid`. None: validation data are held out of `train`."""
+    value = corpus_value(config, "valid")
+    return parse_specs(config.train, config.task), None if value is None else parse_specs(value, config.task)
+
+
+def _list_files(config: DataConfig) -> list[tuple[str, Path]]:
+    """Return the local files that the prepared data come from, each with its setting."""
+    train, valid = _specs(config)
+    corpora = [("data.train", train), ("data.valid", valid or [])][: 1 if config.valid is None else 2]
+    files = [(setting, file) for setting, specs in corpora for spec in specs for file in chain(*_files(spec))]
+    if config.tokenizer is not None:
+        files.append(("data.tokenizer", find_tokenizer(config.tokenizer)))
+    return files
+
+
+def _files(spec: CorpusSpec) -> list[list[Path]]:
+    """Return the local files of a corpus, for parallel text source files and target files."""
+    if spec.kind == "parallel_files":
+        return [find_files(pattern) for pattern in (spec.path, spec.target)]
+    if spec.kind in ("text_files", "table"):
+        return [find_files(spec.path)]
+    if spec.kind == "dataset" and Path(spec.path).is_dir():
+        return [sorted(_visible_files(Path(spec.path)))]
+    return []
+
+
+def _state(file: Path) -> tuple[int, ...]:
+    found = file.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns  # copying a file with its date changes the last one
+
+
+def _identity(spec: CorpusSpec, sums: _Sums) -> list[Any]:
+    """Return what decides the content of a corpus."""
     if spec.kind == "grammar":
         return ["grammar", spec.split, GRAMMAR_VERSION]
     if spec.kind == "arithmetic":
         return [spec.path, spec.split, ARITHMETIC_VERSION]
-    if spec.kind == "text_files":
-        return [sha256(file) for file in find_files(spec.path)]
+    groups = _files(spec)
     if spec.kind == "parallel_files":
-        return [[sha256(file) for file in find_files(pattern)] for pattern in (spec.path, spec.target)]
+        return [[sums[file] for file in files] for files in groups]
+    if spec.kind == "text_files":
+        return [sums[file] for file in groups[0]]
     if spec.kind == "table":
-        return [[sha256(file), file.suffixes[-2:]] for file in find_files(spec.path)]
-    if (folder := Path(spec.path)).is_dir():
-        files = sorted(_visible_files(folder))
-        return [[str(file.relative_to(folder)), sha256(file)] for file in files] + [spec.config, spec.split]
+        return [[sums[file], _table_suffixes(file)] for file in groups[0]]
+    if groups:
+        folder = Path(spec.path)
+        return [[str(file.relative_to(folder)), sums[file]] for file in groups[0]] + [spec.config, spec.split]
     return ["hub", spec.path, spec.config, spec.split]
+
+
+def _table_suffixes(file: Path) -> list[str]:
+    """Return the suffixes that decide how a table is read: its format, and its compression."""
+    return file.suffixes[-2:] if file.suffix in COMPRESSED else file.suffixes[-1:]
 
 
 def _visible_files(folder: Path) -> Iterator[Path]:

@@ -1,6 +1,7 @@
 """Prepare the data of a configuration ahead of training: load, filter and tokenize, and print what was dropped.
 
-Training does the same if it does not find the prepared data in the cache. The command reads only the section `data`.
+Training does the same if it does not find the prepared data in the cache, or finds them damaged. The command reads only
+the section `data`.
 """
 
 import os
@@ -18,9 +19,14 @@ def main() -> None:
     parser.add_argument(
         "--threads", type=int, default=os.cpu_count() or 1, help="threads for tokenizing (default: number of CPU cores)"
     )
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="compare every byte of data above 1 GB in the cache with their checksums, not only a sample",
+    )
     args = parser.parse_intermixed_args()
     config = load_section(DataConfig, "data", args.config, args.overrides)
-    prepared = prepare(config, Path(config.cache_dir), args.threads)
+    prepared = prepare(config, Path(config.cache_dir), args.threads, every_byte=args.verify)
     print(prepared.summary())
     print(f"{prepared.sizes()} in {prepared.folder}")
 

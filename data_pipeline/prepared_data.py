@@ -2,7 +2,8 @@
 
 They are in `cache_dir/<fingerprint>/`. That folder appears by one rename when it is complete. So a second call opens it
 at once, and a killed process leaves no folder that looks complete. A lock file for each fingerprint lets only one
-process at a time create the same data.
+process at a time create the same data. The folder has checksums, which are compared when it is opened: damaged data are
+created again.
 """
 
 import errno
@@ -19,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from common.checksums import is_whole, read_checksums, remove_damaged, write_checksums
 from common.files import create_folder, expand, lock, read_json
 from data_pipeline.config import DataConfig
-from data_pipeline.fingerprint import fingerprint
+from data_pipeline.fingerprint import SourceFile, Sources, read_sources
 from data_pipeline.prepare_pairs import describe_pairs, prepare_pairs, summarise_pairs
 from data_pipeline.prepare_text import describe_text, prepare_text, summarise_text
 from data_pipeline.tokenizers import open_tokenizer
@@ -43,16 +45,23 @@ class PreparedData:
     report: dict[str, Any]
     """Of sentence pairs: pairs read, dropped (by reason) and kept, of `train` and of `valid`. Of text: documents,
     characters and tokens of `train` and of `valid`, and `held_out`, True if `valid` is the end of `data.train`."""
+    source_files: tuple[SourceFile, ...] = ()
+    """Local files that the data come from."""
 
     @classmethod
-    def open(cls, folder: Path, config: DataConfig) -> "PreparedData":
-        """Open a complete folder. Raises FileNotFoundError if its report is missing."""
-        return cls(folder, config, read_json(folder / "report.json"))
+    def open(cls, folder: Path, config: DataConfig, source_files: tuple[SourceFile, ...] = ()) -> "PreparedData":
+        """Open a complete folder without comparing checksums. Raises FileNotFoundError if its report is missing."""
+        return cls(folder, config, read_json(folder / "report.json"), source_files)
 
     @property
     def fingerprint(self) -> str:
         """Name of everything that decides the content."""
         return self.folder.name
+
+    @property
+    def checksums(self) -> dict[str, str]:
+        """SHA-256 of each file that training reads, by name. Equal checksums mean equal updates."""
+        return {name: digest for name, digest in read_checksums(self.folder).items() if name != "report.json"}
 
     @property
     def tokenizer_file(self) -> Path:
@@ -93,34 +102,55 @@ class PreparedData:
         return Documents.open(self.folder, split, open_tokenizer(self.tokenizer_file).document_start)
 
 
-def prepare(config: DataConfig, cache_dir: Path, threads: int = 1, quiet: bool = False) -> PreparedData:
-    """Return the prepared data of a configuration. Create them if `cache_dir` does not contain them.
+def prepare(
+    config: DataConfig, cache_dir: Path, threads: int = 1, quiet: bool = False, every_byte: bool = False
+) -> PreparedData:
+    """Return the prepared data of a configuration. Create them if `cache_dir` does not contain them undamaged.
 
     Args:
         threads: threads for tokenizing.
         quiet: show no progress bars.
+        every_byte: compare every byte with the checksums, also if the data are so large that a sample is the default.
 
     Raises:
-        InputError: the data cannot be read, the filters drop all of it, or the vocabulary does not fit it.
+        InputError: the data cannot be read, the filters drop all of it, the vocabulary does not fit it, or a file was
+            changed while it was read.
         OSError: a file is missing, or the disk is full.
     """
     cache_dir = expand(cache_dir)
-    folder = cache_dir / fingerprint(config)
-    if not folder.is_dir():
+    sources = read_sources(config)
+    folder = cache_dir / sources.fingerprint
+    if not is_whole(folder, every_byte):
         _remove_unfinished(cache_dir)
         with lock(_lock_file(cache_dir, folder.name), timeout=math.inf):
-            if not folder.is_dir():  # another process may have created it in the meantime
-                _create(config, folder, threads, quiet)
-    return PreparedData.open(folder, config)
+            if not is_whole(folder, every_byte):  # another process may have created it in the meantime
+                remove_damaged(folder, every_byte, TEMPORARY)
+                _create(config, sources, folder, threads, quiet)
+    return PreparedData.open(folder, config, sources.files)
 
 
-def _create(config: DataConfig, folder: Path, threads: int, quiet: bool) -> None:
+def wait_until_prepared(config: DataConfig, cache_dir: Path) -> PreparedData:
+    """Return the prepared data of a configuration when another process has created or checked them.
+
+    Raises InputError if a file of the corpora changes meanwhile.
+    """
+    sources = read_sources(config)
+    folder = expand(cache_dir) / sources.fingerprint
+    while not is_whole(folder):  # if the other process fails, the launcher ends this one
+        sources.check_unchanged(config)
+        time.sleep(0.2)
+    return PreparedData.open(folder, config, sources.files)
+
+
+def _create(config: DataConfig, sources: Sources, folder: Path, threads: int, quiet: bool) -> None:
     write = prepare_pairs if config.task == "translation" else prepare_text
     with _disk_full_names(folder.parent), create_folder(folder, TEMPORARY) as result:
         work = result / "work"
         work.mkdir()
         write(config, result, work, threads, quiet)
         shutil.rmtree(work)
+        sources.check_unchanged(config)
+        write_checksums(result)
 
 
 def _lock_file(cache_dir: Path, name: str) -> Path:

@@ -19,9 +19,8 @@ from common.files import expand, lock, write_text
 from common.processes import local_rank, set_threads
 from common.settings import flatten_settings
 from data_pipeline.examples import Batch
-from data_pipeline.fingerprint import fingerprint
 from data_pipeline.micro_batches import Update, choose_split, largest_micro_batch, most_positions
-from data_pipeline.prepared_data import PreparedData, prepare
+from data_pipeline.prepared_data import PreparedData, prepare, wait_until_prepared
 from train.config import RunConfig
 from train.distributed import check_equal_ranks, make_accelerator
 from train.initial_weights import start_from
@@ -76,10 +75,7 @@ def prepare_once(config: RunConfig) -> PreparedData:
     """Return the prepared data. One process per host creates them, and the others wait until they are complete."""
     cache = expand(config.data.cache_dir)
     if local_rank() > 0:
-        folder = cache / fingerprint(config.data)
-        while not folder.is_dir():  # if the first process fails, the launcher ends this one
-            time.sleep(0.2)
-        return PreparedData.open(folder, config.data)
+        return wait_until_prepared(config.data, cache)
     return prepare(config.data, cache, threads=torch.get_num_threads())
 
 

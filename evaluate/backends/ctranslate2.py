@@ -9,6 +9,7 @@ with a better score, but can never find one that our search misses.
 """
 
 import hashlib
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,14 +18,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from common.checksums import is_whole, remove_damaged, write_checksums
 from common.errors import InputError
-from common.files import sha256
+from common.files import create_folder, lock, sha256
 from data_pipeline.tokenizers.sentence_piece import EOS_ID, Tokenizer
 from evaluate.backends import FORBIDDEN, BackendName, Feature
 from evaluate.config import DecodeConfig, SampleConfig
 from evaluate.decoding.search import Hypothesis, score_hypothesis
 from evaluate.length_batches import IdPair
-from transformer.formats.ctranslate2 import COMPUTE_TYPES, export_ctranslate2, import_ctranslate2, read_pieces
+from transformer.formats.ctranslate2 import COMPUTE_TYPES, import_ctranslate2, read_pieces, write_export
 from transformer.pretrained import read_about
 
 EXPORT_VERSION = b"1"
@@ -174,15 +176,18 @@ def check_compute_type(compute_type: str, device: str) -> None:
 
 
 def find_export(folder: Path, compute_type: str, cache: Path) -> Path:
-    """Return the cached export of these weights. Create it if it does not exist."""
-    exported = cache / "ctranslate2" / f"{hash_model(folder)}-{compute_type}"
-    if not exported.is_dir():
-        exported.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            export_ctranslate2(folder, exported, compute_type)
-        except OSError:
-            if not exported.is_dir():  # otherwise another process created it
-                raise
+    """Return the cached export of these weights. Create it if it does not exist or is damaged."""
+    name = hash_model(folder)
+    exported = cache / "ctranslate2" / f"{name}-{compute_type}"
+    if not is_whole(exported):
+        with lock(exported.with_name(f".{exported.name}.lock"), timeout=math.inf):
+            if not is_whole(exported):  # another process may have created it in the meantime
+                remove_damaged(exported)
+                with create_folder(exported) as temporary:
+                    write_export(folder, temporary, compute_type)
+                    write_checksums(temporary)
+                    if hash_model(folder) != name:
+                        raise InputError(f"{folder} was changed while it was read. Run the same command again")
     return exported
 
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from common.errors import InputError
 from data_pipeline import prepare_pairs, prepared_data
 from data_pipeline.config import DataConfig
 from data_pipeline.fingerprint import fingerprint
 from data_pipeline.prepare_pairs import OLD_LABELS
-from data_pipeline.prepared_data import PreparedData, prepare
+from data_pipeline.prepared_data import PreparedData, prepare, wait_until_prepared
 from data_pipeline.token_store import TokenStoreWriter
 from data_pipeline.tokenizers.sentence_piece import EOS_ID, Tokenizer, normalize
 from evaluate.test_sets import from_config
@@ -525,6 +526,107 @@ def test_prepare_expands_home_folder_in_cache_dir(
     prepared = prepare(config, Path("~/cache"), threads=1, quiet=True)
     assert prepared.folder == tmp_path / "home" / "cache" / fingerprint(config)
     assert len(prepared.train) == 300
+
+
+def damage_ids(folder: Path) -> None:
+    file = folder / "train.src.ids.npy"
+    content = file.read_bytes()
+    file.write_bytes(content[:200] + bytes(200) + content[400:])
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (damage_ids, "the bytes of train.src.ids.npy were changed"),
+        (lambda folder: (folder / "train.tgt.offsets.npy").write_bytes(b""), "train.tgt.offsets.npy has 0 bytes"),
+        (lambda folder: (folder / "report.json").unlink(), "report.json is missing"),
+        (lambda folder: (folder / "checksums.json").unlink(), "checksums.json is missing, which older versions"),
+    ],
+)
+def test_prepare_names_damage_and_creates_data_again(
+    config: DataConfig,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    damage: Callable[[Path], object],
+    message: str,
+) -> None:
+    folder = run(config, tmp_path).folder
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    damage(folder)
+    assert run(config, tmp_path).folder == folder
+    assert f"{folder} in the cache is damaged ({message}" in capsys.readouterr().err
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+    assert results(tmp_path / "cache") == [folder.name]
+    run(config, tmp_path)
+    assert capsys.readouterr().err == ""
+
+
+def _replace(config: DataConfig, word: str) -> None:
+    for file, column in zip(config.train, (0, 1), strict=True):
+        Path(file).write_text("".join(f"{word} {row[column]}\n" for row in pairs(300)), encoding="utf-8")
+
+
+def _append(config: DataConfig) -> None:
+    for file in config.train:
+        with Path(file).open("a") as out:
+            out.write("one more\n")
+
+
+def _replace_and_put_back(config: DataConfig) -> None:
+    _replace(config, "second")
+    corpus(Path(config.train[0]).parent, "train", pairs(300))
+
+
+@pytest.mark.parametrize("change", [_append, _replace_and_put_back, lambda config: Path(config.valid[1]).unlink()])
+def test_prepare_rejects_file_that_changes_while_it_is_read(
+    config: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[DataConfig], object]
+) -> None:
+    write = prepared_data.prepare_pairs
+
+    def write_and_change(*arguments: Any) -> None:
+        write(*arguments)
+        change(config)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prepared_data, "prepare_pairs", write_and_change)
+        with pytest.raises(
+            InputError, match=r"(train\.en was changed, added or removed|removed) while the data were read"
+        ):
+            run(config, tmp_path)
+    assert results(tmp_path / "cache") == []
+
+
+def test_prepare_rejects_file_that_is_added_to_pattern(
+    config: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = prepared_data.prepare_pairs
+
+    def add_and_write(*arguments: Any) -> None:
+        corpus(tmp_path / "text", "train-2", pairs(10, seed=3))
+        write(*arguments)
+
+    monkeypatch.setattr(prepared_data, "prepare_pairs", add_and_write)
+    patterns = [str(tmp_path / "text" / f"train*.{language}") for language in ("en", "de")]
+    with pytest.raises(InputError, match=r"data\.train: .*train-2\.en was changed, added or removed"):
+        run(replace(config, train=patterns), tmp_path)
+
+
+def test_wait_until_prepared_waits_until_damaged_data_are_created_again(config: DataConfig, tmp_path: Path) -> None:
+    folder = run(config, tmp_path).folder
+    damage_ids(folder)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(wait_until_prepared, config, tmp_path / "cache")
+        run(config, tmp_path)
+        assert texts(waiting.result(timeout=60), "train") == pairs(300)
+
+
+def test_wait_until_prepared_fails_if_file_changes(config: DataConfig, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(wait_until_prepared, config, tmp_path / "cache")
+        time.sleep(0.1)
+        _append(config)
+        with pytest.raises(InputError, match=r"train\.en was changed, added or removed"):
+            waiting.result(timeout=60)
 
 
 # The command

@@ -127,6 +127,13 @@ def export_ctranslate2(model: str | Path, output: str | Path, compute_type: str 
     if not output.absolute().parent.is_dir():
         raise FileNotFoundError(f"there is no folder {output.absolute().parent} to write {output.name} to")
     folder = find_folder(model)
+    with create_folder(output.absolute()) as temporary:
+        write_export(folder, temporary, compute_type)
+    return output
+
+
+def write_export(folder: Path, result: Path, compute_type: str) -> None:
+    """Write the files of an export to the folder `result`. Raises as `export_ctranslate2`."""
     translator, config = load_pretrained(folder)
     spec = make_spec(translator, read_pieces(folder / "tokenizer.model", config.vocab_size))
     spec.validate()
@@ -138,11 +145,9 @@ def export_ctranslate2(model: str | Path, output: str | Path, compute_type: str 
         max_len=config.max_len,
         longest=min(256, config.max_len),
     )
-    with create_folder(output.absolute()) as temporary:
-        spec.save(str(temporary))
-        shutil.copyfile(folder / "tokenizer.model", temporary / "tokenizer.model")
-        (temporary / "README.md").write_text(card, encoding="utf-8")
-    return output
+    spec.save(str(result))
+    shutil.copyfile(folder / "tokenizer.model", result / "tokenizer.model")
+    (result / "README.md").write_text(card, encoding="utf-8")
 
 
 def check_exportable(config: ModelConfig) -> None:

@@ -191,6 +191,17 @@ def test_find_export_reuses_cache_only_for_same_weights(folder: Path, tmp_path: 
     assert find_export(folder, "int8", tmp_path) != first
 
 
+def test_find_export_names_damage_and_exports_again(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exported = find_export(folder, "float32", tmp_path)
+    weights = (exported / "model.bin").read_bytes()
+    (exported / "model.bin").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
+    assert find_export(folder, "float32", tmp_path) == exported
+    assert "the bytes of model.bin were changed" in capsys.readouterr().err
+    assert (exported / "model.bin").read_bytes() == weights
+
+
 def test_export_ctranslate2_writes_complete_folder(exported: Path, folder: Path) -> None:
     names: set[str] = {"README.md", "config.json", "model.bin", "shared_vocabulary.json", "tokenizer.model"}
     assert {file.name for file in exported.iterdir()} == names
