@@ -70,7 +70,7 @@ def remove_damaged(folder: Path, every_byte: bool = False, temporary_prefix: str
     if not os.path.lexists(folder):
         return
     damage = find_damage(folder, every_byte) if folder.is_dir() else "it is not a folder"
-    print(f"warning: {folder} in the cache is damaged ({damage}). It is made again.", file=sys.stderr, flush=True)
+    print(f"warning: {folder} in the cache is damaged ({damage}). It is created again.", file=sys.stderr, flush=True)
     aside = folder.with_name(f"{temporary_prefix}{folder.name}-damaged-{uuid.uuid4().hex[:8]}")
     folder.rename(aside)  # first, so that no other process opens a half removed folder
     if aside.is_dir() and not aside.is_symlink():
