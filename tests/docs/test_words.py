@@ -22,7 +22,7 @@ WORDS = {
     r"planted|poison\w*": "injected",
     r"stretch(es)?": "block of consecutive lines",
     r"seldom": "rare, rarely",
-    r"anew|created again|go(es)? on|going on|went on": "again, rebuilt, resume, continue",
+    r"anew|made again|go(es)? on|going on|went on": "again, rebuilt, resume, continue",
     r"to the bit|same bits": "bit-identical",
     r"cure[ds]?|made good": "fix, repaired; in messages: Set …, Use …",
     r"in the place of": "instead of",
