@@ -12,6 +12,7 @@ from data_pipeline.examples import Examples
 from data_pipeline.prepared_data import PreparedData
 from data_pipeline.tokenizers import TextTokenizer, open_tokenizer
 from train.config import RunConfig
+from train.run.identity import Identity, describe_identity
 from train.schedule import settle_schedule
 from transformer.config import ModelConfig
 
@@ -38,9 +39,9 @@ class Setup:
         return [PLAN_VERSION, BLOCKS_VERSION] if self.config.data.layout == "documents" else BLOCKS_VERSION
 
     @property
-    def identity(self) -> dict[str, object]:
-        """What the updates depend on besides the settings: fingerprint of the data, version of the batch plan."""
-        return {"data": self.prepared.fingerprint, "plan": self.plan_version}
+    def identity(self) -> Identity:
+        """What the updates depend on besides the settings."""
+        return describe_identity(self.prepared, self.plan_version)
 
 
 def make_setup(config: RunConfig, prepared: PreparedData) -> Setup:

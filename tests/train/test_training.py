@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 from dataclasses import asdict, replace
@@ -333,9 +334,55 @@ def test_train_rejects_changed_data_under_same_names(cache: Path, tmp_path: Path
     run(config, tmp_path / "run")
     tokenizer = (tmp_path / "run/tokenizer.model").read_bytes()
     write_parallel(tmp_path, "t", make_pairs(210))
-    with pytest.raises(ValueError, match="contains a run on different data"):
+    with pytest.raises(
+        ValueError,
+        match=r"contains a run on different data: data\.train: .*t\.en has other content than before \(\d+ b",
+    ):
         run(config, tmp_path / "run")
     assert (tmp_path / "run/tokenizer.model").read_bytes() == tokenizer
+
+
+def test_train_resumes_after_corpus_moved(
+    finished: Path, corpus: dict, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    run(make_config(corpus, cache, "train.max_steps=4"), folder)
+    moved = {role: [shutil.copy(file, str(tmp_path)) for file in files] for role, files in corpus.items()}
+    capsys.readouterr()
+    run(make_config(moved, tmp_path / "cache"), folder)
+    note = rf"note: data\.train was .* and is .*{tmp_path}/train\.en.*; data\.valid was .*so the run resumes\n"
+    assert re.search(note, capsys.readouterr().err)
+    assert (folder / "model.safetensors").read_bytes() == (finished / "model.safetensors").read_bytes()
+    assert f"{tmp_path}/train.en" in (folder / "config.yaml").read_text()
+
+
+def test_train_rejects_other_content_at_another_path(cache: Path, tmp_path: Path) -> None:
+    valid = write_parallel(tmp_path, "v", make_pairs(9))
+    one, two = ({"train": write_parallel(tmp_path, name, make_pairs(200)), "valid": valid} for name in ("t", "u"))
+    settings = ("train.max_steps=1", "data.test=null", "checkpoints.average_last=1")
+    run(make_config(one, cache, *settings), tmp_path / "run")
+    changed = Path(two["train"][1])
+    changed.write_text(changed.read_text().replace("eins", "nein"))
+    with pytest.raises(
+        ValueError, match=r"different data: data\.train: .*u\.de has other content than .*t\.de had \(of eq"
+    ):
+        run(make_config(two, cache, *settings), tmp_path / "run")
+
+
+def test_train_resumes_run_without_checksums_of_data(corpus: dict, cache: Path, tmp_path: Path) -> None:
+    """Older versions wrote only the fingerprint and the version of the batch plan."""
+    run(make_config(corpus, cache, "train.max_steps=4"), tmp_path / "run")
+    file = tmp_path / "run/identity.json"
+    file.write_text(json.dumps({name: json.loads(file.read_text())[name] for name in ("data", "plan")}))
+    run(make_config(corpus, cache, "train.max_steps=5"), tmp_path / "run")
+
+
+@pytest.mark.parametrize("text", ["[]", '{"data": "x", "files": 3}', '{"files": [{"file": 1}]}', '{"prepared": "x"}'])
+def test_train_fails_if_identity_has_another_form(finished: Path, config: RunConfig, tmp_path: Path, text: str) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "run/identity.json").write_text(text)
+    with pytest.raises(InputError, match=r"identity\.json is damaged, so the run cannot resume"):
+        run(config, tmp_path / "run")
 
 
 def test_train_rejects_run_of_another_plan_version(corpus: Path, cache: Path, tmp_path: Path) -> None:
