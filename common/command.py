@@ -1,6 +1,6 @@
 """How a command starts and ends: its settings, its standard streams, and what it prints if it fails.
 
-InputError, OSError and a lack of device memory are reported in one line, without a traceback, with exit status 2. Any
+InputError, OSError and a lack of memory are reported in one line, without a traceback, with exit status 2. Any
 other exception is a bug: it keeps its traceback, and a note says what to send. TRANSFORMER_DEBUG=1 always shows the
 traceback.
 """
@@ -10,11 +10,13 @@ import errno
 import io
 import os
 import re
+import signal
 import sys
 import textwrap
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Any, NoReturn
 
 from common.errors import InputError
@@ -22,6 +24,8 @@ from common.settings_list import list_settings
 from common.versions import describe_versions
 
 STANDARD_OUTPUT = "standard output"
+OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "bad_alloc", "Cannot allocate memory")
+"""Text of a RuntimeError of PyTorch or of a C++ library if the memory of the machine is full."""
 PREFIX = __name__.removesuffix("common.command")
 """What stands before a room's name in an import: nothing in a checkout, `paper_transformer.` in the wheel."""
 
@@ -33,6 +37,7 @@ def run_command(main: Callable[[], None]) -> None:
         main()
         sys.stdout.flush()
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command ends now; more of them would print a traceback
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:  # `... | head`: the reader has closed the pipe, which is not an error
@@ -49,7 +54,7 @@ def run_command(main: Callable[[], None]) -> None:
             raise
         # Local rank 0 prints its error without a rank number; other ranks put their number first.
         rank = f"rank {os.environ.get('RANK', '?')}: " if os.environ.get("LOCAL_RANK", "0") != "0" else ""
-        print(f"{rank}error: {describe_error(error)}", file=sys.stderr)
+        print(f"{rank}error: {escape_controls(describe_error(error))}", file=sys.stderr)
         if isinstance(error, OSError) and error.filename == STANDARD_OUTPUT:
             _discard_output()
         sys.exit(2)
@@ -94,6 +99,11 @@ def is_users_mistake(error: Exception) -> bool:
     return isinstance(error, InputError | OSError) or _is_out_of_memory(error)
 
 
+def escape_controls(text: str) -> str:
+    """Return text without characters that a terminal obeys, such as ESC: they are written as `\\x1b`."""
+    return "".join(c if c == " " or c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def describe_error(error: Exception) -> str:
     """Return an error message of one line. For an OSError of the operating system: the file and the reason."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename != STANDARD_OUTPUT:
@@ -102,16 +112,31 @@ def describe_error(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     if _is_out_of_memory(error):
+        device = "the device" if type(error).__name__ == "OutOfMemoryError" else "this machine"
         return (
-            "the device has too little memory. To translate, lower decode.batch_tokens (--batch-tokens); "
-            "to train, lower batches.micro_tokens; to generate, lower --num-samples or --max-tokens"
+            f"{device} has too little memory. To translate, lower decode.batch_tokens (--batch-tokens) or --beam; "
+            "to train, lower batches.micro_tokens or the sizes in model; to generate, lower --num-samples or "
+            "--max-tokens"
         )
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Return True for PyTorch's error, found by name: a command that fails early does not wait for PyTorch's import."""
-    return type(error).__name__ == "OutOfMemoryError"
+    """Return True for the errors of Python, NumPy and PyTorch.
+
+    PyTorch's are found by name and text: a command that fails early does not wait for PyTorch's import.
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
+
+
+def _end_without_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print one line for Ctrl-C before `run_command`, for example during imports."""
+    if issubclass(kind, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
 
 
 def prepare_streams() -> None:
@@ -156,3 +181,6 @@ def _discard_output() -> None:
     """Send what is left in the buffers of standard output to nowhere, so that Python's exit does not fail again."""
     with suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+sys.excepthook = _end_without_traceback

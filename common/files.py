@@ -21,13 +21,15 @@ from typing import IO, Any, TextIO, cast
 
 from filelock import FileLock, Timeout
 
-from common.errors import InputError
+from common.errors import InputError, first_line
 
 COMPRESSED = (".gz", ".xz", ".zst")
 """Suffixes of compressed files. They are read and written transparently."""
 DAMAGED = (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error)
 """Exceptions that reading a damaged .gz or .xz file raises."""
 READ_BYTES = 1 << 16
+JSON_BYTES = 1 << 28
+"""Size of the largest JSON file that is read at once: a report on a million sentences is smaller."""
 LOCK_TIMEOUT = 60.0
 """Seconds that a command waits for a folder that another process has locked."""
 
@@ -171,10 +173,14 @@ def check_equal_lines(first: str | Path, first_lines: int, second: str | Path, s
 
 def read_json(file: Path) -> Any:
     """Return the content of a JSON file. Raises InputError if it is damaged, FileNotFoundError if it is missing."""
+    if file.is_file() and file.stat().st_size > JSON_BYTES:
+        raise InputError(f"{file} has more than {JSON_BYTES:,} bytes, which no file of this kind has")
     try:
         return json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{file} is damaged: it is not valid JSON ({error}). Restore it from a copy") from error
+    except (ValueError, RecursionError) as error:  # ValueError also for a number of thousands of digits
+        raise InputError(
+            f"{file} is damaged: it is not valid JSON ({first_line(error)}). Restore it from a copy"
+        ) from error
 
 
 def sha256(file: Path) -> str:

@@ -142,6 +142,20 @@ def check_not_negative(section: str, config: object, *names: str) -> None:
             raise InputError(f"{section}.{name} is {getattr(config, name)}; it must be 0 or more")
 
 
+def check_at_most(section: str, config: object, **largest: float) -> None:
+    """Raise InputError if a field is above its limit; None is allowed. The limits are far beyond any sensible use."""
+    for name, limit in largest.items():
+        value = getattr(config, name)
+        if value is not None and value > limit:
+            raise InputError(f"{f'{section}.' if section else ''}{name} is {value}; it must be at most {limit:,}")
+
+
+def check_language(where: str, value: object) -> None:
+    """Raise InputError, which begins with `where`, unless the value is a language: letters, digits, - and _."""
+    if not isinstance(value, str) or not re.fullmatch(r"[^\W_][\w-]*", value):
+        raise InputError(f"{where} is {value!r:.60}; a language is letters, digits, - and _, such as en or zh_Hans")
+
+
 def check_fraction(section: str, config: object, *names: str) -> None:
     """Raise InputError if one of the fields is below 0, or 1 and above."""
     for name in names:

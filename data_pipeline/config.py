@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from common.errors import InputError
-from common.settings import check_positive
+from common.settings import check_at_most, check_language, check_positive
 
 Task = Literal["translation", "language_modelling"]
 
@@ -138,8 +138,11 @@ class DataConfig:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise InputError(f"data.{name} is {value}; it must be at least {least}")
+        check_at_most("data", self, vocab_size=10**6, grammar_pairs=10**7, problems=10**8, digits=100, seed=2**63 - 1)
         if not 0 < self.valid_part < 1:
             raise InputError(f"data.valid_part is {self.valid_part}; it must be above 0 and below 1")
+        check_language("data.source_lang", self.source_lang)
+        check_language("data.target_lang", self.target_lang)
         if self.task == "translation" and self.vocab_type not in ("bpe", "unigram"):
             raise InputError(
                 f"data.vocab_type={self.vocab_type} is for data.task=language_modelling. For translation, set "
@@ -172,3 +175,4 @@ class BatchConfig:
 
     def __post_init__(self) -> None:
         check_positive("batches", self, "tokens_per_update", "per_update", "block", "buckets", "micro_tokens")
+        check_at_most("batches", self, tokens_per_update=10**8, per_update=10**4, buckets=10**4, micro_tokens=10**8)

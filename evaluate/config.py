@@ -4,8 +4,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from common.errors import InputError
+from common.settings import check_at_most
 
 LengthPenalty = Literal["gnmt", "length", "none"]
+MAX_BEAM = 1000
+"""Largest beam: its cost grows with the beam, and beams above 100 are used in experiments only."""
+MAX_ALPHA = 10
+"""Largest exponent of the length penalty. For usual lengths, larger ones have no effect or overflow."""
+MAX_BATCH_TOKENS = 10_000_000
+MAX_SAMPLES = 10_000
+MAX_NEW_TOKENS = 100_000_000
 FORMULAS: dict[str, str] = {"gnmt": "((5 + n) / 6)^alpha", "length": "n^alpha", "none": "1"}
 
 
@@ -45,10 +53,11 @@ class DecodeConfig:
             raise InputError(
                 f"decode.length_penalty is {self.length_penalty!r}; it must be one of {', '.join(FORMULAS)}"
             )
-        if not 0 <= self.alpha < float("inf"):
-            raise InputError(f"decode.alpha is {self.alpha}; it must be 0 or more")
+        if not 0 <= self.alpha <= MAX_ALPHA:
+            raise InputError(f"decode.alpha is {self.alpha}; it must be from 0 to {MAX_ALPHA}")
         if self.max_extra < 0:
             raise InputError(f"decode.max_extra is {self.max_extra}; it must be 0 or more")
+        check_at_most("decode", self, beam=MAX_BEAM, batch_tokens=MAX_BATCH_TOKENS)
 
     @property
     def penalty_formula(self) -> str:
@@ -61,8 +70,8 @@ class SampleConfig:
     """Sampling of a GPT's continuations or of translations. Raises InputError for a setting out of range."""
 
     temperature: float = 1.0
-    """Divisor of the logits. Lower values give likelier text, higher values more varied text. 0 takes the most likely
-    token."""
+    """Divisor of the logits. Lower values give likelier text, higher values more varied text. 0, and any value below
+    1e-5, takes the most likely token."""
     top_k: int | None = None
     """Sample from the k most likely tokens only; None keeps all."""
     top_p: float | None = None
@@ -86,3 +95,4 @@ class SampleConfig:
         for name in ("num_samples", "max_tokens"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        check_at_most("", self, num_samples=MAX_SAMPLES, max_tokens=MAX_NEW_TOKENS)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from common.errors import InputError
-from common.settings import check_fraction, check_not_negative, check_positive
+from common.settings import check_at_most, check_fraction, check_not_negative, check_positive
 from data_pipeline.config import BatchConfig, DataConfig
 from evaluate.config import DecodeConfig
 from transformer.config import ModelConfig
@@ -103,6 +103,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check_positive("train", self, "max_steps", "max_hours", "max_nonfinite_updates", "threads", "log_every")
         check_fraction("train", self, "label_smoothing")
+        check_at_most("train", self, seed=2**63 - 1, max_steps=10**9, threads=1024, max_hours=10**6)
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,7 @@ class ValidationConfig:
     def __post_init__(self) -> None:
         check_positive("validation", self, "every")
         check_not_negative("validation", self, "bleu_sentences", "sample_tokens")
+        check_at_most("validation", self, sample_tokens=10**6)
 
 
 @dataclass(frozen=True)

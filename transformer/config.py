@@ -5,6 +5,19 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from common.errors import InputError
 
+LARGEST = {
+    "vocab_size": 10_000_000,
+    "d_model": 65_536,
+    "n_layers": 1000,
+    "n_heads": 65_536,
+    "d_head": 65_536,
+    "d_ff": 4_194_304,
+    "max_len": 1_000_000,
+}
+"""Largest values. They are checked before memory is allocated, because a model folder may be from anybody."""
+MAX_POSITIONS = 2**26
+"""Largest table of positions, in numbers: max_len * d_model."""
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -56,6 +69,7 @@ class ModelConfig:
         for name in ("vocab_size", "d_model", "n_layers", "n_heads", "d_ff", "max_len"):
             if getattr(self, name) < 1:
                 raise InputError(f"model.{name} is {getattr(self, name)}; it must be at least 1")
+        self._check_largest()
         if not 0 <= self.dropout < 1:
             raise InputError(f"model.dropout is {self.dropout}; it must be at least 0 and below 1")
         if self.d_head is None and self.d_model % self.n_heads:
@@ -81,10 +95,27 @@ class ModelConfig:
                 "and need an even width"
             )
 
+    def _check_largest(self) -> None:
+        for name, largest in LARGEST.items():
+            value = getattr(self, name)
+            if value is not None and value > largest:
+                raise InputError(f"model.{name} is {value}; it must be at most {largest:,}")
+        if self.max_len * self.d_model > MAX_POSITIONS:
+            raise InputError(
+                f"model.max_len is {self.max_len}; with model.d_model={self.d_model} it must be at most "
+                f"{MAX_POSITIONS // self.d_model:,}"
+            )
+
     def _check_types(self) -> None:
         for name, kind in get_type_hints(ModelConfig).items():
             if not _is_a(getattr(self, name), kind):
                 raise InputError(f"model.{name} is {getattr(self, name)!r}; it must be {_name(kind)}")
+
+    @property
+    def least_parameters(self) -> int:
+        """Lower limit of the number of parameters: one embedding, and one stack without biases and norms."""
+        attention = 2 * self.d_model * self.n_heads * self.head_size  # W^Q and W^O
+        return self.vocab_size * self.d_model + self.n_layers * (attention + 2 * self.d_model * self.d_ff)
 
     @property
     def head_size(self) -> int:

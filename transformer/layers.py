@@ -30,11 +30,12 @@ class FeedForward(nn.Module):
 
 def sinusoidal_positions(max_len: int, d_model: int) -> Tensor:
     """Return the position encodings of section 3.5, (max_len, d_model), with sine and cosine interleaved."""
-    angle = _angles(max_len, d_model)
-    table_LD = torch.empty(max_len, d_model, dtype=torch.float64)
-    table_LD[:, 0::2] = angle.sin()  # PE(pos, 2i)
-    table_LD[:, 1::2] = angle.cos()  # PE(pos, 2i + 1)
-    return table_LD.to(torch.get_default_dtype())
+    table_LD = torch.empty(max_len, d_model)
+    for start in range(0, max_len, 4096):  # a long table in float64 would need four times the memory
+        angle = _angles(start, min(start + 4096, max_len), d_model)
+        table_LD[start : start + 4096, 0::2] = angle.sin()  # PE(pos, 2i)
+        table_LD[start : start + 4096, 1::2] = angle.cos()  # PE(pos, 2i + 1)
+    return table_LD
 
 
 class Embedding(nn.Module):
@@ -107,7 +108,7 @@ class RotaryPositions(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        angle = _angles(config.max_len, config.head_size)
+        angle = _angles(0, config.max_len, config.head_size)
         cos_MK = torch.cat([angle.cos(), angle.cos()], dim=1)
         sin_MK = torch.cat([-angle.sin(), angle.sin()], dim=1)
         self.register_buffer("cos_MK", cos_MK.to(torch.get_default_dtype()), persistent=False)
@@ -153,11 +154,11 @@ def _activation(config: ModelConfig) -> Callable[[Tensor], Tensor]:
             assert_never(unknown)
 
 
-def _angles(max_len: int, size: int) -> Tensor:
-    """Return pos / 10000^(2i / size) of section 3.5, (max_len, size / 2).
+def _angles(start: int, end: int, size: int) -> Tensor:
+    """Return pos / 10000^(2i / size) of section 3.5 for the positions from `start` to `end`, (end - start, size / 2).
 
     In double precision, because in fp32 the angle of position 1000 is already wrong in the fifth digit.
     """
-    position_L1 = torch.arange(max_len, dtype=torch.float64).unsqueeze(1)
+    position_L1 = torch.arange(start, end, dtype=torch.float64).unsqueeze(1)
     even_i = torch.arange(0, size, 2, dtype=torch.float64)
     return position_L1 / 10000 ** (even_i / size)

@@ -6,8 +6,11 @@ Both have the same decoding interface: `start(prompt, ...) -> state`, `step(toke
 
 from typing import assert_never
 
+import torch
 from torch import Tensor, nn
 
+from common.errors import InputError
+from common.memory import GIB, machine_memory
 from transformer.block import Stack, TransformerBlock
 from transformer.cache import DecodingState, KVCache, Memory
 from transformer.config import ModelConfig
@@ -111,7 +114,12 @@ class GPT(nn.Module):
 
 
 def build(config: ModelConfig) -> Transformer | GPT:
-    """Return a model of `config.architecture` with its first weights."""
+    """Return a model of `config.architecture` with its first weights.
+
+    Raises InputError, before memory is allocated, if the weights cannot fit into the memory of this machine.
+    """
+    if torch.get_default_device().type != "meta":
+        _check_memory(config)
     match config.architecture:
         case "transformer":
             return Transformer(config)
@@ -119,6 +127,16 @@ def build(config: ModelConfig) -> Transformer | GPT:
             return GPT(config)
         case unknown:
             assert_never(unknown)
+
+
+def _check_memory(config: ModelConfig) -> None:
+    needed, memory = 4 * config.least_parameters, machine_memory()
+    if needed > memory:
+        raise InputError(
+            f"a model with model.d_model={config.d_model}, model.d_ff={config.d_ff}, model.n_layers={config.n_layers} "
+            f"and model.vocab_size={config.vocab_size} needs {needed / GIB:,.0f} GiB for its weights alone; this "
+            f"machine has {memory / GIB:.0f} GiB. Lower these sizes"
+        )
 
 
 def count_parameters(model: nn.Module) -> int:

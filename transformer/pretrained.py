@@ -15,10 +15,11 @@ from torch import Tensor
 
 from common.errors import InputError, first_line
 from common.files import expand, read_json, reject_links, replace_file, write_bytes, write_json, write_text
+from common.settings import check_language
 from transformer.config import ModelConfig
 from transformer.hub import download, upload
 from transformer.model import GPT, Transformer, build
-from transformer.weights import get_weights, save_tensors, set_weights
+from transformer.weights import check_tensors, get_weights, save_tensors, set_weights
 
 FORMAT_VERSION = 1
 FILES = ("config.json", "model.safetensors", "tokenizer.model", "README.md")
@@ -76,7 +77,9 @@ def load_pretrained(folder: str | Path, device: str | torch.device = "cpu") -> t
     file = folder / "model.safetensors"
     try:
         tensors = load_file(str(file))
-        _check_sizes(config, tensors)
+        _check_layers(config, tensors)
+        with torch.device("meta"):
+            check_tensors(build(config), tensors)  # before a model of that size is allocated
         model = build(config)
         set_weights(model, tensors)
     except (SafetensorError, InputError) as error:
@@ -130,6 +133,9 @@ def read_about(folder: Path) -> dict[str, Any]:
             f"{path} has format_version {version}; this version reads format_version {FORMAT_VERSION}. "
             "Use the version of paper-transformer that wrote the folder, or train again."
         )
+    if "source_lang" in about or "target_lang" in about:
+        for name in ("source_lang", "target_lang"):
+            check_language(f"{path}: {name}", about.get(name))
     return dict(about)
 
 
@@ -154,11 +160,6 @@ def _model_config(saved: Any, folder: Path) -> ModelConfig:
         raise InputError(f"{folder / 'config.json'}: {error}") from error
 
 
-def _check_sizes(config: ModelConfig, tensors: dict[str, Tensor]) -> None:
-    """Raise InputError if no tensor has one of the sizes, before a model of that size is allocated."""
-    found = {size for tensor in tensors.values() for size in tensor.shape}
-    inner, kv_inner = config.n_heads * config.head_size, config.kv_heads * config.head_size
-    if missing := {config.vocab_size, config.d_model, config.d_ff, inner, kv_inner} - found:
-        raise InputError(f"no tensor has the size {min(missing)}")
+def _check_layers(config: ModelConfig, tensors: dict[str, Tensor]) -> None:
     if config.n_layers > len(tensors):
         raise InputError(f"{len(tensors)} tensors are too few for {config.n_layers} layers")

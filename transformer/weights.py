@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from common.errors import InputError
+from common.errors import InputError, first_line
 
 
 def get_weights(model: nn.Module) -> dict[str, Tensor]:
@@ -20,16 +20,37 @@ def get_weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def set_weights(model: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Copy weights into the model. Raises InputError if a name or a shape differs from the model's."""
+    """Copy weights into the model. Raises InputError as `check_tensors`."""
+    check_tensors(model, tensors)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(tensors[name])
+
+
+def check_tensors(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Raise InputError unless the tensors have the names and shapes of the model's weights, and are floating point.
+
+    The model may be on the device `meta`, so that the check needs no memory.
+    """
     parameters = dict(model.named_parameters())
     if odd := sorted(parameters.keys() ^ tensors.keys()):
         raise InputError(f"the tensor {odd[0]} is only in {'the weights' if odd[0] in tensors else 'the model'}")
     for name, parameter in parameters.items():
         if parameter.shape != tensors[name].shape:
             raise InputError(f"{name} has the shape {list(tensors[name].shape)}; it must be {list(parameter.shape)}")
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(tensors[name])
+        if not tensors[name].is_floating_point():
+            kind = str(tensors[name].dtype).removeprefix("torch.")
+            raise InputError(f"{name} has numbers of the type {kind}; weights must be floating point")
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file. Raises InputError if it is damaged, FileNotFoundError without it."""
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        return load_file(str(path))
+    except SafetensorError as error:
+        raise InputError(f"{path} is damaged: {first_line(error)}. Restore it from a copy") from error
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
@@ -55,7 +76,9 @@ def mean_weights(files: list[Path]) -> dict[str, Tensor]:
     total: dict[str, Tensor] = {}
     dtypes: dict[str, torch.dtype] = {}
     for file in files:
-        for name, tensor in load_file(str(file)).items():
+        for name, tensor in load_tensors(file).items():
+            if not tensor.is_floating_point() or (name in total and tensor.shape != total[name].shape):
+                raise InputError(f"{name} in {file} is not a weight, or has another shape than in {files[0]}")
             dtypes[name] = tensor.dtype
             total[name] = total[name] + tensor.double() if name in total else tensor.double()
     return {name: (tensor / len(files)).to(dtypes[name]) for name, tensor in total.items()}

@@ -96,8 +96,22 @@ class PyTorchBackend:
     def sample(
         self, batch: list[IdPair], limits: list[int], config: DecodeConfig, sampling: SampleConfig
     ) -> list[list[Hypothesis]]:
-        """Return `sampling.num_samples` random hypotheses of each source, in the order of drawing."""
-        n = sampling.num_samples
+        """Return `sampling.num_samples` random hypotheses of each source, in the order of drawing.
+
+        They are drawn in groups if all together have more than `config.batch_tokens` tokens.
+        """
+        tokens = len(batch) * (max(len(pair.source) for pair in batch) + max(limits))
+        size = max(1, config.batch_tokens // tokens)
+        groups = [
+            self._sample(batch, limits, config, sampling, range(first, min(first + size, sampling.num_samples)))
+            for first in range(0, sampling.num_samples, size)
+        ]
+        return [[found for of_group in of_source for found in of_group] for of_source in zip(*groups, strict=True)]
+
+    def _sample(
+        self, batch: list[IdPair], limits: list[int], config: DecodeConfig, sampling: SampleConfig, numbers: range
+    ) -> list[list[Hypothesis]]:
+        n = len(numbers)
         with eval_mode(self.model), torch.inference_mode():
             state = self._start(batch, max(limits))
             state.reorder(torch.arange(len(batch), device=self.device).repeat_interleave(n))
@@ -108,7 +122,7 @@ class PyTorchBackend:
                 _constraints([pair for pair in batch for _ in range(n)], config),
                 bos_id=BOS_ID,
                 config=sampling,
-                draws=[random_numbers(sampling.seed, number, pair.source) for pair in batch for number in range(n)],
+                draws=[random_numbers(sampling.seed, number, pair.source) for pair in batch for number in numbers],
             )
         found = [score_hypothesis(*output, config.length_penalty, config.alpha) for output in drawn]
         return [found[i : i + n] for i in range(0, len(found), n)]

@@ -17,6 +17,9 @@ from evaluate.config import SampleConfig
 from evaluate.decoding.constraints import Constraints
 from evaluate.decoding.search import AnyState, check_finite, log_probs
 
+GREEDY_BELOW = 1e-5
+"""Smallest temperature that is used: in fp32, a division by a tiny number gives NaN."""
+
 
 def with_temperature(logits_NV: Tensor, temperature: float) -> Tensor:
     """Return the logits of softmax(logits / temperature). Raise InputError unless the temperature is above 0.
@@ -62,7 +65,7 @@ def sample(
     generator: torch.Generator | None = None,
     uniform_N: Tensor | None = None,
 ) -> Tensor:
-    """Sample one token per row. Return tokens_N (int64). Temperature 0 takes the most likely token.
+    """Sample one token per row. Return tokens_N (int64). A temperature below 1e-5 takes the most likely token.
 
     Probabilities are computed in fp32, or in float64 for float64 logits.
 
@@ -76,7 +79,7 @@ def sample(
     """
     if logits_NV.dtype != torch.float64:
         logits_NV = logits_NV.float()
-    greedy = temperature == 0
+    greedy = 0 <= temperature < GREEDY_BELOW
     if not greedy:
         logits_NV = with_temperature(logits_NV, temperature)
     if top_k is not None:

@@ -2,8 +2,11 @@
 
 import errno
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,9 +31,12 @@ def fail(error: BaseException, capsys: pytest.CaptureFixture[str]) -> tuple[int,
 
 
 @pytest.fixture(autouse=True)
-def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("RANK", "LOCAL_RANK", "TRANSFORMER_DEBUG"):
         monkeypatch.delenv(name, raising=False)
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize(
@@ -60,6 +66,42 @@ def test_run_command_names_settings_if_out_of_memory(capsys: pytest.CaptureFixtu
     assert message.count("\n") == 1
     assert "decode.batch_tokens" in message
     assert "batches.micro_tokens" in message
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried …")]
+)
+def test_run_command_prints_one_line_if_memory_of_machine_is_full(
+    error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, message = fail(error, capsys)
+    assert status == 2
+    assert message.startswith("error: this machine has too little memory. To translate, lower")
+    assert message.count("\n") == 1
+
+
+def test_run_command_escapes_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    error = FileNotFoundError(errno.ENOENT, "No such file or directory", "a\x1b[31m\nb\x9b\u202eü")
+    assert fail(error, capsys) == (2, "error: a\\x1b[31m\\nb\\x9b\\u202eü: No such file or directory\n")
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
+def test_command_prints_one_line_for_several_interrupts() -> None:
+    code = (
+        "from common.command import run_command\nimport time\nprint('ready', flush=True)\n"
+        "def main():\n    try:\n        time.sleep(60)\n    finally:\n        time.sleep(0.2)\nrun_command(main)"
+    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, text=True, **pipes) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(0.1)
+        for _ in range(5):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.05)
+        _, message = process.communicate(timeout=30)
+    assert process.returncode in (130, -signal.SIGINT)
+    assert message == "interrupted\n"
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a bug"), ValueError("not enough values to unpack"), KeyError("x")])

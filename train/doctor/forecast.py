@@ -1,6 +1,5 @@
 """Memory of the largest micro-batch, time of the updates, and floating-point operations of a run."""
 
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from common.memory import GIB, machine_memory
 from data_pipeline.micro_batches import MicroBatch, choose_split, largest_micro_batch
 from train.doctor.findings import Finding, grade
 from train.doctor.flops import update_flops
@@ -24,7 +24,6 @@ from transformer.model import build, count_parameters
 TIMED_UPDATES = 3
 TIMED_SECONDS = 15.0
 """No update is started after this time. Of an update that takes longer, only the first micro-batches are timed."""
-GIB = 2**30
 
 
 @dataclass(frozen=True)
@@ -154,10 +153,7 @@ def memory_of(device: torch.device) -> float:
     """Return the memory of a device in bytes; for a CPU, the memory of the machine or of the container."""
     if device.type == "cuda":
         return float(torch.cuda.get_device_properties(device).total_memory)
-    physical = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    limit = Path("/sys/fs/cgroup/memory.max")
-    text = limit.read_text().strip() if limit.exists() else "max"
-    return physical if text == "max" else min(physical, float(text))
+    return machine_memory()
 
 
 @dataclass(frozen=True)

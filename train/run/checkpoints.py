@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from common.errors import InputError
-from common.files import create_folder, sha256
+from common.errors import InputError, first_line
+from common.files import create_folder, read_json, sha256
 from common.processes import local_rank
-from transformer.weights import get_weights, save_tensors, set_weights
+from transformer.weights import get_weights, load_tensors, save_tensors, set_weights
 
 Kind = Literal["regular", "final", "interrupted", "best"]
 MANIFEST = "manifest.json"
@@ -142,41 +141,55 @@ class Checkpoints:
 
 
 def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> RunState:
-    """Load the weights and the optimizer state of a checkpoint. Return its run state."""
-    tensors = load_file(str(path / "optimizer.safetensors"))
-    set_weights(model, load_file(str(path / "model.safetensors")))
+    """Load the weights and the optimizer state of a checkpoint. Return its run state.
+
+    Raises InputError if they do not fit the model. The checksums do not exclude that: anybody can compute them.
+    """
+    set_weights(model, load_tensors(path / "model.safetensors"))
     of_name: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        name, moment = key.rsplit(".", 1)
+    for key, tensor in load_tensors(path / "optimizer.safetensors").items():
+        name, _, moment = key.rpartition(".")
         of_name.setdefault(name, {})[moment] = tensor
     for name, parameter in model.named_parameters():
-        optimizer.state[parameter] = {k: tensor.to(parameter.device) for k, tensor in of_name[name].items()}
+        state = of_name.get(name, {})
+        if not state or any(t.dim() and t.shape != parameter.shape for t in state.values()):
+            raise InputError(f"{path / 'optimizer.safetensors'} does not fit the model at {name}")
+        optimizer.state[parameter] = {k: tensor.to(parameter.device) for k, tensor in state.items()}
     return read_state(path)
 
 
 def read_state(path: Path) -> RunState:
-    """Return the run state of a checkpoint."""
-    values = json.loads((path / "progress.json").read_text(encoding="utf-8"))
-    if "bad_updates" in values:  # the name in older checkpoints
+    """Return the run state of a checkpoint. Raises InputError if it is not what a run writes."""
+    values = read_json(path / "progress.json")
+    if isinstance(values, dict) and "bad_updates" in values:  # the name in older checkpoints
         values["nonfinite_updates"] = values.pop("bad_updates")
-    return RunState(**values)
+    try:
+        state = RunState(**values)
+    except TypeError as error:
+        raise InputError(f"{path / 'progress.json'} is not the state of a run: {first_line(error)}") from error
+    if state.step != _step(path) or type(state.nonfinite_updates) is not int:
+        raise InputError(f"{path / 'progress.json'} is not the state of a run after update {_step(path)}")
+    return state
 
 
 def find_damage(path: Path) -> str | None:
     """Compare a checkpoint with its manifest. Return the first difference, or None if every file is unchanged."""
+    if not (path / MANIFEST).is_file():
+        return f"{MANIFEST} is missing"
     try:
         text = (path / MANIFEST).read_text()
         manifest = json.loads(text)
         if text != _manifest(manifest["step"], manifest["files"]):
             return f"{MANIFEST} was changed after it was written"
-    except FileNotFoundError:
-        return f"{MANIFEST} is missing"
-    except (OSError, ValueError, KeyError, TypeError):
+        files = dict(manifest["files"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return f"{MANIFEST} was changed after it was written"
     if manifest["step"] != _step(path):
         return f"{MANIFEST} belongs to update {manifest['step']}"
-    for name, digest in manifest["files"].items():
-        if not (path / name).is_file():
+    if missing := {"model.safetensors", "progress.json"} - files.keys():
+        return f"{MANIFEST} does not list {min(missing)}"
+    for name, digest in files.items():
+        if Path(name).name != name or not (path / name).is_file():
             return f"{name} is missing"
         if sha256(path / name) != digest:
             return f"{name} was changed after it was written"

@@ -1,6 +1,7 @@
 """Write the model folder of a run: the mean of its checkpoints (section 6.1) and a model card."""
 
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,21 @@ def validation_table(validation: dict[str, Any]) -> str:
 
 
 def last_validation(run_dir: Path) -> dict[str, Any]:
-    """Return the last validation in `metrics.jsonl`; {} if there is none."""
+    """Return the last validation in `metrics.jsonl`; {} if there is none.
+
+    Lines that no run writes in full are ignored: their names and numbers would go into the model card.
+    """
     path = run_dir / "metrics.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return next((line for line in map(json.loads, reversed(lines)) if "valid_loss" in line), {})
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    return next((values for line in reversed(lines) if "valid_loss" in (values := _parse_metrics(line))), {})
+
+
+def _parse_metrics(line: str) -> dict[str, Any]:
+    """Return the names and numbers of a line; {} for anything else."""
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(values, dict) or not all(re.fullmatch(r"\w+", name) for name in values):
+        return {}
+    return values if "step" in values and all(type(value) in (int, float) for value in values.values()) else {}

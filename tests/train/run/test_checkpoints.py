@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from common.errors import InputError
 from train.run import checkpoints
 from train.run.checkpoints import Checkpoints, RunState, find_damage, read_state
 
@@ -31,8 +32,22 @@ def test_read_state_reads_what_save_wrote(tmp_path: Path) -> None:
 
 
 def test_read_state_accepts_name_of_older_checkpoints(tmp_path: Path) -> None:
-    (tmp_path / "progress.json").write_text(json.dumps({"step": 3, "bad_updates": 2}))
-    assert read_state(tmp_path) == RunState(3, nonfinite_updates=2)
+    folder = write_state(tmp_path, {"step": 3, "bad_updates": 2})
+    assert read_state(folder) == RunState(3, nonfinite_updates=2)
+
+
+@pytest.mark.parametrize("content", [[], {"steps": 3}, {"step": 4}, {"step": 3, "nonfinite_updates": "1"}])
+def test_read_state_rejects_content_that_no_run_writes(content: object, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"progress\.json is not the state of a run"):
+        read_state(write_state(tmp_path, content))
+
+
+def write_state(folder: Path, content: object) -> Path:
+    """Write the state of a checkpoint after update 3. Return its folder."""
+    checkpoint = folder / "regular-00000003"
+    checkpoint.mkdir()
+    (checkpoint / "progress.json").write_text(json.dumps(content))
+    return checkpoint
 
 
 def test_save_leaves_no_folder_if_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
