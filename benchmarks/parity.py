@@ -21,7 +21,8 @@ from common.files import read_lines
 from data_pipeline.tokenizers.sentence_piece import Tokenizer
 from evaluate.backends.ctranslate2 import CTranslate2Backend
 from evaluate.config import DecodeConfig
-from evaluate.translator import Translation, Translator
+from evaluate.translation import Translation
+from evaluate.translator import Translator
 from transformer.pretrained import find_folder
 
 BEAM = 4

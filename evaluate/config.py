@@ -40,6 +40,11 @@ class DecodeConfig:
     batch_tokens: int = 32768
     """Size of a batch, which limits its memory: number of hypotheses times the tokens of the longest source and of the
     longest possible output. A sentence that needs more is a batch of its own."""
+    split_sentences: bool = True
+    """Translate the sentences of a line one by one: models that are trained on single sentences often lose the second
+    one. False translates the line as a whole, unless it is too long for the model."""
+    translate_symbols: bool = False
+    """Translate text without a letter, such as "-" or "42". False copies it: a model writes words of its own for it."""
 
     def __post_init__(self) -> None:
         for name in ("beam", "batch_tokens", "min_length"):

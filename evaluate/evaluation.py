@@ -19,6 +19,7 @@ from evaluate.metrics.significance import read_baseline
 from evaluate.model_settings import read_decode_config
 from evaluate.report.report import Report, TranslationInfo, make_report
 from evaluate.report.report_text import report_text, worst_text
+from evaluate.segmentation.lines import describe_too_long
 from evaluate.test_sets import (
     Languages,
     Selection,
@@ -28,6 +29,7 @@ from evaluate.test_sets import (
     model_languages,
     read_file,
 )
+from evaluate.translation import EMPTY
 from evaluate.translator import Translator, refuse_language_model
 from transformer.pretrained import find_folder
 
@@ -87,6 +89,8 @@ def evaluate_model(
         progress = accelerator.is_main_process and sys.stderr.isatty()
         hypotheses, translation = translate_lines(translator, test_set.sources, progress)
         if accelerator.is_main_process:  # scoring takes one process
+            if message := describe_too_long(translation.too_long, translator.max_len):
+                print(f"note: {message}", file=sys.stderr)
             write_translations(output, stem, hypotheses)
             publish(make_report(test_set, hypotheses, translation, other), output, stem, model)
     accelerator.end_training()
@@ -95,26 +99,37 @@ def evaluate_model(
 def translate_lines(
     translator: Translator, sources: list[str], progress: bool = False
 ) -> tuple[list[str], TranslationInfo]:
-    """Translate lines on all processes: process r of W translates lines r, r + W, ….
+    """Translate lines on all processes: process r of W translates segments r, r + W, ….
 
-    All processes must call this function.
+    All processes must call this function. Lines are split into sentences as in `Translator.translate`.
 
     Returns:
         All translations, equal on every process, and how they were made.
 
     Raises:
-        InputError: a line is longer than the model's limit; on every process.
+        InputError: a character of a line has more tokens than the model's limit; on every process.
     """
     started = time.perf_counter()
     rank, world_size = PartialState().process_index, PartialState().num_processes
-    encoded = translator.encode(sources)  # all lines on every process: a bad line stops all, so that no process waits
-    own = [best[0].text for best in translator.translate_ids(encoded[rank::world_size], progress=progress)]
-    hypotheses = [""] * len(sources)
-    for other, texts in enumerate(gather_object([own])):
-        hypotheses[other::world_size] = texts
-    seconds = time.perf_counter() - started
-    device, config = translator.device.type, translator.config
-    return hypotheses, TranslationInfo(seconds, world_size, device, translator.compute_type, config)
+    split = translator.segmenter().split(sources)  # on every process: a bad line stops all, so that no process waits
+    segments = [segment for line in split for segment in line.segments]
+    own = translator.translate_ids(translator.encode(segments[rank::world_size]), progress=progress)
+    translated = [EMPTY] * len(segments)
+    for other, best in enumerate(gather_object([[translations[0] for translations in own]])):
+        translated[other::world_size] = best
+    rest = iter(translated)
+    hypotheses = [line.join([[next(rest)] for _ in line.segments])[0].text for line in split]
+    info = TranslationInfo(
+        seconds=time.perf_counter() - started,
+        processes=world_size,
+        device=translator.device.type,
+        compute_type=translator.compute_type,
+        decode=translator.config,
+        several_sentences=sum(line.sentences > 1 for line in split),
+        too_long=[number for number, line in enumerate(split, 1) if line.too_long],
+        copied=sum(line.is_copied for line in split),
+    )
+    return hypotheses, info
 
 
 def write_translations(output: Path, stem: str, hypotheses: list[str]) -> None:

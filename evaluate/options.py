@@ -20,6 +20,8 @@ _DECODE_HELP = {
     "max_length": "largest number of output tokens, the end of the sentence included",
     "max_extra": "largest number of output tokens beyond the length of the source",
     "batch_tokens": "size of a batch: tokens of source and longest output, times beam. Lower it if memory runs out",
+    "split_sentences": "translate the sentences of a line one by one, or the line as a whole",
+    "translate_symbols": "translate text without a letter, such as 42, or copy it",
 }
 _SAMPLING: dict[str, tuple[type, str]] = {
     "temperature": (float, "sampling temperature: lower values give likelier text, 0 is greedy"),
@@ -46,6 +48,8 @@ def add_decode_options(parser: argparse.ArgumentParser) -> None:
         text = f"{_DECODE_HELP[field.name]} (default: the setting in the model folder, or {default})"
         if field.name == "length_penalty":
             parser.add_argument(_flag(field.name), choices=get_args(LengthPenalty), help=text)
+        elif isinstance(field.default, bool):
+            parser.add_argument(_flag(field.name), action=argparse.BooleanOptionalAction, help=text)
         else:
             parser.add_argument(_flag(field.name), type=float if field.name == "alpha" else int, help=text)
 
@@ -77,7 +81,9 @@ def generation_config(args: argparse.Namespace) -> SampleConfig:
 def add_translation_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `transformer.translate` for segments, prefixes, sampling, the backend and the output."""
     parser.add_argument(
-        "--documents", action="store_true", help="a line may have several sentences; translate each of them alone"
+        "--documents",
+        action="store_true",
+        help="split lines into sentences, and keep the white space at both ends of a line",
     )
     parser.add_argument(
         "--prefix", type=Path, metavar="FILE", help="text file whose line n begins the translation of line n"
@@ -129,6 +135,8 @@ def check_translation_options(parser: argparse.ArgumentParser, args: argparse.Na
         parser.error("--token-scores and --attention need --json")
     if args.documents and (args.prefix or args.token_scores or args.attention):
         parser.error("--prefix, --token-scores and --attention are for single sentences, without --documents")
+    if args.documents and args.split_sentences is False:
+        parser.error("give either --documents or --no-split-sentences")
     supported = BACKENDS[args.backend].supports
     if missing := [option for feature, (option, used) in needed.items() if used and feature not in supported]:
         parser.error(f"--backend {args.backend} does not support {', '.join(missing)}. Use --backend torch.")

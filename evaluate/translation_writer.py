@@ -9,8 +9,10 @@ from common.command import describe_error
 from common.errors import InputError
 from evaluate.config import SampleConfig
 from evaluate.scorer import Scorer, token_texts
-from evaluate.segmentation.lines import Segmenter, translate_segments
-from evaluate.translator import LineTooLong, Translation, Translator
+from evaluate.segmentation.lines import Segmenter, describe_too_long, name_lines, translate_segments
+from evaluate.segmentation.sentences import split_sentences
+from evaluate.translation import Translation
+from evaluate.translator import LineTooLong, Translator
 
 
 class TranslationWriter:
@@ -31,7 +33,8 @@ class TranslationWriter:
         """Create a writer. Raise InputError if the translator does not support the options.
 
         Args:
-            segmenter: splits lines into segments that are translated alone. None: a line that is too long is an error.
+            segmenter: splits lines into segments that are translated alone. None: each line is translated as a whole,
+                and a line that is too long is an error.
             n_best: number of translations of each line.
             sampling: sample translations instead of searching.
             prefixes: text that begins the translation of each line; without a segmenter only.
@@ -48,7 +51,9 @@ class TranslationWriter:
         self.as_json = as_json
         self.token_scores = token_scores
         self.attention = attention
-        self._split_lines: list[int] = []  # numbers of lines that were split and are not reported yet
+        # Numbers of lines that are not reported yet:
+        self._too_long: list[int] = []  # split because they are too long
+        self._unsplit: list[int] = []  # several sentences, translated as one
 
     def write(self, out: TextIO, lines: list[str], first_line: int = 1, progress: bool = False) -> None:
         """Translate lines and write the results. `first_line` is the number of the first line.
@@ -56,11 +61,12 @@ class TranslationWriter:
         Raises LineTooLong for a line that is too long if there is no segmenter.
         """
         if self.segmenter is None:
-            translated = self._translate(lines, first_line, progress)
+            translated = self._translate_whole_lines(lines, first_line, progress)
         else:
             split = self.segmenter.split(lines)
-            self._split_lines += [number for number, line in enumerate(split, first_line) if line.too_long]
-            translated = translate_segments(split, lambda segments: self._translate(segments, first_line, progress))
+            self._too_long += [number for number, line in enumerate(split, first_line) if line.too_long]
+            encode = self.translator.encode
+            translated = translate_segments(split, lambda segments: self._decode(encode(segments), None, progress))
         if self.as_json:
             for line in self._json_objects(lines, translated):
                 print(json.dumps(line, ensure_ascii=False), file=out)
@@ -107,23 +113,33 @@ class TranslationWriter:
                 print(f"error: {describe_error(error)}", file=sys.stderr)
 
     def print_notes(self) -> None:
-        """Print on standard error which lines were split since the last call."""
-        if self._split_lines:
-            named = ", ".join(map(str, self._split_lines[:10])) + ", …" * (len(self._split_lines) > 10)
-            subject, verb = ("lines", "are") if len(self._split_lines) > 1 else ("line", "is")
+        """Print on standard error which lines were translated in another way than expected since the last call."""
+        if message := describe_too_long(self._too_long, self.translator.max_len):
+            print(f"note: {message}", file=sys.stderr)
+        if self._unsplit:
             print(
-                f"note: {subject} {named} {verb} longer than the model's limit of {self.translator.max_len} tokens; "
-                "split and translated in parts",
+                f"note: the sentences of {name_lines(self._unsplit)} were translated as one: --prefix, --token-scores "
+                "and --attention need whole lines. Check that none is lost, or give one sentence per line.",
                 file=sys.stderr,
             )
-        self._split_lines = []
+        self._too_long, self._unsplit = [], []
 
-    def _translate(self, lines: list[str], first_line: int, progress: bool) -> list[list[Translation]]:
-        encoded = self.translator.encode(lines, first_line)
-        prefixes = self.translator.encode_prefixes(self.prefixes)
+    def _translate_whole_lines(self, lines: list[str], first_line: int, progress: bool) -> list[list[Translation]]:
+        translated = self.translator.decode_whole_lines(
+            lambda sources, prefixes: self._decode(sources, prefixes, progress), lines, self.prefixes, first_line
+        )
+        if self.translator.config.split_sentences:
+            language = self.translator.source_lang
+            several = (len(split_sentences(line, language)) > 1 for line in lines)
+            self._unsplit += [number for number, found in enumerate(several, first_line) if found]
+        return translated
+
+    def _decode(
+        self, sources: list[list[int]], prefixes: list[list[int]] | None, progress: bool
+    ) -> list[list[Translation]]:
         if self.sampling is not None:
-            return self.translator.sample_ids(encoded, self.sampling, progress, prefixes)
-        return self.translator.translate_ids(encoded, self.n_best, progress, prefixes)
+            return self.translator.sample_ids(sources, self.sampling, progress, prefixes)
+        return self.translator.translate_ids(sources, self.n_best, progress, prefixes)
 
     def _json_objects(self, lines: list[str], translated: list[list[Translation]]) -> list[dict[str, Any]]:
         """Return an object for each line: its text, the length penalty, and its translations with scores."""

@@ -1,12 +1,13 @@
 """Translate lines of text: token ids, batches of similar length, a backend, and text again, in the given order."""
 
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from common.errors import InputError
+from common.text import one_line
 from data_pipeline.tokenizers.sentence_piece import EOS_ID, Tokenizer
 from evaluate.backends import Backend, BackendName, Feature
 from evaluate.backends.ctranslate2 import CTranslate2Backend
@@ -15,26 +16,14 @@ from evaluate.config import DecodeConfig, SampleConfig
 from evaluate.decoding.search import Hypothesis
 from evaluate.length_batches import IdPair, map_batches
 from evaluate.model_settings import read_decode_config
+from evaluate.segmentation.lines import Segmenter, copy_line, is_translated, too_long_note, translate_segments
+from evaluate.translation import EMPTY, Translation
 from transformer.pretrained import check_vocab_size, find_folder, read_about
 
+Note = Callable[[str], object]
+Decode = Callable[[list[list[int]], list[list[int]] | None], list[list[Translation]]]
+"""Returns the translations of sources, given their ids and those of their prefixes."""
 BACKENDS: dict[BackendName, type[Backend]] = {"torch": PyTorchBackend, "ctranslate2": CTranslate2Backend}
-
-
-@dataclass(frozen=True)
-class Translation:
-    """One translation of a line."""
-
-    text: str
-    """The translated text; "" for an empty line."""
-    score: float
-    """`log_prob` divided by the length penalty of `DecodeConfig`. Translations are ranked by it."""
-    log_prob: float
-    """Natural log of the model's probability of `tokens`."""
-    tokens: tuple[int, ...]
-    """Token ids; () for an empty line. The last one is EOS unless the output reached its largest length first."""
-
-
-EMPTY = Translation("", 0.0, 0.0, ())
 
 
 class LineTooLong(InputError):
@@ -118,26 +107,40 @@ class Translator:
         return self.backend.compute_type
 
     def __call__(self, lines: list[str]) -> list[str]:
-        """Return the best translation of each line, in order; "" for an empty line."""
+        """Return the best translation of each line, in order; "" for an empty line. See `translate`."""
         return [translations[0].text for translations in self.translate(lines)]
 
     def translate(
-        self, lines: list[str], n_best: int = 1, progress: bool = False, prefixes: list[str] | None = None
+        self,
+        lines: list[str],
+        n_best: int = 1,
+        progress: bool = False,
+        prefixes: list[str] | None = None,
+        note: Note = warnings.warn,
     ) -> list[list[Translation]]:
         """Return up to `n_best` translations of each line, best first; exactly one, `EMPTY`, for an empty line.
+
+        The sentences of a line are translated one by one (`DecodeConfig.split_sentences`). A sentence that is too long
+        for the model is split further. A line without a letter is copied (`DecodeConfig.translate_symbols`). With
+        prefixes, each line is translated as a whole.
 
         Args:
             lines: each item is one line; a line break inside it counts as a space.
             n_best: at most `config.beam`.
             progress: show a progress bar on standard error.
             prefixes: text that begins the translations of each line, scored by the model; "" means no prefix. The
-                prefix of an empty line is ignored.
+                prefix of a line that is empty or copied is ignored.
+            note: called once, with a sentence, if a line has more tokens than the model supports.
 
         Raises:
             InputError: the arguments are invalid. All are checked before the first line is translated.
-            LineTooLong: a line is longer than the model supports.
+            LineTooLong: with prefixes, a line is longer than the model supports.
         """
-        return self.translate_ids(self.encode(lines), n_best, progress, self.encode_prefixes(prefixes))
+
+        def decode(sources: list[list[int]], beginnings: list[list[int]] | None) -> list[list[Translation]]:
+            return self.translate_ids(sources, n_best, progress, beginnings)
+
+        return self._decode_lines(decode, lines, prefixes, note)
 
     def sample(
         self,
@@ -145,14 +148,54 @@ class Translator:
         config: SampleConfig | None = None,
         progress: bool = False,
         prefixes: list[str] | None = None,
+        note: Note = warnings.warn,
     ) -> list[list[Translation]]:
-        """Return `config.num_samples` random translations of each line; exactly one, `EMPTY`, for an empty line.
+        """Return `config.num_samples` random translations of each line; exactly one for a line that is not translated.
 
         They are in the order of drawing. The same seed gives a line the same samples; other lines change them by
         rounding only. `score` and `log_prob` mean the same as in `translate`, and `DecodeConfig` limits the lengths.
-        Raises the same errors as `translate`.
+        Splits and copies lines, and raises errors, as `translate`.
         """
-        return self.sample_ids(self.encode(lines), config, progress, self.encode_prefixes(prefixes))
+
+        def decode(sources: list[list[int]], beginnings: list[list[int]] | None) -> list[list[Translation]]:
+            return self.sample_ids(sources, config, progress, beginnings)
+
+        return self._decode_lines(decode, lines, prefixes, note)
+
+    def segmenter(self, documents: bool = False) -> Segmenter:
+        """Return what splits lines by the settings and the limit of this translator. See `Segmenter`."""
+        return Segmenter(
+            self.tokenizer,
+            self.max_len,
+            self.source_lang,
+            sentences=self.config.split_sentences,
+            symbols=self.config.translate_symbols,
+            documents=documents,
+        )
+
+    def decode_whole_lines(
+        self, decode: Decode, lines: list[str], prefixes: list[str] | None = None, first_line: int = 1
+    ) -> list[list[Translation]]:
+        """Return the translations of lines that are not split. `decode` gets no ids for a line that is copied.
+
+        Raises InputError or LineTooLong. `first_line` is the number of the first line in their messages.
+        """
+        encoded = self.encode(lines, first_line)
+        chosen = [is_translated(line, self.config.translate_symbols) for line in lines]
+        sources = [ids if translated else [] for ids, translated in zip(encoded, chosen, strict=True)]
+        found = decode(sources, self.encode_prefixes(prefixes))
+        return [best if ids else [copy_line(line)] for ids, best, line in zip(sources, found, lines, strict=True)]
+
+    def _decode_lines(
+        self, decode: Decode, lines: list[str], prefixes: list[str] | None, note: Note
+    ) -> list[list[Translation]]:
+        if prefixes is not None:
+            return self.decode_whole_lines(decode, lines, prefixes)
+        check_strings(lines, 1)
+        split = self.segmenter().split(lines)
+        if message := too_long_note(split, self.max_len):
+            note(message)
+        return translate_segments(split, lambda segments: decode(self.encode(segments), None))
 
     def encode(self, lines: list[str], first_line: int = 1) -> list[list[int]]:
         """Return the ids of each line with EOS, [] for an empty line.
@@ -160,7 +203,7 @@ class Translator:
         Raises InputError or LineTooLong. `first_line` is the number of the first line in their messages.
         """
         check_strings(lines, first_line)
-        encoded = [[] if ids == [EOS_ID] else ids for ids in self.tokenizer.encode(one_line(lines))]
+        encoded = [[] if ids == [EOS_ID] else ids for ids in self.tokenizer.encode(list(map(one_line, lines)))]
         for index, ids in enumerate(encoded):
             if len(ids) > self.max_len:
                 raise LineTooLong(
@@ -175,7 +218,7 @@ class Translator:
         if prefixes is None:
             return None
         check_strings(prefixes, 1)
-        return [ids[:-1] for ids in self.tokenizer.encode(one_line(prefixes))]
+        return [ids[:-1] for ids in self.tokenizer.encode(list(map(one_line, prefixes)))]
 
     def translate_ids(
         self,
@@ -281,7 +324,7 @@ class Translator:
 
     def _translations(self, found: list[list[Hypothesis]]) -> list[list[Translation]]:
         decoded = self.tokenizer.decode([list(h.tokens) for hypotheses in found for h in hypotheses])
-        texts = iter(one_line(decoded))  # byte pieces of the vocabulary can spell a line break
+        texts = map(one_line, decoded)  # byte pieces of the vocabulary can spell a line break
         return [[Translation(next(texts), h.score, h.log_prob, h.tokens) for h in hypotheses] for hypotheses in found]
 
 
@@ -299,8 +342,3 @@ def check_strings(lines: list[str], first_line: int) -> None:
     for number, line in enumerate(lines, first_line):
         if not isinstance(line, str):
             raise InputError(f"line {number} is {line!r:.40}; it must be a string")
-
-
-def one_line(texts: list[str]) -> list[str]:
-    """Replace each line break in the texts by a space."""
-    return [text.replace("\r", " ").replace("\n", " ") for text in texts]

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from common.errors import InputError
     from evaluate.config import DecodeConfig, SampleConfig
     from evaluate.generator import Generator
-    from evaluate.translator import Translation, Translator
+    from evaluate.translation import Translation
+    from evaluate.translator import Translator
     from transformer.config import ModelConfig
 
 __version__ = package_version("paper-transformer")
@@ -41,7 +42,7 @@ def __getattr__(name: str) -> Any:
 
             return SampleConfig
         case "Translation":
-            from evaluate.translator import Translation
+            from evaluate.translation import Translation
 
             return Translation
         case "Translator":

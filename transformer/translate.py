@@ -1,8 +1,8 @@
 """Translate text: python -m transformer.translate --model runs/x "A sentence."
 
 Sentences come from the command line, from a file (--input), from standard input, or from a prompt at a terminal.
-Lines end at "\\n" only. Every line of input gives one line of output, an empty line an empty one. Standard output
-contains translations only.
+Lines end at "\\n" only. Every line of input gives one line of output, an empty line an empty one. The sentences of a
+line are translated one by one; a line without a letter is copied. Standard output contains translations only.
 """
 
 import argparse
@@ -21,7 +21,6 @@ from evaluate.options import (
     decode_config,
     translation_sampling,
 )
-from evaluate.segmentation.lines import Segmenter
 from evaluate.translation_writer import TranslationWriter
 from evaluate.translator import Translator
 from transformer.pretrained import find_folder
@@ -30,8 +29,9 @@ from transformer.pretrained import find_folder
 def parse_args() -> argparse.Namespace:
     """Read the command line; exit with status 2 if options exclude each other."""
     parser = argparse.ArgumentParser(
-        description="Translate the given sentences, or the lines of --input, or the lines of standard input. A "
-        "sentence that is too long for the model is split and translated in parts, with a note.",
+        description="Translate the given sentences, or the lines of --input, or the lines of standard input. The "
+        "sentences of a line are translated one by one. A sentence that is too long for the model is split and "
+        "translated in parts, with a note. A line without a letter, such as 42, is copied.",
     )
     parser.add_argument("sentences", nargs="*", metavar="SENTENCE", help="sentence to translate")
     parser.add_argument("--input", type=Path, help="text file (plain, .gz, .xz or .zst) with one sentence per line")
@@ -54,10 +54,10 @@ def main() -> None:
     lines = list(read_lines(args.input)) if args.input else args.sentences
     prefixes = list(read_lines(args.prefix)) if args.prefix else None
     translator = Translator.from_pretrained(folder, config, compute_type=args.compute_type, backend=args.backend)
-    segmenter = Segmenter(translator.tokenizer, translator.max_len, translator.source_lang, args.documents)
+    whole_lines = args.prefix or args.token_scores or args.attention
     writer = TranslationWriter(
         translator,
-        None if args.prefix or args.token_scores or args.attention else segmenter,  # these need whole sentences
+        None if whole_lines else translator.segmenter(args.documents),
         n_best=args.n_best,
         sampling=sampling,
         prefixes=prefixes,

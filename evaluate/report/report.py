@@ -1,7 +1,7 @@
 """The evaluation report of a translated test set, as data."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any, get_args
 
@@ -39,6 +39,12 @@ class TranslationInfo:
     """Type of the numbers: float32, bfloat16 or float16."""
     decode: DecodeConfig
     """Settings of the search."""
+    several_sentences: int = 0
+    """Number of lines with several sentences, which were translated one by one."""
+    too_long: list[int] = field(default_factory=list)
+    """Numbers, from 1, of the lines with more tokens than the model supports, which were translated in parts."""
+    copied: int = 0
+    """Number of lines that were copied, because they have no letter."""
 
 
 @dataclass(frozen=True)

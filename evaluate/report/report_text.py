@@ -76,10 +76,22 @@ def _translation_text(info: TranslationInfo | None, sentences: int) -> list[str]
     if decode.min_length > 1:
         limits += f", at least {decode.min_length}"
     return [
+        *_lines_text(info),
         f"  {sentences} sentences in {info.seconds:.1f} s, {sentences / info.seconds:.1f} sentences/s, "
         f"{info.compute_type} on {info.device}",
         f"  beam {decode.beam}, alpha {decode.alpha}, length penalty {decode.penalty_formula}, {limits}",
     ]
+
+
+def _lines_text(info: TranslationInfo) -> list[str]:
+    """Return a sentence about the lines that were not translated as they are; none if there are none."""
+    counts = (
+        (info.several_sentences, "with several sentences, translated one by one"),
+        (len(info.too_long), "too long for the model, translated in parts"),
+        (info.copied, "without a letter, copied"),
+    )
+    found = "; ".join(f"{count} {text}" for count, text in counts if count)
+    return [f"  lines: {found}"] * bool(found)
 
 
 def _table(header: list[str] | None, rows: list[list[str]], numbers: tuple[int, ...]) -> list[str]:

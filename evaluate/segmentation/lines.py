@@ -1,6 +1,7 @@
 """Split lines into segments that are translated alone, and join the translations.
 
-A line of a document is split into its sentences; a sentence that is too long for the model is split further.
+A line is split into its sentences; a sentence that is too long for the model is split further. Text without a letter is
+copied.
 """
 
 import re
@@ -8,9 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from common.errors import InputError
+from common.text import has_letter, one_line
 from data_pipeline.tokenizers.sentence_piece import Tokenizer
 from evaluate.segmentation.sentences import split_sentences
-from evaluate.translator import Translation
+from evaluate.translation import EMPTY, Translation
 
 # Points at which a sentence that is too long is split, best first: after punctuation that ends or divides sentences,
 # after a comma or a dash, after white space, between characters except before a combining mark, between any characters.
@@ -25,14 +27,22 @@ _SPLIT_POINTS = (
 
 @dataclass(frozen=True)
 class SegmentedLine:
-    """The segments of a line, with the white space around them."""
+    """The segments of a line, with the text around them."""
 
     segments: tuple[str, ...]
-    """Texts that are translated one by one; at least one."""
+    """Texts that are translated one by one; none if the line is empty or has no letter."""
     gaps: tuple[str, ...]
-    """White space before the first segment, between segments and after the last: one gap more than segments."""
-    too_long: bool
-    """True if a sentence of the line had more tokens than the model supports."""
+    """Text that is copied: white space, and sentences without a letter. It stands before the first segment, between
+    segments and after the last, so there is one gap more than segments."""
+    sentences: int = 1
+    """Number of sentences into which the line was split."""
+    too_long: bool = False
+    """True if the line has more tokens than the model supports; for a document, if one of its sentences has."""
+
+    @property
+    def is_copied(self) -> bool:
+        """True if the line is copied, because it has no letter."""
+        return not self.segments and self.gaps != ("",)
 
     def join(self, translated: list[list[Translation]]) -> list[Translation]:
         """Return the translations of the line, best first, from those of its segments.
@@ -44,64 +54,91 @@ class SegmentedLine:
             return translated[0]
         return [
             self._join([best[min(rank, len(best) - 1)] for best in translated])
-            for rank in range(max(map(len, translated)))
+            for rank in range(max(map(len, translated), default=1))
         ]
 
     def _join(self, segments: list[Translation]) -> Translation:
-        text = self.gaps[0]
-        for number, (segment, gap) in enumerate(zip(segments, self.gaps[1:], strict=True), 1):
-            # Chinese has no space between sentences, but the target language may need one.
-            missing = " " if not gap and number < len(segments) and segment.text.endswith((".", "!", "?")) else ""
-            text += segment.text + gap + missing
+        texts = [segment.text for segment in segments]
+        between = [_between_sentences(text, gap) for text, gap in zip(texts, self.gaps[1:-1], strict=False)]
         return Translation(
-            text=text,
-            score=sum(segment.score for segment in segments),
-            log_prob=sum(segment.log_prob for segment in segments),
+            text=self.gaps[0] + "".join(map("".join, zip(texts, [*between, self.gaps[-1]], strict=False))),
+            score=sum((segment.score for segment in segments), 0.0),
+            log_prob=sum((segment.log_prob for segment in segments), 0.0),
             tokens=tuple(token for segment in segments for token in segment.tokens),
         )
+
+
+def _between_sentences(text: str, gap: str) -> str:
+    """Return the gap after a translated text as its language writes it: Chinese has no space between sentences."""
+    if not gap and text.endswith((".", "!", "?")):
+        return " "
+    return "" if gap == " " and text.endswith(("。", "！", "？")) else gap
 
 
 class Segmenter:
     """Splits lines for a model that supports at most `limit` tokens."""
 
-    def __init__(self, tokenizer: Tokenizer, limit: int, language: str = "en", documents: bool = False) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        limit: int,
+        language: str = "en",
+        *,
+        sentences: bool = True,
+        symbols: bool = False,
+        documents: bool = False,
+    ) -> None:
         """Create a segmenter.
 
         Args:
             tokenizer: counts the tokens of a text.
             limit: largest number of tokens of a segment, EOS included.
             language: language code of the lines, such as "en".
-            documents: True if a line may have several sentences; each becomes a segment. Otherwise a line is one
-                segment, unless it is too long.
+            sentences: each sentence of a line becomes a segment. Otherwise a line is one segment, unless it is too
+                long.
+            symbols: text without a letter becomes a segment. Otherwise it is copied.
+            documents: keep the white space at both ends of a line; implies `sentences`.
         """
         self.tokenizer = tokenizer
         self.limit = limit
         self.language = language
+        self.sentences = sentences or documents
+        self.symbols = symbols
         self.documents = documents
 
     def split(self, lines: list[str]) -> list[SegmentedLine]:
         """Split each line into segments; a line break inside a line counts as a space.
 
-        A line that is too long is split into its sentences, and a sentence that is still too long at the best split
-        point near its middle. White space between segments is kept; with `documents`, also at both ends of the line.
-        Raises InputError if a single character has more tokens than the limit.
+        A sentence that is too long is split at the best split point near its middle, and again if needed. White space
+        between segments is kept. Raises InputError if a single character has more tokens than the limit.
         """
-        return [self._split(line.replace("\r", " ").replace("\n", " ")) for line in lines]
+        return [self._split(line) for line in lines]
 
     def _split(self, line: str) -> SegmentedLine:
-        whole = not self.documents and self._fits(line)
-        sentences = [[line]] if whole else [list(self._fit(s)) for s in split_sentences(line, self.language)]
+        if not is_translated(line, self.symbols):
+            return SegmentedLine((), (one_line(line) if self.documents else copy_line(line).text,))
+        line = one_line(line)
+        fits = self._fits(line)
+        sentences = split_sentences(line, self.language) if self.sentences or not fits else [line]
+        parts = [list(self._fit(sentence)) for sentence in sentences]
+        segments, gaps = self._segments_and_gaps([text for sentence in parts for text in sentence])
+        too_long = any(len(sentence) > 1 for sentence in parts) if self.documents else not fits
+        return SegmentedLine(tuple(segments), tuple(gaps), len(sentences), too_long)
+
+    def _segments_and_gaps(self, texts: list[str]) -> tuple[list[str], list[str]]:
         segments, gaps = [], [""]
-        for text in (text for sentence in sentences for text in sentence):
+        for text in texts:
+            if not is_translated(text, self.symbols):
+                gaps[-1] += text
+                continue
             segment = text.strip()
-            start = text.index(segment) if segment else len(text)
+            start = text.index(segment)
             gaps[-1] += text[:start]
             gaps.append(text[start + len(segment) :])
             segments.append(segment)
         if not self.documents:
-            gaps[0] = gaps[-1] = ""
-        too_long = not whole if not self.documents else any(len(sentence) > 1 for sentence in sentences)
-        return SegmentedLine(tuple(segments), tuple(gaps), too_long)
+            gaps[0], gaps[-1] = gaps[0].lstrip(), gaps[-1].rstrip()
+        return segments, gaps
 
     def _fits(self, text: str) -> bool:
         return len(self.tokenizer.encode([text])[0]) <= self.limit
@@ -116,6 +153,37 @@ class Segmenter:
             raise InputError(f"{text.strip()!r} alone has more tokens than the model's limit of {self.limit}")
         yield from self._fit(text[:point])
         yield from self._fit(text[point:])
+
+
+def is_translated(text: str, symbols: bool = False) -> bool:
+    """Return False for text that is copied: white space, and without `symbols` all text that has no letter."""
+    return bool(text.strip()) if symbols else has_letter(text)
+
+
+def copy_line(line: str) -> Translation:
+    """Return a line without a letter as its translation; `EMPTY` if the line is white space."""
+    return Translation(one_line(line), 0.0, 0.0, ()) if line.strip() else EMPTY
+
+
+def too_long_note(lines: list[SegmentedLine], limit: int, first_line: int = 1) -> str | None:
+    """Return a note about lines that were split because they are too long; None if there are none."""
+    return describe_too_long([number for number, line in enumerate(lines, first_line) if line.too_long], limit)
+
+
+def describe_too_long(numbers: list[int], limit: int) -> str | None:
+    """Return a note about the lines with these numbers, which were too long; None if there are none."""
+    if not numbers:
+        return None
+    verb = "are" if len(numbers) > 1 else "is"
+    return (
+        f"{name_lines(numbers)} {verb} longer than the model's limit of {limit} tokens; split and translated in parts"
+    )
+
+
+def name_lines(numbers: list[int]) -> str:
+    """Return "line 3", or "lines 3, 7" with at most ten numbers."""
+    named = ", ".join(map(str, numbers[:10])) + ", …" * (len(numbers) > 10)
+    return f"{'lines' if len(numbers) > 1 else 'line'} {named}"
 
 
 def translate_segments(

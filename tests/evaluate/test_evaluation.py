@@ -20,7 +20,7 @@ from tests.evaluate.texts import HYPOTHESES, REFERENCES, WORSE, write_lines
 from tests.tiny_model import TEXT, make_folder
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = [TEXT[0], "", "Größe", *TEXT[1:3], "Haus\u2028zwei"]
+SOURCES = [TEXT[0], "", "Größe", "Ein Hund. Die Katze!", "42", "Haus\u2028zwei", "x " * 60]
 
 
 @pytest.mark.parametrize("launcher", [["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"], []])
@@ -35,7 +35,12 @@ def test_translations_do_not_depend_on_number_of_processes(launcher: list[str], 
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("test.en: BLEU") == 1  # only the main process prints
     (name,) = file_stems([files[0]])
-    assert json.loads((tmp_path / f"out/{name}.json").read_text())["processes"] == (2 if launcher else 1)
+    report = json.loads((tmp_path / f"out/{name}.json").read_text())
+    assert report["processes"] == (2 if launcher else 1)
+    assert (report["several_sentences"], report["too_long"], report["copied"]) == (1, [7], 1)
+    lines = "lines: 1 with several sentences, translated one by one; 1 too long for the model, translated in parts; 1 "
+    assert lines in done.stdout
+    assert done.stderr.count("note: line 7 is longer than the model's limit of 40 tokens; split and translated") == 1
     assert (tmp_path / f"out/{name}.hyp").read_text().split("\n") == [*expected, ""]
 
 

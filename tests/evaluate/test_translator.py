@@ -16,7 +16,8 @@ from evaluate.config import DecodeConfig, SampleConfig
 from evaluate.decoding.search import Hypothesis, gnmt_length_penalty
 from evaluate.length_batches import IdPair
 from evaluate.scorer import Scorer
-from evaluate.translator import EMPTY, Translator
+from evaluate.translation import EMPTY
+from evaluate.translator import Translator
 from tests.tiny_model import TEXT, load_translator, make_folder
 from transformer.model import Transformer
 from transformer.prepacked import PrepackedLinear, can_prepack
@@ -266,8 +267,44 @@ def test_translate_rejects_long_line_before_search(translator: Translator, monke
     monkeypatch.setattr(translator.backend, "search", None)
     longest = len(translator.encode(["x"])[0])
     with pytest.raises(ValueError, match=r"line 3 has \d+ tokens; the model supports 40\. Split it"):
-        translator(["a", "", "x " * 60])
+        translator.translate(["a", "", "x " * 60], prefixes=["", "", ""])
     assert len(translator.encode(["x" * (40 - longest + 1)])[0]) == 40  # exactly the limit
+
+
+def test_translator_translates_sentences_of_line_one_by_one(translator: Translator) -> None:
+    cat, dog = translator(TEXT[:2])
+    assert translator([f"{TEXT[0]} 42! {TEXT[1]}"]) == [f"{cat} 42! {dog}"]
+    best, second = translator.translate([f"{TEXT[0]}  {TEXT[1]}"], n_best=2)[0]
+    assert best.text == f"{cat}  {dog}"
+    assert best.score >= second.score
+    assert best.tokens == sum((t[0].tokens for t in translator.translate(TEXT[:2])), ())
+    (drawn,) = translator.sample([f"{TEXT[0]} {TEXT[1]}"])[0]
+    assert drawn.text == " ".join(t[0].text for t in translator.sample(TEXT[:2]))
+
+
+def test_translator_translates_lines_as_a_whole_if_sentences_are_not_split(translator: Translator) -> None:
+    translator.config = replace(CONFIG, split_sentences=False)
+    line = "Ja. Nein."
+    assert translator([line]) == [translator.translate_ids(translator.encode([line]))[0][0].text]
+
+
+def test_translator_copies_line_without_letter(translator: Translator) -> None:
+    lines = [" - ", "\u200b", "(3)", "Haus"]
+    assert translator(lines)[:3] == lines[:3]
+    assert [best[0].text for best in translator.sample(lines)][:3] == lines[:3]
+    assert [best[0].text for best in translator.translate(lines, prefixes=["Ja"] * 4)][:3] == lines[:3]
+    translator.config = replace(CONFIG, translate_symbols=True)
+    assert translator(["(3)"]) == [translator.translate_ids(translator.encode(["(3)"]))[0][0].text]
+
+
+def test_translator_splits_long_line_and_notes_it(translator: Translator) -> None:
+    notes: list[str] = []
+    lines = ["x " * 20 + "y " * 20, "Haus", "z " * 60]
+    (found,), (house,), _ = translator.translate(lines, note=notes.append)
+    x, y = translator([" ".join("x" * 10), " ".join("y" * 10)])
+    assert found.text == f"{x} {x} {y} {y}"
+    assert house.text == translator(["Haus"])[0]
+    assert notes == ["lines 1, 3 are longer than the model's limit of 40 tokens; split and translated in parts"]
 
 
 def test_translator_replaces_line_break_in_line_by_space(translator: Translator) -> None:

@@ -121,6 +121,17 @@ def test_translate_prints_lines_before_line_that_is_too_long(folder: Path, trans
     assert done.stderr.decode().splitlines()[-1].startswith("error: line 3 has")
 
 
+def test_translate_notes_sentences_that_are_translated_as_one(folder, tmp_path, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+    target = tmp_path / "out.json"
+    args = ["--json", "--token-scores", "--output", str(target), "One here. Two here.", "One.", "Ja! Nein!", "42"]
+    monkeypatch.setattr(sys, "argv", ["translate", "--model", str(folder), *OPTIONS, *args])
+    translate.main()
+    note = "note: the sentences of lines 1, 3 were translated as one: --prefix, --token-scores"
+    assert capfdbinary.readouterr().err.decode().startswith(note)
+    copied = json.loads(target.read_text().splitlines()[-1])["translations"]
+    assert copied == [{"text": "42", "score": 0.0, "log_prob": 0.0, "tokens": []}]
+
+
 def test_documents_option_keeps_lines_and_spaces(  # type: ignore[no-untyped-def]
     folder, translator, monkeypatch, capfdbinary
 ) -> None:
@@ -174,6 +185,7 @@ def test_json_contains_length_penalty_formula(folder, monkeypatch, capfdbinary) 
         (["--token-scores", "x"], "need --json"),
         (["--prefix", "p"], "needs sentences or --input"),
         (["--documents", "--attention", "--json", "x"], "without --documents"),
+        (["--documents", "--no-split-sentences", "x"], "either --documents or --no-split-sentences"),
         (["--samples", "2", "--n-best", "2", "x"], "either --samples or --n-best"),
         (["--length-penalty", "wu", "x"], "invalid choice: 'wu'"),
         (["--backend", "ctranslate2", "--samples", "2", "x"], "--backend ctranslate2 does not support --samples"),

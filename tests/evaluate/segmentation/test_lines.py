@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.text import has_letter, one_line
 from evaluate.config import DecodeConfig
 from evaluate.segmentation.lines import SegmentedLine, Segmenter, translate_segments
 from evaluate.segmentation.sentences import split_sentences
-from evaluate.translator import Translation, Translator
+from evaluate.translation import EMPTY, Translation
+from evaluate.translator import Translator
 from tests.tiny_model import make_folder
 
 few = settings(max_examples=60, deadline=None, derandomize=True)
@@ -21,8 +23,8 @@ def translator(tmp_path_factory: pytest.TempPathFactory) -> Translator:
     return Translator.from_pretrained(folder, DecodeConfig(beam=2, max_extra=2), "cpu")
 
 
-def segmenter(translator: Translator, documents: bool = False, limit: int = 40) -> Segmenter:
-    return Segmenter(translator.tokenizer, limit, documents=documents)
+def segmenter(translator: Translator, documents: bool = False, limit: int = 40, sentences: bool = False) -> Segmenter:
+    return Segmenter(translator.tokenizer, limit, sentences=sentences, documents=documents)
 
 
 # A bar separates the sentences.
@@ -78,13 +80,23 @@ def test_split_sentences_takes_linear_time(text: str) -> None:
 
 
 @few
-@given(line=any_text | st.text(max_size=80), documents=st.booleans(), limit=st.integers(12, 40))
-def test_segments_fit_limit_and_keep_all_text(translator: Translator, line: str, documents: bool, limit: int) -> None:
-    (split,) = segmenter(translator, documents, limit).split([line])
+@given(
+    line=any_text | st.text(max_size=80),
+    documents=st.booleans(),
+    sentences=st.booleans(),
+    symbols=st.booleans(),
+    limit=st.integers(12, 40),
+)
+def test_segments_fit_limit_and_keep_all_text(
+    translator: Translator, line: str, documents: bool, sentences: bool, symbols: bool, limit: int
+) -> None:
+    how = {"sentences": sentences, "symbols": symbols, "documents": documents}
+    (split,) = Segmenter(translator.tokenizer, limit, **how).split([line])
     assert len(split.gaps) == len(split.segments) + 1
     whole = split.gaps[0] + "".join(part + gap for part, gap in zip(split.segments, split.gaps[1:], strict=True))
-    one_line = line.replace("\r", " ").replace("\n", " ")
-    assert whole == (one_line if documents else one_line.strip())
+    kept = documents or split.is_copied
+    assert whole == (one_line(line) if kept else one_line(line).strip())
+    assert all(symbols or has_letter(part) for part in split.segments)
     assert all(len(translator.tokenizer.encode([part])[0]) <= limit for part in split.segments)
     assert all(part == part.strip() for part in split.segments)
 
@@ -113,9 +125,44 @@ def test_segmenter_splits_long_line_into_sentences_first(translator: Translator)
     assert split.too_long
 
 
-def test_segmenter_does_not_split_line_that_fits(translator: Translator) -> None:
-    (split,) = segmenter(translator).split(["One. Two."])
-    assert split == SegmentedLine(("One. Two.",), ("", ""), too_long=False)
+def test_segmenter_splits_sentences_of_line_that_fits_by_default(translator: Translator) -> None:
+    (split,) = Segmenter(translator.tokenizer, 40).split([" One. Two. "])
+    assert split == SegmentedLine(("One.", "Two."), ("", " ", ""), sentences=2)
+    (whole,) = segmenter(translator).split(["One. Two."])
+    assert whole == SegmentedLine(("One. Two.",), ("", ""))
+
+
+SYMBOLS = ["-", "…", "42", "(3)", " 3.50 € ", "👩🏽", "\u200b\u2060", "\u3164\u115f", "١٢", "\U000e0041"]
+
+
+@pytest.mark.parametrize("line", SYMBOLS)
+def test_segmenter_copies_line_without_letter(translator: Translator, line: str) -> None:
+    (split,) = Segmenter(translator.tokenizer, 40).split([line])
+    assert split == SegmentedLine((), (line,))
+    assert split.is_copied
+    assert split.join([]) == [Translation(line, 0.0, 0.0, ())]
+    (translated,) = Segmenter(translator.tokenizer, 80, symbols=True).split([line])
+    assert translated.segments == (line.strip(),)
+
+
+@pytest.mark.parametrize("line", ["", " ", "\t", "\u00a0\u3000\u2009", "\n"])
+def test_segmenter_leaves_line_of_white_space_empty(translator: Translator, line: str) -> None:
+    for symbols in (False, True):
+        (split,) = Segmenter(translator.tokenizer, 40, symbols=symbols).split([line])
+        assert split.join([]) == [EMPTY]
+        assert not split.is_copied
+
+
+def test_segmenter_copies_sentence_without_letter(translator: Translator) -> None:
+    (split,) = Segmenter(translator.tokenizer, 40).split(["Go! 1990! (…) Then stop. …"])
+    assert split.segments == ("Go!", "Then stop.")
+    assert split.gaps == ("", " 1990! (…) ", " …")
+
+
+def test_segmenter_reports_line_that_is_too_long_although_its_sentences_fit(translator: Translator) -> None:
+    (split,) = Segmenter(translator.tokenizer, 22).split(["Ab cd ef gh. Ij kl mn. Op qr."])
+    assert len(split.segments) == split.sentences == 3
+    assert split.too_long
 
 
 def test_segmenter_rejects_limit_below_single_character(translator: Translator) -> None:
@@ -133,13 +180,13 @@ def test_translate_segments_translates_all_segments_at_once(translator: Translat
     lines = ["  One here.  Two here. ", "", "\tThree."]
     split = segmenter(translator, documents=True).split(lines)
     joined = translate_segments(split, upper)
-    assert asked == [["One here.", "Two here.", "", "Three."]]
+    assert asked == [["One here.", "Two here.", "Three."]]
     assert [best[0].text for best in joined] == ["  ONE HERE.  TWO HERE. ", "", "\tTHREE."]
     assert joined[0][0] == Translation("  ONE HERE.  TWO HERE. ", -2.0, -4.0, (7, 3, 7, 3))
 
 
 def test_join_combines_n_best_of_segments_by_rank() -> None:
-    split = SegmentedLine(("a", "b"), ("", " ", ""), too_long=False)
+    split = SegmentedLine(("a", "b"), ("", " ", ""))
     best = [
         [Translation("A", -1.0, -1.0, (1,)), Translation("AA", -2.0, -2.0, (2,))],
         [Translation("B", -3.0, -3.0, (3,))],
@@ -148,9 +195,10 @@ def test_join_combines_n_best_of_segments_by_rank() -> None:
     assert [t.score for t in split.join(best)] == [-4.0, -5.0]
 
 
-def test_join_adds_space_between_sentences_if_target_needs_it() -> None:
+@pytest.mark.parametrize("gap", ["", " "])
+def test_join_puts_space_between_sentences_if_target_needs_it(gap: str) -> None:
     def text(words: list[str]) -> str:
-        split = SegmentedLine(("你好。", "再见。"), ("", "", ""), too_long=False)
+        split = SegmentedLine(("a", "b"), ("", gap, ""))
         return split.join([[Translation(word, 0.0, 0.0, ())] for word in words])[0].text
 
     assert text(["Hello.", "Bye."]) == "Hello. Bye."
@@ -175,7 +223,7 @@ STRANGE = [
 
 @pytest.mark.parametrize("documents", [False, True])
 def test_translate_segments_accepts_text_of_every_kind(translator: Translator, documents: bool) -> None:
-    split = segmenter(translator, documents, translator.max_len).split(STRANGE)
+    split = segmenter(translator, documents, translator.max_len, sentences=True).split(STRANGE)
     texts = [best[0].text for best in translate_segments(split, translator.translate)]
     assert len(texts) == len(STRANGE)
     assert not any("\n" in text or "\r" in text for text in texts)
