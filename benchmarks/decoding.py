@@ -48,7 +48,7 @@ from benchmarks.runner import (
 )
 from common.command import run_command
 from common.errors import InputError
-from common.files import read_lines
+from common.text_input import read_lines
 from data_pipeline.builtin.grammar import generate
 from data_pipeline.tokenizers.sentence_piece import EOS_ID, Tokenizer
 from transformer.config import ModelConfig

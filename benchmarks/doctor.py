@@ -21,8 +21,8 @@ from torch import Tensor
 
 from benchmarks.runner import Tables, command_line, new_result, save, say, table, temporary_folder
 from common.command import run_command
-from common.files import read_lines
 from common.settings import load_settings
+from common.text_input import read_lines
 from data_pipeline.tokenizers.sentence_piece import train_tokenizer
 from train.config import RunConfig
 from train.doctor.examine import pair_findings, vocabulary_findings

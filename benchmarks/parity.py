@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.runner import Tables, command_line, new_result, save, table, temporary_folder
 from common.command import run_command
-from common.files import read_lines
+from common.text_input import read_lines
 from data_pipeline.tokenizers.sentence_piece import Tokenizer
 from evaluate.backends.ctranslate2 import CTranslate2Backend
 from evaluate.config import DecodeConfig

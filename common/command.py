@@ -15,11 +15,12 @@ import sys
 import textwrap
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
 from common.errors import InputError
+from common.files import expand
+from common.input_bytes import begin_reading
 from common.settings_list import list_settings
 from common.versions import describe_versions
 
@@ -33,6 +34,7 @@ PREFIX = __name__.removesuffix("common.command")
 def run_command(main: Callable[[], None]) -> None:
     """Call `main` and turn its failures into an exit status: 2 wrong input, 1 bug, 130 Ctrl-C, 141 closed pipe."""
     prepare_streams()
+    begin_reading()
     try:
         main()
         sys.stdout.flush()
@@ -74,7 +76,7 @@ def settings_parser(description: str | None, schema: type[Any], section: str = "
     formatter = argparse.RawDescriptionHelpFormatter
     parser = _SettingsParser(description=description, formatter_class=formatter)
     parser.schema, parser.section = schema, section
-    parser.add_argument("--config", type=Path, help="YAML file with the settings that differ from the base model")
+    parser.add_argument("--config", type=expand, help="YAML file with the settings that differ from the base model")
     parser.add_argument("overrides", nargs="*", metavar="section.field=value", help="settings, one per argument")
     return parser
 

@@ -13,11 +13,10 @@ import os
 import shutil
 import sys
 import uuid
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, TextIO, cast
+from typing import Any, TextIO, cast
 
 from filelock import FileLock, Timeout
 
@@ -25,9 +24,8 @@ from common.errors import InputError, first_line
 
 COMPRESSED = (".gz", ".xz", ".zst")
 """Suffixes of compressed files. They are read and written transparently."""
-DAMAGED = (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error)
-"""Exceptions that reading a damaged .gz or .xz file raises."""
-READ_BYTES = 1 << 16
+STANDARD_INPUT = Path("-")
+"""Name of standard input, where a file is read."""
 JSON_BYTES = 1 << 28
 """Size of the largest JSON file that is read at once: a report on a million sentences is smaller."""
 LOCK_TIMEOUT = 60.0
@@ -36,23 +34,31 @@ LOCK_TIMEOUT = 60.0
 
 def expand(path: str | Path) -> Path:
     """Return the path with a leading `~` replaced by the home folder."""
-    return Path(path).expanduser()
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # there is no such user
+        return Path(path)
 
 
 def find_files(pattern: str | Path) -> list[Path]:
-    """Return the files that a path or a glob pattern names, sorted.
+    """Return the files that a path or a glob pattern names, sorted; for a pipe or standard input (`-`) the path.
 
     A path that exists is taken literally, also if its name contains brackets. Below an existing folder, only the
     rest of the pattern is expanded. Raises FileNotFoundError if there is no such file.
     """
     path = expand(pattern)
-    if path.is_file():
+    if is_input(path):
         return [path]
     files = sorted(Path(found) for found in glob.glob(_escape_folders(path), recursive=True))  # noqa: PTH207
     files = [file for file in files if file.is_file()]
     if not files:
         raise FileNotFoundError(f"there is no file {pattern} (looked in {Path.cwd()})")
     return files
+
+
+def is_input(path: Path) -> bool:
+    """Return True if a path names something that can be read: a file, a pipe, a device, or standard input (`-`)."""
+    return path == STANDARD_INPUT or (path.exists() and not path.is_dir())
 
 
 def _escape_folders(path: Path) -> str:
@@ -69,21 +75,6 @@ def plain_suffix(path: str | Path) -> str:
     return (name.with_suffix("") if name.suffix in COMPRESSED else name).suffix
 
 
-def open_bytes(file: Path) -> IO[bytes]:
-    """Open a file for reading; decompress it if its name ends in .gz, .xz or .zst."""
-    match file.suffix:
-        case ".gz":
-            return cast("IO[bytes]", gzip.open(file, "rb"))
-        case ".xz":
-            return lzma.open(file, "rb")
-        case ".zst":
-            import pyarrow  # slow import; Python has no zstd before 3.14
-
-            return cast("IO[bytes]", io.BufferedReader(pyarrow.input_stream(str(file), compression="zstd")))
-        case _:
-            return file.open("rb")
-
-
 def _open_for_writing(file: Path, compression: str) -> TextIO:
     options: dict[str, Any] = {"encoding": "utf-8", "errors": "replace", "newline": "\n"}
     match compression:
@@ -92,83 +83,11 @@ def _open_for_writing(file: Path, compression: str) -> TextIO:
         case ".xz":
             return cast(TextIO, lzma.open(file, "wt", **options))
         case ".zst":
-            import pyarrow  # as in open_bytes
+            import pyarrow  # slow import; Python has no zstd before 3.14
 
             return io.TextIOWrapper(pyarrow.output_stream(str(file), compression="zstd"), **options)
         case _:
             return file.open("w", **options)
-
-
-def read_lines(file: Path) -> Iterator[str]:
-    """Yield the lines of a UTF-8 file without their line ends ("\\n" or "\\r\\n") and without a byte-order mark.
-
-    Raises InputError with file and line if a byte is not UTF-8 or a compressed file is damaged.
-    """
-    return (line.removesuffix("\n").removesuffix("\r") for line in read_text(file))
-
-
-def read_text(file: Path) -> Iterator[str]:
-    """Yield the lines of a UTF-8 file with their line ends, without a byte-order mark. Raises as `read_lines`."""
-    number = 0
-    try:
-        with open_bytes(file) as raw:
-            for number, line in enumerate(raw, start=1):
-                yield decode_line(line, number, str(file))
-    except DAMAGED as error:
-        raise InputError(f"{file} is damaged after line {number} ({error})") from error
-    except OSError as error:
-        if file.suffix == ".zst" and error.errno is None:  # pyarrow's error for a damaged file
-            raise InputError(f"{file} is damaged after line {number} ({error})") from error
-        raise
-
-
-def decode_line(line: bytes, number: int, where: str) -> str:
-    """Return a line as text; `number` counts from 1. Raises InputError if a byte is not UTF-8."""
-    try:
-        text = line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{where}, line {number}: byte 0x{line[error.start]:02x} is not UTF-8: convert the file or repair the line"
-        ) from error
-    return text.removeprefix("\ufeff") if number == 1 else text
-
-
-def read_standard_input() -> Iterator[list[str]]:
-    """Yield the lines of standard input in groups, as soon as they arrive. Yields nothing if it is closed.
-
-    Raises InputError with the number of a line that is not UTF-8, after yielding the lines before it.
-    """
-    if sys.stdin is None:
-        return
-    number, rest = 0, b""
-    while data := os.read(sys.stdin.fileno(), READ_BYTES):
-        *complete, rest = (rest + data).split(b"\n")
-        yield from _decode_group(complete, number)
-        number += len(complete)
-    if rest:
-        yield from _decode_group([rest], number)
-
-
-def _decode_group(lines: list[bytes], before: int) -> Iterator[list[str]]:
-    texts: list[str] = []
-    for number, line in enumerate(lines, before + 1):
-        try:
-            texts.append(decode_line(line, number, "standard input").removesuffix("\r"))
-        except InputError:
-            if texts:
-                yield texts
-            raise
-    if texts:
-        yield texts
-
-
-def check_equal_lines(first: str | Path, first_lines: int, second: str | Path, second_lines: int) -> None:
-    """Raise InputError if two parallel files have different numbers of lines."""
-    if first_lines != second_lines:
-        raise InputError(
-            f"{first} has {first_lines} lines and {second} has {second_lines}: parallel text needs the same number. "
-            "Check that line n of one file is the translation of line n of the other"
-        )
 
 
 def read_json(file: Path) -> Any:

@@ -15,9 +15,11 @@ from typing import Any
 
 from common.errors import InputError
 from common.files import COMPRESSED, find_files, sha256
+from common.input_bytes import check_rereadable
 from data_pipeline.builtin.arithmetic import ARITHMETIC_VERSION
 from data_pipeline.builtin.grammar import GRAMMAR_VERSION
 from data_pipeline.config import DataConfig
+from data_pipeline.sources.file_pairs import find_file_pairs
 from data_pipeline.sources.names import CorpusSpec, corpus_value, find_tokenizer, parse_specs
 
 FORMAT = 1
@@ -106,8 +108,8 @@ def _fingerprint(config: DataConfig, sums: _Sums) -> str:
         known["kind"] = "text"
     if config.tokenizer is not None:
         known["tokenizer"] = sums[find_tokenizer(config.tokenizer)]
-    known["train"] = [_identity(spec, sums) for spec in train]
-    known["valid"] = config.valid_pairs if valid is None else [_identity(spec, sums) for spec in valid]
+    known["train"] = [_identity(spec, config, sums) for spec in train]
+    known["valid"] = config.valid_pairs if valid is None else [_identity(spec, config, sums) for spec in valid]
     if config.valid is None and any(spec.kind == "dataset" for spec in valid or []):
         known["valid_pairs"] = config.valid_pairs  # if the dataset has no validation split, this many are held out
     if any(spec.kind == "grammar" for spec in train + (valid or [])):
@@ -125,16 +127,17 @@ def _list_files(config: DataConfig) -> list[tuple[str, Path]]:
     """Return the local files that the prepared data come from, each with its setting."""
     train, valid = _specs(config)
     corpora = [("data.train", train), ("data.valid", valid or [])][: 1 if config.valid is None else 2]
-    files = [(setting, file) for setting, specs in corpora for spec in specs for file in chain(*_files(spec))]
+    files = [(setting, file) for setting, specs in corpora for spec in specs for file in chain(*_files(spec, config))]
     if config.tokenizer is not None:
         files.append(("data.tokenizer", find_tokenizer(config.tokenizer)))
     return files
 
 
-def _files(spec: CorpusSpec) -> list[list[Path]]:
+def _files(spec: CorpusSpec, config: DataConfig) -> list[list[Path]]:
     """Return the local files of a corpus, for parallel text source files and target files."""
     if spec.kind == "parallel_files":
-        return [find_files(pattern) for pattern in (spec.path, spec.target)]
+        pairs = find_file_pairs(spec.path, spec.target, (config.source_lang, config.target_lang))
+        return [list(files) for files in zip(*pairs, strict=True)]
     if spec.kind in ("text_files", "table"):
         return [find_files(spec.path)]
     if spec.kind == "dataset" and Path(spec.path).is_dir():
@@ -143,17 +146,18 @@ def _files(spec: CorpusSpec) -> list[list[Path]]:
 
 
 def _state(file: Path) -> tuple[int, ...]:
+    check_rereadable(file)
     found = file.stat()
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns  # copying a file with its date changes the last one
 
 
-def _identity(spec: CorpusSpec, sums: _Sums) -> list[Any]:
+def _identity(spec: CorpusSpec, config: DataConfig, sums: _Sums) -> list[Any]:
     """Return what decides the content of a corpus."""
     if spec.kind == "grammar":
         return ["grammar", spec.split, GRAMMAR_VERSION]
     if spec.kind == "arithmetic":
         return [spec.path, spec.split, ARITHMETIC_VERSION]
-    groups = _files(spec)
+    groups = _files(spec, config)
     if spec.kind == "parallel_files":
         return [[sums[file] for file in files] for files in groups]
     if spec.kind == "text_files":

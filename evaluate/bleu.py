@@ -13,6 +13,7 @@ if not __package__:  # run as a file: put the repository root first, before any 
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from common.command import run_command
+from common.files import expand
 from evaluate.evaluation import evaluate_model, evaluate_text
 from evaluate.options import add_compute_type, add_decode_options, decode_config
 from evaluate.test_sets import Selection, parse_languages
@@ -25,13 +26,15 @@ def parse_args() -> argparse.Namespace:
         "existing translation. Without --source and --test-set: the corpora of data.test in the run's config.yaml."
     )
     parser.add_argument("--model", help="model folder, or a name on the Hugging Face Hub")
-    parser.add_argument("--hypotheses", type=Path, help="score this translation instead of translating with a model")
-    parser.add_argument("--source", type=Path, help="text file to translate (plain, .gz or .xz)")
-    parser.add_argument("--reference", type=Path, help="its reference translation, line by line")
+    parser.add_argument("--hypotheses", type=expand, help="score this translation instead of translating with a model")
+    parser.add_argument(
+        "--source", type=expand, help="text to translate (plain, .gz, .xz or .zst; - is standard input)"
+    )
+    parser.add_argument("--reference", type=expand, help="its reference translation, line by line")
     parser.add_argument("--test-set", help="sacreBLEU's name of a test set, such as wmt14/full")
     parser.add_argument("--langpair", help="languages of the test set or files, such as en-de (default: the model's)")
-    parser.add_argument("--baseline", type=Path, help="NAME.json of an earlier report on the same lines: paired tests")
-    parser.add_argument("--output", type=Path, help="folder for the report (default: eval in the model folder)")
+    parser.add_argument("--baseline", type=expand, help="NAME.json of an earlier report on the same lines, to test")
+    parser.add_argument("--output", type=expand, help="folder for the report (default: eval in the model folder)")
     add_compute_type(parser)
     add_decode_options(parser)
     args = parser.parse_args()

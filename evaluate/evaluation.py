@@ -12,8 +12,9 @@ from accelerate import Accelerator, PartialState
 from accelerate.utils import gather_object
 
 from common.errors import InputError
-from common.files import check_equal_lines, reject_links, write_json, write_text
+from common.files import expand, reject_links, write_json, write_text
 from common.processes import check_world_size, set_threads
+from common.text_input import check_equal_lines, read_all_lines
 from evaluate.config import DecodeConfig
 from evaluate.metrics.significance import read_baseline
 from evaluate.model_settings import read_decode_config
@@ -27,7 +28,6 @@ from evaluate.test_sets import (
     find_test_set,
     find_test_sets,
     model_languages,
-    read_file,
 )
 from evaluate.translation import EMPTY
 from evaluate.translator import Translator, refuse_language_model
@@ -38,7 +38,7 @@ def evaluate_text(
     hypotheses: Path, selection: Selection, baseline: Path | None = None, output: Path | None = None
 ) -> None:
     """Score an existing translation; print the report, and write it into `output` (default: the folder eval)."""
-    lines, test_set = read_file(hypotheses), find_test_set(selection, None)
+    lines, test_set = read_all_lines(hypotheses), find_test_set(selection, None)
     check_equal_lines(hypotheses, len(lines), selection.reference or test_set.name, len(test_set.references[0]))
     other = None if baseline is None else read_baseline(baseline, test_set.references)
     output = output or Path("eval")
@@ -76,7 +76,7 @@ def evaluate_model(
     check_one_test_set(baseline, test_sets)
     baselines = [None if baseline is None else read_baseline(baseline, one.references) for one in test_sets]
     if output is None:
-        output = (folder if Path(model).is_dir() else Path()) / "eval"
+        output = (folder if expand(model).is_dir() else Path()) / "eval"
         reject_links(output.parent, ["eval"])
     if accelerator.is_main_process:
         check_writable(output)

@@ -3,10 +3,10 @@
 import argparse
 from collections.abc import Iterable
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any, get_args
 
 from common.errors import InputError
+from common.files import expand
 from evaluate.backends import BackendName, Feature
 from evaluate.config import FORMULAS, DecodeConfig, LengthPenalty, SampleConfig
 from evaluate.translator import BACKENDS
@@ -86,7 +86,7 @@ def add_translation_options(parser: argparse.ArgumentParser) -> None:
         help="split lines into sentences, and keep the white space at both ends of a line",
     )
     parser.add_argument(
-        "--prefix", type=Path, metavar="FILE", help="text file whose line n begins the translation of line n"
+        "--prefix", type=expand, metavar="FILE", help="text file whose line n begins the translation of line n"
     )
     parser.add_argument(
         "--n-best",

@@ -8,11 +8,11 @@ import json
 import math
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 from common.command import run_command
 from common.errors import InputError
-from common.files import check_equal_lines, read_lines
+from common.files import expand
+from common.text_input import check_equal_lines, read_all_lines
 from evaluate.config import DecodeConfig
 from evaluate.options import add_model
 from evaluate.scorer import Score, Scorer
@@ -28,9 +28,9 @@ def parse_args() -> argparse.Namespace:
         "tokens: python -m transformer.translate --json --token-scores prints the scores of its own tokens.",
     )
     add_model(parser)
-    files = "text file (plain, .gz, .xz or .zst) with"
-    parser.add_argument("--source", type=Path, required=True, help=f"{files} one sentence per line")
-    parser.add_argument("--target", type=Path, required=True, help=f"{files} the translation of each line")
+    files = "text file (plain, .gz, .xz or .zst; - is standard input) with"
+    parser.add_argument("--source", type=expand, required=True, help=f"{files} one sentence per line")
+    parser.add_argument("--target", type=expand, required=True, help=f"{files} the translation of each line")
     parser.add_argument("--tokens", action="store_true", help="add text, id and log_prob of each token")
     parser.add_argument(
         "--batch-tokens",
@@ -45,7 +45,7 @@ def main() -> None:
     """Score the sentence pairs of two files."""
     args = parse_args()
     config = replace(DecodeConfig(), batch_tokens=args.batch_tokens)
-    sources, targets = list(read_lines(args.source)), list(read_lines(args.target))
+    sources, targets = read_all_lines(args.source), read_all_lines(args.target)
     check_equal_lines(args.source, len(sources), args.target, len(targets))
     if not sources:
         raise InputError(f"{args.source} is empty. Give a file with at least one sentence.")

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common.errors import InputError
-from common.files import check_equal_lines, read_lines
+from common.text_input import check_equal_lines, read_all_lines
 from data_pipeline.config import DataConfig
 from data_pipeline.sources.corpus import read_pairs
 from data_pipeline.sources.hub import NoSuchSplit
@@ -101,8 +101,8 @@ def from_files(source: Path | None, reference: Path, languages: Languages | None
         FileNotFoundError: a file is missing.
         InputError: the files have different numbers of lines, or are not UTF-8.
     """
-    references = read_file(reference)
-    sources = None if source is None else read_file(source)
+    references = read_all_lines(reference)
+    sources = None if source is None else read_all_lines(source)
     if source is not None and sources is not None:
         check_equal_lines(source, len(sources), reference, len(references))
     name = str(reference if source is None else source)
@@ -142,8 +142,8 @@ def from_sacrebleu(name: str, languages: Languages) -> TestSet:
             f"the test set {name} ({langpair}) cannot be downloaded ({error}). Connect to the network once, "
             "or give local files with --source and --reference."
         ) from error
-    texts = [read_file(Path(file)) for file in references]
-    return TestSet(f"{name} {langpair}", read_file(Path(source)), texts, languages=languages, sacrebleu_name=name)
+    texts = [read_all_lines(Path(file)) for file in references]
+    return TestSet(f"{name} {langpair}", read_all_lines(Path(source)), texts, languages=languages, sacrebleu_name=name)
 
 
 def from_config(config: DataConfig) -> list[TestSet]:
@@ -164,15 +164,3 @@ def from_config(config: DataConfig) -> list[TestSet]:
         languages = (config.source_lang, config.target_lang)
         test_sets.append(TestSet(name, sources, [references], spec.kind == "grammar", languages))
     return test_sets
-
-
-def read_file(file: Path) -> list[str]:
-    """Return the lines of a text file, plain, .gz or .xz.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        InputError: the file is not UTF-8.
-    """
-    if not file.is_file():
-        raise FileNotFoundError(f"there is no file {file}")
-    return list(read_lines(file))

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 from common.command import run_command
 from common.errors import InputError
+from common.files import expand
 from data_pipeline.tokenizers.byte_pair import BytePairTokenizer
 from transformer.formats.gpt2 import check_exportable, find_gpt2, read_gpt2, write_gpt2
 from transformer.model import GPT, Transformer, count_parameters
@@ -28,7 +29,7 @@ def main() -> None:
     writing = commands.add_parser("export", help="convert a model folder to a GPT-2 of transformers")
     writing.add_argument("source", help="model folder, or a name on the Hugging Face Hub")
     for command in (reading, writing):
-        command.add_argument("output", type=Path, help="folder to write; it must be new or empty")
+        command.add_argument("output", type=expand, help="folder to write; it must be new or empty")
     args = parser.parse_args()
     if args.output.exists() and not (args.output.is_dir() and not any(args.output.iterdir())):
         raise InputError(f"{args.output} already exists and is not an empty folder. Give another folder to write.")

@@ -4,9 +4,9 @@ python -m transformer.export --to ctranslate2 --model runs/x --output x-ct2
 """
 
 import argparse
-from pathlib import Path
 
 from common.command import run_command
+from common.files import expand
 from transformer.formats.ctranslate2 import COMPUTE_TYPES, PENALTY_NOTE, export_ctranslate2
 
 
@@ -15,7 +15,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Write a translation model for another runtime.")
     parser.add_argument("--to", required=True, choices=["ctranslate2"], help="runtime to export to")
     parser.add_argument("--model", required=True, help="model folder, or a name on the Hugging Face Hub")
-    parser.add_argument("--output", required=True, type=Path, help="folder to write, which must not exist")
+    parser.add_argument("--output", required=True, type=expand, help="folder to write, which must not exist")
     parser.add_argument(
         "--compute-type",
         default="float32",

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from common.command import run_command
 from common.errors import InputError
-from common.files import read_text
+from common.files import expand
+from common.text_input import read_whole_text
 from evaluate.generator import Generator
 from evaluate.options import add_generation_options, add_model, generation_config
 
@@ -29,7 +30,9 @@ def parse_args() -> argparse.Namespace:
     add_model(parser)
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--prompt", action="append", metavar="TEXT", help="text to continue; repeat for several texts")
-    start.add_argument("--prompt-file", type=Path, metavar="FILE", help="file whose whole text is the prompt")
+    start.add_argument(
+        "--prompt-file", type=expand, metavar="FILE", help="file whose text is the prompt; - is standard input"
+    )
     parser.add_argument(
         "--json",
         action="store_true",
@@ -65,8 +68,8 @@ def main() -> None:
 
 
 def read_prompt(file: Path) -> str:
-    """Return the whole text of a UTF-8 file, with its last line break. Raise InputError if it is empty."""
-    text = "".join(read_text(file))
+    """Return the whole text of a file, with its last line break. Raise InputError if it is empty."""
+    text = read_whole_text(file)
     if not text:
         raise InputError(f"{file} is empty. Omit it to start at the beginning of a document.")
     return text

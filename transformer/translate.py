@@ -7,10 +7,10 @@ line are translated one by one; a line without a letter is copied. Standard outp
 
 import argparse
 import sys
-from pathlib import Path
 
 from common.command import run_command
-from common.files import open_output, read_lines, read_standard_input
+from common.files import STANDARD_INPUT, expand, open_output
+from common.text_input import read_all_lines, read_line_groups
 from evaluate.model_settings import read_decode_config
 from evaluate.options import (
     add_compute_type,
@@ -34,8 +34,8 @@ def parse_args() -> argparse.Namespace:
         "translated in parts, with a note. A line without a letter, such as 42, is copied.",
     )
     parser.add_argument("sentences", nargs="*", metavar="SENTENCE", help="sentence to translate")
-    parser.add_argument("--input", type=Path, help="text file (plain, .gz, .xz or .zst) with one sentence per line")
-    parser.add_argument("--output", type=Path, help="output file (plain, .gz, .xz or .zst), written atomically")
+    parser.add_argument("--input", type=expand, help="text file (plain, .gz, .xz or .zst) with one sentence per line")
+    parser.add_argument("--output", type=expand, help="output file (plain, .gz, .xz or .zst), written atomically")
     add_model(parser)
     add_translation_options(parser)
     add_compute_type(parser, "; with ctranslate2 also int8 and others")
@@ -51,8 +51,8 @@ def main() -> None:
     folder = find_folder(args.model)
     config, sampling = decode_config(args, read_decode_config(folder)), translation_sampling(args)
     # Files are read before the model, so that a missing file is reported at once.
-    lines = list(read_lines(args.input)) if args.input else args.sentences
-    prefixes = list(read_lines(args.prefix)) if args.prefix else None
+    lines = read_all_lines(args.input) if args.input else args.sentences
+    prefixes = read_all_lines(args.prefix) if args.prefix else None
     translator = Translator.from_pretrained(folder, config, compute_type=args.compute_type, backend=args.backend)
     whole_lines = args.prefix or args.token_scores or args.attention
     writer = TranslationWriter(
@@ -70,8 +70,8 @@ def main() -> None:
             writer.write(out, lines, progress=args.output is not None and sys.stderr.isatty())
         elif sys.stdin is not None and sys.stdin.isatty():
             writer.prompt(out)
-        else:
-            writer.write_groups(out, read_standard_input())
+        elif sys.stdin is not None:
+            writer.write_groups(out, read_line_groups(STANDARD_INPUT))
     writer.print_notes()
 
 

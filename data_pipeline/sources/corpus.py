@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from common.errors import InputError
 from common.files import find_files
 from data_pipeline.config import DataConfig
+from data_pipeline.sources.file_pairs import find_file_pairs
 from data_pipeline.sources.hub import check_text_columns, load_rows
 from data_pipeline.sources.names import CorpusSpec, Role, parse_specs, table_format
 from data_pipeline.sources.tables import SentencePair, column_names, read_parallel, read_table
@@ -84,7 +85,7 @@ def _read_pairs_of(spec: CorpusSpec, config: DataConfig, role: Role, threads: in
     if spec.kind == "grammar":
         return _generate_grammar(spec.split or role, config, threads)
     if spec.kind == "parallel_files":
-        return read_parallel(find_files(spec.path), find_files(spec.target))
+        return read_parallel(find_file_pairs(spec.path, spec.target, (config.source_lang, config.target_lang)))
     return (pair for file in find_files(spec.path) for pair in read_table(file, config))
 
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from common.errors import InputError, first_line
-from common.files import COMPRESSED, DAMAGED, find_files, open_bytes
+from common.files import COMPRESSED, find_files
+from common.input_bytes import DAMAGED, open_bytes
 from data_pipeline.sources.names import CorpusSpec, Role
 
 if TYPE_CHECKING:  # slow import, not needed if `prepare` finds its cache

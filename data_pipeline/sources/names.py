@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.errors import InputError
-from common.files import expand, plain_suffix
+from common.files import expand, is_input, plain_suffix
 from data_pipeline.config import DataConfig, Task
 
 Role = Literal["train", "valid", "test"]
@@ -124,7 +124,7 @@ def _parse_pair_name(name: str) -> CorpusSpec:
         return CorpusSpec("grammar", split=_built_in_split(head, rest, GRAMMAR_SPLITS))
     if table_format(name):
         return CorpusSpec("table", name)
-    if expand(name).is_file():
+    if is_input(expand(name)):
         raise InputError(
             f"{name} is one file but not a table ({', '.join(TABLE_FORMATS)}). "
             f"Give parallel text as two files: [source, target]."
@@ -161,7 +161,7 @@ def _parse_text_name(name: str) -> CorpusSpec:
     path = expand(name)
     if path.is_dir() and (texts := _find_texts(path)):
         return CorpusSpec("text_files", str(path / "*.txt*") if len(texts) > 1 else str(texts[0]))
-    if path.is_file() or glob.has_magic(name) or plain_suffix(name) == ".txt":
+    if is_input(path) or glob.has_magic(name) or plain_suffix(name) == ".txt":
         return CorpusSpec("text_files", name)
     return _parse_dataset(name)
 

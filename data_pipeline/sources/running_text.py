@@ -7,7 +7,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.files import find_files, read_text
+from common.files import find_files
+from common.text_input import read_text
 from data_pipeline.config import DataConfig
 from data_pipeline.sources.corpus import PAIRS_AT_ONCE
 from data_pipeline.sources.hub import check_text_columns, load_rows
@@ -83,7 +84,7 @@ def _read_file(file: Path) -> Iterator[TextSegment]:
 
 def _take_lines(lines: Iterator[str], characters: int) -> Iterator[str]:
     for line in lines:
-        yield line.removesuffix("\r\n") + "\n" if line.endswith("\r\n") else line
+        yield line
         characters -= len(line)
         if characters <= 0:
             return

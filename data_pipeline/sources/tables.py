@@ -12,25 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import InputError
-from common.files import check_equal_lines, read_lines
+from common.text_input import check_equal_lines, read_lines
 from data_pipeline.config import DataConfig
+from data_pipeline.sources.file_pairs import FilePair
 from data_pipeline.sources.names import table_format
 
 SentencePair = tuple[str, str]
 """Source and target, or for language modelling prompt and text."""
 
 
-def read_parallel(source_files: list[Path], target_files: list[Path]) -> Iterator[SentencePair]:
-    """Yield line i of each source file with line i of the target file at the same place in the list.
-
-    Raises InputError if numbers of files or lines differ.
-    """
-    if len(source_files) != len(target_files):
-        raise InputError(
-            f"there are {len(source_files)} source files ({source_files[0]}, …) but {len(target_files)} target files "
-            f"({target_files[0]}, …). Each source file needs one target file."
-        )
-    for source_file, target_file in zip(source_files, target_files, strict=True):
+def read_parallel(files: list[FilePair]) -> Iterator[SentencePair]:
+    """Yield line i of each source file with line i of its target file. Raises InputError if numbers of lines differ."""
+    for source_file, target_file in files:
         yield from _zip_lines(source_file, target_file)
 
 

@@ -13,7 +13,8 @@ from types import ModuleType
 from typing import Any
 
 from common.errors import InputError
-from common.files import read_json, read_lines, write_bytes, write_text
+from common.files import read_json, write_bytes, write_text
+from common.text_input import read_lines
 
 END = "<|endoftext|>"
 RANKS_TYPE = "byte-pairs"

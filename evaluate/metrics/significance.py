@@ -11,7 +11,7 @@ from sacrebleu.metrics.base import Metric
 from sacrebleu.significance import PairedTest, Result
 
 from common.errors import InputError
-from common.files import check_equal_lines, read_lines
+from common.text_input import check_equal_lines, read_all_lines
 from evaluate.metrics.corpus_metrics import RESAMPLES, sacrebleu_metrics
 from evaluate.metrics.newstest2014 import digest
 
@@ -81,7 +81,7 @@ def read_baseline(report: Path, references: list[list[str]]) -> Baseline:
     text = report.with_suffix(".hyp")
     if not text.is_file():
         raise FileNotFoundError(f"there is no {text}. Copy the translations that {report} is about to this path.")
-    hypotheses = list(read_lines(text))
+    hypotheses = read_all_lines(text)
     check_equal_lines(text, len(hypotheses), "the reference", len(references[0]))
     if about.get("hypotheses_sha256", digest(hypotheses)) != digest(hypotheses):
         raise InputError(f"{text} is not the translation that {report} is about. Evaluate the translation again.")

@@ -12,7 +12,6 @@ import pytest
 from common.errors import InputError
 from common.files import (
     append_text,
-    check_equal_lines,
     create_folder,
     expand,
     find_files,
@@ -20,14 +19,13 @@ from common.files import (
     open_output,
     plain_suffix,
     read_json,
-    read_lines,
-    read_text,
     reject_links,
     replace_file,
     sha256,
     write_json,
     write_text,
 )
+from common.text_input import check_equal_lines, read_lines, read_text
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -138,7 +138,7 @@ def test_evaluation_warns_if_test_set_has_other_languages_than_model(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("evaluate.test_sets.read_file", lambda file: ["x"])
+    monkeypatch.setattr("evaluate.test_sets.read_all_lines", lambda file: ["x"])
     of_model = model_languages(make_folder(tmp_path / "model"))
     selection = Selection(tmp_path / source, tmp_path / reference, languages=languages)
     warn_of_other_languages(find_test_set(selection, of_model), of_model)

@@ -11,6 +11,7 @@ import torch
 
 from common.command import describe_error
 from common.errors import InputError
+from common.files import expand
 from common.processes import set_threads
 from data_pipeline.sources.corpus import load_corpora
 from data_pipeline.tokenizers.sentence_piece import Tokenizer
@@ -46,7 +47,7 @@ def examine(config: RunConfig) -> Iterator[Finding]:
     if config.data.task == "language_modelling":
         yield from text_findings(setup)
     yield from vocabulary_findings(setup)
-    accelerator = make_accelerator(config.train, Path(config.data.cache_dir))
+    accelerator = make_accelerator(config.train, expand(config.data.cache_dir))
     need = estimate_memory(setup)
     if too_large := check_weights_fit(need, accelerator.device):
         yield too_large
