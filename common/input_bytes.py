@@ -142,13 +142,12 @@ class _Utf8(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        while not self._ready:
-            if self._error is not None:
-                raise self._error
+        data = b"to read"
+        while data and not self._ready and self._error is None:
             data = self._source.read1(READ_BYTES)
             self._ready = self._decode(data).encode()
-            if not data:
-                break
+        if self._error is not None and not self._ready:
+            raise self._error
         size = min(len(buffer), len(self._ready))
         buffer[:size], self._ready = self._ready[:size], self._ready[size:]
         return size

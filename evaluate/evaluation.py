@@ -13,6 +13,7 @@ from accelerate.utils import gather_object
 
 from common.errors import InputError
 from common.files import expand, reject_links, write_json, write_text
+from common.input_bytes import input_name
 from common.processes import check_world_size, set_threads
 from common.text_input import check_equal_lines, read_all_lines
 from evaluate.config import DecodeConfig
@@ -43,7 +44,7 @@ def evaluate_text(
     other = None if baseline is None else read_baseline(baseline, test_set.references)
     output = output or Path("eval")
     check_writable(output)
-    (stem,) = file_stems([str(hypotheses)])
+    (stem,) = file_stems([input_name(hypotheses)])
     write_translations(output, stem, lines)
     publish(make_report(test_set, lines, baseline=other), output, stem, str(hypotheses))
 

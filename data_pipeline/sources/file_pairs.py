@@ -66,7 +66,7 @@ def _wildcard_texts(pattern: str) -> Callable[[Path], object]:
 
     def texts(file: Path) -> object:
         match = fits(_plain(str(file).removeprefix(folder)))
-        return match.groups() if match else file
+        return tuple(text for text in match.groups() if text) if match else file
 
     return texts
 

@@ -1,6 +1,5 @@
 """common/files.py: text, compression, paths, atomic writes and locks."""
 
-import gzip
 import json
 import subprocess
 import sys
@@ -25,41 +24,8 @@ from common.files import (
     write_json,
     write_text,
 )
-from common.text_input import check_equal_lines, read_lines, read_text
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz", "a.txt.xz", "a.txt.zst"])
-def test_read_lines_returns_what_open_output_wrote(name: str, tmp_path: Path) -> None:
-    lines = ["über", "", " a\tb ", "line separator \u2028 inside", "NA"]
-    with open_output(tmp_path / name) as out:
-        out.write("".join(f"{line}\n" for line in lines))
-    assert list(read_lines(tmp_path / name)) == lines
-    assert [path.name for path in tmp_path.iterdir()] == [name]
-
-
-def test_read_lines_removes_byte_order_mark_and_carriage_returns(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes("\ufeffeins\r\nzwei\rdrei\n\ufeffvier".encode())
-    assert list(read_lines(tmp_path / "a")) == ["eins", "zwei\rdrei", "\ufeffvier"]
-    assert "".join(read_text(tmp_path / "a")) == "eins\r\nzwei\rdrei\n\ufeffvier"
-
-
-def test_read_lines_names_file_and_line_of_wrong_byte(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"good\nb\xe4d\n")
-    with pytest.raises(InputError, match=r"a, line 2: byte 0xe4 is not UTF-8"):
-        list(read_lines(tmp_path / "a"))
-
-
-@pytest.mark.parametrize("name", ["a.gz", "a.xz", "a.zst"])
-@pytest.mark.parametrize("damage", ["truncated", "not compressed"])
-def test_read_lines_rejects_damaged_archive(name: str, damage: str, tmp_path: Path) -> None:
-    file = tmp_path / name
-    with open_output(file) as out:
-        out.write("".join(f"{i * 7919}\n" for i in range(100_000)))
-    file.write_bytes(file.read_bytes()[:-1000] if damage == "truncated" else b"plain text\n")
-    with pytest.raises(InputError, match="is damaged after line"):
-        list(read_lines(file))
 
 
 def test_find_files_takes_existing_names_literally(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,12 +156,6 @@ def test_sha256_equals_known_hash(tmp_path: Path) -> None:
     assert sha256(tmp_path / "a").startswith("ba7816bf8f01cfea")
 
 
-def test_check_equal_lines_names_both_files() -> None:
-    check_equal_lines("a", 3, "b", 3)
-    with pytest.raises(InputError, match="a has 3 lines and b has 4"):
-        check_equal_lines("a", 3, "b", 4)
-
-
 def test_lock_is_exclusive_and_released_if_process_is_killed(tmp_path: Path) -> None:
     code = (
         "import sys, time\nfrom pathlib import Path\nfrom common.files import lock\n"
@@ -212,8 +172,3 @@ def test_lock_is_exclusive_and_released_if_process_is_killed(tmp_path: Path) -> 
     with lock(file):
         pass
     assert time.monotonic() - started < 10
-
-
-def test_read_lines_reads_multi_member_gzip(tmp_path: Path) -> None:
-    (tmp_path / "a.gz").write_bytes(gzip.compress(b"one\n") + gzip.compress(b"two\n"))
-    assert list(read_lines(tmp_path / "a.gz")) == ["one", "two"]

@@ -38,11 +38,11 @@ def test_open_text_reads_pattern_below_folder_with_brackets_in_name(tmp_path: Pa
 
 def test_open_text_divides_long_file_into_segments_of_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running_text, "SEGMENT", 5)
-    (tmp_path / "a.txt").write_text("1234\n67\r\n\nab")
+    (tmp_path / "a.txt").write_text("1234\n678\r\n\nab")
     segments = read(str(tmp_path / "a.txt"), tmp_path)
     assert segments == [
         TextSegment("1234\n", ends_document=False),
-        TextSegment("67\n\n", ends_document=False),
+        TextSegment("678\n\n", ends_document=False),
         TextSegment("ab"),
     ]
 
