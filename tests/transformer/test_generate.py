@@ -129,7 +129,7 @@ def test_generate_ends_if_pipe_is_closed(folder: Path) -> None:
         (["--prompt", "The", "--prompt", ""], "prompt 2 is empty"),
         (["--prompt", TEXT], r"prompt 1 has \d+ tokens; the model supports 32\. Shorten it"),
         (["--prompt", "The dog?"], r"the text contains '\?' \(U\+003F\)"),
-        (["--prompt-file", "nowhere.txt"], r"No such file.*nowhere\.txt"),
+        (["--prompt-file", "nowhere.txt"], r"there is no file nowhere\.txt"),
     ],
 )
 def test_generate_rejects_invalid_arguments(run_here, args, message) -> None:  # type: ignore[no-untyped-def]

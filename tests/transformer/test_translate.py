@@ -277,7 +277,7 @@ def test_translate_uses_decode_settings_of_config_yaml(folder, tmp_path, monkeyp
         (["--seed", "2", "x"], r"--seed is for sampling\. Give --samples too"),
         (["--samples", "0", "x"], "num_samples is 0"),
         (["--min-length", "50", "x"], r"decode\.min_length is 50; outputs have at most 40 tokens"),
-        (["--input", "nowhere.txt"], "No such file"),
+        (["--input", "nowhere.txt"], "there is no file nowhere.txt"),
         (["--output", "nowhere/out.txt", "x"], "there is no folder"),
     ],
 )
