@@ -1,8 +1,11 @@
 """The processes of an `accelerate launch`: local rank, world size, CPU threads."""
 
 import os
+import re
 import sys
+from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]  # a dependency of accelerate
 import torch
 from accelerate import Accelerator
 
@@ -21,6 +24,32 @@ def set_threads(threads: int | None) -> None:
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(threads or max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+
+
+def check_launcher() -> None:
+    """Raise InputError if `accelerate launch` was asked for several processes but started one.
+
+    Without `--multi_gpu`, and also with `--cpu`, it ignores `--num_processes` and prints nothing about it.
+    """
+    asked, started = _asked_processes(), int(os.environ.get("WORLD_SIZE", "1"))
+    if asked > started:
+        raise InputError(
+            f"accelerate launch was asked for {asked} processes, but it started {started}. Start with `accelerate "
+            f"launch --multi_gpu --num_processes {asked} {sys.argv[0]}`. For CPU processes, put "
+            "ACCELERATE_USE_CPU=true before the command instead of the option --cpu"
+        )
+
+
+def _asked_processes() -> int:
+    """Return `--num_processes` of the `accelerate launch` that started this process; 1 without it."""
+    try:
+        words = psutil.Process(os.getppid()).cmdline()
+    except psutil.Error:
+        return 1
+    if not any(Path(word).name in ("accelerate", "accelerate-launch", "accelerate.commands.launch") for word in words):
+        return 1
+    found = re.search(r"\0--num[-_]processes[=\0](\d+)\0", "\0".join([*words, ""]))
+    return int(found[1]) if found else 1
 
 
 def check_world_size(accelerator: Accelerator) -> None:

@@ -14,7 +14,7 @@ from accelerate.utils import gather_object
 from common.errors import InputError
 from common.files import expand, reject_links, write_json, write_text
 from common.input_bytes import input_name
-from common.processes import check_world_size, set_threads
+from common.processes import check_launcher, check_world_size, set_threads
 from common.text_input import check_equal_lines, read_all_lines
 from evaluate.config import DecodeConfig
 from evaluate.metrics.significance import read_baseline
@@ -66,6 +66,7 @@ def evaluate_model(
         output: folder for the reports. None: `eval` in the model folder, or in the current folder for a model on the
             Hub.
     """
+    check_launcher()
     set_threads(None)  # accelerate launch leaves one thread per process
     accelerator = Accelerator()
     check_world_size(accelerator)

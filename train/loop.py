@@ -16,7 +16,7 @@ from accelerate.utils import broadcast_object_list
 
 from common.errors import InputError
 from common.files import expand, lock, write_text
-from common.processes import local_rank, set_threads
+from common.processes import check_launcher, local_rank, set_threads
 from common.settings import flatten_settings
 from data_pipeline.examples import Batch
 from data_pipeline.micro_batches import Update, choose_split, largest_micro_batch, most_positions
@@ -53,6 +53,7 @@ def train(config: RunConfig, run_dir: Path) -> int | None:
         OSError: a file is missing, or the disk is full.
     """
     started = time.monotonic()
+    check_launcher()
     reject_links_in_run(run_dir)
     set_threads(config.train.threads)
     setup = make_setup(config, prepare_once(config))
