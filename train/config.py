@@ -77,6 +77,9 @@ class TrainConfig:
     max_hours: float | None = None
     """Time limit in hours, counted from the start of the command, data preparation included. Then the run finishes the
     current update, saves, and ends with exit status 0; the same command resumes it. None: no limit."""
+    long_run: bool = False
+    """Start a run that would take more than two days on this machine. Otherwise such a run is refused, unless it
+    resumes, or `max_hours` is at most 48."""
     init_from: str | None = None
     """Model to finetune: a model folder, or a name on the Hugging Face Hub. Training starts from its weights. None:
     training starts from random weights."""
@@ -147,6 +150,7 @@ class CheckpointConfig:
 MAY_CHANGE = (
     "train.max_steps",
     "train.max_hours",
+    "train.long_run",
     "train.max_nonfinite_updates",
     "batches.micro_tokens",
     "train.threads",

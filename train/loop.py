@@ -32,6 +32,7 @@ from train.run.metrics_log import MetricsLog
 from train.run.model_folder import write_model_folder
 from train.run.paper_comparison import COMPARISON_FILE, compare_with_paper
 from train.run.progress import Progress
+from train.run_time import check_time, describe_time, measure_update
 from train.setup import Setup, make_setup
 from train.stop import Reason, StopRequest
 from train.tasks import sample
@@ -62,6 +63,7 @@ def train(config: RunConfig, run_dir: Path) -> int | None:
     accelerator = make_accelerator(config.train, run_dir)
     with claim(run_dir, accelerator):
         run = start_run(setup, run_dir, accelerator)
+        run.check_time()
         run.check_memory()
         with StopRequest(until=started + 3600 * (config.train.max_hours or math.inf)) as stop:
             reason = run.updates(stop)
@@ -162,6 +164,16 @@ class Run:
             comparison = compare_with_paper(self.setup, parameters, self.accelerator)
             write_text(self.run_dir / COMPARISON_FILE, comparison.markdown())
             self.progress.print(comparison.differences())
+
+    def check_time(self) -> None:
+        """Print how long the run will take. Raise InputError on all ranks if a new run needs `train.long_run`."""
+        measured = [measure_update(self.trainer, self.setup, self.split)]
+        broadcast_object_list(measured)  # all ranks decide by the time of the main process
+        if (timing := measured[0]) is None:
+            return
+        if self.state.step == 0:
+            check_time(self.config, timing, self.accelerator.device.type)
+        self.progress.print(describe_time(self.config, timing, self.state.step))
 
     def check_memory(self) -> None:
         """See `Trainer.check_memory`."""

@@ -16,6 +16,7 @@ from data_pipeline.micro_batches import MicroBatch, choose_split, largest_micro_
 from train.doctor.findings import Finding, grade
 from train.doctor.flops import update_flops
 from train.optimizer import make_optimizer
+from train.run_time import duration
 from train.setup import Setup, block_length
 from train.trainer import Trainer
 from transformer.config import ModelConfig
@@ -214,7 +215,8 @@ def check_time(timer: UpdateTimer, model: nn.Module) -> Finding:
     )
     if device.type == "cpu" and cpu_share < 0.7:
         message += f"; other programs were running: this process had the CPU for {cpu_share:.0%} of the time"
-    return grade("time", hours, 7 * 24, float("inf"), message, "use faster or more devices, or lower train.max_steps")
+    smaller = "set size=auto, " if config.data.task == "translation" else ""
+    return grade("time", hours, 24, 240, message, f"{smaller}use faster or more devices, or lower train.max_steps")
 
 
 def positions(micro_batch: MicroBatch) -> int:
@@ -227,10 +229,3 @@ def describe_shape(setup: Setup, micro_batch: MicroBatch) -> str:
     source, target = micro_batch.src_len, micro_batch.tgt_len
     lengths = {1: f"{target} tokens", 2: f"{source} source and {target} target tokens"}
     return f"{len(micro_batch.indices)} rows of {lengths[len(setup.prepared.train.stores)]}"
-
-
-def duration(hours: float) -> str:
-    """Return a duration in minutes, hours or days."""
-    if hours < 1:
-        return f"{hours * 60:.1f} minutes"
-    return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"
