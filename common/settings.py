@@ -16,8 +16,15 @@ from common.errors import InputError
 Schema = TypeVar("Schema")
 
 
-def load_settings(schema: type[Schema], path: str | Path | None = None, overrides: list[str] | None = None) -> Schema:
+def load_settings(
+    schema: type[Schema],
+    path: str | Path | None = None,
+    overrides: list[str] | None = None,
+    defaults: dict[str, Any] | None = None,
+) -> Schema:
     """Return the settings of a YAML file (None: the defaults) with `overrides`, each `section.field=value`.
+
+    `defaults`, {"section.field": value}, are used for settings that neither the file nor an override gives.
 
     A schema may have a class variable `RENAMED`, a dictionary from old to new names: `"train.shapes":
     "batches.buckets"`, or with a value, `"data.kind=text": "data.task=language_modelling"`.
@@ -25,7 +32,11 @@ def load_settings(schema: type[Schema], path: str | Path | None = None, override
     Raises InputError for an unknown or renamed setting, a wrong type, a reference such as `${x}` or unreadable YAML,
     and FileNotFoundError for a missing file.
     """
-    return cast(Schema, OmegaConf.to_object(_load(OmegaConf.structured(schema), _renamed(schema), path, overrides)))
+    changed = OmegaConf.create({})
+    for name, value in (defaults or {}).items():
+        OmegaConf.update(changed, name, value, force_add=True)
+    config = OmegaConf.merge(OmegaConf.structured(schema), changed)
+    return cast(Schema, OmegaConf.to_object(_load(config, _renamed(schema), path, overrides)))
 
 
 def load_section(

@@ -1,6 +1,7 @@
 """Create the prepared data of a translation task: load, filter, train the tokenizer, tokenize, write."""
 
 import json
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,16 @@ def prepare_pairs(config: DataConfig, result: Path, work: Path, threads: int, qu
             out.writelines(json.dumps(pair, ensure_ascii=False) + "\n" for pair in zip(*texts, strict=True))
     report = {"train": count_reasons(reasons), "valid": count_reasons(valid_reasons)}
     (result / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def count_usable_pairs(config: DataConfig, folder: Path, threads: int = 1) -> int:
+    """Return how many training pairs the filters of texts keep. `folder` is for intermediate files.
+
+    Filters of lengths in tokens need the vocabulary and are not applied. Raises as `prepare`.
+    """
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        _, _, reasons = _load(config, Path(work), threads, quiet=True)
+    return int((reasons == FilterReason.KEPT).sum())
 
 
 def describe_pairs(report: dict[str, Any]) -> str:

@@ -215,6 +215,10 @@ class RunConfig:
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
+    size: Literal["given", "auto"] = "given"
+    """`auto`: the number of sentence pairs and the machine choose size, batches and number of updates of a translation
+    model, except settings that are given; training prints them ([rules](own-text.md)). `given`: settings that are not
+    given have the paper's values."""
     run_dir: str | None = None
     """Run folder, which becomes the model folder when training ends. None: `runs/` and the name of the config file."""
 

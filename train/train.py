@@ -10,18 +10,15 @@ if not __package__:  # started by path: put the project's root on sys.path befor
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from common.command import run_command, settings_parser
-from common.files import expand
-from common.settings import load_settings
 from train.config import RunConfig
 from train.loop import train
+from train.size import load_run
 
 
 def main() -> None:
     """Read the command line and train."""
     args = settings_parser(__doc__, RunConfig).parse_intermixed_args()
-    config = load_settings(RunConfig, args.config, args.overrides)
-    name = args.config.stem if args.config else "base"
-    stopped_by = train(config, expand(config.run_dir or f"runs/{name}"))
+    stopped_by = train(*load_run(args.config, args.overrides))
     if stopped_by is not None:
         sys.exit(128 + stopped_by)  # the exit status of a process that a signal ended
 

@@ -56,6 +56,15 @@ def json_type(data: bytes) -> str | None:
         return None
 
 
+class VocabularySizeError(InputError):
+    """The text does not allow this vocabulary size."""
+
+    def __init__(self, message: str, possible: int) -> None:
+        super().__init__(message)
+        self.possible = possible
+        """The nearest size that the text allows."""
+
+
 class Tokenizer:
     """Text to ids and back: `decode(encode([x])) == [normalize(x)]`, and `encode` never returns UNK_ID.
 
@@ -233,7 +242,7 @@ def train_tokenizer(
     except RuntimeError as error:
         if failed:
             raise failed[0] from None
-        raise InputError(_explain(str(error), vocab_size)) from error
+        raise _explain(str(error), vocab_size) from error
     out_file.write_bytes(model.getvalue())
     return Tokenizer(out_file)
 
@@ -250,17 +259,19 @@ def _lines(texts: Iterator[str], failed: list[BaseException]) -> Iterator[str]:
         raise
 
 
-def _explain(message: str, vocab_size: int) -> str:
+def _explain(message: str, vocab_size: int) -> InputError:
     if found := re.search(r"size too high.*<= (\d+)", message):
-        return (
+        return VocabularySizeError(
             f"data.vocab_size is {vocab_size}, but this training text gives at most {found[1]} subwords. "
-            f"Set data.vocab_size={found[1]} or lower, or add text."
+            f"Set data.vocab_size={found[1]} or lower, or add text.",
+            possible=int(found[1]),
         )
     if found := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
-        return (
+        return VocabularySizeError(
             f"data.vocab_size is {vocab_size}, but the 256 bytes, the special tokens and the characters of this "
-            f"training text already need {found[1]}. Set data.vocab_size={found[1]} or higher."
+            f"training text already need {found[1]}. Set data.vocab_size={found[1]} or higher.",
+            possible=int(found[1]),
         )
     if "sentences_.empty()" in message:
-        return "there is no text to train a tokenizer on: all training text is empty"
-    return f"SentencePiece could not train a tokenizer with data.vocab_size={vocab_size}: {message.strip()}"
+        return InputError("there is no text to train a tokenizer on: all training text is empty")
+    return InputError(f"SentencePiece could not train a tokenizer with data.vocab_size={vocab_size}: {message.strip()}")

@@ -12,10 +12,10 @@ import textwrap
 import time
 
 from common.command import run_command, settings_parser
-from common.settings import load_settings
 from train.config import RunConfig
 from train.doctor.examine import examine
 from train.doctor.findings import LEVELS, Finding, Level
+from train.size import load_run
 
 COLOURS: dict[Level, int] = {"ok": 32, "warning": 33, "error": 31}
 """ANSI codes of green, yellow and red."""
@@ -29,7 +29,7 @@ def main() -> None:
     if parser.prog == "__main__.py":
         parser.prog = f"python -m {__package__}"
     args = parser.parse_intermixed_args()
-    config = load_settings(RunConfig, args.config, args.overrides)
+    config, _ = load_run(args.config, args.overrides)
     started, levels = time.monotonic(), []
     coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     for finding in examine(config):

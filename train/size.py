@@ -1,0 +1,149 @@
+"""The settings of a run, with those that `size=auto` chooses.
+
+The number of usable sentence pairs chooses a row of the rules (`train.size_rules`). When the data are prepared with its
+vocabulary, the size and the number of updates follow. A setting that the user gives is never changed.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from common.errors import InputError
+from common.files import expand, read_json, write_json
+from common.processes import local_rank, set_threads
+from common.settings import flatten_settings, load_saved_settings, load_settings
+from data_pipeline.batch_plan import BatchPlan
+from data_pipeline.fingerprint import fingerprint
+from data_pipeline.prepare_pairs import count_usable_pairs
+from data_pipeline.prepared_data import PreparedData
+from data_pipeline.tokenizers.sentence_piece import VocabularySizeError
+from train.config import RunConfig
+from train.loop import prepare_once
+from train.run.folder import has_begun
+from train.setup import make_plan
+from train.size_rules import RULES, RULES_VERSION, Machine, Rule, Settings, find_rule, schedule_settings
+
+Load = Callable[[Settings], RunConfig]
+"""Returns the user's settings, with other defaults."""
+FEW_PAIRS = 10_000
+"""Number of pairs below which a model is of little use for sentences unlike those of its training text."""
+
+
+def load_run(path: Path | None, overrides: list[str]) -> tuple[RunConfig, Path]:
+    """Return the settings of a run and its run folder. `size=auto` is replaced by the settings that it chooses.
+
+    A run that has begun keeps its size, also on another machine. Raises as `load_settings` and `prepare`.
+    """
+    load = partial(load_settings, RunConfig, path, overrides)
+    config = load({})
+    run_dir = expand(config.run_dir or f"runs/{path.stem if path else 'base'}")
+    if config.size == "auto":
+        if config.data.task != "translation":
+            raise InputError(
+                "size=auto is for data.task=translation. For a language model, set model.d_model and others"
+            )
+        config = _saved_size(load, run_dir) if has_begun(run_dir) else choose_size(load)
+    return replace(config, size="given"), run_dir
+
+
+def _saved_size(load: Load, run_dir: Path) -> RunConfig:
+    """Return the user's settings with the size of the run in this folder."""
+    if not (saved := run_dir / "config.yaml").is_file():
+        return load({})  # training reports the missing file
+    before = flatten_settings(load_saved_settings(RunConfig, saved))
+    machine, rule = Machine("cpu", 1, False), RULES["cpu"][0]
+    names = {**rule.settings(machine, 0), **rule.update_sizes()[0], **schedule_settings(1), "train.max_steps": 0}
+    return load({name: before[name] for name in names})
+
+
+def choose_size(load: Load) -> RunConfig:
+    """Return the user's settings with those that the rules choose, and print them."""
+    given = load({})
+    set_threads(given.train.threads)
+    machine = Machine.here()
+    pairs, vocab_size = corpus_size(load, machine)
+    rule = find_rule(pairs, machine)
+    if rule is None:
+        _print(f"size        auto: {pairs:,} usable pairs, {machine}: the paper's base model")
+        return given
+    chosen = rule.settings(machine, vocab_size)
+    prepared = prepare_once(load(chosen))
+    chosen |= _update_size(load, chosen, prepared, rule)
+    config = load(chosen)
+    plan = make_plan(config, prepared.train)
+    assert isinstance(plan, BatchPlan)
+    per_epoch = plan.updates_per_epoch
+    chosen["train.max_steps"] = rule.updates(per_epoch, config.batches.tokens_per_update, machine)
+    chosen |= schedule_settings(load(chosen).train.max_steps)
+    config = load(chosen)
+    _print(describe_size(config, chosen, pairs, machine, config.train.max_steps / per_epoch))
+    return config
+
+
+def corpus_size(load: Load, machine: Machine) -> tuple[int, int]:
+    """Return the number of usable pairs, and the size of their vocabulary: that of the rule, or the nearest possible.
+
+    One process per host finds them and writes them to the cache, and the others wait for the file.
+    """
+    data = load({}).data
+    cache = expand(data.cache_dir)
+    file = cache / f"{fingerprint(data)}.{machine.kind}.size-{RULES_VERSION}.json"
+    while local_rank() > 0 and not file.is_file():  # if the first process fails, the launcher ends this one
+        time.sleep(0.2)
+    if not file.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        pairs = count_usable_pairs(data, cache)
+        rule = find_rule(pairs, machine)
+        vocab_size = data.vocab_size if rule is None else _possible_vocabulary(load, machine, rule)
+        write_json(file, {"pairs": pairs, "vocab_size": vocab_size})
+    size = read_json(file)
+    return size["pairs"], size["vocab_size"]
+
+
+def _possible_vocabulary(load: Load, machine: Machine, rule: Rule) -> int:
+    """Return the vocabulary size of a rule, or the nearest one that the text allows."""
+    config = load(rule.settings(machine, rule.vocab_size))
+    try:
+        prepare_once(config)
+    except VocabularySizeError as error:
+        if config.data.vocab_size != rule.vocab_size:  # the user chose it
+            raise
+        return error.possible
+    return rule.vocab_size
+
+
+def _update_size(load: Load, chosen: Settings, prepared: PreparedData, rule: Rule) -> Settings:
+    """Return the smallest size of an update that fits the longest sentence. Raises InputError if none does."""
+    *smaller, largest = rule.update_sizes()
+    for size in smaller:
+        try:
+            make_plan(load(chosen | size), prepared.train)
+            return size
+        except InputError:
+            continue
+    return largest
+
+
+def describe_size(config: RunConfig, chosen: Settings, pairs: int, machine: Machine, epochs: float) -> str:
+    """Return what was chosen, in words and as settings that the user can change."""
+    now = flatten_settings(config)
+    settings = [
+        f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in chosen.items()
+        if now[name] == value
+    ]
+    few = (
+        f"\n            {pairs:,} pairs are few: expect useful translations only of sentences like those of the text. "
+        "More pairs help most; train.init_from starts from another model"
+    )
+    return (
+        f"size        auto: {pairs:,} usable pairs, {machine}; training reads them {epochs:.3g} times\n"
+        f"            {' '.join(settings)}{few if pairs < FEW_PAIRS else ''}"
+    )
+
+
+def _print(text: str) -> None:
+    if local_rank() == 0:
+        print(text, flush=True)
