@@ -46,7 +46,7 @@ Files
 Next steps (first: source .venv/bin/activate)
   python -m {module_name("transformer/translate.py")} --model {RUN}    translate your own sentences
   accelerate launch -m {module_name("train/train.py")} --config {CONFIG} {" ".join(LONGER)}    train longer
-  accelerate launch -m {module_name("train/train.py")} run_dir=runs/mine data.train=[my.en,my.de] data.vocab_size=8000
+  accelerate launch -m {module_name("train/train.py")} size=auto run_dir=runs/mine data.train=[my.en,my.de]
                                                      train on your own text
   docs/paper.md, transformer/model.py    read the model with the paper beside it
 """

@@ -4,6 +4,7 @@ The number of usable sentence pairs chooses a row of the rules (`train.size_rule
 vocabulary, the size and the number of updates follow. A setting that the user gives is never changed.
 """
 
+import textwrap
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -129,19 +130,15 @@ def _update_size(load: Load, chosen: Settings, prepared: PreparedData, rule: Rul
 def describe_size(config: RunConfig, chosen: Settings, pairs: int, machine: Machine, epochs: float) -> str:
     """Return what was chosen, in words and as settings that the user can change."""
     now = flatten_settings(config)
-    settings = [
-        f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
-        for name, value in chosen.items()
-        if now[name] == value
-    ]
+    settings = " ".join(f"{name}={value}" for name, value in chosen.items() if now[name] == value)
     few = (
-        f"\n            {pairs:,} pairs are few: expect useful translations only of sentences like those of the text. "
-        "More pairs help most; train.init_from starts from another model"
+        f"{pairs:,} pairs are few: expect useful translations only of sentences like those of the text. More pairs "
+        "help most; train.init_from starts from another model"
     )
-    return (
-        f"size        auto: {pairs:,} usable pairs, {machine}; training reads them {epochs:.3g} times\n"
-        f"            {' '.join(settings)}{few if pairs < FEW_PAIRS else ''}"
-    )
+    lines = [f"auto: {pairs:,} usable pairs, {machine}; training reads them {epochs:.3g} times"]
+    lines += textwrap.wrap(settings, 108, break_on_hyphens=False)
+    lines += textwrap.wrap(few, 108) if pairs < FEW_PAIRS else []
+    return "size        " + ("\n" + " " * 12).join(lines)
 
 
 def _print(text: str) -> None:
