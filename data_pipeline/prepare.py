@@ -29,6 +29,8 @@ def main() -> None:
     prepared = prepare(config, Path(config.cache_dir), args.threads, every_byte=args.verify)
     print(prepared.summary())
     print(f"{prepared.sizes()} in {prepared.folder}")
+    if args.verify:
+        print("every byte of these data matches their checksums")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import math
 import signal
 import sys
+import threading
 import time
 import types
 from collections.abc import Sequence
@@ -17,7 +18,8 @@ SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if 
 class StopRequest:
     """Collects stop requests of this process while its `with` block runs. Then the old signal handlers return.
 
-    SIGINT, SIGTERM and SIGHUP request a stop, and so does the time limit. A second SIGINT raises KeyboardInterrupt.
+    SIGINT, SIGTERM and SIGHUP request a stop, and so does the time limit. A second SIGINT raises KeyboardInterrupt. In
+    a thread that is not the main one, only the time limit does: Python allows signal handlers in the main thread only.
 
     Args:
         until: time limit, as a value of `time.monotonic()`.
@@ -29,7 +31,8 @@ class StopRequest:
         self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> "StopRequest":
-        self._handlers = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        if threading.current_thread() is threading.main_thread():
+            self._handlers = {number: signal.signal(number, self._handle) for number in SIGNALS}
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -20,6 +21,18 @@ def test_stop_request_restores_signal_handlers_after_error() -> None:
     before = [signal.getsignal(number) for number in SIGNALS]
     with pytest.raises(RuntimeError, match="in the block"), StopRequest():
         raise RuntimeError("in the block")
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_stop_request_in_thread_changes_no_signal_handler() -> None:
+    before = [signal.getsignal(number) for number in SIGNALS]
+
+    def request() -> list[object]:
+        with StopRequest():
+            return [signal.getsignal(number) for number in SIGNALS]
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(request).result() == before
     assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
