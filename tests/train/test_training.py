@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from common.errors import InputError
 from common.files import lock
 from common.settings import load_settings
+from data_pipeline import prepare_pairs
 from data_pipeline.micro_batches import Update
 from evaluate.config import DecodeConfig
 from evaluate.translator import Translator
@@ -367,6 +368,21 @@ def test_train_rejects_other_content_at_another_path(cache: Path, tmp_path: Path
         ValueError, match=r"different data: data\.train: .*u\.de has other content than .*t\.de had \(of eq"
     ):
         run(make_config(two, cache, *settings), tmp_path / "run")
+
+
+def test_train_rejects_data_that_another_version_prepared(
+    corpus: dict, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(make_config(corpus, cache, "train.max_steps=1", "checkpoints.average_last=1"), tmp_path / "run")
+    tokenizer = tmp_path / "run/tokenizer.model"
+    learn = prepare_pairs.train_tokenizer
+    monkeypatch.setattr(prepare_pairs, "train_tokenizer", lambda lines, *rest: learn(iter(list(lines)[:600]), *rest))
+    other = (corpus, tmp_path / "cache", "train.max_steps=2", "checkpoints.average_last=1")
+    with pytest.raises(
+        InputError, match=r"other prepared data \(tokenizer\.model, train.* Set data\.tokenizer=.*/run/tok"
+    ):
+        run(make_config(*other), tmp_path / "run")
+    assert [line["step"] for line in run(make_config(*other, f"data.tokenizer={tokenizer}"), tmp_path / "run")][-1] == 2
 
 
 def test_train_resumes_run_without_checksums_of_data(corpus: dict, cache: Path, tmp_path: Path) -> None:

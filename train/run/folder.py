@@ -113,13 +113,16 @@ def _changed_settings(run_dir: Path, config: RunConfig) -> dict[str, str]:
 def _unknown_change(run_dir: Path, before: Identity, now: Identity) -> str:
     """Return what may have changed if settings and known files are equal."""
     if "files" not in before and before.get("data") != now["data"]:
-        return "the files of data.train or data.valid have changed. Restore them, or choose another run_dir"
+        return (
+            "the files of data.train or data.valid have changed, or another version of paper-transformer prepared "
+            "them. Restore the files, use the old version, or choose another run_dir"
+        )
     old, new = before.get("prepared", {}), now["prepared"]
     differing = ", ".join(name for name in sorted(old | new) if old.get(name) != new.get(name))
     return (
-        f"the same text was prepared differently ({differing}), by another version of paper-transformer or "
-        f"SentencePiece. Set data.tokenizer={run_dir / 'tokenizer.model'}, use the old version, or choose another "
-        "run_dir"
+        f"the same settings gave other prepared data ({differing}), with another version of paper-transformer, of "
+        f"SentencePiece or of a dataset on the Hub. Set data.tokenizer={run_dir / 'tokenizer.model'}, use the old "
+        "version, or choose another run_dir"
     )
 
 
