@@ -61,12 +61,24 @@ def is_language_code(name: str) -> bool:
     return bool(re.fullmatch(r"[A-Za-z]{2,3}([-_@][A-Za-z0-9]{2,8})*", name)) and language_code(name) in CODES
 
 
+def show_controls(text: str, keep: str = "") -> str:
+    """Return text with control characters, which a terminal would obey, as `\\x1b`; those in `keep` stay."""
+    if text.isprintable():
+        return text
+    return "".join(repr(one)[1:-1] if unicodedata.category(one) == "Cc" and one not in keep else one for one in text)
+
+
 def split_words(text: str) -> list[str]:
     """Return the words of a text: letters and digits, or punctuation marks, that stand together.
 
     In a script that puts no space between words, each character counts as a word.
     """
     return _WORD.findall(text)
+
+
+def count_words(text: str) -> int:
+    """Return the number of words between spaces. In a script without spaces, each character counts as a word."""
+    return len(UNSPACED.sub(r" \g<0> ", text).split())
 
 
 def letters_by_script(lines: Iterable[str]) -> Counter[str]:

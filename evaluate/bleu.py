@@ -14,7 +14,8 @@ if not __package__:  # run as a file: put the repository root first, before any 
 
 from common.command import run_command
 from common.files import expand
-from evaluate.evaluation import evaluate_model, evaluate_text
+from evaluate.evaluation import ReportOptions, evaluate_model, evaluate_text
+from evaluate.metrics.bleu_tokenizer import TOKENIZERS
 from evaluate.options import add_compute_type, add_decode_options, decode_config
 from evaluate.test_sets import Selection, parse_languages
 
@@ -30,11 +31,18 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--source", type=expand, help="text to translate (plain, .gz, .xz or .zst; - is standard input)"
     )
-    parser.add_argument("--reference", type=expand, help="its reference translation, line by line")
+    references = {"type": expand, "nargs": "+", "action": "extend", "metavar": "FILE"}
+    parser.add_argument("--reference", **references, help="its reference translations, line by line")
     parser.add_argument("--test-set", help="sacreBLEU's name of a test set, such as wmt14/full")
     parser.add_argument("--langpair", help="languages of the test set or files, such as en-de (default: the model's)")
     parser.add_argument("--baseline", type=expand, help="NAME.json of an earlier report on the same lines, to test")
     parser.add_argument("--output", type=expand, help="folder for the report (default: eval in the model folder)")
+    parser.add_argument(
+        "--tokenize", choices=TOKENIZERS, help="BLEU's tokenizer; flores200: spBLEU (default: by language)"
+    )
+    parser.add_argument(
+        "--json", metavar="FILE", help="file for the figures, one JSON object per test set; - is standard output"
+    )
     add_compute_type(parser)
     add_decode_options(parser)
     args = parser.parse_args()
@@ -53,12 +61,12 @@ def main() -> None:
     """Evaluate a model or an existing translation."""
     args = parse_args()
     languages = None if args.langpair is None else parse_languages(args.langpair)
-    selection = Selection(args.source, args.reference, args.test_set, languages)
+    selection = Selection(args.source, tuple(args.reference or ()), args.test_set, languages)
+    options = ReportOptions(args.baseline, args.output, args.tokenize, args.json)
     if args.model is None:
-        evaluate_text(args.hypotheses, selection, args.baseline, args.output)
+        evaluate_text(args.hypotheses, selection, options)
     else:
-        change_decode = partial(decode_config, args)
-        evaluate_model(args.model, selection, change_decode, args.compute_type, args.baseline, args.output)
+        evaluate_model(args.model, selection, partial(decode_config, args), args.compute_type, options)
 
 
 if __name__ == "__main__":

@@ -1,23 +1,30 @@
 """Evaluation of a model or of an existing translation: translate test sets on all ranks, score, write the report."""
 
 import hashlib
+import json
 import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from accelerate import Accelerator, PartialState
 from accelerate.utils import gather_object
 
 from common.errors import InputError
-from common.files import expand, reject_links, write_json, write_text
+from common.files import expand, open_output, reject_links, write_json, write_text
 from common.input_bytes import input_name
 from common.processes import check_launcher, check_world_size, set_threads
 from common.text_input import check_equal_lines, read_all_lines
+from common.writing import language_code, show_controls
 from evaluate.config import DecodeConfig
-from evaluate.metrics.significance import read_baseline
+from evaluate.metrics.bleu_tokenizer import choose_tokenizer
+from evaluate.metrics.limits import check_comparable
+from evaluate.metrics.significance import Baseline, read_baseline
 from evaluate.model_settings import read_decode_config
 from evaluate.report.report import Report, TranslationInfo, make_report
 from evaluate.report.report_text import report_text, worst_text
@@ -35,18 +42,35 @@ from evaluate.translator import Translator, refuse_language_model
 from transformer.pretrained import find_folder
 
 
-def evaluate_text(
-    hypotheses: Path, selection: Selection, baseline: Path | None = None, output: Path | None = None
-) -> None:
-    """Score an existing translation; print the report, and write it into `output` (default: the folder eval)."""
+@dataclass(frozen=True)
+class ReportOptions:
+    """What a report contains, and where it goes."""
+
+    baseline: Path | None = None
+    """`NAME.json` of another report on the same lines, to compare with."""
+    output: Path | None = None
+    """Folder of the files. None: `eval` in the model folder, or in the current folder."""
+    tokenizer: str | None = None
+    """sacreBLEU's name of BLEU's tokenizer. None: chosen by the target language, or by the references."""
+    json: str | None = None
+    """File for the figures of all reports, as JSON lines; `-` is standard output, and the reports go to standard
+    error. None: no such file."""
+
+
+def evaluate_text(hypotheses: Path, selection: Selection, options: ReportOptions = ReportOptions()) -> None:
+    """Score an existing translation; print and write the report."""
     lines, test_set = read_all_lines(hypotheses), find_test_set(selection, None)
-    check_equal_lines(hypotheses, len(lines), selection.reference or test_set.name, len(test_set.references[0]))
-    other = None if baseline is None else read_baseline(baseline, test_set.references)
-    output = output or Path("eval")
-    check_writable(output)
+    first_reference = input_name(selection.references[0]) if selection.references else test_set.name
+    check_equal_lines(input_name(hypotheses), len(lines), first_reference, len(test_set.references[0]))
+    tokenizer = choose_tokenizer(options.tokenizer, test_set.target_language, test_set.references)
+    output = options.output or Path("eval")
     (stem,) = file_stems([input_name(hypotheses)])
+    other = _read_baseline(options.baseline, test_set, output / f"{stem}.json")
+    check_writable(output)
     write_translations(output, stem, lines)
-    publish(make_report(test_set, lines, baseline=other), output, stem, str(hypotheses))
+    with open_figures(options.json) as figures:
+        report = make_report(test_set, lines, baseline=other, tokenizer=tokenizer)
+        publish(report, output, stem, str(hypotheses), figures)
 
 
 def evaluate_model(
@@ -54,8 +78,7 @@ def evaluate_model(
     selection: Selection,
     change_decode: Callable[[DecodeConfig], DecodeConfig],
     compute_type: str = "float32",
-    baseline: Path | None = None,
-    output: Path | None = None,
+    options: ReportOptions = ReportOptions(),
 ) -> None:
     """Translate and score test sets one after the other; print and write a report on each.
 
@@ -63,8 +86,6 @@ def evaluate_model(
 
     Args:
         change_decode: returns the decoding settings to use, from those of the model folder.
-        output: folder for the reports. None: `eval` in the model folder, or in the current folder for a model on the
-            Hub.
     """
     check_launcher()
     set_threads(None)  # accelerate launch leaves one thread per process
@@ -75,27 +96,36 @@ def evaluate_model(
     config = change_decode(read_decode_config(folder))
     with accelerator.main_process_first():  # one process downloads the test set
         test_sets = find_test_sets(selection, folder)
-    check_one_test_set(baseline, test_sets)
-    baselines = [None if baseline is None else read_baseline(baseline, one.references) for one in test_sets]
-    if output is None:
-        output = (folder if expand(model).is_dir() else Path()) / "eval"
-        reject_links(output.parent, ["eval"])
+    check_one_test_set(options.baseline, test_sets)
+    output = options.output or _default_output(folder if expand(model).is_dir() else Path())
+    stems = file_stems([test_set.name for test_set in test_sets])
+    tokenizers = [choose_tokenizer(options.tokenizer, one.target_language, one.references) for one in test_sets]
+    baselines = [
+        _read_baseline(options.baseline, one, output / f"{stem}.json")
+        for one, stem in zip(test_sets, stems, strict=True)
+    ]
     if accelerator.is_main_process:
         check_writable(output)
         for test_set in test_sets:
             warn_of_other_languages(test_set, model_languages(folder))
     translator = Translator.from_pretrained(folder, config, accelerator.device, compute_type)
-    stems = file_stems([test_set.name for test_set in test_sets])
-    for test_set, stem, other in zip(test_sets, stems, baselines, strict=True):
-        assert test_set.sources is not None
-        progress = accelerator.is_main_process and sys.stderr.isatty()
-        hypotheses, translation = translate_lines(translator, test_set.sources, progress)
-        if accelerator.is_main_process:  # scoring takes one process
-            if message := describe_too_long(translation.too_long, translator.max_len):
-                print(f"note: {message}", file=sys.stderr)
-            write_translations(output, stem, hypotheses)
-            publish(make_report(test_set, hypotheses, translation, other), output, stem, model)
+    with open_figures(options.json if accelerator.is_main_process else None) as figures:
+        for test_set, stem, other, tokenizer in zip(test_sets, stems, baselines, tokenizers, strict=True):
+            assert test_set.sources is not None
+            progress = accelerator.is_main_process and sys.stderr.isatty()
+            hypotheses, translation = translate_lines(translator, test_set.sources, progress)
+            if accelerator.is_main_process:  # scoring takes one process
+                if message := describe_too_long(translation.too_long, translator.max_len):
+                    print(f"note: {message}", file=sys.stderr)
+                write_translations(output, stem, hypotheses)
+                report = make_report(test_set, hypotheses, translation, other, tokenizer)
+                publish(report, output, stem, model, figures)
     accelerator.end_training()
+
+
+def _default_output(folder: Path) -> Path:
+    reject_links(folder, ["eval"])
+    return folder / "eval"
 
 
 def translate_lines(
@@ -139,18 +169,43 @@ def write_translations(output: Path, stem: str, hypotheses: list[str]) -> None:
     write_text(output / f"{stem}.hyp", "".join(f"{line}\n" for line in hypotheses))
 
 
-def publish(report: Report, output: Path, stem: str, model: str) -> None:
-    """Write NAME.json and NAME.worst.txt, and print the report.
+@contextmanager
+def open_figures(path: str | None) -> Iterator[TextIO | None]:
+    """Yield the file for the figures of all reports; `-` is standard output. Yield None for None."""
+    if path is None:
+        yield None
+        return
+    with open_output(None if path == "-" else path) as file:
+        yield file
 
-    If writing fails, the report is printed all the same. If printing fails, the files are complete.
+
+def publish(report: Report, output: Path, stem: str, model: str, figures: TextIO | None = None) -> None:
+    """Write NAME.json and NAME.worst.txt, print the report, and write its figures as one line of JSON to `figures`.
+
+    If `figures` is standard output, the report goes to standard error. If writing fails, the report is printed all the
+    same. If printing fails, the files are complete.
     """
     files = [output / f"{stem}.{suffix}" for suffix in ("hyp", "json", "worst.txt")]
+    about = {"model": model, **report.as_json()}
+    screen = sys.stderr if figures is sys.stdout else sys.stdout
     try:
-        write_json(files[1], {"model": model, **report.as_json()})
+        write_json(files[1], about)
         write_text(files[2], worst_text(report))
     finally:
-        print(report_text(report), flush=True)
-    print(f"  written to {files[0]}, {files[1]} and {files[2]}", flush=True)
+        if figures is not None:
+            print(json.dumps(about, ensure_ascii=False, allow_nan=False), file=figures, flush=True)
+        print(report_text(report), file=screen, flush=True)
+    print(show_controls(f"  written to {files[0]}, {files[1]} and {files[2]}"), file=screen, flush=True)
+
+
+def _read_baseline(baseline: Path | None, test_set: TestSet, report: Path) -> Baseline | None:
+    """Return the baseline. Raises InputError if `report` would replace it, or if the text is too large to compare."""
+    if baseline is None:
+        return None
+    if expand(baseline).resolve() == expand(report).resolve():
+        raise InputError(f"the new report would replace the baseline {baseline}. Give another folder with --output.")
+    check_comparable(test_set.references)
+    return read_baseline(baseline, test_set.references)
 
 
 def check_one_test_set(baseline: Path | None, test_sets: list[TestSet]) -> None:
@@ -173,9 +228,13 @@ def warn_of_other_languages(test_set: TestSet, languages: Languages | None) -> N
     """Print a warning if the test set has other languages than the model."""
     if test_set.languages is None or languages is None:
         return
-    if any(first and first != second for first, second in zip(test_set.languages, languages, strict=True)):
+    pairs = zip(test_set.languages, languages, strict=True)
+    if any(first and language_code(first) != language_code(second) for first, second in pairs):
         of_test_set, of_model = ("-".join(part or "?" for part in pair) for pair in (test_set.languages, languages))
-        print(f"warning: {test_set.name} is {of_test_set}, but the model translates {of_model}", file=sys.stderr)
+        print(
+            f"warning: {show_controls(test_set.name)} is {of_test_set}, but the model translates {of_model}",
+            file=sys.stderr,
+        )
 
 
 def file_stems(names: list[str]) -> list[str]:

@@ -1,10 +1,14 @@
 """Test sets: sources and references from files, from sacreBLEU, or from the `data.test` of a run."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common.errors import InputError
+from common.files import COMPRESSED
+from common.input_bytes import input_name
 from common.text_input import check_equal_lines, read_all_lines
+from common.writing import is_language_code, language_code
 from data_pipeline.config import DataConfig
 from data_pipeline.sources.corpus import read_pairs
 from data_pipeline.sources.hub import NoSuchSplit
@@ -32,9 +36,18 @@ class TestSet:
     sacrebleu_name: str | None = None
     """sacreBLEU's name of the test set, if it has one."""
 
+    @property
+    def target_language(self) -> str | None:
+        """Language of the references, if it is known."""
+        return self.languages[1] if self.languages else None
+
     def __post_init__(self) -> None:
         if not self.references[0]:
             raise InputError(f"{self.name} has no lines. Give a file with at least one line.")
+        if not any(line.strip() for lines in self.references for line in lines):
+            raise InputError(
+                f"all lines of the reference of {self.name} are empty. Give the file with the translations."
+            )
         assert self.sources is None or len(self.sources) == len(self.references[0])
         assert all(len(reference) == len(self.references[0]) for reference in self.references)
 
@@ -44,7 +57,8 @@ class Selection:
     """The user's choice of test sets: files, or a test set of sacreBLEU, or (all None) the run's `data.test`."""
 
     source: Path | None = None
-    reference: Path | None = None
+    references: tuple[Path, ...] = ()
+    """One or more reference translations of the same lines."""
     sacrebleu_name: str | None = None
     languages: Languages | None = None
     """Languages of files or of sacreBLEU's test set. None: from the file names, or the model's."""
@@ -57,7 +71,7 @@ def find_test_sets(selection: Selection, folder: Path) -> list[TestSet]:
         FileNotFoundError: a file is missing.
         InputError: nothing is selected and the run has no test corpus, or a test set cannot be read.
     """
-    if selection.reference or selection.sacrebleu_name:
+    if selection.references or selection.sacrebleu_name:
         return [find_test_set(selection, model_languages(folder))]
     data = read_section(DataConfig, folder, "data")
     found = from_config(data) if data is not None else []
@@ -68,8 +82,8 @@ def find_test_sets(selection: Selection, folder: Path) -> list[TestSet]:
 
 def find_test_set(selection: Selection, languages: Languages | None) -> TestSet:
     """Return the test set that files or a name of sacreBLEU select; `languages` are those of the model, if known."""
-    if selection.reference is not None:
-        test_set = from_files(selection.source, selection.reference, selection.languages)
+    if selection.references:
+        test_set = from_files(selection.source, selection.references, selection.languages)
         return test_set if test_set.languages else replace(test_set, languages=languages)
     pair = selection.languages or languages
     assert selection.sacrebleu_name is not None
@@ -92,21 +106,31 @@ def parse_languages(text: str) -> Languages:
     return first, second
 
 
-def from_files(source: Path | None, reference: Path, languages: Languages | None = None) -> TestSet:
-    """Read a source file and a reference file, plain, .gz or .xz, or a reference alone.
+def from_files(source: Path | None, references: Sequence[Path], languages: Languages | None = None) -> TestSet:
+    """Read a source file, if there is one, and one or more reference files, plain, .gz or .xz.
 
     Without `languages`, the ends of the file names give them, as in `test.en`.
 
     Raises:
         FileNotFoundError: a file is missing.
-        InputError: the files have different numbers of lines, or are not UTF-8.
+        InputError: the files have different numbers of lines, or are not UTF-8, or the references' names end in
+            different languages.
     """
-    references = read_all_lines(reference)
+    texts = [read_all_lines(reference) for reference in references]
     sources = None if source is None else read_all_lines(source)
-    if source is not None and sources is not None:
-        check_equal_lines(source, len(sources), reference, len(references))
-    name = str(reference if source is None else source)
-    return TestSet(name, sources, [references], languages=languages or file_languages(source, reference))
+    name = input_name(references[0] if source is None else source)
+    for reference, lines in zip(references, texts, strict=True):
+        check_equal_lines(name, len(texts[0] if sources is None else sources), input_name(reference), len(lines))
+    return TestSet(name, sources, texts, languages=languages or _common_languages(source, references))
+
+
+def _common_languages(source: Path | None, references: Sequence[Path]) -> Languages | None:
+    found = {reference: file_languages(source, reference) for reference in references}
+    different = {languages[1]: reference for reference, languages in found.items() if languages}
+    if len(different) > 1:
+        names = " and ".join(str(reference) for reference in different.values())
+        raise InputError(f"the references {names} are in different languages. If not, give --langpair, such as en-de.")
+    return next((languages for languages in found.values() if languages), None)
 
 
 def file_languages(source: Path | None, reference: Path) -> Languages | None:
@@ -114,12 +138,17 @@ def file_languages(source: Path | None, reference: Path) -> Languages | None:
 
     The source language is "" if the source's name has none. Return None if the reference's name has none.
     """
-    from sacrebleu.utils import DATASETS
-
-    known = {language for data in DATASETS.values() for pair in data.langpairs for language in pair.split("-")}
-    ends = ["" if file is None else file.name.removesuffix(".gz").removesuffix(".xz") for file in (source, reference)]
-    first, second = (language if language in known else "" for language in (Path(end).suffix[1:] for end in ends))
+    first, second = map(_language_of, (source, reference))
     return (first, second) if second else None
+
+
+def _language_of(file: Path | None) -> str:
+    """Return the language at the end of a file name without .gz, .xz, .zst and .txt, or ""."""
+    if file is None:
+        return ""
+    name = file.with_suffix("") if file.suffix in COMPRESSED else file
+    ending = (name.with_suffix("") if name.suffix == ".txt" else name).suffix[1:]
+    return language_code(ending) if is_language_code(ending) else ""
 
 
 def from_sacrebleu(name: str, languages: Languages) -> TestSet:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -13,14 +13,12 @@ from sacrebleu.significance import PairedTest, Result
 from common.errors import InputError
 from common.text_input import check_equal_lines, read_all_lines
 from evaluate.metrics.corpus_metrics import RESAMPLES, sacrebleu_metrics
+from evaluate.metrics.limits import ShowProgress
+from evaluate.metrics.metric_choice import DEFAULT_METRICS, MetricChoice
 from evaluate.metrics.newstest2014 import digest
 
 TRIALS = 10_000
 """Trials of the randomisation test."""
-BOOTSTRAP = ("bleu_13a", "chrf2", "ter")
-"""Metrics of the bootstrap test."""
-RANDOMISATION = ("bleu_13a", "chrf2")
-"""Metrics of the randomisation test. TER is not among them: each test counts its edits again, which takes seconds."""
 
 
 @dataclass(frozen=True)
@@ -100,16 +98,23 @@ def _read_report(report: Path) -> dict[str, Any]:
     return cast(dict[str, Any], about)
 
 
-def compare(references: list[list[str]], baseline: Baseline, hypotheses: list[str]) -> Comparison:
-    """Test if the hypotheses differ from the baseline in BLEU 13a, chrF2 and TER."""
-    systems = [(baseline.name, baseline.hypotheses), ("this", hypotheses)]
-    bootstrap, seed = _paired_test(systems, references, BOOTSTRAP, "bs", RESAMPLES)
-    randomisation, _ = _paired_test(systems, references, RANDOMISATION, "ar", TRIALS)
-    labels = {key: label for key, (label, _) in sacrebleu_metrics().items()}
+def compare(
+    references: list[list[str]], baseline: Baseline, hypotheses: list[str], choice: MetricChoice = DEFAULT_METRICS
+) -> Comparison:
+    """Test if the hypotheses differ from the baseline in BLEU, chrF2 and TER.
+
+    The randomisation test leaves TER out, because each test counts its edits again, which takes seconds.
+    """
+    systems = [(baseline.name, ShowProgress(baseline.hypotheses)), ("this", ShowProgress(hypotheses))]
+    named = sacrebleu_metrics(choice)
+    metrics = {key: metric for key, (_, metric) in named.items() if key in (choice.bleu, "chrf2", "ter")}
+    bootstrap, seed = _paired_test(systems, references, metrics, "bs", RESAMPLES)
+    without_ter = {key: metric for key, metric in metrics.items() if key != "ter"}
+    randomisation, _ = _paired_test(systems, references, without_ter, "ar", TRIALS)
     differences = {}
     for key, (before, after) in bootstrap.items():
         differences[key] = Difference(
-            label=labels[key],
+            label=named[key][0],
             baseline=float(before.score),
             score=float(after.score),
             p_bootstrap=_p_value(before, after),
@@ -128,10 +133,13 @@ def _p_value(before: Result, after: Result) -> float:
 
 
 def _paired_test(
-    systems: list[tuple[str, list[str]]], references: list[list[str]], keys: tuple[str, ...], test: str, samples: int
+    systems: Sequence[tuple[str, list[str]]],
+    references: list[list[str]],
+    metrics: Mapping[str, Metric],
+    test: str,
+    samples: int,
 ) -> tuple[dict[str, tuple[Result, Result]], str]:
     """Run sacreBLEU's paired test. Return the results of both systems by metric key, and the seed."""
-    metrics: Mapping[str, Metric] = {key: metric for key, (_, metric) in sacrebleu_metrics().items() if key in keys}
     signatures, results = PairedTest(cast(Any, systems), metrics, references, test, samples)()
     (_, *found) = results.values()  # the first row has the names of the systems; the others are in the metrics' order
     seed = str(next(iter(signatures.values())).info["seed"])

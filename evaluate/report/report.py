@@ -9,10 +9,13 @@ import sacrebleu
 import torch
 
 from evaluate.config import DecodeConfig
+from evaluate.metrics.bleu_tokenizer import TokenizerChoice, choose_tokenizer
 from evaluate.metrics.corpus_metrics import MetricScore, all_scores
+from evaluate.metrics.metric_choice import bleu_key, choose_metrics
 from evaluate.metrics.newstest2014 import Edition, comparable_with_paper, digest, find_edition
 from evaluate.metrics.pronouns import pronoun_agreement
 from evaluate.metrics.significance import Baseline, Comparison, compare
+from evaluate.report.notes import find_empty_lines, text_notes
 from evaluate.report.scores import (
     LengthGroup,
     SentenceScore,
@@ -61,6 +64,8 @@ class Report:
     """How the text was translated; None for an existing translation."""
     pronouns: tuple[int, int] | None
     """Built-in corpus only: pronouns that agree with their noun, and all pronouns whose gender the noun decides."""
+    tokenizer: str
+    """sacreBLEU's name of the tokenizer of BLEU."""
     scores: dict[str, MetricScore]
     """Scores by the metric's key."""
     edition: Edition | None
@@ -70,19 +75,28 @@ class Report:
     comparable: str
     """Summary: which score may be compared with the paper's."""
     length_ratio: float
-    """Words of the translation per word of the reference, as BLEU 13a counts them."""
+    """Tokens of the translation per token of the reference, as BLEU counts them."""
     by_length: list[LengthGroup]
-    """Scores by the length of the source."""
+    """Scores by the length of the source. Empty for a text of very many characters."""
     suspicious: dict[Problem, list[int]]
     """Line numbers, from 1, of the suspicious translations by problem."""
     worst: list[SentenceScore]
     """Sentences with the lowest chrF2."""
     comparison: Comparison | None
     """Comparison with another translation of the same lines, if there is one."""
+    empty_lines: dict[str, list[int]]
+    """Line numbers, from 1, of the lines without visible characters, by the name of the text that has some."""
+    notes: list[str]
+    """Messages about the text, about the tokenizer and about what is left out."""
+
+    @property
+    def bleu(self) -> MetricScore:
+        """BLEU with the report's tokenizer, the score to quote."""
+        return self.scores[bleu_key(self.tokenizer)]
 
     def as_json(self) -> dict[str, Any]:
-        """Return everything except the translations. `bleu` and `bleu_lowercase` are BLEU 13a, the scores to quote."""
-        mixed, lower = self.scores["bleu_13a"], self.scores["bleu_13a_lc"]
+        """Return everything except the translations. `bleu` and `bleu_lowercase` are the scores to quote."""
+        mixed, lower = self.bleu, self.scores[f"{bleu_key(self.tokenizer)}_lc"]
         right, total = self.pronouns or (None, None)
         about: dict[str, Any] = {
             "test_set": self.test_set,
@@ -114,10 +128,19 @@ def make_report(
     hypotheses: list[str],
     translation: TranslationInfo | None = None,
     baseline: Baseline | None = None,
+    tokenizer: TokenizerChoice | None = None,
 ) -> Report:
-    """Score the translations of a test set, and compare them with another translation of the same lines."""
+    """Score the translations of a test set, and compare them with another translation of the same lines.
+
+    Args:
+        tokenizer: tokenizer of BLEU. None: chosen by the languages of the test set, or by its references.
+    """
     edition = find_edition(test_set.sacrebleu_name, test_set.languages, test_set.references)
-    scores = all_scores(hypotheses, test_set.references, test_set.languages)
+    tokens = tokenizer or choose_tokenizer(None, test_set.target_language, test_set.references)
+    choice = choose_metrics(
+        tokens.name, hypotheses, test_set.references, None if baseline is None else baseline.hypotheses
+    )
+    scores = all_scores(hypotheses, test_set.references, test_set.languages, choice)
     problems = _find_problems(test_set, hypotheses)
     sources = test_set.sources if test_set.has_pronouns else None
     return Report(
@@ -126,18 +149,25 @@ def make_report(
         references_sha256=[digest(lines) for lines in test_set.references],
         translation=translation,
         pronouns=None if sources is None else pronoun_agreement(sources, hypotheses),
+        tokenizer=tokens.name,
         scores=scores,
         edition=edition,
-        filtered=score_filtered(test_set, hypotheses) if edition == "all" else {},
+        filtered=score_filtered(test_set, hypotheses, choice) if edition == "all" else {},
         comparable=comparable_with_paper(edition, "bleu_paper" in scores),
-        length_ratio=length_ratio(test_set, hypotheses),
-        by_length=score_by_length(test_set, hypotheses),
+        length_ratio=length_ratio(test_set, hypotheses, tokens.name),
+        by_length=score_by_length(test_set, hypotheses, tokens.name) if choice.lengths else [],
         suspicious={
             problem: [line for line, found in enumerate(problems, 1) if problem in found]
             for problem in get_args(Problem)
         },
         worst=worst_sentences(test_set, hypotheses, problems),
-        comparison=None if baseline is None else compare(test_set.references, baseline, hypotheses),
+        comparison=None if baseline is None else compare(test_set.references, baseline, hypotheses, choice),
+        empty_lines=find_empty_lines(test_set, hypotheses),
+        notes=[
+            *([tokens.note] if tokens.note else []),
+            *text_notes(test_set, hypotheses, tokens.name, scores[choice.bleu].score),
+            *choice.notes,
+        ],
     )
 
 

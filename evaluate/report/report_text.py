@@ -1,25 +1,30 @@
 """The evaluation report as text, for the terminal and for the file of the worst sentences."""
 
+from common.writing import show_controls
 from evaluate.metrics.corpus_metrics import RESAMPLES, MetricScore
 from evaluate.metrics.newstest2014 import LINES
 from evaluate.metrics.significance import Comparison, Difference
+from evaluate.report.notes import SHOWN_LINES
 from evaluate.report.report import Report, TranslationInfo, plain_signature
 from evaluate.report.scores import LengthGroup
 
 
 def report_text(report: Report) -> str:
     """Return the report as lines for the terminal."""
-    bleu = report.scores["bleu_13a"]
-    lines = [f"{report.test_set}: BLEU {bleu.score:.2f}"]
+    bleu = report.bleu
+    lines = [f"{show_controls(report.test_set)}: BLEU {bleu.score:.2f}"]
     header = ["metric", "score", "95%", "signature"]
     lines += _table(header, [_score_row(score) for score in report.scores.values()], numbers=(1, 2))
-    lines.append(f"  95%: bootstrap resampling of sentences, n={RESAMPLES}, seed {_seed(bleu.signature)}")
+    if bleu.interval is not None:
+        lines.append(f"  95%: bootstrap resampling of sentences, n={RESAMPLES}, seed {_seed(bleu.signature)}")
+    lines += _notes_text(report)
     if report.filtered:
         lines.append(f"  of these {LINES['all']:,} lines, the {LINES['filtered']:,} that are sacreBLEU's wmt14:")
         lines += _table(None, [_score_row(score) for score in report.filtered.values()], numbers=(1, 2))
     lines += [f"  {report.comparable}", *_comparison_text(report.comparison)]
-    header = ["source words", "sentences", "BLEU 13a", "chrF2", "length ratio"]
-    lines += _table(header, [_length_row(group) for group in report.by_length], numbers=(1, 2, 3, 4))
+    if report.by_length:
+        header = ["source words", "sentences", bleu.label, "chrF2", "length ratio"]
+        lines += _table(header, [_length_row(group) for group in report.by_length], numbers=(1, 2, 3, 4))
     counts = ", ".join(f"{len(found)} {problem}" for problem, found in report.suspicious.items())
     lines.append(f"  length ratio {report.length_ratio:.3f}; suspicious translations: {counts}")
     if report.pronouns is not None and report.pronouns[1]:
@@ -34,9 +39,19 @@ def worst_text(report: Report) -> str:
     for sentence in report.worst:
         problems = "".join(f", {problem}" for problem in sentence.problems)
         texts = (("source", sentence.source), ("output", sentence.hypothesis), ("reference", sentence.reference))
-        lines = [f"  {name:9}  {text}" for name, text in texts if text is not None]
+        lines = [f"  {name:9}  {show_controls(text)}" for name, text in texts if text is not None]
         blocks.append("\n".join([f"line {sentence.line}: chrF2 {sentence.chrf2:.1f}{problems}", *lines]))
     return "\n\n".join(blocks) + "\n"
+
+
+def _notes_text(report: Report) -> list[str]:
+    empty = [f"{len(lines)} in {name} ({_numbers(lines)})" for name, lines in report.empty_lines.items()]
+    return [f"  note: {note}" for note in report.notes] + ([f"  empty lines: {', '.join(empty)}"] if empty else [])
+
+
+def _numbers(lines: list[int]) -> str:
+    more = f" and {len(lines) - SHOWN_LINES:,} more" if len(lines) > SHOWN_LINES else ""
+    return f"{'line' if len(lines) == 1 else 'lines'} {', '.join(map(str, lines[:SHOWN_LINES]))}{more}"
 
 
 def _score_row(score: MetricScore) -> list[str]:
@@ -45,7 +60,7 @@ def _score_row(score: MetricScore) -> list[str]:
 
 
 def _length_row(group: LengthGroup) -> list[str]:
-    scores = (f"{group.bleu_13a:.2f}", f"{group.chrf2:.2f}", f"{group.length_ratio:.3f}")
+    scores = (f"{group.bleu:.2f}", f"{group.chrf2:.2f}", f"{group.length_ratio:.3f}")
     return [group.words, str(group.sentences), *scores]
 
 
@@ -55,8 +70,8 @@ def _comparison_text(found: Comparison | None) -> list[str]:
     header = ["compared with baseline", "baseline", "this", "change", "p (bootstrap)", "p (randomisation)"]
     return [
         *_table(header, [_difference_row(one) for one in found.differences.values()], numbers=(1, 2, 3, 4, 5)),
-        f"  baseline: {found.baseline}; paired bootstrap resampling, n={found.resamples}, and paired approximate "
-        f"randomisation, n={found.trials}, seed {found.seed}",
+        f"  baseline: {show_controls(found.baseline)}; paired bootstrap resampling, n={found.resamples}, and paired "
+        f"approximate randomisation, n={found.trials}, seed {found.seed}",
     ]
 
 

@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sacrebleu.metrics import BLEU, CHRF
+from sacrebleu.metrics import CHRF
 
-from evaluate.metrics.corpus_metrics import MetricScore, paper_score, sacrebleu_metrics, score_text
+from common.writing import count_words
+from evaluate.metrics.bleu_tokenizer import DEFAULT, open_bleu
+from evaluate.metrics.corpus_metrics import MetricScore, bleu_score, paper_score, sacrebleu_metrics, score_text
+from evaluate.metrics.metric_choice import MetricChoice
 from evaluate.metrics.newstest2014 import filtered_rows
 from evaluate.report.suspicious import Problem
 from evaluate.test_sets import TestSet
@@ -23,12 +26,14 @@ class LengthGroup:
     """Scores of the sentences of similar length."""
 
     words: str
-    """Range of the length: words of the source between spaces, or of the first reference if there is no source."""
+    """Range of the length: words of the source between spaces, or of the first reference if there is no source. In a
+    script without spaces, each character counts as a word."""
     sentences: int
-    bleu_13a: float
+    bleu: float
+    """BLEU with the tokenizer of the report."""
     chrf2: float
     length_ratio: float
-    """Words of the translations per word of the references, as BLEU 13a counts them."""
+    """Tokens of the translations per token of the references, as BLEU counts them."""
 
 
 @dataclass(frozen=True)
@@ -47,36 +52,37 @@ class SentenceScore:
     """The first reference."""
 
 
-def score_by_length(test_set: TestSet, hypotheses: list[str]) -> list[LengthGroup]:
+def score_by_length(test_set: TestSet, hypotheses: list[str], tokenizer: str = DEFAULT) -> list[LengthGroup]:
     """Return the scores of each group of similar source length that has sentences."""
     rows: list[list[int]] = [[] for _ in range(GROUPS)]
     for row, text in enumerate(test_set.sources or test_set.references[0]):
-        rows[min(max(len(text.split()) - 1, 0) // GROUP_WORDS, GROUPS - 1)].append(row)
-    return [_score_group(index, chosen, test_set, hypotheses) for index, chosen in enumerate(rows) if chosen]
+        rows[min(max(count_words(text) - 1, 0) // GROUP_WORDS, GROUPS - 1)].append(row)
+    groups = enumerate(rows)
+    return [_score_group(index, chosen, test_set, hypotheses, tokenizer) for index, chosen in groups if chosen]
 
 
-def _score_group(index: int, rows: list[int], test_set: TestSet, hypotheses: list[str]) -> LengthGroup:
+def _score_group(index: int, rows: list[int], test_set: TestSet, hypotheses: list[str], tokenizer: str) -> LengthGroup:
     first, last = index * GROUP_WORDS + 1, (index + 1) * GROUP_WORDS
     chosen, references = _select(rows, test_set, hypotheses)
-    bleu = BLEU(force=True).corpus_score(chosen, references)
+    bleu = bleu_score(open_bleu(tokenizer), chosen, references)
     return LengthGroup(
         words=f"{first}+" if index == GROUPS - 1 else f"{first}–{last}",
         sentences=len(rows),
-        bleu_13a=bleu.score,
+        bleu=bleu.score,
         chrf2=CHRF().corpus_score(chosen, references).score,
         length_ratio=bleu.ratio,
     )
 
 
-def length_ratio(test_set: TestSet, hypotheses: list[str]) -> float:
-    """Return the words of the translations per word of the references, as BLEU 13a counts them."""
-    return float(BLEU(force=True).corpus_score(hypotheses, test_set.references).ratio)
+def length_ratio(test_set: TestSet, hypotheses: list[str], tokenizer: str = DEFAULT) -> float:
+    """Return the tokens of the translations per token of the references, as BLEU counts them."""
+    return float(bleu_score(open_bleu(tokenizer), hypotheses, test_set.references).ratio)
 
 
-def score_filtered(test_set: TestSet, hypotheses: list[str]) -> dict[str, MetricScore]:
+def score_filtered(test_set: TestSet, hypotheses: list[str], choice: MetricChoice) -> dict[str, MetricScore]:
     """Return the BLEU scores of sacreBLEU's wmt14, computed from the translation of all of newstest2014."""
     chosen, references = _select(filtered_rows(), test_set, hypotheses)
-    scores = {"bleu_13a": score_text(*sacrebleu_metrics()["bleu_13a"], chosen, references)}
+    scores = {choice.bleu: score_text(*sacrebleu_metrics(choice)[choice.bleu], chosen, references)}
     if test_set.languages is not None:
         scores["bleu_paper"] = paper_score(chosen, references, test_set.languages[1])
     return scores

@@ -1,13 +1,16 @@
 """Suspicious translations: repetition loops, copies of the source, wrong lengths, empty output.
 
 All limits are rules of thumb that find translations to check by hand. "Words" are sequences of letters and digits, or
-of punctuation marks, compared without case.
+of punctuation marks, compared without case. In a script without spaces, each character counts as a word for copies and
+lengths.
 """
 
 import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
+
+from common.writing import split_words
 
 Problem = Literal["loop", "copied source", "too short", "too long", "empty"]
 
@@ -38,7 +41,8 @@ def find_problems(source: str | None, hypothesis: str, references: Sequence[str]
         return ["empty"] if any(text.strip() for text in (source, *references) if text) else []
     found: list[Problem] = []
     words, source_words = _words(hypothesis), _words(source or "")
-    if _has_loop(words, [_words(text) for text in (references if source is None else [source])]):
+    originals = references if source is None else [source]
+    if _has_loop(_runs(hypothesis), [_runs(text) for text in originals]):
         found.append("loop")
     share = _share(words, source_words)
     if share >= COPY_SHARE and len(words) >= COPY_WORDS:
@@ -54,6 +58,11 @@ def find_problems(source: str | None, hypothesis: str, references: Sequence[str]
 
 
 def _words(text: str) -> list[str]:
+    return split_words(text.casefold())
+
+
+def _runs(text: str) -> list[str]:
+    """Return the words of a text; in a script without spaces, the characters between punctuation marks are a word."""
     return WORD.findall(text.casefold())
 
 

@@ -12,7 +12,7 @@ import pytest
 from common.processes import check_world_size
 from evaluate import evaluation
 from evaluate.config import DecodeConfig
-from evaluate.evaluation import evaluate_text, file_stems, publish, warn_of_other_languages
+from evaluate.evaluation import ReportOptions, evaluate_text, file_stems, publish, warn_of_other_languages
 from evaluate.report.report import make_report
 from evaluate.test_sets import Selection, TestSet, find_test_set, model_languages
 from evaluate.translator import Translator
@@ -51,7 +51,7 @@ def test_translations_are_saved_before_scoring(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(evaluation, "make_report", fail)
     text, reference = write_lines(tmp_path / "text", HYPOTHESES), write_lines(tmp_path / "test.de", REFERENCES)
     with pytest.raises(RuntimeError, match="no score"):
-        evaluate_text(Path(text), Selection(reference=Path(reference)), output=tmp_path / "out")
+        evaluate_text(Path(text), Selection(references=(Path(reference),)), ReportOptions(output=tmp_path / "out"))
     (file,) = (tmp_path / "out").iterdir()
     assert file.suffix == ".hyp"
     assert file.read_text().splitlines() == HYPOTHESES
@@ -140,6 +140,6 @@ def test_evaluation_warns_if_test_set_has_other_languages_than_model(
 ) -> None:
     monkeypatch.setattr("evaluate.test_sets.read_all_lines", lambda file: ["x"])
     of_model = model_languages(make_folder(tmp_path / "model"))
-    selection = Selection(tmp_path / source, tmp_path / reference, languages=languages)
+    selection = Selection(tmp_path / source, (tmp_path / reference,), languages=languages)
     warn_of_other_languages(find_test_set(selection, of_model), of_model)
     assert capsys.readouterr().err == (f"warning: {tmp_path}/{warning}\n" if warning else "")

@@ -8,6 +8,7 @@ import sacrebleu.utils
 from data_pipeline.config import DataConfig
 from evaluate.test_sets import (
     Selection,
+    TestSet,
     file_languages,
     find_test_set,
     find_test_sets,
@@ -62,24 +63,39 @@ def test_from_files_rejects_different_numbers_of_lines(tmp_path: Path) -> None:
     (tmp_path / "a.en").write_text("one\ntwo\n")
     (tmp_path / "a.de").write_text("eins\n")
     with pytest.raises(ValueError, match=r"a\.en has 2 lines and .*a\.de has 1"):
-        from_files(tmp_path / "a.en", tmp_path / "a.de")
+        from_files(tmp_path / "a.en", [tmp_path / "a.de"])
 
 
 def test_from_files_rejects_missing_and_empty_files(tmp_path: Path) -> None:
     (tmp_path / "a.de").write_text("eins\n")
     with pytest.raises(FileNotFoundError, match=r"no file .*b\.en"):
-        from_files(tmp_path / "b.en", tmp_path / "a.de")
+        from_files(tmp_path / "b.en", [tmp_path / "a.de"])
     (tmp_path / "c").touch()
     with pytest.raises(ValueError, match="has no lines"):
-        from_files(tmp_path / "c", tmp_path / "c")
+        from_files(tmp_path / "c", [tmp_path / "c"])
 
 
 def test_from_files_reads_languages_from_file_names(tmp_path: Path) -> None:
     source, reference = write_lines(tmp_path / "test.en", SOURCES), write_lines(tmp_path / "test.de", REFERENCES)
-    assert from_files(Path(source), Path(reference)).languages == ("en", "de")
-    assert from_files(None, Path(reference)).languages == ("", "de")
-    assert from_files(None, Path(write_lines(tmp_path / "text.txt", REFERENCES))).languages is None
+    assert from_files(Path(source), [Path(reference)]).languages == ("en", "de")
+    assert from_files(None, [Path(reference)]).languages == ("", "de")
+    assert from_files(None, [Path(write_lines(tmp_path / "text.txt", REFERENCES))]).languages is None
     assert file_languages(Path("a.en.gz"), Path("a.de.xz")) == ("en", "de")
+    assert file_languages(Path("a.EN.txt"), Path("a.no.txt.zst")) == ("en", "no")
+    assert file_languages(Path("a.eng_Latn"), Path("a.zh-TW")) == ("en", "zh")
+    assert file_languages(None, Path("a.ref")) is None
+
+
+def test_from_files_rejects_references_in_different_languages(tmp_path: Path) -> None:
+    files = [Path(write_lines(tmp_path / name, REFERENCES)) for name in ("a.de", "a.no")]
+    with pytest.raises(ValueError, match=r"a\.de and .*a\.no are in different languages.*--langpair"):
+        from_files(None, files)
+    assert from_files(None, files, ("en", "de")).references == [REFERENCES, REFERENCES]
+
+
+def test_test_set_rejects_references_without_text() -> None:
+    with pytest.raises(ValueError, match="all lines of the reference of x are empty"):
+        TestSet("x", None, [["", " "], ["\t", ""]])
 
 
 def test_find_test_set_fails_if_languages_are_unknown() -> None:
