@@ -68,6 +68,11 @@ def show_controls(text: str, keep: str = "") -> str:
     return "".join(repr(one)[1:-1] if unicodedata.category(one) == "Cc" and one not in keep else one for one in text)
 
 
+def is_blank(line: str) -> bool:
+    """Return True if a line has only white space, control characters and invisible characters."""
+    return all(unicodedata.category(character)[0] in "ZC" for character in line)
+
+
 def split_words(text: str) -> list[str]:
     """Return the words of a text: letters and digits, or punctuation marks, that stand together.
 

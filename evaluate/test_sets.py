@@ -8,7 +8,7 @@ from common.errors import InputError
 from common.files import COMPRESSED
 from common.input_bytes import input_name
 from common.text_input import check_equal_lines, read_all_lines
-from common.writing import is_language_code, language_code
+from common.writing import is_blank, is_language_code, language_code
 from data_pipeline.config import DataConfig
 from data_pipeline.sources.corpus import read_pairs
 from data_pipeline.sources.hub import NoSuchSplit
@@ -44,7 +44,7 @@ class TestSet:
     def __post_init__(self) -> None:
         if not self.references[0]:
             raise InputError(f"{self.name} has no lines. Give a file with at least one line.")
-        if not any(line.strip() for lines in self.references for line in lines):
+        if all(is_blank(line) for lines in self.references for line in lines):
             raise InputError(
                 f"all lines of the reference of {self.name} are empty. Give the file with the translations."
             )

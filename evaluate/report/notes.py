@@ -1,8 +1,6 @@
 """What a reader of a report must be told about its text: empty lines, missing spaces, other scripts, BLEU of 0."""
 
-import unicodedata
-
-from common.writing import MOSTLY, letters_by_script, unspaced_share
+from common.writing import MOSTLY, is_blank, letters_by_script, unspaced_share
 from evaluate.metrics.bleu_tokenizer import SPLIT_AT_SPACES
 from evaluate.metrics.metric_choice import name_texts
 from evaluate.test_sets import TestSet
@@ -22,11 +20,6 @@ def find_empty_lines(test_set: TestSet, hypotheses: list[str]) -> dict[str, list
     texts = sources | name_texts(hypotheses, test_set.references)
     found = {name: [number for number, line in enumerate(lines, 1) if is_blank(line)] for name, lines in texts.items()}
     return {name: numbers for name, numbers in found.items() if numbers}
-
-
-def is_blank(line: str) -> bool:
-    """Return True if a line has only white space, control characters and invisible characters."""
-    return all(unicodedata.category(character)[0] in "ZC" for character in line)
 
 
 def text_notes(test_set: TestSet, hypotheses: list[str], tokenizer: str, bleu: float) -> list[str]:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
-from common.writing import split_words
+from common.writing import is_blank, split_words
 
 Problem = Literal["loop", "copied source", "too short", "too long", "empty"]
 
@@ -37,8 +37,8 @@ def find_problems(source: str | None, hypothesis: str, references: Sequence[str]
 
     Without a source, copies are not detected, and a loop must not occur in the references.
     """
-    if not hypothesis.strip():
-        return ["empty"] if any(text.strip() for text in (source, *references) if text) else []
+    if is_blank(hypothesis):
+        return [] if all(is_blank(text or "") for text in (source, *references)) else ["empty"]
     found: list[Problem] = []
     words, source_words = _words(hypothesis), _words(source or "")
     originals = references if source is None else [source]

@@ -2,7 +2,16 @@
 
 import pytest
 
-from common.writing import is_language_code, language_code, letters_by_script, split_words, unspaced_share
+from common.writing import (
+    count_words,
+    is_blank,
+    is_language_code,
+    language_code,
+    letters_by_script,
+    show_controls,
+    split_words,
+    unspaced_share,
+)
 
 
 @pytest.mark.parametrize(
@@ -42,3 +51,19 @@ def test_unspaced_share_is_share_of_letters() -> None:
     assert unspaced_share(["今日は abc", "1 2 3!"]) == 0.5
     assert unspaced_share(["42", ""]) == 0
     assert unspaced_share(["ภาษาไทย"]) == 1
+
+
+def test_count_words_counts_words_between_spaces_and_unspaced_characters() -> None:
+    assert count_words("Das Haus, ja!") == 3
+    assert count_words("我有iPhone手机") == 5
+    assert count_words(" ") == 0
+
+
+def test_is_blank_is_true_for_invisible_characters() -> None:
+    assert all(map(is_blank, ("", " \t", "\u00a0", "\u3000", "\u200b", "\ufeff", "\x1b")))
+    assert not any(map(is_blank, ("-", ".", "\u0301", "a")))
+
+
+def test_show_controls_escapes_what_terminals_obey() -> None:
+    assert show_controls("a\x1b[31m\x07\x9b\n\tä 字\u200d") == "a\\x1b[31m\\x07\\x9b\\n\\tä 字\u200d"
+    assert show_controls("a\n\x1b", keep="\n") == "a\n\\x1b"
