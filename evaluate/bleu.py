@@ -31,8 +31,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--source", type=expand, help="text to translate (plain, .gz, .xz or .zst; - is standard input)"
     )
-    references = {"type": expand, "nargs": "+", "action": "extend", "metavar": "FILE"}
-    parser.add_argument("--reference", **references, help="its reference translations, line by line")
+    parser.add_argument("--reference", type=expand, nargs="+", action="extend", help="its reference translations")
     parser.add_argument("--test-set", help="sacreBLEU's name of a test set, such as wmt14/full")
     parser.add_argument("--langpair", help="languages of the test set or files, such as en-de (default: the model's)")
     parser.add_argument("--baseline", type=expand, help="NAME.json of an earlier report on the same lines, to test")
