@@ -98,6 +98,10 @@ class DataConfig:
     drop_copies: bool = True
     """Drop a training pair if its target equals its source."""
 
+    normalize_unicode: bool = True
+    """For translation: change text to Unicode NFC, and no-break, thin and zero-width spaces to plain spaces, before it
+    is encoded, in training and in the finished model. False: text stays as it is."""
+
     valid_pairs: int = 1000
     """Number of pairs held out for validation if `valid` is None and `train` has no validation split; at most one in
     twenty pairs of the corpus."""

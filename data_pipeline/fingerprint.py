@@ -28,7 +28,7 @@ FORMAT = 1
 # Fields that do not change the ids. The hash contains the content of corpora and tokenizer instead of their names.
 _NOT_HASHED = ("train", "valid", "test", "cache_dir", "valid_pairs", "grammar_pairs", "task", "tokenizer")
 _COLUMNS = ("source_lang", "target_lang", "source_column", "target_column")
-_OF_PAIRS = (*_COLUMNS, "max_length", "max_ratio", "drop_empty", "drop_duplicates", "drop_copies")
+_OF_PAIRS = (*_COLUMNS, "max_length", "max_ratio", "drop_empty", "drop_duplicates", "drop_copies", "normalize_unicode")
 _OLD_NAMES = {"prompt_column": "given_column"}  # renamed fields keep their old name in the hash, so old data are found
 _OF_TEXT = ("text_column", "prompt_column", "layout", "valid_part", "problems", "digits")
 
@@ -103,6 +103,8 @@ def _fingerprint(config: DataConfig, sums: _Sums) -> str:
     known: dict[str, Any] = {"format": FORMAT}
     others = _OF_TEXT if config.task == "translation" else _OF_PAIRS
     fields = {name: value for name, value in asdict(config).items() if name not in (*_NOT_HASHED, *others)}
+    if fields.get("normalize_unicode"):
+        del fields["normalize_unicode"]  # the rule of versions that had no such setting
     known["fields"] = {_OLD_NAMES.get(name, name): value for name, value in fields.items()}
     if config.task == "language_modelling":
         known["kind"] = "text"

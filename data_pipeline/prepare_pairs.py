@@ -12,6 +12,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from common.errors import InputError
+from common.text import UNICODE_RULE, unify
 from data_pipeline.config import DataConfig
 from data_pipeline.sources.corpus import PAIRS_AT_ONCE, iterate_pairs, load_corpora
 from data_pipeline.sources.filters import (
@@ -50,7 +51,7 @@ def prepare_pairs(config: DataConfig, result: Path, work: Path, threads: int, qu
 
     `work` is an empty folder for intermediate files; `quiet` shows no progress bars. Raises as `prepare`.
     """
-    train, valid, reasons = _load(config, work, threads, quiet)
+    train, valid, reasons, changed = _load(config, work, threads, quiet)
     kept = reasons == FilterReason.KEPT
     _reject_empty(reasons, "training")
     tokenizer = _make_tokenizer(train, kept, config, result)
@@ -64,7 +65,9 @@ def prepare_pairs(config: DataConfig, result: Path, work: Path, threads: int, qu
     with (result / "valid.jsonl").open("w", encoding="utf-8", newline="\n") as out:
         for texts in _select(valid, valid_reasons == FilterReason.KEPT):
             out.writelines(json.dumps(pair, ensure_ascii=False) + "\n" for pair in zip(*texts, strict=True))
-    report = {"train": count_reasons(reasons), "valid": count_reasons(valid_reasons)}
+    report: dict[str, Any] = {"train": count_reasons(reasons), "valid": count_reasons(valid_reasons)}
+    if changed:
+        report["changed_pairs"] = changed
     (result / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
@@ -85,10 +88,14 @@ def describe_pairs(report: dict[str, Any]) -> str:
 
 
 def summarise_pairs(report: dict[str, Any]) -> str:
-    """Return a table of pairs read, dropped and kept, and a sentence if validation pairs were held out."""
+    """Return a table of pairs read, dropped and kept, and sentences on pairs that were changed or held out."""
+    report, changed = dict(report), report.get("changed_pairs", 0)
+    report.pop("changed_pairs", None)
     counts = format_counts(
         {split: {OLD_LABELS.get(label, label): n for label, n in found.items()} for split, found in report.items()}
     )
+    if changed:
+        counts += f"\n{changed:,} training pairs were changed: {UNICODE_RULE} (data.normalize_unicode)"
     if not report["train"][LABELS[FilterReason.HELD_OUT]]:
         return counts
     return (
@@ -97,8 +104,9 @@ def summarise_pairs(report: dict[str, Any]) -> str:
     )
 
 
-def _load(config: DataConfig, work: Path, threads: int, quiet: bool) -> tuple["Dataset", "Dataset", FilterReasons]:
-    """Return training pairs, validation pairs, and the filter reason of each training pair, as far as text decides."""
+def _load(config: DataConfig, work: Path, threads: int, quiet: bool) -> tuple["Dataset", "Dataset", FilterReasons, int]:
+    """Return training pairs, validation pairs, the filter reason of each training pair, as far as text decides, and the
+    number of training pairs that `unify` changes."""
     import datasets
 
     bars = not datasets.are_progress_bars_disabled()
@@ -110,13 +118,13 @@ def _load(config: DataConfig, work: Path, threads: int, quiet: bool) -> tuple["D
     finally:
         if bars:
             datasets.enable_progress_bars()
-    reasons, hashes = _filter_train(train, config, quiet)
+    reasons, hashes, changed = _filter_train(train, config, quiet)
     if config.drop_duplicates:
         mark_duplicates(reasons, hashes)
     if valid is None:
         _reject_empty(reasons, "training")
         valid = train.select(_hold_out(reasons, hashes, config))
-    return train, valid, reasons
+    return train, valid, reasons, changed
 
 
 def _load_valid(config: DataConfig, work: Path, threads: int) -> "Dataset | None":
@@ -132,19 +140,22 @@ def _load_valid(config: DataConfig, work: Path, threads: int) -> "Dataset | None
         return None
 
 
-def _filter_train(dataset: "Dataset", config: DataConfig, quiet: bool) -> tuple[FilterReasons, PairHashes]:
+def _filter_train(dataset: "Dataset", config: DataConfig, quiet: bool) -> tuple[FilterReasons, PairHashes, int]:
     reasons, hashes = np.zeros(len(dataset), np.uint8), np.zeros(len(dataset), np.uint64)
+    unicode, changed = config.normalize_unicode, 0
     bar = tqdm(_pairs(dataset), desc="filtering", total=len(dataset), unit=" pairs", disable=quiet)
     for i, (source, target) in enumerate(bar):
-        source, target = normalize(source), normalize(target)
+        changed += unicode and (unify(source) != source or unify(target) != target)
+        source, target = normalize(source, unicode), normalize(target, unicode)
         reasons[i] = filter_text(source, target, config)
         hashes[i] = pair_hash(source, target)
-    return reasons, hashes
+    return reasons, hashes, changed
 
 
 def _filter_valid(dataset: "Dataset", config: DataConfig) -> FilterReasons:
+    unicode = config.normalize_unicode
     too_long = (
-        exceeds_every_tokenizer(normalize(source), normalize(target), config.max_length)
+        exceeds_every_tokenizer(normalize(source, unicode), normalize(target, unicode), config.max_length)
         for source, target in _pairs(dataset)
     )
     dropped = np.fromiter(too_long, np.bool_, count=len(dataset))
@@ -167,12 +178,13 @@ def _hold_out(reasons: FilterReasons, hashes: PairHashes, config: DataConfig) ->
 
 def _make_tokenizer(dataset: "Dataset", kept: npt.NDArray[np.bool_], config: DataConfig, result: Path) -> Tokenizer:
     if config.tokenizer is not None:
-        tokenizer = Tokenizer(find_tokenizer(config.tokenizer))
+        tokenizer = Tokenizer(find_tokenizer(config.tokenizer), config.normalize_unicode)
         tokenizer.save(result)
         return tokenizer
     assert config.vocab_type in ("bpe", "unigram"), "DataConfig checks it"
     file = result / "tokenizer.model"
-    return train_tokenizer(_sample(dataset, kept, config), file, config.vocab_size, config.vocab_type)
+    texts = _sample(dataset, kept, config)
+    return train_tokenizer(texts, file, config.vocab_size, config.vocab_type, config.normalize_unicode)
 
 
 def _sample(dataset: "Dataset", kept: npt.NDArray[np.bool_], config: DataConfig) -> Iterator[str]:

@@ -7,9 +7,10 @@ from typing import Any, TextIO
 
 from common.command import describe_error
 from common.errors import InputError
+from common.text import UNICODE_RULE, changed_lines, name_lines
 from evaluate.config import SampleConfig
 from evaluate.scorer import Scorer, token_texts
-from evaluate.segmentation.lines import Segmenter, describe_too_long, name_lines, translate_segments
+from evaluate.segmentation.lines import Segmenter, describe_too_long, translate_segments
 from evaluate.segmentation.sentences import split_sentences
 from evaluate.translation import Translation
 from evaluate.translator import LineTooLong, Translator
@@ -54,12 +55,15 @@ class TranslationWriter:
         # Numbers of lines that are not reported yet:
         self._too_long: list[int] = []  # split because they are too long
         self._unsplit: list[int] = []  # several sentences, translated as one
+        self._changed: list[int] = []  # changed to one Unicode form
 
     def write(self, out: TextIO, lines: list[str], first_line: int = 1, progress: bool = False) -> None:
         """Translate lines and write the results. `first_line` is the number of the first line.
 
         Raises LineTooLong for a line that is too long if there is no segmenter.
         """
+        if self.translator.tokenizer.normalize_unicode:
+            self._changed += changed_lines(lines, first_line)
         if self.segmenter is None:
             translated = self._translate_whole_lines(lines, first_line, progress)
         else:
@@ -122,7 +126,10 @@ class TranslationWriter:
                 "and --attention need whole lines. Check that none is lost, or give one sentence per line.",
                 file=sys.stderr,
             )
-        self._too_long, self._unsplit = [], []
+        if self._changed:
+            verb = "were" if len(self._changed) > 1 else "was"
+            print(f"note: {name_lines(self._changed)} {verb} changed for the model: {UNICODE_RULE}", file=sys.stderr)
+        self._too_long, self._unsplit, self._changed = [], [], []
 
     def _translate_whole_lines(self, lines: list[str], first_line: int, progress: bool) -> list[list[Translation]]:
         translated = self.translator.decode_whole_lines(

@@ -78,7 +78,9 @@ class Translator:
         folder = find_folder(folder)
         refuse_language_model(folder)
         config = config or read_decode_config(folder)
-        tokenizer, source_lang = Tokenizer(folder / "tokenizer.model"), str(read_about(folder).get("source_lang", "en"))
+        about = read_about(folder)
+        tokenizer = Tokenizer(folder / "tokenizer.model", about.get("normalize_unicode") is not False)
+        source_lang = str(about.get("source_lang", "en"))
         match backend:
             case "torch":
                 pytorch = PyTorchBackend.from_pretrained(folder, device, compute_type, prepack)

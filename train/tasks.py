@@ -61,10 +61,12 @@ def _measure_bleu(setup: Setup, accelerator: Accelerator, model: Transformer) ->
         return {}
     chosen = np.linspace(0, len(sources) - 1, n).astype(int).tolist()
     own = chosen[accelerator.process_index :: accelerator.num_processes]
+    tokenizer = Tokenizer(setup.prepared.tokenizer_file, setup.config.data.normalize_unicode)
     # Lines are not split or copied: BLEU measures what the model was trained to do.
     config = DecodeConfig(beam=1, split_sentences=False, translate_symbols=True)
-    translator = Translator(PyTorchBackend(model), Tokenizer(setup.prepared.tokenizer_file), config)
+    translator = Translator(PyTorchBackend(model), tokenizer, config)
     translated = list(zip(own, translator([sources[i] for i in own]), strict=True))
     of_all_ranks = dict(gather_object(translated))
-    bleu = sacrebleu.corpus_bleu([of_all_ranks[i] for i in chosen], [[references[i] for i in chosen]])
+    expected = [tokenizer.normalize(references[i]) for i in chosen]
+    bleu = sacrebleu.corpus_bleu([of_all_ranks[i] for i in chosen], [expected])
     return {"valid_bleu": round(bleu.score, 2)}

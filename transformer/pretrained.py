@@ -35,6 +35,7 @@ def save_pretrained(
     languages: tuple[str, str] | None = None,
     starts_documents: bool = False,
     decode: dict[str, Any] | None = None,
+    normalize_unicode: bool = True,
 ) -> None:
     """Write the four files atomically, the weights last.
 
@@ -46,6 +47,7 @@ def save_pretrained(
         starts_documents: the language model was trained on documents from their first token on, so every prompt
             must be the beginning of a document.
         decode: decoding settings of a translation model.
+        normalize_unicode: the model was trained on text in one Unicode form (`data.normalize_unicode`).
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -56,6 +58,8 @@ def save_pretrained(
         about["starts_documents"] = True
     if decode is not None:
         about["decode"] = decode
+    if not normalize_unicode:
+        about["normalize_unicode"] = False
     about["model"] = asdict(model.config)
     write_bytes(folder / "tokenizer.model", Path(tokenizer_file).read_bytes())  # may be one and the same file
     write_text(folder / "README.md", card)

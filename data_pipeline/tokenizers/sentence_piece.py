@@ -3,7 +3,6 @@
 import io
 import json
 import re
-import unicodedata
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +12,7 @@ import sentencepiece
 
 from common.errors import InputError
 from common.files import write_bytes
+from common.text import compose, replace_surrogates, unify
 
 PAD_ID, UNK_ID, BOS_ID, EOS_ID = 0, 1, 2, 3
 
@@ -23,23 +23,15 @@ TRAIN_CHARACTERS = 1000
 TRAIN_THREADS = 16
 """A constant, because the model file contains it, and because the sums of unigram training depend on it."""
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
-
-def normalize(text: str) -> str:
-    """Return the text in Unicode NFC, without white space at its start and end.
+def normalize(text: str, unicode: bool = True) -> str:
+    """Return the text as it is encoded: `unify`, without white space at its start and end.
 
     All parts of the project use this form. The rules of SentencePiece itself are switched off, because they change text
-    ("…" to "...", a tab to a space). A lone surrogate becomes U+FFFD: UTF-8 files cannot contain it, but JSON and
-    command lines can.
+    ("…" to "...", a tab to a space). With `unicode` False, only the white space at both ends and lone surrogates change
+    (`data.normalize_unicode`).
     """
-    return _compose(text).strip()
-
-
-def _compose(text: str) -> str:
-    if text.isascii():
-        return text
-    return unicodedata.normalize("NFC", _SURROGATE.sub("\ufffd", text))
+    return (unify(text) if unicode else replace_surrogates(text)).strip()
 
 
 def json_type(data: bytes) -> str | None:
@@ -66,7 +58,7 @@ class VocabularySizeError(InputError):
 
 
 class Tokenizer:
-    """Text to ids and back: `decode(encode([x])) == [normalize(x)]`, and `encode` never returns UNK_ID.
+    """Text to ids and back: `decode(encode([x])) == [self.normalize(x)]`, and `encode` never returns UNK_ID.
 
     `encode` and `decode` are for sentences and remove white space around them. `encode_text` and `decode_text` are for
     language modelling and keep all white space.
@@ -79,7 +71,8 @@ class Tokenizer:
     end_id: int | None = EOS_ID
     """Token that ends a document."""
 
-    def __init__(self, model_file: Path | str) -> None:
+    def __init__(self, model_file: Path | str, normalize_unicode: bool = True) -> None:
+        self.normalize_unicode = normalize_unicode
         self._bytes = Path(model_file).read_bytes()
         if kind := json_type(self._bytes):
             raise InputError(
@@ -106,7 +99,11 @@ class Tokenizer:
 
         Training and translation use only this method.
         """
-        return self._encode([normalize(text) for text in texts], add_eos=True, threads=threads)
+        return self._encode([self.normalize(text) for text in texts], add_eos=True, threads=threads)
+
+    def normalize(self, text: str) -> str:
+        """Return the text as `encode` encodes it."""
+        return normalize(text, self.normalize_unicode)
 
     def decode(self, ids: list[list[int]]) -> list[str]:
         """Return the text of each sequence. PAD_ID, BOS_ID and EOS_ID give no text.
@@ -136,7 +133,7 @@ class Tokenizer:
         Args:
             continues_line: the text follows another text in the same line, so no space is put before it.
         """
-        first, *lines = _compose(text).split("\n")
+        first, *lines = compose(text).split("\n")
         ids = self._encode_rest_of_line(first) if continues_line else self._encode([first], add_eos=False, threads=1)[0]
         for line in self._encode(lines, add_eos=False, threads=1):
             ids.append(self._byte_ids[ord("\n")])
@@ -208,7 +205,11 @@ class Tokenizer:
 
 
 def train_tokenizer(
-    texts: Iterator[str], out_file: Path, vocab_size: int, model_type: Literal["bpe", "unigram"] = "bpe"
+    texts: Iterator[str],
+    out_file: Path,
+    vocab_size: int,
+    model_type: Literal["bpe", "unigram"] = "bpe",
+    normalize_unicode: bool = True,
 ) -> Tokenizer:
     """Train a tokenizer with exactly `vocab_size` subwords and write it to `out_file`. Equal texts give equal bytes.
 
@@ -224,7 +225,7 @@ def train_tokenizer(
     failed: list[BaseException] = []
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=_lines(texts, failed),
+            sentence_iterator=_lines(texts, normalize_unicode, failed),
             model_writer=model,
             model_type=model_type,
             vocab_size=vocab_size,
@@ -244,14 +245,14 @@ def train_tokenizer(
             raise failed[0] from None
         raise _explain(str(error), vocab_size) from error
     out_file.write_bytes(model.getvalue())
-    return Tokenizer(out_file)
+    return Tokenizer(out_file, normalize_unicode)
 
 
-def _lines(texts: Iterator[str], failed: list[BaseException]) -> Iterator[str]:
+def _lines(texts: Iterator[str], normalize_unicode: bool, failed: list[BaseException]) -> Iterator[str]:
     """Yield the start of each text. An exception is stored in `failed`, because SentencePiece keeps only its name."""
     try:
         for text in texts:
-            yield normalize(text)[:TRAIN_CHARACTERS]
+            yield normalize(text, normalize_unicode)[:TRAIN_CHARACTERS]
     except GeneratorExit:  # SentencePiece has read enough
         raise
     except BaseException as error:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from common.errors import InputError
-from common.text import has_letter, one_line
+from common.text import has_letter, name_lines, one_line
 from data_pipeline.tokenizers.sentence_piece import Tokenizer
 from evaluate.segmentation.sentences import split_sentences
 from evaluate.translation import EMPTY, Translation
@@ -178,12 +178,6 @@ def describe_too_long(numbers: list[int], limit: int) -> str | None:
     return (
         f"{name_lines(numbers)} {verb} longer than the model's limit of {limit} tokens; split and translated in parts"
     )
-
-
-def name_lines(numbers: list[int]) -> str:
-    """Return "line 3", or "lines 3, 7" with at most ten numbers."""
-    named = ", ".join(map(str, numbers[:10])) + ", …" * (len(numbers) > 10)
-    return f"{'lines' if len(numbers) > 1 else 'line'} {named}"
 
 
 def translate_segments(

@@ -132,7 +132,7 @@ def codec_and_texts(setup: Setup) -> tuple[Codec, list[str]]:
     """Return how the task encodes text, and some of its text."""
     match setup.config.data.task:
         case "translation":
-            tokenizer = Tokenizer(setup.prepared.tokenizer_file)
+            tokenizer = Tokenizer(setup.prepared.tokenizer_file, setup.config.data.normalize_unicode)
             return text_checks.sentence_codec(tokenizer), samples.sample_sentences(setup)
         case "language_modelling":
             return text_checks.text_codec(setup.tokenizer), samples.sample_lines(setup)

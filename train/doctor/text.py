@@ -1,6 +1,5 @@
 """Checks of text of any kind: duplicates, leaks into held-out data, and how the vocabulary fits the text."""
 
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -8,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.errors import InputError
+from common.text import compose
 from data_pipeline.tokenizers import TextTokenizer
 from data_pipeline.tokenizers.sentence_piece import Tokenizer, normalize
 from train.doctor.findings import Finding, grade
@@ -27,12 +27,12 @@ class Codec(NamedTuple):
 
 def sentence_codec(tokenizer: Tokenizer) -> Codec:
     """Return the codec of translation: sentences without white space at either end."""
-    return Codec(lambda text: tokenizer.encode([text])[0], lambda ids: tokenizer.decode([ids])[0], normalize)
+    return Codec(lambda text: tokenizer.encode([text])[0], lambda ids: tokenizer.decode([ids])[0], tokenizer.normalize)
 
 
 def text_codec(tokenizer: TextTokenizer) -> Codec:
     """Return the codec of language modelling: text with all its white space."""
-    return Codec(tokenizer.encode_text, tokenizer.decode_text, lambda text: unicodedata.normalize("NFC", text))
+    return Codec(tokenizer.encode_text, tokenizer.decode_text, compose)
 
 
 def check_copies(texts: Texts, dropped: bool) -> Finding:

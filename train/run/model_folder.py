@@ -50,7 +50,9 @@ def write_model_folder(run_dir: Path, last: int | None = None, best: bool = Fals
     out = out or run_dir
     if data.task == "translation":
         languages, decode = (data.source_lang, data.target_lang), asdict(config.decode)
-        save_pretrained(out, model, tokenizer, card, languages=languages, decode=decode)
+        save_pretrained(
+            out, model, tokenizer, card, languages=languages, decode=decode, normalize_unicode=data.normalize_unicode
+        )
     else:
         save_pretrained(out, model, tokenizer, card, starts_documents=data.layout == "documents")
     return origin

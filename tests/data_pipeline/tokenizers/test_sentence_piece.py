@@ -117,8 +117,14 @@ def test_encode_replaces_lone_surrogate(tokenizer: Tokenizer) -> None:
     assert tokenizer.decode(tokenizer.encode(["a \ud83d b"])) == ["a \ufffd b"]
 
 
-def test_normalize_only_composes_and_strips() -> None:
-    assert normalize("\u3000 e\u0301 … ½\t\u00a0x \n") == "é … ½\t\u00a0x"
+def test_normalize_composes_and_makes_spaces_plain_and_strips() -> None:
+    assert normalize("\u3000 e\u0301 … ½\t\u00a0x\u200by\u2009z\ufeff \n") == "é … ½\t x y z"
+    assert normalize("\u200d \u00ad\u200e") == "\u200d \u00ad\u200e"  # joiners, soft hyphens and directions stay
+
+
+def test_normalize_without_unicode_rule_only_strips() -> None:
+    text = "e\u0301 ½\t\u00a0x\u200by"
+    assert normalize(f" {text}\ud800 \n", unicode=False) == f"{text}\ufffd"
     assert normalize(normalize("e\u0301")) == normalize("e\u0301")
 
 
