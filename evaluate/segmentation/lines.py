@@ -5,6 +5,7 @@ copied.
 """
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -15,14 +16,16 @@ from evaluate.segmentation.sentences import split_sentences
 from evaluate.translation import EMPTY, Translation
 
 # Points at which a sentence that is too long is split, best first: after punctuation that ends or divides sentences,
-# after a comma or a dash, after white space, between characters except before a combining mark, between any characters.
+# after a comma or a dash, after white space. After these come all points between characters; see `_best_split_point`.
 _SPLIT_POINTS = (
-    re.compile(r"(?<=[.!?…;:؟؛])[\"'»“”’)\]]*\s+|(?<=[。！？；：])"),
+    re.compile(r"(?<=[.!?…;:؟؛])[\"'»“”’)\]]*\s+|(?<=[。！？；：।॥။។።፧])"),
     re.compile(r"(?<=[,–—)\]،])\s+|(?<=[，、])"),
-    re.compile(r"\s+"),
-    re.compile(r"(?<=.)(?![\u0300-\u036f\u200d\ufe0e\ufe0f\U0001f3fb-\U0001f3ff])", re.DOTALL),
-    re.compile(r"(?<=.)", re.DOTALL),
+    re.compile(r"[\s\u200b]+"),
 )
+_JOINS = "\u200d\u2060\ufeffเแโใไເແໂໃໄ"
+"""Characters that belong to the next one: joiners, and vowels that Thai and Lao write before their consonant."""
+_JOINED = "\u200c\u200d\u2060\ufeffะำຳฯๆ\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"
+"""Characters that belong to the one before, besides combining marks: joiners, vowels, skin tones."""
 
 
 @dataclass(frozen=True)
@@ -192,9 +195,23 @@ def _best_split_point(text: str) -> int | None:
     """Return the split point nearest to the middle, of the best kind found in the middle half of the text."""
     start, end = len(text) - len(text.lstrip()), len(text.rstrip())
     middle, quarter = (start + end) / 2, max(1, (end - start) / 4)
-    for kind in _SPLIT_POINTS:
-        points = [match.end() for match in kind.finditer(text, start, end)]
+    between = range(start + 1, end)
+    kinds = (
+        *((match.end() for match in kind.finditer(text, start, end)) for kind in _SPLIT_POINTS),
+        (point for point in between if _is_between_characters(text, point)),
+        between,
+    )
+    for points in kinds:
         near = [point for point in points if start < point < end and abs(point - middle) <= quarter]
         if near:
             return min(near, key=lambda point: abs(point - middle))
     return None
+
+
+def _is_between_characters(text: str, point: int) -> bool:
+    """Return True if a reader sees two characters there: no accent, vowel sign or joiner belongs to both."""
+    return (
+        text[point - 1] not in _JOINS
+        and text[point] not in _JOINED
+        and not unicodedata.category(text[point]).startswith("M")
+    )

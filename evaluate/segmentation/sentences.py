@@ -1,4 +1,4 @@
-"""Find sentence ends: rules for languages with full stops, and abbreviations of English and German.
+"""Find sentence ends: full stops of all scripts, rules for ordinal numbers and abbreviations of English and German.
 
 In doubt, two sentences stay together: a long sentence is translated better than half a sentence.
 """
@@ -10,13 +10,24 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-_OPENING = "\"'„“”»«›‹‚‘’([{¿¡"
-_MARKS = ".!?…؟۔"
+_DIRECTION = "\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069"  # invisible marks between scripts of two directions
+_OPENING = "\"'„“”»«›‹‚‘’([{¿¡\u200e\u200f\u202a\u202b\u2066\u2067\u2068"
+_OPENING_WIDE = "「『（“‘《〈【(["
+_CLOSING_WIDE = "」』）”’》〉】)]"
+_MARKS = ".!?…؟۔‼⁇⁈⁉։"
+_FULL_STOPS = "。！？｡।॥။។៕።፧፨"
+"""Marks of Chinese, Japanese, Hindi, Burmese, Khmer and Amharic, which end a sentence also without a space."""
+_SPACE = "[\\s\u200b\ufeff]"
 # The lookbehind prevents quadratic time for a long run of marks: a match begins at the first mark only.
-_END = re.compile(rf"""(?<![{_MARKS}])([{_MARKS}]+)["'»«›‹“”‘’)\]}}]*\s+|[。！？]+["'」』）]*\s*""")
+_END = re.compile(
+    rf"""(?<![{_MARKS}])([{_MARKS}]+)["'»«›‹“”‘’)\]}}{_DIRECTION}]*{_SPACE}+"""
+    rf"""|(?<![{_FULL_STOPS}])[{_FULL_STOPS}]+(["'{re.escape(_CLOSING_WIDE)}]*)({_SPACE}*)"""
+)
 _WORD = re.compile(r"\w+")
 _NEAR = 40
 """Number of characters before and after a full stop that are examined."""
+_QUOTATION = 200
+"""Number of characters before a full stop in which an opening quotation mark is looked for, if no space follows."""
 
 # Abbreviations that never end a sentence, because a name, a number or another word follows.
 _NEVER = re.compile(
@@ -55,8 +66,8 @@ def split_sentences(text: str, language: str) -> list[str]:
 
 
 def _is_end(text: str, start: int, end: re.Match[str], language: str) -> bool:
-    if end[1] is None:  # a full stop in Chinese or Japanese
-        return True
+    if end[1] is None:
+        return _ends_outside_quotation(text, start, end)
     following = text[end.end() : end.end() + _NEAR].lstrip(_OPENING)
     if following[:1].islower():
         return False
@@ -72,6 +83,14 @@ def _is_end(text: str, start: int, end: re.Match[str], language: str) -> bool:
         return False
     next_word = _WORD.match(following)
     return not _is_doubtful(word, language) or (next_word is not None and next_word[0].lower() in _STARTERS)
+
+
+def _ends_outside_quotation(text: str, start: int, end: re.Match[str]) -> bool:
+    """Return False for a full stop in a quotation after which the sentence continues, as in 「行く。」と言った。"""
+    if end[2] and not end[3]:
+        return text[end.end()] in _OPENING_WIDE
+    before = text[max(start, end.start() - _QUOTATION) : end.end()]
+    return all(before.count(opening) <= before.count(closing) for opening, closing in ("「」", "『』", "“”", "（）"))
 
 
 def _is_doubtful(word: str, language: str) -> bool:

@@ -1,5 +1,6 @@
 """Checks of a corpus of sentence pairs: lengths, alignment of the lines, and direction of the languages."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
@@ -23,6 +24,9 @@ OUTLIER = 4.0
 """A length ratio is unusual if it differs by more than this factor from the median of the corpus."""
 SLACK = 20
 """Characters that are added to each length, so that short texts are not unusual."""
+WIDE_LETTERS = 3
+"""Letters of an alphabet that say as much as one Chinese, Japanese or Korean character, about."""
+_WIDE = re.compile("[\u1100-\u11ff\u2e80-\u9fff\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff]")
 SWAPPED_NATS = 5.0
 """A pair is swapped if source and target are each likelier by this log-probability ratio after swapping."""
 FUNCTION_WORDS = {
@@ -117,9 +121,14 @@ def check_columns(train: Texts, valid: Texts | None, languages: tuple[str, str])
 
 
 def _lengths(texts: Texts) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return the characters of each source and each target, plus `SLACK`."""
-    source, target = (np.array([len(text) for text in column], np.float64) + SLACK for column in texts)
+    """Return the letters of each source and each target, plus `SLACK`."""
+    source, target = (np.array([count_letters(text) for text in column], np.float64) + SLACK for column in texts)
     return source, target
+
+
+def count_letters(text: str) -> int:
+    """Return the characters of a text. A Chinese, Japanese or Korean character counts as `WIDE_LETTERS` letters."""
+    return len(text) + (0 if text.isascii() else (WIDE_LETTERS - 1) * len(_WIDE.findall(text)))
 
 
 def _correlations(block: Texts) -> dict[int, float]:
@@ -147,7 +156,7 @@ def _features(texts: Sequence[str]) -> npt.NDArray[np.float64]:
     return np.array(
         [
             (
-                np.log(len(text) + SLACK),
+                np.log(count_letters(text) + SLACK),
                 sum(character in "?？؟;" for character in text),
                 sum(character in ",，、،" for character in text),
                 sum(character.isdigit() for character in text),

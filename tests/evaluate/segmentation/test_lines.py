@@ -59,7 +59,20 @@ def test_split_sentences_finds_german_sentences(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("language", "text"),
-    [("zh", "你好。|再见！|好。"), ("ar", "مرحبا. |كيف حالك؟ |جيد."), ("he", "שלום. |מה שלומך? |טוב.")],
+    [
+        ("zh", "你好。|再见！|好。"),
+        ("zh", "他说：“好。她来。”我们走。|“走吧！”|“好。” |他走了……她来。"),
+        ("ja", "「行く。」と彼は言った。|「え？」|『本』です。|彼は「はい。いいえ。」と言う。|終わり。"),
+        ("hi", "वह आया। |वह गया।|क्या? |हाँ॥"),
+        ("my", "သူလာသည်။ |သူသွားသည်။"),
+        ("am", "መጣ። |ሄደ።"),
+        ("hy", "Նա եկավ։ |Նա գնաց։"),
+        ("ar", "مرحبا. |كيف حالك؟ |جيد."),
+        ("ar", "جاء د. محمد.\u200f |ذهب!\u200f |نعم."),
+        ("he", "שלום. |מה שלומך? |טוב."),
+        ("ur", "وہ آیا۔ |وہ گیا۔"),
+        ("en", "He came.\u200b|She went.\u00a0|Then."),
+    ],
 )
 def test_split_sentences_finds_marks_of_other_scripts(language: str, text: str) -> None:
     assert "|".join(split_sentences(text.replace("|", ""), language)) == text
@@ -108,6 +121,10 @@ def test_segments_fit_limit_and_keep_all_text(
         ("a b c d e, f g h i j k l m", ["a b c d e,", "f g h i j k l m"]),
         ("a b c d e f g h i j k l m n", ["a b c d e f g", "h i j k l m n"]),
         ("x" * 40, ["x" * 20, "x" * 20]),
+        ("ที่" * 4, ["ที่" * 2] * 2),  # not between a consonant and its vowel
+        ("ไป" * 5, ["ไป" * 2, "ไป" * 3]),  # the vowel is before its consonant
+        ("हिन्दी" * 2, ["हिन्दी"] * 2),
+        ("書名一二三四，五六", ["書名一二三四，", "五六"]),
     ],
 )
 def test_segmenter_splits_at_punctuation_then_space_then_anywhere(
