@@ -77,7 +77,7 @@ def count_usable_pairs(config: DataConfig, folder: Path, threads: int = 1) -> in
     Filters of lengths in tokens need the vocabulary and are not applied. Raises as `prepare`.
     """
     with tempfile.TemporaryDirectory(dir=folder) as work:
-        _, _, reasons = _load(config, Path(work), threads, quiet=True)
+        _, _, reasons, _ = _load(config, Path(work), threads, quiet=True)
     return int((reasons == FilterReason.KEPT).sum())
 
 
@@ -105,8 +105,10 @@ def summarise_pairs(report: dict[str, Any]) -> str:
 
 
 def _load(config: DataConfig, work: Path, threads: int, quiet: bool) -> tuple["Dataset", "Dataset", FilterReasons, int]:
-    """Return training pairs, validation pairs, the filter reason of each training pair, as far as text decides, and the
-    number of training pairs that `unify` changes."""
+    """Return training pairs, validation pairs, filter reasons, and the number of training pairs that `unify` changes.
+
+    The filter reason of each training pair is the one that follows from its text alone.
+    """
     import datasets
 
     bars = not datasets.are_progress_bars_disabled()

@@ -65,7 +65,10 @@ def known_options() -> set[str]:
     files = [file for folder in (*ROOMS, "benchmarks", "docs") for file in (ROOT / folder).rglob("*.py")]
     written = {option for file in files for option in re.findall(r'"(--[a-z][\w-]*)', file.read_text(encoding="utf-8"))}
     made = {f"--{field.name.replace('_', '-')}" for schema in (DecodeConfig, SampleConfig) for field in fields(schema)}
-    return written | made
+    switched = {
+        f"--no-{field.name.replace('_', '-')}" for field in fields(DecodeConfig) if field.type in (bool, "bool")
+    }
+    return written | made | switched
 
 
 @cache

@@ -124,7 +124,7 @@ def test_segments_fit_limit_and_keep_all_text(
         ("ที่" * 4, ["ที่" * 2] * 2),  # not between a consonant and its vowel
         ("ไป" * 5, ["ไป" * 2, "ไป" * 3]),  # the vowel is before its consonant
         ("हिन्दी" * 2, ["हिन्दी"] * 2),
-        ("書名一二三四，五六", ["書名一二三四，", "五六"]),
+        ("書名一二三，四五六", ["書名一二三，", "四五六"]),
     ],
 )
 def test_segmenter_splits_at_punctuation_then_space_then_anywhere(
