@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.pictures import import_pyplot
+from common.arguments import CommandParser
 from common.command import run_command
 from common.errors import InputError
 
@@ -20,7 +21,7 @@ SENTENCE = "The pizza came out of the oven and it tasted good."
 
 def main() -> None:
     """Translate one sentence and draw its cross-attention."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="model folder")
     parser.add_argument("--sentence", default=SENTENCE, help=f"sentence to translate (default: {SENTENCE!r})")
     parser.add_argument("--output", type=Path, default=PICTURE, help="PNG file (default: docs/attention.png)")

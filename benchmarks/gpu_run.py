@@ -41,7 +41,7 @@ from benchmarks.run_logs import read_lines
 from benchmarks.runner import RESULTS, ROOT, command_line, new_result, save, say, seconds_of
 from common.command import run_command
 from common.errors import InputError
-from common.settings import load_settings
+from common.settings import last_overrides, load_settings
 from data_pipeline.examples import Batch
 from data_pipeline.micro_batches import Update
 from data_pipeline.prepared_data import prepare
@@ -164,7 +164,7 @@ def commands(part: str, limit: float, args: argparse.Namespace, work: Path) -> l
             ends = [f"train.max_hours={max(5, limit - 40) / 3600}", "train.log_with=none"]
             report = [f"multi30k={work / part}", "--bleu", *args.bleu, "--out", str(args.out)]
             return [
-                [sys.executable, "train/train.py", "--config", str(args.recipe), *settings, *ends],
+                [sys.executable, "train/train.py", "--config", str(args.recipe), *last_overrides([*settings, *ends])],
                 [*python, time_to_bleu.__name__, *report],
             ]
         case _:
@@ -205,7 +205,7 @@ def check(args: argparse.Namespace) -> None:
 
         def train(name: str, *settings: str, updates: int = UPDATES) -> Path:
             places = [f"data.cache_dir={args.cache}", f"run_dir={Path(folder) / name}", f"train.max_steps={updates}"]
-            command = [sys.executable, "train/train.py", *CHECKED, *places, *settings]
+            command = [sys.executable, "train/train.py", *last_overrides([*CHECKED, *places, *settings])]
             done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT)
             if done.returncode:
                 end = " ".join(done.stderr[-600:].split())

@@ -16,6 +16,7 @@ from typing import Protocol
 from benchmarks import experiments
 from benchmarks.runner import ROOT
 from common.errors import InputError
+from common.settings import last_overrides
 
 TINY = (
     *("data.train=grammar", "data.grammar_pairs=2000", "data.vocab_size=400", "data.max_length=40"),
@@ -44,6 +45,7 @@ def environment() -> dict[str, str]:
 def training_command(settings: Sequence[str], ranks: int = 1, change: str = "") -> list[str]:
     """Return a command that trains with `ranks` processes. `change` is one of benchmarks/experiments.py."""
     program = ["-m", experiments.__name__, change] if change else ["train/train.py"]
+    settings = last_overrides(settings)
     if ranks == 1:
         return [sys.executable, *program, *settings]
     options = ["--multi_gpu", "--num_processes", str(ranks), "--num_machines", "1", "--main_process_port", "0"]
@@ -157,7 +159,7 @@ def start_ranks(settings: Sequence[str], folder: Path, ranks: int) -> Ranks:
     processes: list[subprocess.Popen[bytes]] = []
     for rank, variables in enumerate(rank_environments(ranks)):
         with (folder / f"rank{rank}.out").open("w") as out, (folder / f"rank{rank}.err").open("w") as err:
-            command = [sys.executable, str(ROOT / "train/train.py"), *settings]
+            command = [sys.executable, str(ROOT / "train/train.py"), *last_overrides(settings)]
             group = processes[0].pid if processes else 0
             processes.append(
                 subprocess.Popen(command, cwd=folder, env=variables, stdout=out, stderr=err, process_group=group)

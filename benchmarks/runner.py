@@ -26,6 +26,7 @@ from unittest import mock
 
 import torch
 
+from common.arguments import CommandParser
 from common.errors import InputError
 from common.versions import describe_machine
 
@@ -203,7 +204,7 @@ def command_line(
     description: str | None, rounds: int = 0, threads: int = 0, device: bool = False
 ) -> argparse.ArgumentParser:
     """Return a parser with --smoke-test and, with these defaults, --rounds, --threads and --device."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke-test", action="store_true", help="run at the smallest size; write no file")
     if rounds:
         parser.add_argument("--rounds", type=int, default=rounds, help=f"turns of each program (default: {rounds})")

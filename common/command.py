@@ -1,27 +1,22 @@
-"""How a command starts and ends: its settings, its standard streams, and what it prints if it fails.
+"""How a command starts and ends: its standard streams, and what it prints if it fails.
 
 InputError, OSError and a lack of memory are reported in one line, without a traceback, with exit status 2. Any
 other exception is a bug: it keeps its traceback, and a note says what to send. TRANSFORMER_DEBUG=1 always shows the
 traceback.
 """
 
-import argparse
 import errno
 import io
 import os
-import re
 import signal
 import sys
-import textwrap
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from common.errors import InputError
-from common.files import expand
 from common.input_bytes import begin_reading
-from common.settings_list import list_settings
 from common.versions import describe_versions
 
 STANDARD_OUTPUT = "standard output"
@@ -65,35 +60,6 @@ def run_command(main: Callable[[], None]) -> None:
 def module_name(file: str) -> str:
     """Return the name for `python -m` of a file of this project, such as `evaluate/bleu.py`."""
     return PREFIX + file.removesuffix(".py").removesuffix("/__main__").replace("/", ".")
-
-
-def settings_parser(description: str | None, schema: type[Any], section: str = "") -> argparse.ArgumentParser:
-    """Return a parser for commands that read settings: `--config FILE` and `section.field=value`.
-
-    Its help lists all settings of `schema`, which is the whole configuration or one `section` of it. Call
-    `parse_intermixed_args`; the result has `config` (a path or None) and `overrides` (a list of strings).
-    """
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser = _SettingsParser(description=description, formatter_class=formatter)
-    parser.schema, parser.section = schema, section
-    parser.add_argument("--config", type=expand, help="YAML file with the settings that differ from the base model")
-    parser.add_argument("overrides", nargs="*", metavar="section.field=value", help="settings, one per argument")
-    return parser
-
-
-class _SettingsParser(argparse.ArgumentParser):
-    """A parser that makes the list of settings only if the help is printed."""
-
-    schema: type[Any]
-    section: str
-
-    def format_help(self) -> str:
-        text = super().format_help() + "\nsettings (section.field=default):\n"
-        for setting in list_settings(self.schema, self.section):
-            explanation = re.sub(r"\bNone\b", "null", setting.meaning)  # as users type it
-            meaning = textwrap.wrap(f"{setting.kind.replace('`', '')}. {explanation}", 110)
-            text += f"  {setting.name}={setting.default}\n" + textwrap.indent("\n".join(meaning), " " * 8) + "\n"
-        return text
 
 
 def is_users_mistake(error: Exception) -> bool:

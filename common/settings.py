@@ -1,17 +1,22 @@
 """Settings: defaults of dataclasses, then a YAML file, then `section.field=value`, merged into one frozen dataclass.
 
-OmegaConf checks names ("did you mean"), types and the values of `Literal` fields. No setting is known here by its name.
+The dataclass decides names, types and the values of `Literal` fields. No setting is known here by its name.
 """
 
 import re
+from collections.abc import Sequence
+from dataclasses import asdict
+from difflib import get_close_matches
+from functools import reduce
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from common.errors import InputError
+from common.files import expand
+from common.setting_types import build, convert, field_types
+from common.typed_values import Typed, from_json, parse_list, parse_section, parse_value, read_yaml
 
 Schema = TypeVar("Schema")
 
@@ -26,17 +31,15 @@ def load_settings(
 
     `defaults`, {"section.field": value}, are used for settings that neither the file nor an override gives.
 
-    A schema may have a class variable `RENAMED`, a dictionary from old to new names: `"train.shapes":
-    "batches.buckets"`, or with a value, `"data.kind=text": "data.task=language_modelling"`.
+    If an override is given twice, the last one counts; commands refuse it (`settings_parser`). A field that is text
+    gets what was typed: `run_dir=007` is the folder 007. A schema may have a class variable `RENAMED`, a dictionary
+    from old to new names: `"train.shapes": "batches.buckets"`, or with a value, `"data.kind=text":
+    "data.task=language_modelling"`.
 
     Raises InputError for an unknown or renamed setting, a wrong type, a reference such as `${x}` or unreadable YAML,
     and FileNotFoundError for a missing file.
     """
-    changed = OmegaConf.create({})
-    for name, value in (defaults or {}).items():
-        OmegaConf.update(changed, name, value, force_add=True)
-    config = OmegaConf.merge(OmegaConf.structured(schema), changed)
-    return cast(Schema, OmegaConf.to_object(_load(config, _renamed(schema), path, overrides)))
+    return _load(schema, "", path, overrides, defaults)
 
 
 def load_section(
@@ -47,34 +50,10 @@ def load_section(
     Raises as `load_settings`, and InputError for an override of another section.
     """
     for override in overrides or []:
-        if "." in override.partition("=")[0] and not override.startswith(f"{section}."):
+        key = override.partition("=")[0]
+        if "." in key and not key.startswith(f"{section}."):
             raise InputError(f"{override}: this command only has settings of the section `{section}`")
-    config = OmegaConf.create({section: OmegaConf.structured(schema)})
-    renamed = {f"{section}.{old}": f"{section}.{new}" for old, new in _renamed(schema).items()}
-    loaded = _load(config, renamed, path, overrides, only=section)
-    return cast(Schema, OmegaConf.to_object(loaded[section]))
-
-
-def _load(
-    config: Any, renamed: dict[str, str], path: str | Path | None, overrides: list[str] | None, only: str | None = None
-) -> Any:
-    OmegaConf.set_struct(config, True)
-    if path is not None:
-        content = _read(Path(path))
-        if only is not None:
-            content = OmegaConf.create({name: value for name, value in content.items() if name == only})
-        _refuse_references(content, f"config {path}: ")
-        _refuse_old_names(content, renamed, f"config {path}: ")
-        config = _merge(config, content, str(path))
-    for override in overrides or []:
-        key, equals, _ = override.partition("=")
-        if not equals or not key:
-            raise InputError(f"{override!r} is not a setting. Write section.field=value without spaces")
-        change = _parse(override)
-        _refuse_references(change)
-        _refuse_old_names(change, renamed)
-        config = _merge(config, change, override)
-    return config
+    return _load(schema, section, path, overrides)
 
 
 def load_saved_settings(schema: type[Schema], path: str | Path) -> Schema:
@@ -82,10 +61,8 @@ def load_saved_settings(schema: type[Schema], path: str | Path) -> Schema:
 
     Raises InputError for a reference such as `${x}`: `dump_settings` writes none, and a run may be from anybody.
     """
-    content = _read(Path(path))
-    _refuse_references(content, f"config {path}: ")
-    content = translate_old_names(content, schema)
-    return cast(Schema, OmegaConf.to_object(_merge(OmegaConf.structured(schema), content, str(path))))
+    saved = _translate_old_names(read_yaml(Path(path)), _renamed(schema))
+    return cast(Schema, build(schema, _convert_all(schema, "", saved, f"config {path}")))
 
 
 def load_saved_section(schema: type[Schema], path: str | Path, section: str) -> Schema:
@@ -93,9 +70,7 @@ def load_saved_section(schema: type[Schema], path: str | Path, section: str) -> 
 
     Raises InputError as `parse_saved_section`, and for unreadable YAML.
     """
-    content = OmegaConf.to_container(_read(Path(path)))
-    assert isinstance(content, dict)
-    return parse_saved_section(schema, section, content.get(section) or {}, str(path))
+    return _parse_saved(schema, section, read_yaml(Path(path)), f"config {path}")
 
 
 def parse_saved_section(schema: type[Schema], section: str, saved: Any, where: str) -> Schema:
@@ -105,37 +80,38 @@ def parse_saved_section(schema: type[Schema], section: str, saved: Any, where: s
     """
     if not isinstance(saved, dict):
         raise InputError(f"{where} at {section}: {saved} is not a section with settings")
-    content = OmegaConf.create({section: saved})
-    _refuse_references(content, f"{where}: ")
-    content[section] = translate_old_names(content[section], schema)
-    config = OmegaConf.create({section: OmegaConf.structured(schema)})
-    return cast(Schema, OmegaConf.to_object(_merge(config, content, where)[section]))
+    return _parse_saved(schema, section, from_json(saved, section), where)
 
 
-def translate_old_names(content: Any, schema: type[Any]) -> Any:
-    """Return saved settings under the names that the schema has now."""
-    result, renamed = OmegaConf.create({}), _renamed(schema)
-    for key, value in _flatten(OmegaConf.to_container(content)).items():
-        name, equals, new_value = (_new_name(key, value, renamed) or key).partition("=")
-        OmegaConf.update(result, name, new_value if equals else value, force_add=True)
-    return result
+def _parse_saved(schema: type[Schema], section: str, saved: dict[str, Typed], where: str) -> Schema:
+    own = _only(saved, section)
+    values = _convert_all(schema, section, _translate_old_names(own, _renamed(schema, section)), where)
+    return cast(Schema, build(schema, values, f"{section}."))
 
 
 def dump_settings(config: Any) -> str:
     """Return all settings as YAML, in the order of the fields."""
-    return OmegaConf.to_yaml(OmegaConf.structured(config))
+    return yaml.safe_dump(asdict(config), default_flow_style=False, allow_unicode=True, sort_keys=False)
 
 
 def flatten_settings(config: Any) -> dict[str, Any]:
     """Return {"section.field": value} of a settings dataclass, to compare two of them name by name."""
-    return _flatten(OmegaConf.to_container(OmegaConf.structured(config)))
+    return {name: reduce(getattr, name.split("."), config) for name in field_types(type(config))}
 
 
-def _flatten(node: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(node, dict):
-        return {prefix: node}
-    dot = "." if prefix else ""
-    return {k: v for name, child in node.items() for k, v in _flatten(child, f"{prefix}{dot}{name}").items()}
+def last_overrides(overrides: Sequence[str]) -> list[str]:
+    """Return the last override of each setting, for a program that starts a command with settings of its own."""
+    return list({override.partition("=")[0]: override for override in overrides}.values())
+
+
+def repeated_override(overrides: list[str]) -> str | None:
+    """Return a message if two overrides name the same setting, or a section and a setting in it; otherwise None."""
+    for at, later in enumerate(overrides):
+        for earlier in overrides[:at]:
+            keys = sorted([earlier.partition("=")[0], later.partition("=")[0]], key=len)
+            if keys[0] == keys[1] or keys[1].startswith(f"{keys[0]}."):
+                return f"{keys[1]} is given twice, as {earlier} and as {later}. Keep one of them"
+    return None
 
 
 def check_positive(section: str, config: object, *names: str) -> None:
@@ -174,76 +150,101 @@ def check_fraction(section: str, config: object, *names: str) -> None:
             raise InputError(f"{section}.{name} is {getattr(config, name)}; it must be at least 0 and below 1")
 
 
-def _renamed(schema: type[Any]) -> dict[str, str]:
-    return dict(getattr(schema, "RENAMED", {}))
+def _load(
+    schema: type[Schema],
+    section: str,
+    path: str | Path | None,
+    overrides: list[str] | None,
+    defaults: dict[str, Any] | None = None,
+) -> Schema:
+    renamed, values = _renamed(schema, section), {**(defaults or {})}
+    if path is not None:
+        given = read_yaml(expand(path))
+        given = _only(given, section) if section else given
+        _refuse_old_names(given, renamed, f"config {path}: ")
+        values |= _convert_all(schema, section, given, f"config {path}")
+    for override in overrides or []:
+        change = _parse_override(schema, section, override)
+        _refuse_old_names(change, renamed)
+        values |= _convert_all(schema, section, change)
+    return cast(Schema, build(schema, values, f"{section}." if section else ""))
 
 
-def _new_name(key: str, value: Any, renamed: dict[str, str]) -> str | None:
+def _parse_override(schema: type[Any], section: str, override: str) -> dict[str, Typed]:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise InputError(f"{override!r} is not a setting. Write section.field=value without spaces")
+    if not value.strip():
+        raise InputError(f"{override} has no value. Write {key}=null if you mean none")
+    known = _types(schema, section)
+    if any(name.startswith(f"{key}.") for name in known):
+        return parse_section(key, value)
+    try:
+        return {key: parse_list(value) if known.get(key, (None,))[0] is Any else parse_value(value)}
+    except (InputError, RecursionError) as error:
+        reason = "brackets are nested too deeply" if isinstance(error, RecursionError) else error
+        raise InputError(f"{override[:80]!r} cannot be read: {reason}") from error
+
+
+def _convert_all(schema: type[Any], section: str, given: dict[str, Typed], where: str | Path = "") -> dict[str, Any]:
+    known, values = _types(schema, section), dict[str, Any]()
+    for name, typed in given.items():
+        place = f"{where}, line {typed.line}: " if typed.line else f"{where}: " if where else ""
+        inside = [other for other in known if other.startswith(f"{name}.")]
+        if inside and typed.value is None:  # a section without settings
+            continue
+        if inside:
+            raise InputError(f"{place}{name} is a section, not a setting. Write for example {inside[0]}")
+        if name not in known:
+            raise InputError(f"{place}there is no setting {name!r}. {_suggest(name, list(known))}")
+        if "${" in str(typed):
+            raise InputError(f"{place}{name}={typed} is a reference, and references are not supported. Write the value")
+        try:
+            values[name] = convert(name, *known[name], typed)
+        except InputError as error:
+            raise InputError(f"{place}{error}") from error
+    return values
+
+
+def _types(schema: type[Any], section: str) -> dict[str, tuple[Any, Any]]:
+    return field_types(schema, f"{section}." if section else "")
+
+
+def _only(given: dict[str, Typed], section: str) -> dict[str, Typed]:
+    return {name: typed for name, typed in given.items() if name == section or name.startswith(f"{section}.")}
+
+
+def _suggest(name: str, known: list[str]) -> str:
+    """Return a sentence with the settings that the user may have meant."""
+    field = name.rpartition(".")[2]
+    similar = [other for other in known if other.rpartition(".")[2] == field]
+    similar += get_close_matches(name, known, n=2, cutoff=0.8)
+    found = list(dict.fromkeys(similar))[:3]
+    return f"Did you mean {' or '.join(found)}?" if found else "docs/settings.md lists all settings"
+
+
+def _renamed(schema: type[Any], section: str = "") -> dict[str, str]:
+    names = dict(getattr(schema, "RENAMED", {}))
+    return {f"{section}.{old}": f"{section}.{new}" for old, new in names.items()} if section else names
+
+
+def _new_name(key: str, value: Typed, renamed: dict[str, str]) -> str | None:
     return renamed.get(f"{key}={value}", renamed.get(key))
 
 
-def _refuse_old_names(content: Any, renamed: dict[str, str], where: str = "") -> None:
+def _translate_old_names(saved: dict[str, Typed], renamed: dict[str, str]) -> dict[str, Typed]:
+    """Return saved settings under the names that the schema has now."""
+    result = {}
+    for key, value in saved.items():
+        name, equals, new_value = (_new_name(key, value, renamed) or key).partition("=")
+        result[name] = Typed(new_value) if equals else value
+    return result
+
+
+def _refuse_old_names(given: dict[str, Typed], renamed: dict[str, str], where: str = "") -> None:
     found = []
-    for key, value in _flatten(OmegaConf.to_container(content)).items():
+    for key, value in given.items():
         if (new := _new_name(key, value, renamed)) is not None:
             found.append(f"{key}={value} is now {new}" if "=" in new else f"{key} is now {new}")
     if found:
         raise InputError(f"{where}{'; '.join(found)}. Use the new name")
-
-
-def _refuse_references(content: Any, where: str = "") -> None:
-    """Raise InputError for `${x}`: OmegaConf would replace it by another setting or an environment variable."""
-    for key, value in _flatten(OmegaConf.to_container(content)).items():
-        if "${" in str(value):
-            raise InputError(f"{where}{key}={value} is a reference, and references are not supported. Write the value")
-
-
-def _read(path: Path) -> Any:
-    if not path.is_file():
-        raise FileNotFoundError(f"config {path} does not exist. The folder configs/ has examples")
-    try:
-        content = OmegaConf.load(path)
-    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
-        raise InputError(f"config {path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not OmegaConf.is_dict(content):
-        raise InputError(
-            f"config {path} has no sections such as `model:`. Indent each `field: value` below a `section:`"
-        )
-    return content
-
-
-def _parse(override: str) -> Any:
-    try:
-        return OmegaConf.from_dotlist([override])
-    except (yaml.YAMLError, OmegaConfBaseException) as error:
-        raise InputError(
-            f"{override!r} cannot be read: {' '.join(str(error).split())}. Write a list without spaces: [a,b]"
-        ) from error
-
-
-def _merge(config: Any, change: Any, where: str) -> Any:
-    try:
-        return OmegaConf.merge(config, _words(config, change))
-    except OmegaConfBaseException as error:
-        key = getattr(error, "full_key", None)
-        reason = _explain(str(error).split("\n", 1)[0].rstrip("."))
-        at = f" at {key}" if key and str(key) not in where else ""
-        raise InputError(f"{where}{at}: {reason}") from error
-
-
-def _explain(reason: str) -> str:
-    """Return OmegaConf's message without the names of classes, and with a hint if it has no suggestion."""
-    explained = re.sub(r"^Key '(.+?)' not in '\w+'", r"there is no setting '\1'", reason)
-    hint = explained != reason and "Did you mean" not in explained
-    return f"{explained}. docs/settings.md lists all settings" if hint else explained
-
-
-def _words(config: Any, change: Any) -> Any:
-    """Return `change` with words that YAML reads as booleans, such as `no` in `train.precision=no`, as words again."""
-    for name, value in change.items() if OmegaConf.is_dict(change) else ():
-        known = OmegaConf.select(config, str(name), throw_on_missing=False)
-        if OmegaConf.is_dict(value) and OmegaConf.is_dict(known):
-            change[name] = _words(known, value)
-        elif isinstance(value, bool) and isinstance(known, str):
-            change[name] = "yes" if value else "no"
-    return change

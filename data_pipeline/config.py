@@ -152,12 +152,6 @@ class DataConfig:
                 f"data.vocab_type={self.vocab_type} is for data.task=language_modelling. For translation, set "
                 "data.vocab_type to bpe or unigram."
             )
-        for name in ("source_lang", "target_lang"):
-            if getattr(self, name) in ("True", "False"):
-                raise InputError(
-                    f"data.{name} is {getattr(self, name)}, because YAML reads no, on and similar words as true or "
-                    f'false. Put the name in quotes: {name}: "no"'
-                )
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ the section `data`.
 import os
 from pathlib import Path
 
-from common.command import run_command, settings_parser
+from common.arguments import settings_parser
+from common.command import run_command
 from common.settings import load_section
 from data_pipeline.config import DataConfig
 from data_pipeline.prepared_data import prepare

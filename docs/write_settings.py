@@ -13,7 +13,12 @@ INTRODUCTION = """# All settings
 Write a setting as `section.field=value` on the command line of `train/train.py`, `train.doctor` or
 `data_pipeline.prepare`, or in a YAML file under its section. A YAML file lists only what differs from the defaults, and
 the defaults are the paper's base model. The command line overrides the file. `null` means "not set". Lists are written
-`[a,b]` without spaces.
+`[a,b]` without spaces. A setting that is given twice, in a file or on the command line, is an error.
+
+A setting of the type text takes what you type: `run_dir=2024_11_26` is a folder with this name, and `no` is Norwegian,
+in a YAML file too. One pair of quotes around a value is removed, so `run_dir="null"` is a folder named null (in a
+shell: `'run_dir="null"'`). A path in a list may contain pairs of brackets: `"data.train=[a [1]/x.en,a [1]/x.de]"`.
+In a YAML file, put such a path in quotes.
 
 This page is generated from the dataclasses by `python -m docs.write_settings`; a test compares both.
 """

@@ -12,6 +12,7 @@ from pathlib import Path
 if not __package__:  # run as a file: put the repository root first, before any project import
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from common.arguments import CommandParser
 from common.command import run_command
 from common.files import expand
 from evaluate.evaluation import ReportOptions, evaluate_model, evaluate_text
@@ -22,7 +23,7 @@ from evaluate.test_sets import Selection, parse_languages
 
 def parse_args() -> argparse.Namespace:
     """Return the arguments. Exit with status 2 if options do not go together."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         description="Translate test sets and report sacreBLEU, chrF, TER and the paper's own BLEU, or score an "
         "existing translation. Without --source and --test-set: the corpora of data.test in the run's config.yaml."
     )

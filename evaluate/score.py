@@ -9,6 +9,7 @@ import math
 import sys
 from dataclasses import replace
 
+from common.arguments import CommandParser
 from common.command import run_command
 from common.errors import InputError
 from common.files import expand
@@ -21,7 +22,7 @@ from evaluate.translator import Translator
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         description="Print the natural log of the probability that a model gives to translations, by forced decoding. "
         "A JSON object per sentence pair contains log_prob, and count: the number of tokens, EOS included.",
         epilog="The tokenizer splits the texts into tokens. A search may have produced the same text from other "

@@ -7,6 +7,7 @@ python -m train.average runs/x --best --out models/x
 import argparse
 from pathlib import Path
 
+from common.arguments import CommandParser
 from common.command import run_command
 from common.errors import InputError
 from common.files import expand, lock
@@ -16,7 +17,7 @@ from train.run.model_folder import write_model_folder
 
 def main() -> None:
     """Read the command line and write the folder."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=expand, help="run folder with checkpoints/")
     which = parser.add_mutually_exclusive_group()
     which.add_argument(

@@ -3,13 +3,13 @@
 The demo runs the commands that users run. It prints each command, and stops at the first one that fails.
 """
 
-import argparse
 import shlex
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from common.arguments import CommandParser
 from common.command import module_name, run_command
 from common.errors import InputError
 
@@ -54,7 +54,7 @@ Next steps (first: source .venv/bin/activate)
 
 def main() -> None:
     """Run the commands one after the other."""
-    argparse.ArgumentParser(description=__doc__).parse_args()
+    CommandParser(description=__doc__).parse_args()
     started = time.monotonic()
     for title, arguments in COMMANDS:
         print(f"\n{title}\n$ python -m {shlex.join(arguments)}\n", flush=True)

@@ -7,6 +7,7 @@ writes nothing.
 
 import argparse
 
+from common.arguments import CommandParser
 from common.command import run_command
 from common.files import expand
 from train.run.failed_update import read_report
@@ -15,7 +16,7 @@ from train.run.recompute import recompute
 
 def main() -> None:
     """Read the command line, compute the update again, and print the comparison."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=expand, help="folder of a failed update, in runs/x/failed_updates/")
     folder = parser.parse_args().folder
     report = read_report(folder)

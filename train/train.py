@@ -9,7 +9,8 @@ from pathlib import Path
 if not __package__:  # started by path: put the project's root on sys.path before the project's imports
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from common.command import run_command, settings_parser
+from common.arguments import settings_parser
+from common.command import run_command
 from train.config import RunConfig
 from train.loop import train
 from train.size import load_run

@@ -4,10 +4,10 @@ python -m transformer.convert import gpt2 models/gpt2
 python -m transformer.convert export models/gpt2 models/gpt2-transformers
 """
 
-import argparse
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from common.arguments import CommandParser
 from common.command import run_command
 from common.errors import InputError
 from common.files import expand
@@ -20,7 +20,7 @@ from transformer.pretrained import find_folder, load_pretrained, save_pretrained
 
 def main() -> None:
     """Read the command line and write the folder."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         description="Convert a GPT-2 of the library transformers to a model folder, or a model folder to a GPT-2.",
     )
     commands = parser.add_subparsers(dest="command", required=True)

@@ -5,6 +5,7 @@ python -m transformer.export --to ctranslate2 --model runs/x --output x-ct2
 
 import argparse
 
+from common.arguments import CommandParser
 from common.command import run_command
 from common.files import expand
 from transformer.formats.ctranslate2 import COMPUTE_TYPES, PENALTY_NOTE, export_ctranslate2
@@ -12,7 +13,7 @@ from transformer.formats.ctranslate2 import COMPUTE_TYPES, PENALTY_NOTE, export_
 
 def parse_args() -> argparse.Namespace:
     """Return the options of the command line."""
-    parser = argparse.ArgumentParser(description="Write a translation model for another runtime.")
+    parser = CommandParser(description="Write a translation model for another runtime.")
     parser.add_argument("--to", required=True, choices=["ctranslate2"], help="runtime to export to")
     parser.add_argument("--model", required=True, help="model folder, or a name on the Hugging Face Hub")
     parser.add_argument("--output", required=True, type=expand, help="folder to write, which must not exist")

@@ -9,6 +9,7 @@ import json
 import sys
 from pathlib import Path
 
+from common.arguments import CommandParser
 from common.command import run_command
 from common.errors import InputError
 from common.files import expand
@@ -22,7 +23,7 @@ SEPARATOR = "---"
 
 def parse_args() -> argparse.Namespace:
     """Read the command line; exit with status 2 if options exclude each other."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         description="Continue a text with a GPT. Without --prompt and --prompt-file the model starts a new document: "
         "after the token that ends a document, or after a line break if its vocabulary has no such token.",
         epilog=f"A single text is printed while it is generated. Several texts are separated by a line {SEPARATOR}.",

@@ -8,6 +8,7 @@ line are translated one by one; a line without a letter is copied. Standard outp
 import argparse
 import sys
 
+from common.arguments import CommandParser
 from common.command import run_command
 from common.files import STANDARD_INPUT, expand, open_output
 from common.text_input import read_all_lines, read_line_groups
@@ -28,7 +29,7 @@ from transformer.pretrained import find_folder
 
 def parse_args() -> argparse.Namespace:
     """Read the command line; exit with status 2 if options exclude each other."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         description="Translate the given sentences, or the lines of --input, or the lines of standard input. The "
         "sentences of a line are translated one by one. A sentence that is too long for the model is split and "
         "translated in parts, with a note. A line without a letter, such as 42, is copied.",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.runner import Tables, about_machine, command_line, new_result, save, table
+from common.arguments import add_overrides
 from common.command import run_command
 from data_pipeline.config import DataConfig
 from data_pipeline.prepared_data import prepare
@@ -35,7 +36,7 @@ def main() -> None:
     )
     parser.add_argument("--runs", type=Path, default=Path("runs/finetuning"), help="folder for the runs")
     parser.add_argument("--out", type=Path, default=OUT, help=f"folder for the result (default: {OUT})")
-    parser.add_argument("overrides", nargs="*", metavar="section.field=value", help="settings of every run")
+    add_overrides(parser, "settings of every run")
     args = parser.parse_intermixed_args()
     alphabet = shared_alphabet(args.large, args.small, args.runs)
     shared = (f"data.tokenizer={alphabet}", *args.overrides)

@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks.runner import ROOT
 from common.errors import InputError
+from common.settings import last_overrides
 from transformer.model import count_parameters
 from transformer.pretrained import load_pretrained
 
@@ -33,7 +34,8 @@ class Trained:
 
 def train(run_dir: Path, config: str, *overrides: str) -> Trained:
     """Train or resume a run, or read it if it is finished. Raises InputError if training fails."""
-    command = ["train/train.py", "--config", f"configs/{config}.yaml", f"run_dir={run_dir.resolve()}", *overrides]
+    settings = last_overrides([f"run_dir={run_dir.resolve()}", *overrides])
+    command = ["train/train.py", "--config", f"configs/{config}.yaml", *settings]
     print("$ python", *command, flush=True)
     done = subprocess.run([sys.executable, *command], cwd=ROOT, stdout=subprocess.DEVNULL)
     if done.returncode:

@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks.language import seed_table
 from benchmarks.runner import ROOT, Tables, about_machine, command_line, new_result, save, table
+from common.arguments import add_overrides
 from common.command import run_command
 from common.settings import load_settings
 from docs.exercises.runs import OUT, show_seeds, summary, train
@@ -44,7 +45,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/variations"), help="folder for the runs")
     parser.add_argument("--only", action="append", choices=VARIATIONS, help="train this variation; repeatable")
     parser.add_argument("--out", type=Path, default=OUT, help=f"folder for the result (default: {OUT})")
-    parser.add_argument("overrides", nargs="*", metavar="section.field=value", help="settings of every run")
+    add_overrides(parser, "settings of every run")
     args = parser.parse_intermixed_args()
     shared = (f"data.train={args.text.resolve()}", *args.overrides)
     rows = []

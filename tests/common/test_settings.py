@@ -7,7 +7,15 @@ from typing import ClassVar
 import pytest
 
 from common.errors import InputError
-from common.settings import dump_settings, flatten_settings, load_saved_settings, load_section, load_settings
+from common.settings import (
+    dump_settings,
+    flatten_settings,
+    last_overrides,
+    load_saved_settings,
+    load_section,
+    load_settings,
+    repeated_override,
+)
 from data_pipeline.config import DataConfig
 from train.config import RunConfig
 
@@ -58,12 +66,27 @@ def test_load_settings_returns_what_dump_settings_wrote(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("model.nrom=pre", "there is no setting 'nrom'. Did you mean: 'norm'"),
-        ("modle.d_model=8", "Did you mean: 'model'"),
-        ("model.norm=middle", "expected one of"),
-        ("model.d_model=wide", "could not be converted to Integer"),
-        ("model.d_model=1.5", "could not be converted to Integer"),
-        ("model=3", "model=3"),
+        ("model.nrom=pre", r"there is no setting 'model\.nrom'. Did you mean model\.norm\?"),
+        ("modle.d_model=8", "Did you mean model.d_model?"),
+        ("train.dropout=0", "Did you mean model.dropout?"),
+        ("model.norm=middle", "model.norm is 'middle'; it must be post or pre$"),
+        ("model.d_model=wide", "model.d_model is 'wide'; it must be an integer, such as 512$"),
+        ("model.d_model=1.5", "it must be an integer"),
+        ("train.max_steps=010x", "it must be an integer"),
+        ("data.max_length=long", "it must be an integer or null, such as 256"),
+        ("optimizer.eps=small", "optimizer.eps is 'small'; it must be a number, such as 1e-09"),
+        ("optimizer.eps=nan", "optimizer.eps is 'nan'; it must be a number"),
+        ("train.max_hours=inf", "it must be a number or null"),
+        ("train.compile=2", "train.compile is '2'; it must be true or false"),
+        ("data.source_lang=null", 'it must be text. In quotes, "null" is the word'),
+        ("model=3", "model is a section. Write model.field=value"),
+        ("model={d_model: {x: 1}}", "there is no setting 'model.d_model.x'"),
+        ("run_dir=", "run_dir= has no value. Write run_dir=null if you mean none"),
+        ("run_dir='a\x1b[2J'", r"run_dir contains the character '\\x1b'"),
+        ("data.train=[a,b\udce9]", r"data.train contains the character '\\udce9'"),
+        ("data.train=" + "[" * 5000, "cannot be read: "),
+        ("data.train=" + "[" * 5000 + "]" * 5000, "brackets are nested too deeply"),
+        ("a." * 5000 + "a=1", "there is no setting"),
         ("d_model", "is not a setting"),
         ("data.train=[a,", r"Write a list without spaces: \[a,b\]"),
         ("train.max_steps=0", "train.max_steps is 0; it must be above 0"),
@@ -83,9 +106,23 @@ def test_load_settings_rejects_wrong_override(override: str, message: str) -> No
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("model: {d_model: 8", "is not valid YAML"),
+        ("model: {d_model: 8", r"c\.yaml, line 1: this is not valid YAML"),
+        ("data:\n  train: [corpus [1]/a.en, b.de]", r"line 2: this is not valid YAML .* Put a value in quotes"),
+        (
+            "train:\n  max_steps: 9\n  seed: 2\n  max_steps: 8",
+            r"line 4: train.max_steps is given twice, as 9 \(",
+        ),
+        ("model: {d_model: 8}\nmodel.d_model: 16", r"line 2: model.d_model is given twice"),
+        ("train:\n  max_steps: many", r"config .*c\.yaml, line 2: train.max_steps is 'many'; it must be an integer"),
+        ("data:\n  train: *.tsv", "line 2: this is not valid YAML"),
+        ("data:\n  train: &a x\n  valid: *a", "line 2: anchors and aliases of YAML are not supported"),
+        ("data:\n  train: !x a", "line 2: tags such as !x are not supported"),
+        ("data:\n  train:\n  - a: b", "line 3: a list contains `field: value`"),
+        ("data: {source_lang: }", 'data.source_lang is null; it must be text. In quotes, "null" is the word'),
+        ("a: " + "[" * 3000 + "]" * 3000, "nested too deeply"),
+        ("run_dir: ''", "run_dir is empty; it must be text or null"),
         ("- a\n- b\n", "has no sections"),
-        ("model: {heads: 8}", "there is no setting 'heads'. Did you mean one of: 'n_heads'"),
+        ("model: {heads: 8}", "there is no setting 'model.heads'. Did you mean model.n_heads"),
         ("model: {d_model: 64, d_ff: '${model.d_model}'}", "is a reference"),
     ],
 )
@@ -107,15 +144,75 @@ def test_flatten_settings_returns_dotted_names() -> None:
     assert flat["run_dir"] is None
 
 
-@pytest.mark.parametrize("way", ["override", "file"])
-def test_load_settings_keeps_words_that_yaml_reads_as_booleans(way: str, tmp_path: Path) -> None:
-    (tmp_path / "c.yaml").write_text("train:\n  precision: no\n  log_with: none\n")
-    config = (
-        load_settings(RunConfig, None, ["train.precision=no"])
-        if way == "override"
-        else load_settings(RunConfig, tmp_path / "c.yaml")
-    )
-    assert config.train.precision == "no"
+@pytest.mark.parametrize("word", ["2024_11_26", "007", "1e3", "on", "no", "0x1F", "1:30", "2024-11-26", "a b", "C:\\x"])
+def test_load_settings_keeps_text_as_typed(word: str, tmp_path: Path) -> None:
+    overrides = [f"run_dir={word}", f"data.source_lang={word}", f"data.train=[{word},[{word},b]]", f"data.test={word}"]
+    config = load_settings(RunConfig, None, overrides)
+    assert (config.run_dir, config.data.source_lang, config.data.test) == (word, word, word)
+    assert config.data.train == [word, [word, "b"]]
+    (tmp_path / "c.yaml").write_text(f"run_dir: {word}\ndata:\n  source_lang: {word}\n  train: [{word}, b]\n")
+    config = load_settings(RunConfig, tmp_path / "c.yaml")
+    assert (config.run_dir, config.data.source_lang, config.data.train) == (word, word, [word, "b"])
+    (tmp_path / "saved.yaml").write_text(dump_settings(config))
+    assert load_saved_settings(RunConfig, tmp_path / "saved.yaml") == config
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ("run_dir=runs/a #b: [c] {d}", "runs/a #b: [c] {d}"),
+        ("run_dir='null'", "null"),
+        ('run_dir="C:\\new"', "C:\\new"),
+        ("run_dir=null", None),
+        ("run_dir=???", "???"),
+        ("run_dir=*x", "*x"),
+    ],
+)
+def test_load_settings_takes_overrides_of_text_literally(typed: str, value: str | None) -> None:
+    assert load_settings(RunConfig, None, [typed]).run_dir == value
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ("[c [2024]/*.en,c [2024]/*.de]", ["c [2024]/*.en", "c [2024]/*.de"]),
+        ("[2024]/x.tsv", "[2024]/x.tsv"),
+        ("[a]/x[1]", "[a]/x[1]"),
+        ("[[a.en, a.de],[b.tsv]]", [["a.en", "a.de"], ["b.tsv"]]),
+        ("['a,b.en',\"c d.de\"]", ["a,b.en", "c d.de"]),
+        ("[it's.en,it's.de]", ["it's.en", "it's.de"]),
+    ],
+)
+def test_load_settings_reads_lists_of_paths(typed: str, value: object) -> None:
+    assert load_settings(RunConfig, None, [f"data.train={typed}"]).data.train == value
+
+
+def test_load_settings_converts_numbers_and_words() -> None:
+    overrides = ["train.max_steps=1_000", "train.seed=010", "train.compile=on", "train.precision=no"]
+    config = load_settings(RunConfig, None, [*overrides, "optimizer.eps=1e-8", "train.max_hours=2"]).train
+    assert (config.max_steps, config.seed, config.compile, config.precision) == (1000, 10, True, "no")
+    assert config.max_hours == 2.0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "repeated"),
+    [
+        (
+            ["train.seed=1", "run_dir=x", "train.seed=1"],
+            "train.seed is given twice, as train.seed=1 and",
+        ),
+        (["model={d_model: 8}", "model.d_model=8"], "model.d_model is given twice"),
+    ],
+)
+def test_repeated_override_names_both_values(overrides: list[str], repeated: str) -> None:
+    message = repeated_override(overrides)
+    assert message is not None
+    assert message.startswith(repeated)
+    assert repeated_override(last_overrides(overrides[:1])) is None
+
+
+def test_last_overrides_keeps_last_value_of_each_setting() -> None:
+    assert last_overrides(["a.b=1", "c=2", "a.b=3"]) == ["a.b=3", "c=2"]
 
 
 @dataclass(frozen=True)
@@ -136,7 +233,7 @@ class Renaming:
     [
         ("old.width=3", r"old\.width is now new\.size\. Use the new name"),
         ("old.kind=text", "old.kind=text is now new.name=b"),
-        ("old.kind=other", "there is no setting 'kind'. docs/settings.md lists all settings"),
+        ("old.kind=other", "there is no setting 'old.kind'. docs/settings.md lists all settings"),
         ("top=x", "top is now new.name"),
     ],
 )
@@ -154,7 +251,7 @@ def test_load_settings_names_all_renamed_settings_of_file(tmp_path: Path) -> Non
 
 def test_load_saved_settings_rejects_references(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("new: {name: '${oc.env:HOME}'}")
-    with pytest.raises(ValueError, match=r"config\.yaml: new\.name=\$\{oc\.env:HOME\} is a reference"):
+    with pytest.raises(ValueError, match=r"config\.yaml, line 1: new\.name=\$\{oc\.env:HOME\} is a reference"):
         load_saved_settings(Renaming, tmp_path / "config.yaml")
 
 
@@ -176,7 +273,7 @@ def test_load_section_ignores_other_sections_of_file(tmp_path: Path) -> None:
     file.write_text("model: {no_such_setting: 1}\ndata: {vocab_size: 400}\n")
     assert load_section(DataConfig, "data", file, ["data.seed=3"]) == DataConfig(vocab_size=400, seed=3)
     file.write_text("data: {no_such_setting: 1}\n")
-    with pytest.raises(InputError, match=r"there is no setting 'no_such_setting'"):
+    with pytest.raises(InputError, match=r"there is no setting 'data.no_such_setting'"):
         load_section(DataConfig, "data", file)
 
 

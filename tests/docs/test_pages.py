@@ -5,11 +5,13 @@ import re
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
-from omegaconf import OmegaConf
 
+from common.setting_types import convert, field_types
 from common.settings import flatten_settings
+from common.typed_values import parse_list, parse_value
 from evaluate.config import DecodeConfig, SampleConfig
 from train.config import RunConfig
 
@@ -130,12 +132,12 @@ def test_page_names_only_settings_that_exist(page: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_page_gives_settings_only_values_of_their_type(page: str) -> None:
-    settings = OmegaConf.structured(RunConfig)
+    types = field_types(RunConfig)
     for name, value in re.findall(
         r"(?<![\w/.-])([a-z]\w*\.\w+)=(\[\[.*?\]\]|\[[^\n\]]*\]|[^\s`'\"),;…]+)", code_of(page)
     ):
         if name in known_settings():
-            OmegaConf.merge(settings, OmegaConf.from_dotlist([f"{name}={value}"]))
+            convert(name, *types[name], parse_list(value) if types[name][0] is Any else parse_value(value))
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -441,8 +441,8 @@ def test_from_pretrained_uses_config_yaml_of_older_model_folder(folder: Path, tm
 @pytest.mark.parametrize(
     ("decode", "message"),
     [
-        ({"beem": 2}, r"config\.json at decode\.beem: there is no setting 'beem'"),
-        ({"beam": "x"}, r"config\.json at decode\.beam: Value 'x'"),
+        ({"beem": 2}, r"config\.json: there is no setting 'decode\.beem'. Did you mean decode\.beam"),
+        ({"beam": "x"}, r"config\.json: decode\.beam is 'x'; it must be an integer"),
         ({"beam": 0}, r"decode\.beam is 0; it must be at least 1"),
         ([2], r"config\.json at decode: \[2\] is not a section"),
         (

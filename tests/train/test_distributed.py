@@ -14,6 +14,7 @@ import psutil
 import pytest
 from safetensors.torch import load_file
 
+from common.settings import last_overrides
 from tests.train.test_training import SETTINGS
 from train.run.checkpoints import Checkpoints
 
@@ -46,7 +47,7 @@ def disturbed(
     run = tmp_path / "interrupted"
     settings = [*data, *SETTINGS, f"data.cache_dir={tmp_path / 'cache'}", f"run_dir={run}", *STEPS]
     launcher = [*TWO_RANKS, "--main_process_port", "0", *options]
-    command = [*launcher, "train/train.py", *settings, f"train.max_steps={updates}"]
+    command = [*launcher, "train/train.py", *last_overrides([*settings, f"train.max_steps={updates}"])]
     where, error_file = around(tmp_path, ACCELERATE_USE_CPU="true"), tmp_path / "errors"
     with error_file.open("w") as errors:
         process = subprocess.Popen(command, cwd=ROOT, env=where, stdout=subprocess.DEVNULL, stderr=errors)
@@ -70,7 +71,9 @@ def losses(
     """Losses of a run of the real entry point, and what it printed."""
     data = [f"data.{role}=[{','.join(files)}]" for role, files in corpus.items()]
     where = [f"data.cache_dir={tmp_path / 'cache'}", f"run_dir={tmp_path / name}"]
-    done = start([*launcher, "train/train.py", *data, *SETTINGS, *where, *overrides], tmp_path, **environment)
+    done = start(
+        [*launcher, "train/train.py", *last_overrides([*data, *SETTINGS, *where, *overrides])], tmp_path, **environment
+    )
     assert done.returncode == 0, done.stderr
     lines = map(json.loads, (tmp_path / name / "metrics.jsonl").read_text().splitlines())
     return [line["loss"] for line in lines if "loss" in line], done.stdout
@@ -145,7 +148,7 @@ def test_two_launchers_equal_single_rank(corpus: dict, tmp_path: Path) -> None:
         subprocess.Popen(
             [*LAUNCH, "--multi_gpu", "--num_machines", "2", "--num_processes", "2", "--machine_rank", rank,
              "--main_process_ip", "127.0.0.1", "--main_process_port", port, "--mixed_precision", "no",
-             "train/train.py", *settings],
+             "train/train.py", *last_overrides(settings)],
             cwd=ROOT, env=around(tmp_path, ACCELERATE_USE_CPU="true"), stdout=subprocess.PIPE, text=True,
         )
         for rank in ("0", "1")
@@ -169,7 +172,9 @@ def test_two_ranks_reject_changed_settings_without_traceback(corpus: dict, tmp_p
     losses([sys.executable], corpus, tmp_path, "r", "train.max_steps=1", "checkpoints.average_last=1")
     data = [f"data.{role}=[{','.join(files)}]" for role, files in corpus.items()]
     where = [f"data.cache_dir={tmp_path / 'cache'}", f"run_dir={tmp_path / 'r'}", "model.dropout=0.3"]
-    done = start([*TWO_RANKS, "train/train.py", *data, *SETTINGS, *where], tmp_path, ACCELERATE_USE_CPU="true")
+    done = start(
+        [*TWO_RANKS, "train/train.py", *last_overrides([*data, *SETTINGS, *where])], tmp_path, ACCELERATE_USE_CPU="true"
+    )
     assert done.returncode != 0
     assert "model.dropout was 0.1 and is 0.3" in done.stderr
     assert 'train/train.py", line' not in done.stderr, "no traceback of ours"
@@ -189,7 +194,7 @@ def test_average_rebuilds_model_folder(corpus: dict, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["model.nrom=pre"], "Did you mean: 'norm'"),
+        (["model.nrom=pre"], "Did you mean model.norm?"),
         (["--config", "configs/nope.yaml"], "config configs/nope.yaml does not exist"),
         (["data.train=[no.en,no.de]"], "no.en"),
     ],

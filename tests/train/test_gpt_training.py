@@ -9,7 +9,7 @@ import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
-from common.settings import load_settings
+from common.settings import last_overrides, load_settings
 from data_pipeline.tokenizers import open_tokenizer
 from evaluate.config import SampleConfig
 from evaluate.generator import Generator
@@ -134,7 +134,11 @@ def test_two_ranks_equal_single_rank_for_language_model(data: list[str], tmp_pat
     folders = {}
     for name, launcher, more in (("one", LAUNCH, []), ("two", TWO_RANKS, ["batches.micro_tokens=64"])):
         folders[name] = tmp_path / name
-        command = [*launcher, "train/train.py", *data, *SETTINGS, *exact, *more, f"run_dir={folders[name]}"]
+        command = [
+            *launcher,
+            "train/train.py",
+            *last_overrides([*data, *SETTINGS, *exact, *more, f"run_dir={folders[name]}"]),
+        ]
         if name == "one":
             command[len(LAUNCH) : len(LAUNCH)] = ["--num_processes", "1"]
         done = start(command, tmp_path, ACCELERATE_USE_CPU="true")

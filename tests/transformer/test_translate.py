@@ -289,10 +289,10 @@ def test_translate_rejects_invalid_arguments(folder, args, message, monkeypatch,
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("decode: {beem: 2}", r"config\.yaml at decode\.beem: there is no setting 'beem'"),
-        ("decode: {beam: x}", r"config\.yaml at decode\.beam: Value 'x'"),
-        ("decode: [2]", r"config\.yaml at decode: \[2\] is not a section"),
-        ("decode: {", r"config\.yaml is not valid YAML"),
+        ("decode: {beem: 2}", r"config\.yaml, line 1: there is no setting 'decode\.beem'"),
+        ("decode: {beam: x}", r"config\.yaml, line 1: decode\.beam is 'x'; it must be an integer"),
+        ("decode: [2]", r"config\.yaml, line 1: decode is a section, not a setting"),
+        ("decode: {", r"config\.yaml, line 1: this is not valid YAML"),
         ("decode: {beam: '${oc.env:HOME}'}", r"decode\.beam=\$\{oc\.env:HOME\} is a reference"),
     ],
 )

@@ -11,7 +11,8 @@ import sys
 import textwrap
 import time
 
-from common.command import run_command, settings_parser
+from common.arguments import settings_parser
+from common.command import run_command
 from train.config import RunConfig
 from train.doctor.examine import examine
 from train.doctor.findings import LEVELS, Finding, Level

@@ -19,6 +19,7 @@ from benchmarks.faults import campaign
 from benchmarks.launch import Ranks, rank_environments
 from benchmarks.run_folders import write_corpus
 from benchmarks.runner import ROOT
+from common.settings import last_overrides
 from train.run.checkpoints import Checkpoints, RunState
 
 FORKS = multiprocessing.get_context("forkserver")  # PyTorch is imported once, not for each launch
@@ -59,7 +60,7 @@ def enter(settings: Sequence[str], folder: Path, rank: int, environment: dict[st
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    sys.argv = [str(ROOT / "train/train.py"), *settings]
+    sys.argv = [str(ROOT / "train/train.py"), *last_overrides(settings)]
     runpy.run_path(sys.argv[0], run_name="__main__")
 
 

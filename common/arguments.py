@@ -1,0 +1,90 @@
+"""Command-line arguments: options that are given once, and settings."""
+
+import argparse
+import re
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+from common.files import expand
+from common.settings import repeated_override
+from common.settings_list import list_settings
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser that refuses an option that is given twice, because `argparse` would drop its first value silently.
+
+    An option that may be repeated has `action="append"`.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        for name in (None, "store"):
+            self.register("action", name, _StoreOnce)
+
+
+class _StoreOnce(argparse.Action):
+    """Store the value of an option. Exit with status 2 if the same command line has given one before."""
+
+    seen: argparse.Namespace | None = None
+    first: str | Sequence[Any] | None = None
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        if option_string and self.seen is namespace:
+            parser.error(f"{option_string} is given twice, as {self.first} and as {values}. Keep one of them")
+        self.seen, self.first = namespace, values
+        setattr(namespace, self.dest, values)
+
+
+def settings_parser(description: str | None, schema: type[Any], section: str = "") -> argparse.ArgumentParser:
+    """Return a parser for commands that read settings: `--config FILE` and `section.field=value`.
+
+    Its help lists all settings of `schema`, which is the whole configuration or one `section` of it. Call
+    `parse_intermixed_args`; the result has `config` (a path or None) and `overrides` (a list of strings).
+    """
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = _SettingsParser(description=description, formatter_class=formatter)
+    parser.schema, parser.section = schema, section
+    parser.add_argument("--config", type=expand, help="YAML file with the settings that differ from the base model")
+    add_overrides(parser, "settings, one per argument")
+    return parser
+
+
+def add_overrides(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add the arguments `section.field=value`. A setting that is given twice ends the command with status 2."""
+    parser.add_argument("overrides", nargs="*", action=_Overrides, metavar="section.field=value", help=text)
+
+
+class _Overrides(argparse.Action):
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        overrides = list(values or [])
+        if repeated := repeated_override(overrides):
+            parser.error(repeated)
+        setattr(namespace, self.dest, overrides)
+
+
+class _SettingsParser(CommandParser):
+    """A parser that makes the list of settings only if the help is printed."""
+
+    schema: type[Any]
+    section: str
+
+    def format_help(self) -> str:
+        text = super().format_help() + "\nsettings (section.field=default):\n"
+        for setting in list_settings(self.schema, self.section):
+            explanation = re.sub(r"\bNone\b", "null", setting.meaning)  # as users type it
+            meaning = textwrap.wrap(f"{setting.kind.replace('`', '')}. {explanation}", 110)
+            text += f"  {setting.name}={setting.default}\n" + textwrap.indent("\n".join(meaning), " " * 8) + "\n"
+        return text
