@@ -17,7 +17,7 @@ the defaults are the paper's base model. The command line overrides the file. `n
 
 A setting of the type text takes what you type: `run_dir=2024_11_26` is a folder with this name, and `no` is Norwegian,
 in a YAML file too. One pair of quotes around a value is removed, so `run_dir="null"` is a folder named null (in a
-shell: `'run_dir="null"'`). A path in a list may contain pairs of brackets: `"data.train=[a [1]/x.en,a [1]/x.de]"`.
+shell: `'run_dir="null"'`). A path in a list may contain pairs of brackets: `[a [1]/x.en,a [1]/x.de]`.
 In a YAML file, put such a path in quotes.
 
 This page is generated from the dataclasses by `python -m docs.write_settings`; a test compares both.
