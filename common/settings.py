@@ -190,6 +190,8 @@ def _convert_all(schema: type[Any], section: str, given: dict[str, Typed], where
     known, values = _types(schema, section), dict[str, Any]()
     for name, typed in given.items():
         place = f"{where}, line {typed.line}: " if typed.line else f"{where}: " if where else ""
+        if "${" in str(typed):
+            raise InputError(f"{place}{name}={typed} is a reference, and references are not supported. Write the value")
         inside = [other for other in known if other.startswith(f"{name}.")]
         if inside and typed.value is None:  # a section without settings
             continue
@@ -197,8 +199,6 @@ def _convert_all(schema: type[Any], section: str, given: dict[str, Typed], where
             raise InputError(f"{place}{name} is a section, not a setting. Write for example {inside[0]}")
         if name not in known:
             raise InputError(f"{place}there is no setting {name!r}. {_suggest(name, list(known))}")
-        if "${" in str(typed):
-            raise InputError(f"{place}{name}={typed} is a reference, and references are not supported. Write the value")
         try:
             values[name] = convert(name, *known[name], typed)
         except InputError as error:

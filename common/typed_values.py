@@ -15,6 +15,8 @@ from common.errors import InputError
 
 YAML_BYTES = 10_000_000
 """Largest YAML file that is read."""
+DEPTH = 20
+"""Largest number of sections and lists inside each other."""
 NULL = "tag:yaml.org,2002:null"
 QUOTES = "Put a value in quotes if it begins with one of [ { * & ! % @ ` or contains ': ' or ' #'"
 
@@ -113,7 +115,7 @@ def _from_item(item: Any) -> Typed:
 
 def _parse_yaml(text: str, where: str, name: str = "") -> dict[str, Typed]:
     try:
-        _refuse_aliases(text, where)
+        _check_events(text, where)
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         return _collect(root, where, name)
     except yaml.MarkedYAMLError as error:
@@ -121,17 +123,19 @@ def _parse_yaml(text: str, where: str, name: str = "") -> dict[str, Typed]:
         raise InputError(f"{where}{line}: this is not valid YAML ({error.problem}). {QUOTES}") from error
     except yaml.YAMLError as error:
         raise InputError(f"{where}: this is not valid YAML ({' '.join(str(error).split())})") from error
-    except RecursionError as error:
-        raise InputError(f"{where}: brackets or sections are nested too deeply") from error
 
 
-def _refuse_aliases(text: str, where: str) -> None:
-    """Raise InputError for YAML's anchors and aliases: a small file could stand for values of any size."""
+def _check_events(text: str, where: str) -> None:
+    """Raise InputError for deep nesting, and for aliases, with which a small file can stand for values of any size."""
+    depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        place = f"{where}, line {event.start_mark.line + 1}"
+        if depth > DEPTH:
+            raise InputError(f"{place}: brackets or sections are nested too deeply, in more than {DEPTH} levels")
         if getattr(event, "anchor", None) is not None:
             raise InputError(
-                f"{where}, line {event.start_mark.line + 1}: anchors and aliases of YAML are not supported. Put a "
-                "value that begins with * or & in quotes"
+                f"{place}: anchors and aliases of YAML are not supported. Put a value that begins with * or & in quotes"
             )
 
 

@@ -146,13 +146,13 @@ def test_flatten_settings_returns_dotted_names() -> None:
 
 @pytest.mark.parametrize("word", ["2024_11_26", "007", "1e3", "on", "no", "0x1F", "1:30", "2024-11-26", "a b", "C:\\x"])
 def test_load_settings_keeps_text_as_typed(word: str, tmp_path: Path) -> None:
-    overrides = [f"run_dir={word}", f"data.source_lang={word}", f"data.train=[{word},[{word},b]]", f"data.test={word}"]
+    overrides = [f"run_dir={word}", f"data.text_column={word}", f"data.train=[{word},[{word},b]]", f"data.test={word}"]
     config = load_settings(RunConfig, None, overrides)
-    assert (config.run_dir, config.data.source_lang, config.data.test) == (word, word, word)
+    assert (config.run_dir, config.data.text_column, config.data.test) == (word, word, word)
     assert config.data.train == [word, [word, "b"]]
-    (tmp_path / "c.yaml").write_text(f"run_dir: {word}\ndata:\n  source_lang: {word}\n  train: [{word}, b]\n")
+    (tmp_path / "c.yaml").write_text(f"run_dir: {word}\ndata:\n  text_column: {word}\n  train: [{word}, b]\n")
     config = load_settings(RunConfig, tmp_path / "c.yaml")
-    assert (config.run_dir, config.data.source_lang, config.data.train) == (word, word, [word, "b"])
+    assert (config.run_dir, config.data.text_column, config.data.train) == (word, word, [word, "b"])
     (tmp_path / "saved.yaml").write_text(dump_settings(config))
     assert load_saved_settings(RunConfig, tmp_path / "saved.yaml") == config
 
