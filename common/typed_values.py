@@ -12,9 +12,11 @@ from typing import Any
 import yaml
 
 from common.errors import InputError
+from common.files import STANDARD_INPUT
+from common.text_input import read_whole_text
 
-YAML_BYTES = 10_000_000
-"""Largest YAML file that is read."""
+YAML_CHARACTERS = 10_000_000
+"""Largest number of characters in a YAML file."""
 DEPTH = 20
 """Largest number of sections and lists inside each other."""
 NULL = "tag:yaml.org,2002:null"
@@ -42,18 +44,9 @@ def read_yaml(file: Path) -> dict[str, Typed]:
     Raises InputError with the line if the file is not valid YAML, gives a setting twice, or uses YAML's aliases, and
     FileNotFoundError if it is missing.
     """
-    if not file.exists():
+    if not file.exists() and file != STANDARD_INPUT:
         raise FileNotFoundError(f"config {file} does not exist. The folder configs/ has examples")
-    with file.open("rb") as raw:
-        content = raw.read(YAML_BYTES + 1)
-    if len(content) > YAML_BYTES:
-        raise InputError(f"config {file} has more than {YAML_BYTES:,} bytes, so it is not a file of settings")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(f"config {file}, line {line}: the text is not UTF-8. Save the file as UTF-8") from error
-    return _parse_yaml(text, f"config {file}")
+    return _parse_yaml(read_whole_text(file, YAML_CHARACTERS), f"config {file}")
 
 
 def parse_value(raw: str) -> Typed:
