@@ -34,6 +34,11 @@ class UpdateTime:
         """Return the hours of this number of updates."""
         return self.seconds * updates / 3600
 
+    @property
+    def alone(self) -> "UpdateTime":
+        """Speed without other programs."""
+        return UpdateTime(self.seconds * self.cpu_share, 1.0) if self.cpu_share < BUSY else self
+
 
 def measure_update(trainer: Trainer, setup: Setup, split: int) -> UpdateTime | None:
     """Return how long an update takes on this rank: forward and backward passes of the first update.
@@ -70,7 +75,7 @@ def describe_time(config: RunConfig, timing: UpdateTime, done: int) -> str:
     left, limit = config.train.max_steps - done, config.train.max_hours
     hours = timing.hours(left)
     stops = f"; train.max_hours={limit:g} ends it earlier" if limit is not None and limit < hours else ""
-    busy = f"; other programs use the CPU: this process had it for {timing.cpu_share:.0%} of the time"
+    busy = f"; about {duration(timing.alone.hours(left))} if no other program used the CPU"
     return (
         f"time        about {duration(hours)}: {left:,} updates x {timing.seconds:.3g} s, without validation"
         f"{stops}{busy if timing.cpu_share < BUSY else ''}"
@@ -78,7 +83,11 @@ def describe_time(config: RunConfig, timing: UpdateTime, done: int) -> str:
 
 
 def check_time(config: RunConfig, timing: UpdateTime, device: str) -> None:
-    """Raise InputError if a new run would take more than `LONGEST_DAYS` days, and no setting allows that."""
+    """Raise InputError if a new run would take more than `LONGEST_DAYS` days, and no setting allows that.
+
+    The time without other programs counts, because they may end.
+    """
+    timing = timing.alone
     hours, limit = timing.hours(config.train.max_steps), config.train.max_hours
     longest = 24 * LONGEST_DAYS
     if hours <= longest or config.train.long_run or (limit is not None and limit <= longest):
@@ -94,7 +103,9 @@ def check_time(config: RunConfig, timing: UpdateTime, device: str) -> None:
 
 
 def duration(hours: float) -> str:
-    """Return a duration in minutes, hours or days."""
+    """Return a duration in seconds, minutes, hours or days."""
+    if hours < 1 / 60:
+        return f"{hours * 3600:.0f} seconds"
     if hours < 1:
         return f"{hours * 60:.1f} minutes"
     return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"

@@ -67,7 +67,7 @@ def choose_size(load: Load) -> RunConfig:
     pairs, vocab_size = corpus_size(load, machine)
     rule = find_rule(pairs, machine)
     if rule is None:
-        _print(f"size        auto: {pairs:,} usable pairs, {machine}: the paper's base model")
+        _print(f"size        auto: {pairs:,} usable training pairs, {machine}: the paper's base model")
         return given
     chosen = rule.settings(machine, vocab_size)
     prepared = prepare_once(load(chosen))
@@ -135,7 +135,7 @@ def describe_size(config: RunConfig, chosen: Settings, pairs: int, machine: Mach
         f"{pairs:,} pairs are few: expect useful translations only of sentences like those of the text. More pairs "
         "help most; train.init_from starts from another model"
     )
-    lines = [f"auto: {pairs:,} usable pairs, {machine}; training reads them {epochs:.3g} times"]
+    lines = [f"auto: {pairs:,} usable training pairs, {machine}, {epochs:.3g} epochs"]
     lines += textwrap.wrap(settings, 108, break_on_hyphens=False)
     lines += textwrap.wrap(few, 108) if pairs < FEW_PAIRS else []
     return "size        " + ("\n" + " " * 12).join(lines)
