@@ -55,6 +55,8 @@ class ReportOptions:
     json: str | None = None
     """File for the figures of all reports, as JSON lines; `-` is standard output, and the reports go to standard
     error. None: no such file."""
+    keep_unicode: bool = False
+    """Compare the texts as they are. Otherwise they are compared in one Unicode form."""
 
 
 def evaluate_text(hypotheses: Path, selection: Selection, options: ReportOptions = ReportOptions()) -> None:
@@ -69,7 +71,7 @@ def evaluate_text(hypotheses: Path, selection: Selection, options: ReportOptions
     check_writable(output)
     write_translations(output, stem, lines)
     with open_figures(options.json) as figures:
-        report = make_report(test_set, lines, baseline=other, tokenizer=tokenizer)
+        report = make_report(test_set, lines, baseline=other, tokenizer=tokenizer, keep_unicode=options.keep_unicode)
         publish(report, output, stem, str(hypotheses), figures)
 
 
@@ -118,7 +120,7 @@ def evaluate_model(
                 if message := describe_too_long(translation.too_long, translator.max_len):
                     print(f"note: {message}", file=sys.stderr)
                 write_translations(output, stem, hypotheses)
-                report = make_report(test_set, hypotheses, translation, other, tokenizer)
+                report = make_report(test_set, hypotheses, translation, other, tokenizer, options.keep_unicode)
                 publish(report, output, stem, model, figures)
     accelerator.end_training()
 

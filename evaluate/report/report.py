@@ -25,6 +25,7 @@ from evaluate.report.scores import (
     worst_sentences,
 )
 from evaluate.report.suspicious import Problem, find_problems
+from evaluate.report.unicode_form import ScoredTexts
 from evaluate.test_sets import TestSet
 
 
@@ -129,12 +130,17 @@ def make_report(
     translation: TranslationInfo | None = None,
     baseline: Baseline | None = None,
     tokenizer: TokenizerChoice | None = None,
+    keep_unicode: bool = False,
 ) -> Report:
     """Score the translations of a test set, and compare them with another translation of the same lines.
 
     Args:
         tokenizer: tokenizer of BLEU. None: chosen by the languages of the test set, or by its references.
+        keep_unicode: compare the texts as they are. Otherwise they are compared in one Unicode form.
     """
+    given = ScoredTexts(test_set, hypotheses, baseline)
+    texts = given if keep_unicode else given.unify()
+    test_set, hypotheses, baseline = texts.test_set, texts.hypotheses, texts.baseline
     edition = find_edition(test_set.sacrebleu_name, test_set.languages, test_set.references)
     tokens = tokenizer or choose_tokenizer(None, test_set.target_language, test_set.references)
     choice = choose_metrics(
@@ -145,8 +151,8 @@ def make_report(
     sources = test_set.sources if test_set.has_pronouns else None
     return Report(
         test_set=test_set.name,
-        hypotheses=hypotheses,
-        references_sha256=[digest(lines) for lines in test_set.references],
+        hypotheses=given.hypotheses,
+        references_sha256=[digest(lines) for lines in given.test_set.references],
         translation=translation,
         pronouns=None if sources is None else pronoun_agreement(sources, hypotheses),
         tokenizer=tokens.name,
@@ -164,6 +170,7 @@ def make_report(
         comparison=None if baseline is None else compare(test_set.references, baseline, hypotheses, choice),
         empty_lines=find_empty_lines(test_set, hypotheses),
         notes=[
+            *([] if keep_unicode else given.notes()),
             *([tokens.note] if tokens.note else []),
             *text_notes(test_set, hypotheses, tokens.name, scores[choice.bleu].score),
             *choice.notes,
