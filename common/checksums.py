@@ -1,6 +1,6 @@
 """Checksums of a folder in a cache. They are written with its files and compared when the folder is opened.
 
-A folder of many GB would take minutes to compare. So above `WHOLE` bytes, opening compares the size of each file and a
+Every byte of many GB takes long to compare. So above `WHOLE` bytes, opening compares the size of each file and a
 sample of its bytes, unless the caller wants every byte.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 from common.files import read_json, sha256
 
 CHECKSUMS = "checksums.json"
-WHOLE = 1 << 30
+WHOLE = 4 << 30
 """Size of a folder in bytes, up to which opening it compares every byte."""
 SAMPLES = 64
 SAMPLE_BYTES = 1 << 18

@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument(
         "--verify",
         action="store_true",
-        help="compare every byte of data above 1 GB in the cache with their checksums, not only a sample",
+        help="compare every byte of data above 4 GB in the cache with their checksums, not only a sample",
     )
     args = parser.parse_intermixed_args()
     config = load_section(DataConfig, "data", args.config, args.overrides)

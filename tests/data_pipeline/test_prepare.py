@@ -561,6 +561,24 @@ def test_prepare_names_damage_and_creates_data_again(
     assert capsys.readouterr().err == ""
 
 
+def test_prepare_creates_damaged_data_once_in_two_threads(
+    config: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damage_ids(run(config, tmp_path).folder)
+    write, calls = prepared_data.prepare_pairs, []
+
+    def slow(*arguments: Any) -> None:
+        calls.append(arguments)
+        time.sleep(0.3)
+        write(*arguments)
+
+    monkeypatch.setattr(prepared_data, "prepare_pairs", slow)
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda _: run(config, tmp_path), range(2)))
+    assert [texts(prepared, "train") for prepared in found] == [pairs(300)] * 2
+    assert len(calls) == 1
+
+
 def _replace(config: DataConfig, word: str) -> None:
     for file, column in zip(config.train, (0, 1), strict=True):
         Path(file).write_text("".join(f"{word} {row[column]}\n" for row in pairs(300)), encoding="utf-8")
