@@ -19,11 +19,17 @@ from common.input_bytes import check_rereadable
 from data_pipeline.builtin.arithmetic import ARITHMETIC_VERSION
 from data_pipeline.builtin.grammar import GRAMMAR_VERSION
 from data_pipeline.config import DataConfig
+from data_pipeline.sources.columns import table_config
 from data_pipeline.sources.file_pairs import find_file_pairs
-from data_pipeline.sources.names import CorpusSpec, corpus_value, find_tokenizer, parse_specs
+from data_pipeline.sources.hub import CELL_FORMATS
+from data_pipeline.sources.names import CorpusSpec, corpus_value, find_tokenizer, parse_specs, table_format
+from data_pipeline.sources.tables import find_layouts
 
 FORMAT = 1
 """Raise it if a change of the code gives other ids or files for the same settings and text."""
+
+READER = "read cell by cell"
+"""Part of the fingerprint of folders with tables. Earlier versions changed cells of such folders, such as "NA"."""
 
 # Fields that do not change the ids. The hash contains the content of corpora and tokenizer instead of their names.
 _NOT_HASHED = ("train", "valid", "test", "cache_dir", "valid_pairs", "grammar_pairs", "task", "tokenizer")
@@ -165,11 +171,22 @@ def _identity(spec: CorpusSpec, config: DataConfig, sums: _Sums) -> list[Any]:
     if spec.kind == "text_files":
         return [sums[file] for file in groups[0]]
     if spec.kind == "table":
-        return [[sums[file], _table_suffixes(file)] for file in groups[0]]
+        layouts = _layouts(spec, groups[0], config)
+        return [[sums[file], _table_suffixes(file), *layouts.get(file, [])] for file in groups[0]]
     if groups:
         folder = Path(spec.path)
-        return [[str(file.relative_to(folder)), sums[file]] for file in groups[0]] + [spec.config, spec.split]
+        names = [[str(file.relative_to(folder)), sums[file]] for file in groups[0]]
+        cells = [READER] if any(table_format(file) in CELL_FORMATS for file in groups[0]) else []
+        return [*names, spec.config, spec.split, *cells]
     return ["hub", spec.path, spec.config, spec.split]
+
+
+def _layouts(spec: CorpusSpec, files: list[Path], config: DataConfig) -> dict[Path, list[Any]]:
+    """Return the layout of each table that decides its pairs besides its content and the settings."""
+    if table_format(spec.path) == ".parquet":
+        return {}
+    columns = table_config(config)
+    return {file: found for file, layout in find_layouts(files, columns) if (found := layout.identity(columns))}
 
 
 def _table_suffixes(file: Path) -> list[str]:

@@ -2,8 +2,9 @@
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,11 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from common.errors import InputError
+from common.notes import keep_notes
 from common.text import UNICODE_RULE, unify
 from data_pipeline.config import DataConfig
-from data_pipeline.sources.corpus import PAIRS_AT_ONCE, iterate_pairs, load_corpora
+from data_pipeline.sources.columns import quote
+from data_pipeline.sources.corpus import PAIRS_AT_ONCE, Note, iterate_pairs, load_corpora
 from data_pipeline.sources.filters import (
     LABELS,
     FilterReason,
@@ -38,6 +41,8 @@ if TYPE_CHECKING:  # slow import, not needed if the data are in the cache
 Texts = tuple[list[str], list[str]]
 """Sources and targets."""
 PairHashes = npt.NDArray[np.uint64]
+EXAMPLES = 3
+"""Number of training pairs that the summary shows."""
 OLD_LABELS = {
     "a side is empty": LABELS[FilterReason.EMPTY],
     "target is the source": LABELS[FilterReason.COPY],
@@ -49,9 +54,10 @@ OLD_LABELS = {
 def prepare_pairs(config: DataConfig, result: Path, work: Path, threads: int, quiet: bool) -> None:
     """Write tokenizer, token stores of both splits, validation text and `report.json` to the folder `result`.
 
-    `work` is an empty folder for intermediate files; `quiet` shows no progress bars. Raises as `prepare`.
+    `work` is an empty folder for intermediate files; `quiet` shows no progress bars and no notes. Raises as `prepare`.
     """
-    train, valid, reasons, changed = _load(config, work, threads, quiet)
+    notes: list[str] = []
+    train, valid, reasons, changed = _load(config, work, threads, quiet, keep_notes(notes, quiet))
     kept = reasons == FilterReason.KEPT
     _reject_empty(reasons, "training")
     tokenizer = _make_tokenizer(train, kept, config, result)
@@ -65,10 +71,12 @@ def prepare_pairs(config: DataConfig, result: Path, work: Path, threads: int, qu
     with (result / "valid.jsonl").open("w", encoding="utf-8", newline="\n") as out:
         for texts in _select(valid, valid_reasons == FilterReason.KEPT):
             out.writelines(json.dumps(pair, ensure_ascii=False) + "\n" for pair in zip(*texts, strict=True))
-    report: dict[str, Any] = {"train": count_reasons(reasons), "valid": count_reasons(valid_reasons)}
+    report: dict[str, Any] = {"train": count_reasons(reasons), "valid": count_reasons(valid_reasons), "notes": notes}
+    kept_pairs = zip(*next(_select(train, reasons == FilterReason.KEPT)), strict=True)
+    report["examples"] = list(islice(kept_pairs, EXAMPLES))
     if changed:
         report["changed_pairs"] = changed
-    (result / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    (result / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def count_usable_pairs(config: DataConfig, folder: Path, threads: int = 1) -> int:
@@ -77,7 +85,7 @@ def count_usable_pairs(config: DataConfig, folder: Path, threads: int = 1) -> in
     Filters of lengths in tokens need the vocabulary and are not applied. Raises as `prepare`.
     """
     with tempfile.TemporaryDirectory(dir=folder) as work:
-        _, _, reasons, _ = _load(config, Path(work), threads, quiet=True)
+        _, _, reasons, _ = _load(config, Path(work), threads, quiet=True, note=lambda _: None)
     return int((reasons == FilterReason.KEPT).sum())
 
 
@@ -88,23 +96,30 @@ def describe_pairs(report: dict[str, Any]) -> str:
 
 
 def summarise_pairs(report: dict[str, Any]) -> str:
-    """Return a table of pairs read, dropped and kept, and sentences on pairs that were changed or held out."""
-    report, changed = dict(report), report.get("changed_pairs", 0)
-    report.pop("changed_pairs", None)
+    """Return a table of pairs read, dropped and kept, the first pairs, and sentences on pairs changed or held out."""
+    splits = {split: report[split] for split in ("train", "valid")}
     counts = format_counts(
-        {split: {OLD_LABELS.get(label, label): n for label, n in found.items()} for split, found in report.items()}
+        {split: {OLD_LABELS.get(label, label): n for label, n in found.items()} for split, found in splits.items()}
     )
-    if changed:
-        counts += f"\n{changed:,} training pairs were changed: {UNICODE_RULE} (data.normalize_unicode)"
-    if not report["train"][LABELS[FilterReason.HELD_OUT]]:
-        return counts
-    return (
-        f"{counts}\n{report['valid']['read']:,} training pairs are held out for validation: "
-        f"data.valid is not set, and data.train has no validation split"
-    )
+    examples = [f"pair {i}      {quote(source)} -> {quote(target)}" for i, (source, target) in _examples(report)]
+    sentences = []
+    if changed := report.get("changed_pairs", 0):
+        sentences.append(f"{changed:,} training pairs were changed: {UNICODE_RULE} (data.normalize_unicode)")
+    if report["train"][LABELS[FilterReason.HELD_OUT]]:
+        sentences.append(
+            f"{report['valid']['read']:,} training pairs are held out for validation: "
+            f"data.valid is not set, and data.train has no validation split"
+        )
+    return "\n".join([counts, *examples, *sentences])
 
 
-def _load(config: DataConfig, work: Path, threads: int, quiet: bool) -> tuple["Dataset", "Dataset", FilterReasons, int]:
+def _examples(report: dict[str, Any]) -> Iterable[tuple[int, Any]]:
+    return enumerate(report.get("examples", []), start=1)  # older versions saved none
+
+
+def _load(
+    config: DataConfig, work: Path, threads: int, quiet: bool, note: Note
+) -> tuple["Dataset", "Dataset", FilterReasons, int]:
     """Return training pairs, validation pairs, filter reasons, and the number of training pairs that `unify` changes.
 
     The filter reason of each training pair is the one that follows from its text alone.
@@ -115,8 +130,8 @@ def _load(config: DataConfig, work: Path, threads: int, quiet: bool) -> tuple["D
     if quiet:
         datasets.disable_progress_bars()
     try:
-        train = load_corpora(config.train, config, "train", work, threads)
-        valid = _load_valid(config, work, threads)
+        train = load_corpora(config.train, config, "train", work, threads, note)
+        valid = _load_valid(config, work, threads, note)
     finally:
         if bars:
             datasets.enable_progress_bars()
@@ -129,13 +144,13 @@ def _load(config: DataConfig, work: Path, threads: int, quiet: bool) -> tuple["D
     return train, valid, reasons, changed
 
 
-def _load_valid(config: DataConfig, work: Path, threads: int) -> "Dataset | None":
+def _load_valid(config: DataConfig, work: Path, threads: int, note: Note) -> "Dataset | None":
     """Return the validation pairs. None: they must be held out, because neither data.valid nor data.train has any."""
     value = corpus_value(config, "valid")
     if value is None:
         return None
     try:
-        return load_corpora(value, config, "valid", work, threads)
+        return load_corpora(value, config, "valid", work, threads, note)
     except NoSuchSplit:
         if config.valid is not None:
             raise

@@ -5,13 +5,16 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from common.errors import InputError
+from common.notes import keep_notes
 from data_pipeline.config import DataConfig
+from data_pipeline.sources.columns import quote
 from data_pipeline.sources.hub import NoSuchSplit
 from data_pipeline.sources.names import corpus_value, find_tokenizer
 from data_pipeline.sources.running_text import TextSegment, has_prompts, open_text
@@ -21,6 +24,10 @@ from data_pipeline.tokenizers.byte_pair import BytePairTokenizer
 from data_pipeline.tokenizers.characters import CharTokenizer
 from data_pipeline.tokenizers.sentence_piece import train_tokenizer
 
+EXAMPLES = 3
+"""Number of texts that the summary shows."""
+SHOWN_CHARACTERS = 1000
+"""Characters of a segment in which texts to show are looked for."""
 GROUP = 1000
 """Number of token sequences that are encoded before they are written."""
 Source = Callable[[], Iterator[TextSegment]]
@@ -40,10 +47,11 @@ def prepare_text(config: DataConfig, result: Path, work: Path, threads: int, qui
     """Write tokenizer, token stores of both splits, and `report.json` to the folder `result`.
 
     If some tokens belong to prompts, a second token store of each split contains 1 for each predicted token, otherwise
-    0. `work` is an empty folder for intermediate files; `threads` is not used; `quiet` shows no progress bars. Raises
-    as `prepare`.
+    0. `work` is an empty folder for intermediate files; `threads` is not used; `quiet` shows no progress bars and no
+    notes. Raises as `prepare`.
     """
-    train, valid, held_out = _open(config, work)
+    notes: list[str] = []
+    train, valid, held_out = _open(config, work, keep_notes(notes, quiet))
     tokenizer = _make_tokenizer(config, train, valid, result / "tokenizer.model")
     values = [value for value in (config.train, corpus_value(config, "valid")) if value is not None]
     masked = any(has_prompts(value, config) for value in values)
@@ -54,7 +62,10 @@ def prepare_text(config: DataConfig, result: Path, work: Path, threads: int, qui
     for name, sizes in report.items():
         if not sizes["characters"]:
             raise InputError(f"data.{name} has no text to predict. Name a corpus with text outside the prompts.")
-    (result / "report.json").write_text(json.dumps(report | {"held_out": held_out}, indent=1) + "\n")
+    more = {"held_out": held_out, "notes": notes, "examples": _first_lines(train)}
+    (result / "report.json").write_text(
+        json.dumps(report | more, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
 
 
 def describe_text(report: dict[str, Any]) -> str:
@@ -69,18 +80,24 @@ def summarise_text(report: dict[str, Any]) -> str:
         f"{sizes['tokens']:>14,} tokens"
         for split, sizes in ((split, report[split]) for split in ("train", "valid"))
     )
-    if not report["held_out"]:
-        return counts
-    return f"{counts}\nthe end of data.train is held out for validation: data.valid is not set"
+    examples = [f"text {i}      {quote(text)}" for i, text in enumerate(report.get("examples", []), start=1)]
+    held_out = ["the end of data.train is held out for validation: data.valid is not set"] * report["held_out"]
+    return "\n".join([counts, *examples, *held_out])
 
 
-def _open(config: DataConfig, work: Path) -> tuple[Source, Source, bool]:
+def _first_lines(source: Source) -> list[str]:
+    """Return the beginnings of the first lines, or of the first documents if these are longer."""
+    lines = (line for segment in source() for line in segment.text[:SHOWN_CHARACTERS].splitlines() if line.strip())
+    return list(islice(lines, EXAMPLES))
+
+
+def _open(config: DataConfig, work: Path, note: Callable[[str], None]) -> tuple[Source, Source, bool]:
     """Return training text, validation text, and True if the second is held out of data.train."""
-    source = open_text(config.train, config, "train", work)
+    source = open_text(config.train, config, "train", work, note)
     value = corpus_value(config, "valid")
     if value is not None:
         try:
-            return source, open_text(value, config, "valid", work), False
+            return source, open_text(value, config, "valid", work, note), False
         except NoSuchSplit:
             if config.valid is not None:
                 raise

@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 
 from common.checksums import is_whole, read_checksums, remove_damaged, write_checksums
 from common.files import create_folder, expand, lock, read_json
+from common.notes import print_note
 from data_pipeline.config import DataConfig
 from data_pipeline.fingerprint import SourceFile, Sources, read_sources
 from data_pipeline.prepare_pairs import describe_pairs, prepare_pairs, summarise_pairs
@@ -92,6 +93,11 @@ class PreparedData:
         """Return a table of what was read, dropped and kept, and a sentence if validation data were held out."""
         return summarise_pairs(self.report) if self.config.task == "translation" else summarise_text(self.report)
 
+    def print_notes(self) -> None:
+        """Print what was noted when the data were created: the columns of tables, and warnings."""
+        for note in self.report.get("notes", []):  # older versions saved none
+            print_note(note)
+
     def _open(self, split: str) -> "Examples":
         from data_pipeline.examples import Documents, SentencePairs, TokenStream  # imports PyTorch, see above
 
@@ -109,7 +115,7 @@ def prepare(
 
     Args:
         threads: threads for tokenizing.
-        quiet: show no progress bars.
+        quiet: show no progress bars and no notes.
         every_byte: compare every byte with the checksums, also if the data are so large that a sample is the default.
 
     Raises:
@@ -120,13 +126,18 @@ def prepare(
     cache_dir = expand(cache_dir)
     sources = read_sources(config)
     folder = cache_dir / sources.fingerprint
+    created = False
     if not is_whole(folder, every_byte):
         _remove_unfinished(cache_dir)
         with lock(_lock_file(cache_dir, folder.name), timeout=math.inf):
             if not is_whole(folder, every_byte):  # another process may have created it in the meantime
                 remove_damaged(folder, every_byte, TEMPORARY)
                 _create(config, sources, folder, threads, quiet)
-    return PreparedData.open(folder, config, sources.files)
+                created = True
+    prepared = PreparedData.open(folder, config, sources.files)
+    if not created and not quiet:
+        prepared.print_notes()
+    return prepared
 
 
 def wait_until_prepared(config: DataConfig, cache_dir: Path) -> PreparedData:

@@ -6,19 +6,22 @@ Arrow file. In both cases the text is memory-mapped from the disk.
 
 import multiprocessing
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import InputError
-from common.files import find_files
+from common.notes import print_note
 from data_pipeline.config import DataConfig
+from data_pipeline.sources.columns import describe_taken
 from data_pipeline.sources.file_pairs import find_file_pairs
-from data_pipeline.sources.hub import check_text_columns, load_rows
-from data_pipeline.sources.names import CorpusSpec, Role, parse_specs, table_format
-from data_pipeline.sources.tables import SentencePair, column_names, read_parallel, read_table
+from data_pipeline.sources.hub import find_row_columns, find_tables, load_rows
+from data_pipeline.sources.languages import compare, describe_foreign, profile
+from data_pipeline.sources.names import CorpusSpec, Role, parse_specs
+from data_pipeline.sources.table_layout import SAMPLE, SAMPLE_CHARACTERS
+from data_pipeline.sources.tables import SentencePair, open_tables, read_parallel
 
 if TYPE_CHECKING:  # slow import, not needed if `prepare` finds its cache
     from datasets import Dataset
@@ -27,36 +30,52 @@ PAIRS_AT_ONCE = 10_000
 """Number of sentence pairs in memory at once."""
 GRAMMAR_HELD_OUT = 1000
 """Number of pairs in each split of the built-in corpus except train."""
+LANGUAGE_BLOCKS = 4
+"""Number of blocks of consecutive pairs, evenly spread, in which the languages of a corpus are checked."""
+Note = Callable[[str], None]
+"""Gets notes and warnings on what is read, each one line."""
 POOL_FROM = 200_000
 """Number of built-in pairs from which several processes generate them faster than one."""
 
 
-def load_corpus(spec: CorpusSpec, config: DataConfig, role: Role, work: Path, threads: int = 1) -> "Dataset":
+def load_corpus(
+    spec: CorpusSpec, config: DataConfig, role: Role, work: Path, threads: int = 1, note: Note = print_note
+) -> "Dataset":
     """Return one corpus as an Arrow table with the columns `source` and `target`.
 
     Args:
         work: folder for what local files are converted into. It must exist as long as the table is used.
         threads: number of processes for a large built-in corpus.
+        note: gets the columns that are read, and a warning if the text is not in the languages of the settings.
 
     Raises:
         NoSuchSplit: the corpus is a dataset without the split of the role.
         InputError: a file is damaged, or a column is missing.
         OSError: a file or a dataset does not exist, or the Hugging Face Hub does not answer.
     """
-    if spec.kind == "dataset" or table_format(spec.path) == ".parquet":
+    tables = find_tables(spec, role, work, note)
+    if tables is not None:
+        pairs = _memory_map(open_tables(tables, config, note)(), work)
+    elif spec.kind in ("dataset", "table"):
         rows = load_rows(spec, role, work)
-        return _memory_map([], work) if rows is None else _two_columns(rows, config, str(spec))
-    return _memory_map(_read_pairs_of(spec, config, role, threads), work)
+        pairs = _memory_map([], work) if rows is None else _two_columns(rows, config, str(spec), note)
+    else:
+        pairs = _memory_map(_read_pairs_of(spec, config, role, threads), work)
+    if spec.kind != "grammar":
+        _check_languages(pairs, config, str(spec), note)
+    return pairs
 
 
-def load_corpora(value: Any, config: DataConfig, role: Role, work: Path, threads: int = 1) -> "Dataset":
+def load_corpora(
+    value: Any, config: DataConfig, role: Role, work: Path, threads: int = 1, note: Note = print_note
+) -> "Dataset":
     """Return all corpora that a value of `data.train`, `data.valid` or `data.test` names, one after another.
 
     Raises as `load_corpus`, and InputError if there is no pair.
     """
     from datasets import concatenate_datasets
 
-    corpora = [load_corpus(spec, config, role, work, threads) for spec in parse_specs(value)]
+    corpora = [load_corpus(spec, config, role, work, threads, note) for spec in parse_specs(value)]
     pairs = concatenate_datasets(corpora)
     if len(pairs) == 0:
         raise InputError(f"data.{role}={value} is empty: it has no sentence pairs. Give files with text")
@@ -84,9 +103,7 @@ def iterate_pairs(pairs: "Dataset") -> Iterator[tuple[list[str], list[str]]]:
 def _read_pairs_of(spec: CorpusSpec, config: DataConfig, role: Role, threads: int) -> Iterable[SentencePair]:
     if spec.kind == "grammar":
         return _generate_grammar(spec.split or role, config, threads)
-    if spec.kind == "parallel_files":
-        return read_parallel(find_file_pairs(spec.path, spec.target, (config.source_lang, config.target_lang)))
-    return (pair for file in find_files(spec.path) for pair in read_table(file, config))
+    return read_parallel(find_file_pairs(spec.path, spec.target, (config.source_lang, config.target_lang)))
 
 
 def _generate_grammar(split: str, config: DataConfig, threads: int) -> Iterator[SentencePair]:
@@ -125,15 +142,35 @@ def _memory_map(pairs: Iterable[SentencePair], work: Path) -> "Dataset":
     return Dataset.from_file(out.name)
 
 
-def _two_columns(rows: "Dataset", config: DataConfig, name: str) -> "Dataset":
+def _two_columns(rows: "Dataset", config: DataConfig, name: str, note: Note) -> "Dataset":
     from datasets import Features, Value
 
-    wanted = column_names(config)
-    if not (config.source_column or config.target_column) and "translation" in rows.column_names:
-        rows = rows.select_columns("translation").flatten()
-        wanted = ("translation." + wanted[0], "translation." + wanted[1])
-    hint = "Set data.source_lang and data.target_lang, or data.source_column and data.target_column."
-    check_text_columns(rows, wanted, name, hint)
+    nested = not (config.source_column or config.target_column) and "translation" in rows.column_names
+    rows = rows.select_columns("translation").flatten() if nested else rows
+    wanted, example = find_row_columns(rows, config, name, "translation." if nested else "")
+    note(f"note: {name}: {describe_taken((repr(wanted[0]), repr(wanted[1])), example, config)}")
     pairs = rows.select_columns(list(wanted)).rename_columns(dict(zip(wanted, ("source", "target"), strict=True)))
     text = Features({"source": Value("string"), "target": Value("string")})
     return pairs if pairs.features == text else pairs.cast(text)
+
+
+def _check_languages(pairs: "Dataset", config: DataConfig, name: str, note: Note) -> None:
+    """Warn if source and target look swapped, or like another language than the settings."""
+    size = max(1, SAMPLE // LANGUAGE_BLOCKS)
+    starts = range(0, len(pairs), max(size, len(pairs) // LANGUAGE_BLOCKS))
+    blocks = [pairs[start : start + size] for start in starts]
+    source, target = (
+        profile((text or "")[:SAMPLE_CHARACTERS] for block in blocks for text in block[column])
+        for column in ("source", "target")
+    )
+    codes = config.source_lang, config.target_lang
+    evidence = compare(source, target, codes)
+    if evidence is not None and evidence.reason:
+        note(
+            f"warning: {name}: source and target look swapped: {evidence.reason}. Swap the files or columns, or set "
+            f"data.source_lang={codes[1]} data.target_lang={codes[0]}."
+        )
+        return
+    for role, text, code in zip(("source", "target"), (source, target), codes, strict=True):
+        if foreign := describe_foreign(text, code):
+            note(f"warning: {name}: the {role} {foreign}. Check data.{role}_lang, and which text is the {role}.")

@@ -4,11 +4,12 @@ They are memory-mapped from the disk.
 """
 
 import glob
+import hashlib
 import pkgutil
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,11 @@ import yaml
 from common.errors import InputError, first_line
 from common.files import COMPRESSED, find_files
 from common.input_bytes import DAMAGED, open_bytes
-from data_pipeline.sources.names import CorpusSpec, Role
+from common.notes import print_note
+from data_pipeline.config import DataConfig
+from data_pipeline.sources.columns import Table, find_columns
+from data_pipeline.sources.names import CorpusSpec, Role, table_format
+from data_pipeline.sources.table_layout import SAMPLE, SAMPLE_CHARACTERS
 
 if TYPE_CHECKING:  # slow import, not needed if `prepare` finds its cache
     from datasets import Dataset
@@ -27,6 +32,9 @@ if TYPE_CHECKING:  # slow import, not needed if `prepare` finds its cache
 SPLITS: dict[Role, str] = {"train": "train", "valid": "validation", "test": "test"}
 FILE_FORMATS = frozenset(["arrow", "csv", "json", "pandas", "parquet", "text", "webdataset", "xml"])
 """Names that `load_dataset` takes as a file format and not as a dataset, in every version of `datasets`."""
+
+CELL_FORMATS = (".tsv", ".csv", ".jsonl")
+"""Tables that this project reads cell by cell, without `datasets`."""
 
 
 class NoSuchSplit(InputError):
@@ -51,19 +59,98 @@ def load_rows(spec: CorpusSpec, role: Role, work: Path) -> "Dataset | None":
     return _load_dataset(spec, "parquet", None, "train", work, files) if files else None
 
 
-def check_text_columns(rows: "Dataset", columns: Sequence[str], name: str, hint: str) -> None:
-    """Raise InputError if a column is missing or does not contain text. The message ends with `hint` if it is missing.
+def find_tables(
+    spec: CorpusSpec, role: Role, work: Path, note: Callable[[str], None] = print_note
+) -> list[Path] | None:
+    """Return the files of a corpus of TSV, CSV and JSON lines, or None if it is of another kind.
+
+    Such files are not left to `load_dataset`, which changes cells: "NA" becomes an empty text, "007" a number. A
+    dataset may have them, as a local folder or on the Hub.
+
+    Raises as `load_rows`.
+    """
+    if spec.kind == "table":
+        return None if table_format(spec.path) == ".parquet" else find_files(spec.path)
+    if spec.kind != "dataset":
+        return None
+    splits = _find_data_files(spec, work)
+    files = [file for names in splits.values() for file in names]
+    if not files or not all(table_format(file) in CELL_FORMATS for file in files):
+        return None
+    _report_ignored(spec, files, note)
+    split = spec.split or SPLITS[role]
+    if split in splits:
+        return [_fetch(file, work) for file in splits[split]]
+    found = f"its splits are: {', '.join(map(repr, splits))}"
+    if spec.split:
+        raise InputError(f"{spec} cannot be loaded: Unknown split {split!r}; {found}")
+    raise _no_split(spec, role, splits)
+
+
+def _find_data_files(spec: CorpusSpec, work: Path) -> dict[str, list[str]]:
+    """Return paths or URLs of the files of each split, or {} if the dataset is not made of files."""
+    from datasets import load_dataset_builder
+
+    path, name, local = _locate(spec)
+    builder = _call(spec, path, lambda: load_dataset_builder(path, name, cache_dir=str(work) if local else None))
+    found = builder.config.data_files or {}
+    return {str(split): [str(file) for file in files] for split, files in found.items()}
+
+
+def _report_ignored(spec: CorpusSpec, files: Sequence[str], note: Callable[[str], None]) -> None:
+    """Report the tables of a local folder that belong to no split."""
+    folder, used = Path(spec.path).resolve(), {Path(file).resolve() for file in files}
+    if not folder.is_dir() or spec.config or _declares_configs(folder):
+        return
+    others = [file for file in sorted(folder.rglob("*")) if table_format(file) and file.resolve() not in used]
+    if others:
+        names = ", ".join(str(file.relative_to(folder)) for file in others)
+        note(
+            f"warning: not read in {spec}: {names}. Their names or formats differ from those that are read "
+            f"({Path(files[0]).name}, …). To read them, name the files instead of the folder."
+        )
+
+
+def _fetch(file: str, work: Path) -> Path:
+    """Return a file of a dataset, downloaded to the cache of the Hub if it is not local."""
+    if "://" not in file:
+        return Path(file)
+    from datasets import DownloadManager
+
+    link = work / f"{hashlib.sha256(file.encode()).hexdigest()[:8]}-{file.rsplit('/', 1)[-1]}"
+    if not link.exists():
+        link.symlink_to(DownloadManager().download(file))
+    return link
+
+
+def find_row_columns(
+    rows: "Dataset", config: DataConfig, name: str, prefix: str = ""
+) -> tuple[tuple[str, str], tuple[str, str]]:
+    """Return the names of the columns with source and target (or prompt and text), and the first row's two texts.
 
     Args:
-        name: name of the dataset, for the message.
+        name: name of the dataset, for messages.
+        prefix: beginning of all names that is not part of them.
+
+    Raises InputError if the columns are not certain, or do not contain text.
     """
-    for column in columns:
-        if column not in rows.column_names:
-            raise InputError(
-                f"{name} has no column {column!r}; its columns are: {', '.join(map(repr, rows.column_names))}. {hint}"
-            )
-        if getattr(rows.features[column], "dtype", "") not in ("string", "large_string"):
+    texts = [column for column in rows.column_names if _is_text(rows, column)]
+    sample = rows.select_columns(texts)[:SAMPLE] if texts else {}
+    cells = {column: [(cell or "")[:SAMPLE_CHARACTERS] for cell in sample[column]] for column in texts}
+    names = rows.column_names
+    shown = [column.removeprefix(prefix) for column in names]
+    count = max(map(len, cells.values()), default=0)
+    rows_of_cells = [[cells[column][i] if column in cells else "" for column in names] for i in range(count)]
+    source, target = find_columns(Table(name, shown, rows_of_cells), config)
+    for column in (names[source], names[target]):
+        if column not in texts:
             raise InputError(f"column {column!r} of {name} contains {rows.features[column]}, not text")
+    first = [cells[names[i]][0] if cells[names[i]] else "" for i in (source, target)]
+    return (names[source], names[target]), (first[0], first[1])
+
+
+def _is_text(rows: "Dataset", column: str) -> bool:
+    return getattr(rows.features[column], "dtype", "") in ("string", "large_string")
 
 
 def _find_parquet_files(spec: CorpusSpec, work: Path) -> list[str]:
@@ -99,16 +186,26 @@ def _load_split(spec: CorpusSpec, role: Role, work: Path) -> "Dataset":
     if spec.split:
         return found
     if SPLITS[role] not in found:
-        example = replace(spec, split=next(iter(found)))
-        raise NoSuchSplit(
-            f"{spec} has no split {SPLITS[role]!r}; its splits are: {', '.join(map(repr, found))}. "
-            f"Name one in data.{role}, for example {example}."
-        )
+        raise _no_split(spec, role, found)
     return found[SPLITS[role]]
+
+
+def _no_split(spec: CorpusSpec, role: Role, found: Iterable[str]) -> NoSuchSplit:
+    example = replace(spec, split=next(iter(found)))
+    return NoSuchSplit(
+        f"{spec} has no split {SPLITS[role]!r}; its splits are: {', '.join(map(repr, found))}. "
+        f"Name one in data.{role}, for example {example}."
+    )
 
 
 def _load_splits(spec: CorpusSpec, work: Path) -> Any:
     """Return the split that `spec` names, or else a dictionary of all splits."""
+    path, name, local = _locate(spec)
+    return _load_dataset(spec, path, name, spec.split, work if local else None)
+
+
+def _locate(spec: CorpusSpec) -> tuple[str, str | None, bool]:
+    """Return path and configuration for `load_dataset`, and True if the dataset is a local folder."""
     folder = Path(spec.path).resolve()  # an absolute path, because `load_dataset` takes "csv" for a file format
     if not folder.is_dir():
         if _is_file_format(spec.path):
@@ -116,15 +213,15 @@ def _load_splits(spec: CorpusSpec, work: Path) -> Any:
                 f"there is no folder {spec.path}, and as a name on the Hub it would mean all files of this format in "
                 f"the current folder. Name the files, for example x.csv or [x.en, x.de]."
             )
-        return _load_dataset(spec, spec.path, spec.config, spec.split, None)
+        return spec.path, spec.config, False
     if glob.has_magic(str(folder)):
         raise InputError(
             f"the library datasets cannot read the folder {folder}, because its path contains [, * or ?. Rename it."
         )
     if spec.config and (folder / spec.config).is_dir() and not _declares_configs(folder):
         # `load_dataset` finds the configurations of a local folder only in its README. A subfolder is clear enough.
-        return _load_dataset(spec, str(folder / spec.config), None, spec.split, work)
-    return _load_dataset(spec, str(folder), spec.config, spec.split, work)
+        return str(folder / spec.config), None, True
+    return str(folder), spec.config, True
 
 
 def _is_file_format(name: str) -> bool:
@@ -148,13 +245,19 @@ def _load_dataset(
     cache: Path | None,
     data_files: list[str] | None = None,
 ) -> Any:
-    """Call `datasets.load_dataset` and raise its errors as one sentence for the user."""
     from datasets import load_dataset
+
+    cache_dir = cache and str(cache)
+    return _call(spec, path, lambda: load_dataset(path, name, data_files=data_files, split=split, cache_dir=cache_dir))
+
+
+def _call(spec: CorpusSpec, path: str, load: Callable[[], Any]) -> Any:
+    """Call a function of `datasets` and raise its errors as one sentence for the user."""
     from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
     try:
         with _silent_libraries():
-            return load_dataset(path, name, data_files=data_files, split=split, cache_dir=cache and str(cache))
+            return load()
     except DatasetNotFoundError as error:
         raise FileNotFoundError(
             f"{path} is neither a local folder nor a dataset on the Hugging Face Hub that you may read"

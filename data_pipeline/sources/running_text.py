@@ -1,19 +1,21 @@
 """Text for language modelling, segment by segment, from all corpora that `data.train` may name (see `DataConfig`)."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.files import find_files
+from common.notes import print_note
 from common.text_input import read_text
 from data_pipeline.config import DataConfig
+from data_pipeline.sources.columns import describe_taken, table_config
 from data_pipeline.sources.corpus import PAIRS_AT_ONCE
-from data_pipeline.sources.hub import check_text_columns, load_rows
-from data_pipeline.sources.names import CorpusSpec, Role, parse_specs, table_format
-from data_pipeline.sources.tables import columns_hint, read_table
+from data_pipeline.sources.hub import find_row_columns, find_tables, load_rows
+from data_pipeline.sources.names import CorpusSpec, Role, parse_specs
+from data_pipeline.sources.tables import open_tables
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -34,7 +36,9 @@ class TextSegment:
     ends_document: bool = True
 
 
-def open_text(value: Any, config: DataConfig, role: Role, work: Path) -> Callable[[], Iterator[TextSegment]]:
+def open_text(
+    value: Any, config: DataConfig, role: Role, work: Path, note: Callable[[str], None] = print_note
+) -> Callable[[], Iterator[TextSegment]]:
     """Return a function that reads the text of a corpus from its start, as often as it is called.
 
     Files that cannot be read raise while the text is read, all other errors at once, as in `load_rows`.
@@ -42,8 +46,9 @@ def open_text(value: Any, config: DataConfig, role: Role, work: Path) -> Callabl
     Args:
         value: value of `data.train`, `data.valid` or `data.test`.
         work: folder for what datasets are converted into. It must exist as long as the text is read.
+        note: gets the columns that are read.
     """
-    readers = [_open_corpus(spec, config, role, work) for spec in parse_specs(value, "language_modelling")]
+    readers = [_open_corpus(spec, config, role, work, note) for spec in parse_specs(value, "language_modelling")]
     return lambda: (segment for read in readers for segment in read())
 
 
@@ -53,21 +58,25 @@ def has_prompts(value: Any, config: DataConfig) -> bool:
     return config.prompt_column is not None or any(spec.kind == "arithmetic" for spec in specs)
 
 
-def _open_corpus(spec: CorpusSpec, config: DataConfig, role: Role, work: Path) -> Callable[[], Iterator[TextSegment]]:
+def _open_corpus(
+    spec: CorpusSpec, config: DataConfig, role: Role, work: Path, note: Callable[[str], None]
+) -> Callable[[], Iterator[TextSegment]]:
     if spec.kind == "arithmetic":
         return partial(_generate_problems, spec, config, role)
     if spec.kind == "text_files":
         files = find_files(spec.path)
         return lambda: (segment for file in files for segment in _read_file(file))
-    if spec.kind == "dataset" or table_format(spec.path) == ".parquet":
-        rows = load_rows(spec, role, work)
-        if rows is None:
-            return lambda: iter(())
-        columns = [config.prompt_column or config.text_column, config.text_column]
-        check_text_columns(rows, columns, str(spec), columns_hint(config))
-        return partial(_read_rows, rows.select_columns(sorted(set(columns))), config)
-    tables = find_files(spec.path)
-    return lambda: (segment for table in tables for segment in _read_table(table, config))
+    columns = table_config(config)
+    tables = find_tables(spec, role, work, note)
+    if tables is not None:
+        read = open_tables(tables, columns, note)
+        return lambda: (segment for prompt, text in read() for segment in _make_document(prompt, text, config))
+    rows = load_rows(spec, role, work)
+    if rows is None:
+        return lambda: iter(())
+    names, example = find_row_columns(rows, columns, str(spec))
+    note(f"note: {spec}: {describe_taken((repr(names[0]), repr(names[1])), example, config)}")
+    return partial(_read_rows, rows.select_columns(sorted(set(names))), names, config)
 
 
 def _read_file(file: Path) -> Iterator[TextSegment]:
@@ -90,18 +99,9 @@ def _take_lines(lines: Iterator[str], characters: int) -> Iterator[str]:
             return
 
 
-def _read_table(file: Path, config: DataConfig) -> Iterator[TextSegment]:
-    columns = replace(
-        config, source_column=config.prompt_column or config.text_column, target_column=config.text_column
-    )
-    for prompt, text in read_table(file, columns):
-        yield from _make_document(prompt, text, config)
-
-
-def _read_rows(rows: "Dataset", config: DataConfig) -> Iterator[TextSegment]:
+def _read_rows(rows: "Dataset", names: tuple[str, str], config: DataConfig) -> Iterator[TextSegment]:
     for table in rows.with_format("arrow").iter(batch_size=PAIRS_AT_ONCE):
-        texts = table.column(config.text_column).to_pylist()
-        prompts = table.column(config.prompt_column or config.text_column).to_pylist()
+        prompts, texts = (table.column(name).to_pylist() for name in names)
         for prompt, text in zip(prompts, texts, strict=True):
             yield from _make_document(prompt or "", text or "", config)
 

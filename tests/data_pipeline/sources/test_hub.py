@@ -61,7 +61,7 @@ def test_load_corpus_rejects_missing_split_configuration_and_column(tmp_path: Pa
         read(f"{folder}:de-en:dev")
     with pytest.raises(ValueError, match=r"BuilderConfig 'fr-en' not found. Available: \['de-en'\]"):
         read(f"{folder}:fr-en")
-    with pytest.raises(ValueError, match=r"no column 'translation.fr'; its columns are: 'translation.de', 'tran"):
+    with pytest.raises(ValueError, match=r"no column 'fr'; its columns are: 'de' .such as .*'en' .such as"):
         read(f"{folder}:de-en", DataConfig(target_lang="fr"))
     with pytest.raises(ValueError, match="no column 'q'; its columns are: 'translation'"):
         read(f"{folder}:de-en", DataConfig(source_column="q"))
@@ -148,5 +148,5 @@ def test_load_corpus_rejects_damaged_dataset_folder(tmp_path: Path, name: str, c
     if name == "README.md":
         (folder / "train.csv").write_text("en,de\na,b\n")
     (folder / name).write_bytes(content)
-    with pytest.raises(InputError, match=r"/set::train cannot be (read|loaded): [^\n]+$"):
+    with pytest.raises(InputError, match=r"/set(::train cannot be (read|loaded): |/train\.\w+, line \d+: )[^\n]+$"):
         read(f"{folder}::train")

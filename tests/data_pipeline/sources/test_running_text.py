@@ -64,7 +64,7 @@ def test_open_text_puts_prompt_before_text(tmp_path: Path) -> None:
         ("a.txt.gz", b"not compressed", "damaged after line 0"),
         ("a.txt.xz", b"not compressed", "damaged after line 0"),
         ("a.jsonl", b'{"text": "a"}\n{"text"\n', "line 2: not valid JSON"),
-        ("a.jsonl", b'{"words": "a"}\n', r"line 1: no key 'text'; .*Set data\.text_column \(and data\.prompt_column\)"),
+        ("a.jsonl", b'{"words": "a"}\n', r"no key 'text'; .*Set data\.text_column \(and data\.prompt_column\)"),
         ("a.csv", b"words\na\n", r"no column 'text'; .*Set data\.text_column"),
         ("a.parquet", b"no parquet", "cannot be read as Parquet"),
     ],

@@ -130,7 +130,11 @@ def test_read_pairs_rejects_invalid_utf8_with_file_and_line(tmp_path: Path, suff
     ("name", "content", "message"),
     [
         ("a.tsv", "a\tb\nonly one\n", "line 2: found 1 column, but at least 2"),
-        ("a.csv", "en,fr\na,b\n", r"no column 'de'; its columns are: 'en', 'fr'\. Set data\.source_column"),
+        (
+            "a.csv",
+            "en,fr\na,b\n",
+            r"no column 'de'; its columns are: 'en' .such as 'a'., 'fr' .such as 'b'.\. Set data\.so",
+        ),
         ("a.csv", "en,de\na,b\na,b,c\n", "line 3: found 3 columns, but the header has 2"),
         ("a.csv", 'en,de\na,"b\nc,d\n', "line 3: not valid CSV .unexpected end of data"),
         (
@@ -140,7 +144,7 @@ def test_read_pairs_rejects_invalid_utf8_with_file_and_line(tmp_path: Path, suff
         ),
         ("a.jsonl", '{"en": ' + "[" * 100_000 + "\n", "line 1: JSON that cannot be read"),
         ("a.jsonl", '{"en": ' + "1" * 10_000 + "}\n", "line 1: JSON that cannot be read"),
-        ("a.jsonl", '{"en": "a", "fr": "b"}\n', "line 1: no key 'de'; the keys are: 'en', 'fr'"),
+        ("a.jsonl", '{"en": "a", "fr": "b"}\n', "no key 'de'; its keys are: 'en' .such as 'a'., 'fr' "),
         ("a.jsonl", '{"en": 7, "de": "b"}\n', "line 1: the value of 'en' must be text, not int"),
         ("a.jsonl", '["a", "b"]\n', "line 1: not a JSON object"),
         ("a.jsonl", '{"en": "\\ud83d", "de": "b"}\n', r"line 1: the text contains the lone surrogate \\ud83d"),
