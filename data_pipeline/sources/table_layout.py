@@ -66,7 +66,7 @@ class Sample:
     def rows(self, dialect: Dialect) -> tuple[list[list[str]], InputError | None]:
         """Return the rows, with long cells shortened, and the error of the row after them, if it is invalid.
 
-        A row that is cut off at the end of the sample is no error.
+        A row that goes on after the sample is no error.
         """
         rows: list[list[str]] = []
         try:
@@ -201,8 +201,8 @@ def find_dialect(sample: Sample, config: DataConfig) -> Dialect:
     if len(even) > 1:
         found = " or ".join(DELIMITERS[dialect.delimiter] for dialect in even)
         raise InputError(
-            f"{sample.file}: whether its columns are separated by {found} is not certain. Write a header with the names "
-            f"{config.source_lang} and {config.target_lang} as its first line."
+            f"{sample.file}: whether its columns are separated by {found} is not certain. As its first line, write "
+            f"a header with the names {config.source_lang} and {config.target_lang}."
         )
     return even[0] if even else Dialect(usual, quoted=usual != "\t")
 
