@@ -66,7 +66,7 @@ class Sample:
     def rows(self, dialect: Dialect) -> tuple[list[list[str]], InputError | None]:
         """Return the rows, with long cells shortened, and the error of the row after them, if it is invalid.
 
-        A row that goes on after the sample is no error.
+        An incomplete row at the end of the sample is no error.
         """
         rows: list[list[str]] = []
         try:
