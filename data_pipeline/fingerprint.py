@@ -22,7 +22,14 @@ from data_pipeline.config import DataConfig
 from data_pipeline.sources.columns import table_config
 from data_pipeline.sources.file_pairs import find_file_pairs
 from data_pipeline.sources.hub import CELL_FORMATS
-from data_pipeline.sources.names import CorpusSpec, corpus_value, find_tokenizer, parse_specs, table_format
+from data_pipeline.sources.names import (
+    CorpusSpec,
+    corpus_value,
+    find_text_files,
+    find_tokenizer,
+    parse_specs,
+    table_format,
+)
 from data_pipeline.sources.tables import find_layouts
 
 FORMAT = 1
@@ -146,7 +153,9 @@ def _files(spec: CorpusSpec, config: DataConfig) -> list[list[Path]]:
     if spec.kind == "parallel_files":
         pairs = find_file_pairs(spec.path, spec.target, (config.source_lang, config.target_lang))
         return [list(files) for files in zip(*pairs, strict=True)]
-    if spec.kind in ("text_files", "table"):
+    if spec.kind == "text_files":
+        return [find_text_files(spec)[0]]
+    if spec.kind == "table":
         return [find_files(spec.path)]
     if spec.kind == "dataset" and Path(spec.path).is_dir():
         return [sorted(_visible_files(Path(spec.path)))]

@@ -1,12 +1,13 @@
 """Names of corpora: what `data.train`, `data.valid` and `data.test` may contain (see `DataConfig`)."""
 
 import glob
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from common.errors import InputError
-from common.files import expand, is_input, plain_suffix
+from common.files import expand, find_files, is_input, plain_suffix
 from data_pipeline.config import DataConfig, Task
 
 Role = Literal["train", "valid", "test"]
@@ -16,6 +17,9 @@ GRAMMAR_SPLITS = ("train", "valid", "test", "unseen")
 ARITHMETIC = ("addition", "calculator")
 ARITHMETIC_SPLITS = ("train", "valid", "test")
 
+ABOUT = re.compile(r"(licen[cs]e|readme|copying|notice|changes|changelog|authors|copyright)(?![a-z])", re.IGNORECASE)
+"""Beginning of the name of a file that is about the texts of a folder."""
+
 
 @dataclass(frozen=True)
 class CorpusSpec:
@@ -23,8 +27,8 @@ class CorpusSpec:
 
     kind: Literal["grammar", "arithmetic", "parallel_files", "text_files", "table", "dataset"]
     """`grammar` is the built-in corpus of sentence pairs, `arithmetic` are the built-in problems. `parallel_files` are
-    source and target files, `text_files` are for language modelling. `table` is a file with columns. `dataset` is a
-    local dataset folder or a dataset on the Hugging Face Hub."""
+    source and target files, `text_files` are files, or a folder of files, for language modelling. `table` is a file
+    with columns. `dataset` is a local dataset folder or a dataset on the Hugging Face Hub."""
 
     path: str = ""
     """Source file, text file or table (each may be a glob pattern), dataset folder, or name on the Hub or of the
@@ -159,11 +163,24 @@ def _parse_text_name(name: str) -> CorpusSpec:
     if table_format(name):
         return CorpusSpec("table", name)
     path = expand(name)
-    if path.is_dir() and (texts := _find_texts(path)):
-        return CorpusSpec("text_files", str(path / "*.txt*") if len(texts) > 1 else str(texts[0]))
+    if path.is_dir() and _find_texts(path):
+        return CorpusSpec("text_files", str(path))
     if is_input(path) or glob.has_magic(name) or plain_suffix(name) == ".txt":
         return CorpusSpec("text_files", name)
     return _parse_dataset(name)
+
+
+def find_text_files(spec: CorpusSpec) -> tuple[list[Path], list[Path]]:
+    """Return the files of a text for language modelling, and those that are not read: a folder's README.txt and such.
+
+    Raises FileNotFoundError if there is no file.
+    """
+    folder = expand(spec.path)
+    if not folder.is_dir():
+        return find_files(spec.path), []
+    about = [file for file in _find_texts(folder) if ABOUT.match(file.name)]
+    texts = [file for file in _find_texts(folder) if file not in about]
+    return (texts, about) if texts else (about, [])
 
 
 def _find_texts(folder: Path) -> list[Path]:

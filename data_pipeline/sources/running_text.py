@@ -7,14 +7,13 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.files import find_files
 from common.notes import print_note
 from common.text_input import read_text
 from data_pipeline.config import DataConfig
 from data_pipeline.sources.columns import describe_taken, table_config
 from data_pipeline.sources.corpus import PAIRS_AT_ONCE
 from data_pipeline.sources.hub import find_row_columns, find_tables, load_rows
-from data_pipeline.sources.names import CorpusSpec, Role, parse_specs
+from data_pipeline.sources.names import CorpusSpec, Role, find_text_files, parse_specs
 from data_pipeline.sources.tables import open_tables
 
 if TYPE_CHECKING:
@@ -64,7 +63,10 @@ def _open_corpus(
     if spec.kind == "arithmetic":
         return partial(_generate_problems, spec, config, role)
     if spec.kind == "text_files":
-        files = find_files(spec.path)
+        files, about = find_text_files(spec)
+        if about:
+            names = ", ".join(file.name for file in about)
+            note(f"note: not read in {spec}: {names}. To read all files, set the corpus to {spec.path}/*.txt")
         return lambda: (segment for file in files for segment in _read_file(file))
     columns = table_config(config)
     tables = find_tables(spec, role, work, note)
