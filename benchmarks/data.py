@@ -48,7 +48,7 @@ from data_pipeline.batch_plan import BatchPlan
 from data_pipeline.config import DataConfig
 from data_pipeline.examples import Examples
 from data_pipeline.prepared_data import PreparedData, prepare
-from data_pipeline.sources.corpus import load_corpora
+from data_pipeline.sources.corpus import PAIRS_AT_ONCE, load_corpora
 from data_pipeline.sources.filters import mark_duplicates
 from data_pipeline.token_store import TokenStoreWriter
 from train.config import RunConfig
@@ -196,7 +196,7 @@ def memory_per_pair(ids: Examples, config: RunConfig, pairs: int) -> dict[str, f
     batches, reasons = config.batches, np.zeros(pairs, np.uint8)
 
     def write() -> None:
-        group = [[0]] * prepare_pairs.PAIRS_AT_ONCE
+        group = [[0]] * PAIRS_AT_ONCE
         with (
             temporary_folder() as folder,
             TokenStoreWriter(folder / "a", 2) as a,

@@ -6,16 +6,24 @@ has at most `MAX_LINE` bytes, so that a file of any size is read in little memor
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from common.errors import InputError
 from common.input_bytes import DAMAGED, READ_BYTES, input_name, open_utf8
 
-MAX_LINE = 16 << 20
-"""Largest number of bytes in a line."""
-MAX_TEXT = 512 << 20
+Line = TypeVar("Line")
+MAX_LINE = 8 << 20
+"""Largest number of bytes in a line: more than a long novel has."""
+GROUP_LINES = 50_000
+"""Largest number of lines in a group of `group_lines`."""
+GROUP_CHARACTERS = 4 << 20
+"""Number of characters after which a group of `group_lines` ends."""
+MAX_TEXT = 384 << 20
 """Largest memory in bytes for the lines of a text that must be in memory at once."""
+POINTER = 8
+"""Bytes of a list for each of its items."""
 PART = 1 << 20
 """Bytes after which `read_text` divides a line."""
 SAMPLE = 4096
@@ -39,6 +47,24 @@ def read_line_groups(file: Path) -> Iterator[list[str]]:
         yield [line.removesuffix("\r") for line in block.removesuffix("\n").split("\n")]
 
 
+def group_lines(lines: Iterable[Line], size: Callable[[Line], int], most: int = GROUP_LINES) -> Iterator[list[Line]]:
+    """Yield lines in groups that fit in memory: of `most` lines, or fewer if these have `GROUP_CHARACTERS`.
+
+    Args:
+        size: number of characters of a line, or of what is given instead of a line.
+    """
+    group: list[Line] = []
+    characters = 0
+    for line in lines:
+        group.append(line)
+        characters += size(line)
+        if len(group) == most or characters >= GROUP_CHARACTERS:
+            yield group
+            group, characters = [], 0
+    if group:
+        yield group
+
+
 def read_all_lines(file: Path) -> list[str]:
     """Return all lines of a text that must be in memory at once.
 
@@ -48,13 +74,18 @@ def read_all_lines(file: Path) -> list[str]:
     size = 0
     for group in read_line_groups(file):
         lines += group
-        size += sum(map(sys.getsizeof, group))
-        if size > MAX_TEXT:
-            raise InputError(
-                f"{input_name(file)} is too large to be read at once: {len(lines):,} of its lines take more than "
-                f"{MAX_TEXT >> 20} MiB of memory. Divide it into smaller files"
-            )
+        size += sum(map(sys.getsizeof, group)) + POINTER * len(group)
+        check_fits(input_name(file), len(lines), size)
     return lines
+
+
+def check_fits(name: str, lines: int, size: int) -> None:
+    """Raise InputError if the lines of a text take more memory than `MAX_TEXT`; `size` is in bytes."""
+    if size > MAX_TEXT:
+        raise InputError(
+            f"{name} is too large to be read at once: {lines:,} of its lines take more than {MAX_TEXT >> 20} MiB of "
+            "memory. Divide it into smaller files"
+        )
 
 
 def read_text(file: Path) -> Iterator[str]:

@@ -17,7 +17,7 @@ from common.notes import keep_notes
 from common.text import UNICODE_RULE, unify
 from data_pipeline.config import DataConfig
 from data_pipeline.sources.columns import quote
-from data_pipeline.sources.corpus import PAIRS_AT_ONCE, Note, iterate_pairs, load_corpora
+from data_pipeline.sources.corpus import Note, iterate_pairs, load_corpora
 from data_pipeline.sources.filters import (
     LABELS,
     FilterReason,
@@ -256,10 +256,12 @@ def _pairs(dataset: "Dataset") -> Iterator[tuple[str, str]]:
 
 def _select(dataset: "Dataset", chosen: npt.NDArray[np.bool_]) -> Iterator[Texts]:
     """Yield the chosen pairs in groups."""
-    for start, (source, target) in zip(range(0, len(chosen), PAIRS_AT_ONCE), iterate_pairs(dataset), strict=True):
-        indices = np.flatnonzero(chosen[start : start + PAIRS_AT_ONCE])
+    start = 0
+    for source, target in iterate_pairs(dataset):
+        indices = np.flatnonzero(chosen[start : start + len(source)])
         if len(indices):
             yield [source[i] for i in indices], [target[i] for i in indices]
+        start += len(source)
 
 
 def _reject_empty(reasons: FilterReasons, what: str) -> None:

@@ -29,7 +29,11 @@ EXAMPLES = 3
 SHOWN_CHARACTERS = 1000
 """Characters of a segment in which texts to show are looked for."""
 GROUP = 1000
-"""Number of token sequences that are encoded before they are written."""
+"""Largest number of token sequences that are encoded before they are written."""
+TOKENS = 1 << 20
+"""Number of tokens that are encoded before they are written, if their sequences are long."""
+LONGEST_DOCUMENT = 10_000_000
+"""Largest number of tokens in a document that is in a row of its own."""
 Source = Callable[[], Iterator[TextSegment]]
 """Returns the segments of a text from the beginning, each time it is called."""
 
@@ -170,10 +174,13 @@ def _write(
         sequences: list[list[int]] = []
         masks: list[list[int]] = []
         try:
+            waiting = 0
             for ids, mask in _encode(tokenizer, source(), sizes, by_document=config.layout == "documents"):
                 sequences.append(ids)
                 masks.append(mask)
-                if len(sequences) == GROUP:
+                waiting += len(ids)
+                if len(sequences) == GROUP or waiting > TOKENS:
+                    waiting = 0
                     bar.update(_flush(sequences, masks, out, mask_out))
         except ValueError as error:
             raise InputError(f"data.{stem.name}: {error}") from error
@@ -218,6 +225,11 @@ def _encode(
             sizes.tokens += len(ids)
             yield ids, mask
             ids, mask = [], []
+        elif len(ids) > LONGEST_DOCUMENT:
+            raise InputError(
+                f"a document has more than {LONGEST_DOCUMENT:,} tokens, too many for data.layout=documents. Set "
+                "data.layout=stream"
+            )
         begun = not segment.ends_document
     sizes.documents += begun  # the last document, if the held-out text begins inside it
 

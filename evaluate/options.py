@@ -1,12 +1,15 @@
 """Command-line options of the commands that decode, and the settings that they give."""
 
 import argparse
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import fields, replace
+from itertools import chain
 from typing import Any, get_args
 
 from common.errors import InputError
-from common.files import expand
+from common.files import STANDARD_INPUT, expand
+from common.text_input import group_lines, read_all_lines, read_line_groups, read_lines
 from evaluate.backends import BackendName, Feature
 from evaluate.config import FORMULAS, DecodeConfig, LengthPenalty, SampleConfig
 from evaluate.translator import BACKENDS
@@ -142,6 +145,29 @@ def check_translation_options(parser: argparse.ArgumentParser, args: argparse.Na
         parser.error(f"--backend {args.backend} does not support {', '.join(missing)}. Use --backend torch.")
     if args.samples is not None and args.n_best != 1:
         parser.error("give either --samples or --n-best")
+
+
+def translation_input(args: argparse.Namespace) -> Iterator[list[str]] | None:
+    """Return the lines to translate in groups that fit in memory; with --prefix, all together. None: ask at a terminal.
+
+    The first lines of --input are read at once, so that a mistake shows before a model is loaded.
+    """
+    if args.sentences:
+        return iter([args.sentences])
+    if args.input and args.prefix:
+        return iter([read_all_lines(args.input)])
+    if args.input is None or args.input == STANDARD_INPUT:
+        return None if args.input is None and _at_terminal() else _read_standard_input(args.input is None)
+    groups = group_lines(read_lines(args.input), len)
+    return chain([next(groups, [])], groups)
+
+
+def _at_terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def _read_standard_input(may_be_closed: bool) -> Iterator[list[str]]:
+    return iter(()) if may_be_closed and sys.stdin is None else read_line_groups(STANDARD_INPUT)
 
 
 def translation_sampling(args: argparse.Namespace) -> SampleConfig | None:

@@ -83,7 +83,7 @@ class TranslationWriter:
                     print(number, f"{t.score:.4f}", t.text, sep="\t", file=out)
         out.flush()
 
-    def write_groups(self, out: TextIO, groups: Iterable[list[str]]) -> None:
+    def write_groups(self, out: TextIO, groups: Iterable[list[str]], progress: bool = False) -> None:
         """Translate each group of lines as soon as it arrives.
 
         Raises LineTooLong as `write`, after writing the lines before that line.
@@ -91,7 +91,7 @@ class TranslationWriter:
         first_line = 1
         for lines in groups:
             try:
-                self.write(out, lines, first_line)
+                self.write(out, lines, first_line, progress)
             except LineTooLong as error:
                 self.write(out, lines[: error.index], first_line)
                 raise

@@ -10,8 +10,8 @@ import sys
 
 from common.arguments import CommandParser
 from common.command import run_command
-from common.files import STANDARD_INPUT, expand, open_output
-from common.text_input import read_all_lines, read_line_groups
+from common.files import expand, open_output
+from common.text_input import read_all_lines
 from evaluate.model_settings import read_decode_config
 from evaluate.options import (
     add_compute_type,
@@ -20,6 +20,7 @@ from evaluate.options import (
     add_translation_options,
     check_translation_options,
     decode_config,
+    translation_input,
     translation_sampling,
 )
 from evaluate.translation_writer import TranslationWriter
@@ -52,7 +53,7 @@ def main() -> None:
     folder = find_folder(args.model)
     config, sampling = decode_config(args, read_decode_config(folder)), translation_sampling(args)
     # Files are read before the model, so that a missing file is reported at once.
-    lines = read_all_lines(args.input) if args.input else args.sentences
+    groups = translation_input(args)
     prefixes = read_all_lines(args.prefix) if args.prefix else None
     translator = Translator.from_pretrained(folder, config, compute_type=args.compute_type, backend=args.backend)
     whole_lines = args.prefix or args.token_scores or args.attention
@@ -67,12 +68,10 @@ def main() -> None:
         attention=args.attention,
     )
     with open_output(args.output) as out:
-        if lines or args.input:
-            writer.write(out, lines, progress=args.output is not None and sys.stderr.isatty())
-        elif sys.stdin is not None and sys.stdin.isatty():
+        if groups is None:
             writer.prompt(out)
-        elif sys.stdin is not None:
-            writer.write_groups(out, read_line_groups(STANDARD_INPUT))
+        else:
+            writer.write_groups(out, groups, progress=args.output is not None and sys.stderr.isatty())
     writer.print_notes()
 
 

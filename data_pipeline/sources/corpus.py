@@ -5,15 +5,16 @@ Arrow file. In both cases the text is memory-mapped from the disk.
 """
 
 import multiprocessing
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import InputError
 from common.notes import print_note
+from common.text_input import check_fits, group_lines
 from data_pipeline.config import DataConfig
 from data_pipeline.sources.columns import describe_taken
 from data_pipeline.sources.file_pairs import find_file_pairs
@@ -25,9 +26,12 @@ from data_pipeline.sources.tables import SentencePair, open_tables, read_paralle
 
 if TYPE_CHECKING:  # slow import, not needed if `prepare` finds its cache
     from datasets import Dataset
+    from pyarrow import Table
 
 PAIRS_AT_ONCE = 10_000
-"""Number of sentence pairs in memory at once."""
+"""Largest number of sentence pairs in memory at once."""
+BYTES_AT_ONCE = 32 << 20
+"""Largest number of bytes of sentence pairs in memory at once."""
 GRAMMAR_HELD_OUT = 1000
 """Number of pairs in each split of the built-in corpus except train."""
 LANGUAGE_BLOCKS = 4
@@ -88,16 +92,37 @@ def read_pairs(value: Any, config: DataConfig, role: Role = "test") -> tuple[lis
     Args:
         value: a `CorpusSpec`, or a value of `data.train`, `data.valid` or `data.test`.
     """
+    sources: list[str] = []
+    targets: list[str] = []
+    size = 0
     with tempfile.TemporaryDirectory() as work:
-        groups = list(iterate_pairs(load_corpora(value, config, role, Path(work))))
-    return [text for group in groups for text in group[0]], [text for group in groups for text in group[1]]
+        for source, target in iterate_pairs(load_corpora(value, config, role, Path(work))):
+            sources += source
+            targets += target
+            size += sum(map(sys.getsizeof, (*source, *target)))
+            check_fits(f"data.{role}={value}", len(sources), size)
+    return sources, targets
 
 
 def iterate_pairs(pairs: "Dataset") -> Iterator[tuple[list[str], list[str]]]:
     """Yield groups of at most PAIRS_AT_ONCE sources and their targets. A missing value becomes an empty text."""
-    for table in pairs.with_format("arrow").iter(batch_size=PAIRS_AT_ONCE):
+    for table in iterate_tables(pairs):
         source, target = ([text or "" for text in table.column(name).to_pylist()] for name in ("source", "target"))
         yield source, target
+
+
+def iterate_tables(rows: "Dataset") -> Iterator["Table"]:
+    """Yield the rows as Arrow tables of at most PAIRS_AT_ONCE rows and, unless it is one row, BYTES_AT_ONCE bytes."""
+    for table in rows.with_format("arrow").iter(batch_size=PAIRS_AT_ONCE):
+        yield from _small_tables(table)
+
+
+def _small_tables(table: "Table") -> Iterator["Table"]:
+    if table.num_rows < 2 or table.nbytes <= BYTES_AT_ONCE:
+        yield table
+    else:
+        yield from _small_tables(table.slice(0, table.num_rows // 2))
+        yield from _small_tables(table.slice(table.num_rows // 2))
 
 
 def _read_pairs_of(spec: CorpusSpec, config: DataConfig, role: Role, threads: int) -> Iterable[SentencePair]:
@@ -131,12 +156,11 @@ def _memory_map(pairs: Iterable[SentencePair], work: Path) -> "Dataset":
     from datasets import Dataset
 
     schema = pa.schema({"source": pa.string(), "target": pa.string()})
-    rest = iter(pairs)
     with (
         tempfile.NamedTemporaryFile(dir=work, suffix=".arrow", delete=False) as out,
         pa.ipc.new_stream(out, schema) as writer,
     ):
-        while group := list(islice(rest, PAIRS_AT_ONCE)):
+        for group in group_lines(pairs, lambda pair: len(pair[0]) + len(pair[1]), PAIRS_AT_ONCE):
             columns = [pa.array(column, pa.string()) for column in zip(*group, strict=True)]
             writer.write_batch(pa.record_batch(columns, schema=schema))
     return Dataset.from_file(out.name)

@@ -11,7 +11,7 @@ from common.notes import print_note
 from common.text_input import read_text
 from data_pipeline.config import DataConfig
 from data_pipeline.sources.columns import describe_taken, table_config
-from data_pipeline.sources.corpus import PAIRS_AT_ONCE
+from data_pipeline.sources.corpus import iterate_tables
 from data_pipeline.sources.hub import find_row_columns, find_tables, load_rows
 from data_pipeline.sources.names import CorpusSpec, Role, find_text_files, parse_specs
 from data_pipeline.sources.tables import open_tables
@@ -102,7 +102,7 @@ def _take_lines(lines: Iterator[str], characters: int) -> Iterator[str]:
 
 
 def _read_rows(rows: "Dataset", names: tuple[str, str], config: DataConfig) -> Iterator[TextSegment]:
-    for table in rows.with_format("arrow").iter(batch_size=PAIRS_AT_ONCE):
+    for table in iterate_tables(rows):
         prompts, texts = (table.column(name).to_pylist() for name in names)
         for prompt, text in zip(prompts, texts, strict=True):
             yield from _make_document(prompt or "", text or "", config)

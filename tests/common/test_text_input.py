@@ -108,7 +108,7 @@ def test_read_lines_rejects_line_above_limit_by_number(before: bytes, tmp_path: 
     (tmp_path / "a").write_bytes(before + line + b"\n" + line)
     assert sum(map(len, read_lines(tmp_path / "a"))) == 2 * len(line)
     (tmp_path / "a.gz").write_bytes(gzip.compress(before + b"x" * (MAX_LINE + 100_000), 1))
-    with pytest.raises(InputError, match=rf"a\.gz, line {len(before) + 1} is longer than 16 MiB"):
+    with pytest.raises(InputError, match=rf"a\.gz, line {len(before) + 1} is longer than 8 MiB"):
         list(read_lines(tmp_path / "a.gz"))
 
 
