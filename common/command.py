@@ -110,13 +110,16 @@ def _end_without_traceback(kind: type[BaseException], error: BaseException, trac
 def prepare_streams() -> None:
     """Make the standard streams UTF-8 whatever the locale is, and let errors of standard output name it.
 
-    If standard output is closed, writing to it raises OSError instead of losing the text silently.
+    If standard output is closed, writing to it raises OSError instead of losing the text silently. If standard error is
+    closed or full, messages are lost, but no result.
     """
-    if sys.stderr is not None and isinstance(sys.stderr, io.TextIOWrapper):
-        sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace")
+    _reserve_standard_descriptors()
+    if sys.stderr is None or (sys.stderr is sys.__stderr__ and isinstance(sys.stderr, io.TextIOWrapper)):
+        errors = _MessageOutput(2 if sys.stderr is None else sys.stderr.fileno(), "wb", closefd=False)
+        sys.stderr = io.TextIOWrapper(
+            io.BufferedWriter(errors), encoding="utf-8", errors="backslashreplace", newline="\n", line_buffering=True
+        )
     if sys.stdout is None:
-        while os.open(os.devnull, os.O_RDWR) < 2:  # no file that the command opens may get number 1
-            pass
         sys.stdout = _ClosedOutput()
     elif sys.stdout is sys.__stdout__ and isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.flush()
@@ -124,6 +127,22 @@ def prepare_streams() -> None:
         sys.stdout = io.TextIOWrapper(
             io.BufferedWriter(raw), encoding="utf-8", errors="replace", newline="\n", line_buffering=raw.isatty()
         )
+
+
+def _reserve_standard_descriptors() -> None:
+    """Open the numbers 0, 1 and 2 if they are closed: a file that got one of them would receive messages."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+
+
+class _MessageOutput(io.FileIO):
+    """Standard error, which fails silently: a message that cannot be shown must not end a command."""
+
+    def write(self, data: Any, /) -> int:
+        with suppress(OSError):
+            return super().write(data)
+        return len(data)
 
 
 class _NamedOutput(io.FileIO):

@@ -3,6 +3,7 @@
 Text is UTF-8 whatever the locale is. A line ends at "\\n" and nowhere else.
 """
 
+import errno
 import glob
 import gzip
 import hashlib
@@ -25,7 +26,7 @@ from common.errors import InputError, first_line
 COMPRESSED = (".gz", ".xz", ".zst")
 """Suffixes of compressed files. They are read and written transparently."""
 STANDARD_INPUT = Path("-")
-"""Name of standard input, where a file is read."""
+"""Name of standard input where a file is read, and of standard output where one is written."""
 JSON_BYTES = 1 << 28
 """Size of the largest JSON file that is read at once: a report on a million sentences is smaller."""
 LOCK_TIMEOUT = 60.0
@@ -217,23 +218,34 @@ def create_folder(path: Path, temporary_prefix: str = ".") -> Iterator[Path]:
 
 @contextmanager
 def open_output(path: str | Path | None) -> Iterator[TextIO]:
-    """Yield standard output (None), or a text file that appears under its name only when it is complete.
+    """Yield standard output (None or `-`), or a text file that appears under its name only when it is complete.
 
     Names that end in .gz, .xz or .zst are compressed. A device or a pipe is written to directly.
     Raises FileNotFoundError if the folder does not exist.
     """
-    if path is None:
+    if path is None or Path(path) == STANDARD_INPUT:
         yield sys.stdout
         return
     target = expand(path).resolve()  # through a symbolic link, to the file that it names
     if target.exists() and not target.is_file():
-        with target.open("w", encoding="utf-8", errors="replace", newline="\n") as out:
+        with _full_names(target), target.open("w", encoding="utf-8", errors="replace", newline="\n") as out:
             yield out
         return
     if not target.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {target.parent} to write {target.name} into")
     with replace_file(target) as temporary, _open_for_writing(temporary, target.suffix) as out:
         yield out
+
+
+@contextmanager
+def _full_names(device: Path) -> Iterator[None]:
+    """Raise InputError with the name of a device if it is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC and error.filename is None:
+            raise InputError(f"{device} is full, so the result cannot be written. Give a file") from error
+        raise
 
 
 @contextmanager
