@@ -68,7 +68,7 @@ def split_sentences(text: str, language: str) -> list[str]:
 def _is_end(text: str, start: int, end: re.Match[str], language: str) -> bool:
     if end[1] is None:
         return _ends_outside_quotation(text, start, end)
-    following = text[end.end() : end.end() + _NEAR].lstrip(_OPENING)
+    following = text[end.end() : end.end() + _NEAR].lstrip(f"{_OPENING}-–— ")
     if following[:1].islower():
         return False
     if end[1] != ".":
@@ -76,8 +76,9 @@ def _is_end(text: str, start: int, end: re.Match[str], language: str) -> bool:
     before = text[max(start, end.start() - _NEAR) : end.start()]
     if _NEVER.search(before):
         return False
-    word = (before.split() or [""])[-1].lstrip(_OPENING).lower()
-    if word in _BEFORE_A_NUMBER:
+    written = (before.split() or [""])[-1].lstrip(_OPENING)
+    word = written.lower()
+    if word in _BEFORE_A_NUMBER and (following[:1].isdigit() or not (len(word) == 1 and written.isupper())):
         return not following[:1].isdigit()
     if word.isdigit() and end.start() - start <= _NEAR and before.strip() == word:  # number of a list item
         return False

@@ -37,6 +37,8 @@ ENGLISH = [
     "1. First item. |2. Second item.",
     "“Stop!” he cried. |Version 2.0.1 is out. |Visit example.com now!!",
     "lower case. next one.",
+    "Nathaniel P. Morris read p. 5. |S. Morris did not.",
+    '"Should I?" - as a vegan, no. |- Hi! |- Hello!',
 ]
 GERMAN = [
     "Am 3. Oktober 1990 war es so weit. |Dr. Müller kam z. B. um 5 Uhr. |Er sagte: „Halt!“ |Dann ging er.",

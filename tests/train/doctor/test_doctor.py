@@ -24,6 +24,7 @@ from train.doctor import examine, flops, forecast, learning, samples
 from train.doctor import model as model_checks
 from train.doctor import text as text_checks
 from train.doctor.findings import Finding
+from train.doctor.pairs import check_ratios, count_letters
 from train.optimizer import make_optimizer
 from transformer.block import TransformerBlock
 from transformer.cache import KVCache
@@ -144,6 +145,17 @@ def test_check_copies_finds_untranslated_targets(tmp_path: Path) -> None:
 def test_check_ratios_finds_unusual_lengths(tmp_path: Path) -> None:
     long = [(source, (target + " ") * 12 if i % 25 == 0 else target) for i, (source, target) in enumerate(TRAIN)]
     assert problems(findings(tmp_path, train=long))["length ratio"] == "error"
+
+
+def test_check_ratios_counts_chinese_characters_as_several_letters() -> None:
+    usual = (
+        ["The weather is fine today" + " so" * (n % 5) for n in range(99)],
+        ["天气很好" * (2 + n % 5) for n in range(99)],
+    )
+    assert check_ratios(usual).level == "ok"
+    short = (["x" * 200, *usual[0]], ["好的", *usual[1]])
+    assert check_ratios(short).level == "warning"
+    assert count_letters("天气 ok مرحبا") == 15
 
 
 def test_check_alignment_accepts_corpus_sorted_by_length(tmp_path: Path) -> None:

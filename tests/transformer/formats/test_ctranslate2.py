@@ -171,6 +171,8 @@ def test_translator_with_ctranslate2_uses_decode_settings_of_model_folder(
     assert translator.config == DecodeConfig(beam=2, max_extra=5)
     assert (translator.max_len, translator.source_lang) == (TINY.max_len, "en")
     assert [bool(text) for text in translator([TEXT[0], ""])] == [True, False]
+    cat, book = translator(TEXT[:2])
+    assert translator([" 42", f"{TEXT[0]} 42! {TEXT[1]}"]) == [" 42", f"{cat} 42! {book}"]
     with pytest.raises(ValueError, match="the backend ctranslate2 does not support sampling"):
         translator.sample(TEXT)
 
