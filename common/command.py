@@ -18,8 +18,11 @@ from typing import Any, NoReturn
 from common.errors import InputError
 from common.input_bytes import begin_reading
 from common.versions import describe_versions
+from common.writing import show_controls
 
 STANDARD_OUTPUT = "standard output"
+MOVE_UP = "\033[A"
+"""What a progress bar writes, alone, to move the cursor of a terminal up a line."""
 OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "bad_alloc", "Cannot allocate memory")
 """Text of a RuntimeError of PyTorch or of a C++ library if the memory of the machine is full."""
 PREFIX = __name__.removesuffix("common.command")
@@ -111,22 +114,50 @@ def prepare_streams() -> None:
     """Make the standard streams UTF-8 whatever the locale is, and let errors of standard output name it.
 
     If standard output is closed, writing to it raises OSError instead of losing the text silently. If standard error is
-    closed or full, messages are lost, but no result.
+    closed or full, messages are lost, but no result. Control characters of a text do not reach a terminal, nor standard
+    error.
     """
     _reserve_standard_descriptors()
     if sys.stderr is None or (sys.stderr is sys.__stderr__ and isinstance(sys.stderr, io.TextIOWrapper)):
         errors = _MessageOutput(2 if sys.stderr is None else sys.stderr.fileno(), "wb", closefd=False)
-        sys.stderr = io.TextIOWrapper(
-            io.BufferedWriter(errors), encoding="utf-8", errors="backslashreplace", newline="\n", line_buffering=True
-        )
+        sys.stderr = _Messages(io.BufferedWriter(errors), "utf-8", "backslashreplace", "\n", line_buffering=True)
     if sys.stdout is None:
         sys.stdout = _ClosedOutput()
     elif sys.stdout is sys.__stdout__ and isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.flush()
         raw = _NamedOutput(sys.stdout.fileno(), "wb", closefd=False)
-        sys.stdout = io.TextIOWrapper(
-            io.BufferedWriter(raw), encoding="utf-8", errors="replace", newline="\n", line_buffering=raw.isatty()
-        )
+        stream = _Terminal if raw.isatty() else io.TextIOWrapper
+        sys.stdout = stream(io.BufferedWriter(raw), "utf-8", "replace", "\n", line_buffering=raw.isatty())
+
+
+def write_coloured(text: str, colour: int) -> None:
+    """Write text to a terminal, with the number of an ANSI colour."""
+    out = sys.stdout
+    write = out.write_unchanged if isinstance(out, _Terminal) else out.write
+    write(f"\033[{colour}m{text}\033[0m")
+
+
+class _Terminal(io.TextIOWrapper):
+    """A terminal to which the control characters of a text are written as `\\x1b`."""
+
+    keep = "\n\t"
+
+    def write(self, text: str, /) -> int:
+        return self.write_unchanged(show_controls(text, self.keep))
+
+    def write_unchanged(self, text: str) -> int:
+        """Write text with its control characters."""
+        return super().write(text)
+
+
+class _Messages(_Terminal):
+    """Standard error. Progress bars may return to the start of the line, and write how far they move up."""
+
+    keep = "\n\t\r"
+
+    def write(self, text: str, /) -> int:
+        moves = not text.replace(MOVE_UP, "").strip("\n")
+        return self.write_unchanged(text) if moves else super().write(text)
 
 
 def _reserve_standard_descriptors() -> None:

@@ -116,7 +116,8 @@ class ValidationConfig:
     every: int = 1000
     """Number of updates between two validations. The last update is followed by a validation, too."""
     bleu_sentences: int = 200
-    """Number of validation sentences that are translated by greedy search for `valid_bleu`. 0: no BLEU."""
+    """Number of validation sentences that are translated by greedy search for `valid_bleu`. 0: no BLEU. The
+    tokenizer of BLEU is chosen as in the evaluation report: by `data.target_lang`, or by the script of the text."""
     sample_tokens: int = 200
     """Length in tokens of the text that a language model generates at each validation. 0: no sample."""
 

@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-import sacrebleu
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import nn
@@ -12,6 +11,7 @@ from data_pipeline.tokenizers.sentence_piece import Tokenizer
 from evaluate.backends.pytorch import PyTorchBackend
 from evaluate.config import DecodeConfig, SampleConfig
 from evaluate.generator import Generator
+from evaluate.metrics.bleu_tokenizer import choose_tokenizer, open_bleu
 from evaluate.translator import Translator
 from train.setup import Setup
 from transformer.model import GPT, Transformer
@@ -54,7 +54,10 @@ def sample(setup: Setup, model: nn.Module) -> str:
 
 
 def _measure_bleu(setup: Setup, accelerator: Accelerator, model: Transformer) -> dict[str, float]:
-    """Return sacreBLEU of greedy translations of `validation.bleu_sentences` evenly spread validation sentences."""
+    """Return sacreBLEU of greedy translations of `validation.bleu_sentences` evenly spread validation sentences.
+
+    The tokenizer of BLEU is that of the evaluation report: 13a for languages with spaces between words.
+    """
     sources, references = setup.prepared.valid_text()
     n = min(setup.config.validation.bleu_sentences, len(sources))
     if n == 0:
@@ -67,6 +70,6 @@ def _measure_bleu(setup: Setup, accelerator: Accelerator, model: Transformer) ->
     translator = Translator(PyTorchBackend(model), tokenizer, config)
     translated = list(zip(own, translator([sources[i] for i in own]), strict=True))
     of_all_ranks = dict(gather_object(translated))
-    expected = [tokenizer.normalize(references[i]) for i in chosen]
-    bleu = sacrebleu.corpus_bleu([of_all_ranks[i] for i in chosen], [expected])
-    return {"valid_bleu": round(bleu.score, 2)}
+    hypotheses, expected = [of_all_ranks[i] for i in chosen], [tokenizer.normalize(references[i]) for i in chosen]
+    bleu = open_bleu(choose_tokenizer(None, setup.config.data.target_lang, [expected]).name)
+    return {"valid_bleu": round(bleu.corpus_score(hypotheses, [expected]).score, 2)}

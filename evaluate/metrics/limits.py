@@ -12,7 +12,7 @@ from tqdm import tqdm
 from common.errors import InputError
 from common.writing import count_words
 
-LINE_CHARACTERS = 1_000_000
+LINE_CHARACTERS = 200_000
 """Largest number of characters of a line that is scored."""
 CHARACTERS = 5_000_000
 """Largest number of characters of translation or references for chrF and confidence intervals."""

@@ -180,3 +180,24 @@ def test_run_command_ends_silently_if_reader_closes_pipe() -> None:
 def test_run_command_does_not_import_torch() -> None:
     code = "import sys; from common.command import run_command; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_run_command_writes_no_control_characters_to_terminal() -> None:
+    """Also standard error that is no terminal: logs are shown on terminals. A pipe gets the text as it is."""
+    pty = pytest.importorskip("pty")
+    code = (
+        "import sys; from common.command import run_command, write_coloured\n"
+        "def main():\n"
+        "    print('a\\x1b[31mb\\rc\\x9bd\\te ß字'); write_coloured('ok', 32)\n"
+        "    print('\\x1b]0;title\\x07', file=sys.stderr); sys.stderr.write('\\x1b[A'); sys.stderr.write('1%\\r2%')\n"
+        "run_command(main)"
+    )
+    ours, theirs = pty.openpty()
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=theirs, stderr=subprocess.PIPE, timeout=60)
+    os.close(theirs)
+    shown = os.read(ours, 1000).decode()
+    os.close(ours)
+    assert shown == "a\\x1b[31mb\\rc\\x9bd\te ß字\r\n\x1b[32mok\x1b[0m"  # the terminal adds the last \r
+    assert done.stderr.decode() == "\\x1b]0;title\\x07\n\x1b[A1%\r2%"
+    piped = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=60).stdout.decode()
+    assert piped.startswith("a\x1b[31mb\rc\x9bd\te ß字\n")

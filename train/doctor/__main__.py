@@ -12,7 +12,7 @@ import textwrap
 import time
 
 from common.arguments import settings_parser
-from common.command import run_command
+from common.command import run_command, write_coloured
 from train.config import RunConfig
 from train.doctor.examine import examine
 from train.doctor.findings import LEVELS, Finding, Level
@@ -34,7 +34,11 @@ def main() -> None:
     started, levels = time.monotonic(), []
     coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     for finding in examine(config):
-        print(format_finding(finding, coloured), flush=True)
+        text = format_finding(finding)
+        if coloured:
+            write_coloured(finding.level, COLOURS[finding.level])
+            text = text[len(finding.level) :]
+        print(text, flush=True)
         levels.append(finding.level)
     counts = [f"{n} {level}{'s' * (level != 'ok' and n != 1)}" for level in LEVELS for n in (levels.count(level),)]
     print(f"\n{', '.join(counts)} in {time.monotonic() - started:.0f} seconds")
@@ -42,15 +46,12 @@ def main() -> None:
         sys.exit(1)
 
 
-def format_finding(finding: Finding, coloured: bool) -> str:
+def format_finding(finding: Finding) -> str:
     """Return a row of the table: one or more lines of at most `WIDTH` characters."""
     head = f"{finding.level:<7}  {finding.name:<15} "
     lines = textwrap.wrap(finding.message, WIDTH, initial_indent=head, subsequent_indent=INDENT)
     lines += textwrap.wrap(finding.advice, WIDTH, initial_indent=f"{INDENT}-> ", subsequent_indent=f"{INDENT}   ")
-    text = "\n".join(lines)
-    if not coloured:
-        return text
-    return f"\033[{COLOURS[finding.level]}m{finding.level}\033[0m{text[len(finding.level) :]}"
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

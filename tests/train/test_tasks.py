@@ -1,0 +1,37 @@
+"""Measures of training: BLEU of validation sentences."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from train import tasks
+
+
+@pytest.mark.parametrize(
+    ("language", "lines", "references"),
+    [
+        ("zh", ["我每天早上喝茶。", "火车晚点了两个小时。"], ["我每天早上都喝茶。", "火车晚点了两小时。"]),
+        ("de", ["我每天早上喝茶。", "火车晚点了两个小时。"], ["我每天早上都喝茶。", "火车晚点了两小时。"]),
+        ("th", ["ฉันดื่มชาทุกเช้า"], ["ฉันดื่มชาทุกๆเช้า"]),
+        ("de", ["Die Bibliothek liegt am Bahnhof."], ["Die Bibliothek liegt nah am Bahnhof."]),
+    ],
+)
+def test_valid_bleu_is_not_zero_for_text_without_spaces(
+    language: str, lines: list[str], references: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PyTorchBackend", "Tokenizer"):
+        monkeypatch.setattr(tasks, name, lambda *_: SimpleNamespace(normalize=str))
+    monkeypatch.setattr(tasks, "Translator", lambda *_: lambda sources: sources)
+    monkeypatch.setattr(tasks, "gather_object", lambda objects: objects)
+    config = SimpleNamespace(
+        validation=SimpleNamespace(bleu_sentences=5),
+        data=SimpleNamespace(target_lang=language, normalize_unicode=True),
+    )
+    prepared = SimpleNamespace(valid_text=lambda: (lines, references), tokenizer_file=None)
+    setup, accelerator = (
+        SimpleNamespace(config=config, prepared=prepared),
+        SimpleNamespace(process_index=0, num_processes=1),
+    )
+    found = tasks._measure_bleu(cast(Any, setup), cast(Any, accelerator), cast(Any, None))
+    assert found["valid_bleu"] > 20
