@@ -54,7 +54,7 @@ def run_command(main: Callable[[], None]) -> None:
             raise
         # Local rank 0 prints its error without a rank number; other ranks put their number first.
         rank = f"rank {os.environ.get('RANK', '?')}: " if os.environ.get("LOCAL_RANK", "0") != "0" else ""
-        print(f"{rank}error: {escape_controls(describe_error(error))}", file=sys.stderr)
+        print(f"{rank}error: {shorten(escape_controls(describe_error(error)))}", file=sys.stderr)
         if isinstance(error, OSError) and error.filename == STANDARD_OUTPUT:
             _discard_output()
         sys.exit(2)
@@ -73,6 +73,12 @@ def is_users_mistake(error: Exception) -> bool:
 def escape_controls(text: str) -> str:
     """Return text without characters that a terminal obeys, such as ESC: they are written as `\\x1b`."""
     return "".join(c if c == " " or c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def shorten(message: str) -> str:
+    """Return a message without the middle of words of more than 300 characters, and of itself above 4,000."""
+    message = re.sub(r"\S{300,}", lambda word: f"{word[0][:200]}…{word[0][-50:]}", message)
+    return message if len(message) <= 4000 else f"{message[:3000]} … {message[-500:]}"
 
 
 def describe_error(error: Exception) -> str:

@@ -1,5 +1,6 @@
 """Test sets: sources and references from files, from sacreBLEU, or from the `data.test` of a run."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from common.errors import InputError
 from common.files import COMPRESSED
 from common.input_bytes import input_name
+from common.processes import local_rank
 from common.text_input import check_equal_lines, read_all_lines
 from common.writing import is_blank, is_language_code, language_code
 from data_pipeline.config import DataConfig
@@ -74,10 +76,22 @@ def find_test_sets(selection: Selection, folder: Path) -> list[TestSet]:
     if selection.references or selection.sacrebleu_name:
         return [find_test_set(selection, model_languages(folder))]
     data = read_section(DataConfig, folder, "data")
+    if data is not None:
+        _print_files(data, folder)
     found = from_config(data) if data is not None else []
     if not found:
         raise InputError(f"{folder} has no config.yaml with data.test. Give --source and --reference, or --test-set.")
     return found
+
+
+def _print_files(data: DataConfig, folder: Path) -> None:
+    """Print which files of the user a model folder names: it may be from somebody else, and reports quote them."""
+    value = corpus_value(data, "test")
+    specs = parse_specs(value) if value is not None else []
+    files = [str(spec) for spec in specs if spec.kind in ("parallel_files", "table")]
+    if files and local_rank() == 0:
+        shown = repr(", ".join(files))[1:-1]
+        print(f"note: reading the files that data.test in {folder / 'config.yaml'} names: {shown}", file=sys.stderr)
 
 
 def find_test_set(selection: Selection, languages: Languages | None) -> TestSet:

@@ -85,6 +85,13 @@ def test_run_command_escapes_control_characters(capsys: pytest.CaptureFixture[st
     assert fail(error, capsys) == (2, "error: a\\x1b[31m\\nb\\x9b\\u202eü: No such file or directory\n")
 
 
+def test_run_command_shortens_long_words(capsys: pytest.CaptureFixture[str]) -> None:
+    status, message = fail(InputError(f"there is no file {'x' * 100_000}. Give another"), capsys)
+    assert status == 2
+    assert len(message) < 400
+    assert message.endswith("…" + "x" * 49 + ". Give another\n")
+
+
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
 def test_command_prints_one_line_for_several_interrupts() -> None:
     code = (

@@ -99,8 +99,27 @@ def read_report(folder: Path) -> dict[str, Any]:
         )
     if not (folder / REPORT).is_file():
         raise FileNotFoundError(f"{folder} is not the folder of a failed update: it has no {REPORT}")
-    report: dict[str, Any] = read_json(folder / REPORT)
-    return report
+    report = read_json(folder / REPORT)
+    if not _is_report(report):
+        raise InputError(f"{folder / REPORT} is damaged: it is no report of a failed update. Restore it from a copy")
+    return dict(report)
+
+
+def _is_report(report: Any) -> bool:
+    """Return True if a report has all values that `save_failed_update` writes, of the right types."""
+    types = {"step": int, "predicted_tokens": int, "gradient_norms": dict, "micro_batches": list}
+    if not isinstance(report, dict) or {"loss", "gradient_norm"} - report.keys():
+        return False
+    if not all(isinstance(report.get(name), kind) for name, kind in types.items()):
+        return False
+    numbers = ("src_len", "tgt_len", "dropout_seed", "bucket_batch", "number")
+    return all(
+        isinstance(entry, dict)
+        and all(isinstance(entry.get(name), int) for name in numbers)
+        and isinstance(entry.get("indices"), list)
+        and all(isinstance(index, int) for index in entry["indices"])
+        for entry in report["micro_batches"]
+    )
 
 
 def read_micro_batches(report: dict[str, Any]) -> list[MicroBatch]:
@@ -121,9 +140,9 @@ def read_micro_batches(report: dict[str, Any]) -> list[MicroBatch]:
 def check_identity(report: dict[str, Any], setup: Setup) -> None:
     """Raise InputError if the data or the settings have changed since the failed update."""
     for name, value in _identity(setup).items():
-        if report[name] != value:
+        if (saved := report.get(name)) != value:
             raise InputError(
-                f"the failed update has other data or settings: its {name} is {report[name]}, but now it is {value}. "
+                f"the failed update has other data or settings: its {name} is {saved}, but now it is {value}. "
                 "Restore the files of data.train and data.valid"
             )
 

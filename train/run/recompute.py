@@ -10,9 +10,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from common.errors import InputError
+from common.errors import InputError, first_line
 from common.processes import set_threads
 from common.settings import load_saved_settings
+from data_pipeline.examples import Batch
 from data_pipeline.micro_batches import PADDING_ROW, MicroBatch
 from train.config import RunConfig
 from train.distributed import make_accelerator, new_sum, seed_dropout
@@ -96,13 +97,20 @@ def recompute(folder: Path) -> Recomputed:
     total, first = new_sum(trainer.accelerator), None
     for micro_batch in read_micro_batches(report):
         seed_dropout(micro_batch.dropout_seed, device)
-        batch = setup.prepared.train.batch(micro_batch).to(device)
+        batch = _make_batch(setup, micro_batch).to(device)
         with watch_outputs(trainer.model) as found:
             total += trainer.backward(batch, 1 / tokens)
         if first is None and found:
             first = _locate(setup, micro_batch, *found[0])
     norm = trainer.gradient_norm()
     return Recomputed(float(total) / tokens, float(norm), module_norms(trainer.model), first)
+
+
+def _make_batch(setup: Setup, micro_batch: MicroBatch) -> Batch:
+    try:
+        return setup.prepared.train.batch(micro_batch)
+    except (IndexError, ValueError) as error:
+        raise InputError(f"the report of the failed update does not fit the data: {first_line(error)}") from error
 
 
 def _restore_trainer(setup: Setup, folder: Path) -> Trainer:
