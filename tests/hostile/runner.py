@@ -15,11 +15,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import pyarrow as pa
 import torch
+from datasets import Dataset
 
+from data_pipeline.prepared_data import prepare
+from evaluate.evaluation import evaluate_text
+from evaluate.generator import Generator
 from tests import tiny_gpt, tiny_model, tiny_run
 from tests.conftest import make_pairs, write_parallel
+from train.loop import train
 
+LOADED = (train, evaluate_text, Generator, prepare, Dataset, pa.Table)
+"""Imported before the processes are forked: this takes 2 seconds, each input a part of a second."""
 ADDRESS_SPACE = 8 * 2**30
 MOST_MEMORY = 2 * 2**30
 """Largest resident memory of an input, libraries included."""
