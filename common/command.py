@@ -8,6 +8,7 @@ traceback.
 import errno
 import io
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
