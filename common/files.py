@@ -96,11 +96,27 @@ def read_json(file: Path) -> Any:
     if file.is_file() and file.stat().st_size > JSON_BYTES:
         raise InputError(f"{file} has more than {JSON_BYTES:,} bytes, which no file of this kind has")
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
+        _check_depth(content)
+        return content
     except (ValueError, RecursionError) as error:  # ValueError also for a number of thousands of digits
         raise InputError(
             f"{file} is damaged: it is not valid JSON ({first_line(error)}). Restore it from a copy"
         ) from error
+
+
+def _check_depth(content: Any) -> None:
+    """Raise RecursionError for lists and objects that are nested deeper than any file of this project."""
+    level = [content]
+    for _ in range(50):
+        level = [child for item in level for child in _children(item)]
+        if not level:
+            return
+    raise RecursionError("lists or objects are nested too deeply")
+
+
+def _children(item: Any) -> Iterable[Any]:
+    return item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
 
 
 def sha256(file: Path) -> str:

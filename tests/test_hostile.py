@@ -16,6 +16,6 @@ def test_hostile_inputs_have_distinct_names() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="each input runs in a fork")
 def test_hostile_inputs_end_in_one_sentence() -> None:
-    command = [sys.executable, "-m", "tests.hostile", "--every", "31"]
+    command = [sys.executable, "-m", "tests.hostile", "--every", "23"]
     done = subprocess.run(command, cwd=Path(__file__).resolve().parent.parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

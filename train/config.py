@@ -57,6 +57,7 @@ class ScheduleConfig:
 
     def __post_init__(self) -> None:
         check_positive("schedule", self, "warmup_steps", "scale", "peak_lr", "decay_steps")
+        check_at_most("schedule", self, warmup_steps=10**9, decay_steps=10**9)
         check_not_negative("schedule", self, "lowest_lr")
         if not 0 < self.decay_share <= 1:
             raise InputError(f"schedule.decay_share is {self.decay_share}; it must be above 0 and at most 1")

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.errors import InputError
+from common.errors import InputError, first_line
 from common.notes import print_note
 from common.text_input import check_fits, group_lines
 from data_pipeline.config import DataConfig
@@ -169,6 +169,7 @@ def _memory_map(pairs: Iterable[SentencePair], work: Path) -> "Dataset":
 def _two_columns(rows: "Dataset", config: DataConfig, name: str, note: Note) -> "Dataset":
     from datasets import Features, Value
 
+    _check_utf8(rows, name)
     nested = not (config.source_column or config.target_column) and "translation" in rows.column_names
     rows = rows.select_columns("translation").flatten() if nested else rows
     wanted, example = find_row_columns(rows, config, name, "translation." if nested else "")
@@ -176,6 +177,31 @@ def _two_columns(rows: "Dataset", config: DataConfig, name: str, note: Note) -> 
     pairs = rows.select_columns(list(wanted)).rename_columns(dict(zip(wanted, ("source", "target"), strict=True)))
     text = Features({"source": Value("string"), "target": Value("string")})
     return pairs if pairs.features == text else pairs.cast(text)
+
+
+def _check_utf8(rows: "Dataset", name: str) -> None:
+    """Raise InputError with the row if text is not UTF-8: Parquet files are not checked when they are read."""
+    import pyarrow as pa
+
+    first = 1
+    for table in rows.with_format("arrow").iter(batch_size=PAIRS_AT_ONCE):
+        for column in table.column_names:
+            try:
+                table.column(column).validate(full=True)
+            except pa.ArrowInvalid as error:
+                row = first + next((n for n, cell in enumerate(table.column(column)) if not _is_readable(cell)), 0)
+                raise InputError(
+                    f"{name}, row {row}: the column {column!r} is not valid ({first_line(error)}). Repair the row"
+                ) from error
+        first += len(table)
+
+
+def _is_readable(cell: Any) -> bool:
+    try:
+        cell.as_py()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _check_languages(pairs: "Dataset", config: DataConfig, name: str, note: Note) -> None:

@@ -1,6 +1,5 @@
 """Paired significance tests: could the choice of test sentences alone explain the difference of two translations?"""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from sacrebleu.metrics.base import Metric
 from sacrebleu.significance import PairedTest, Result
 
 from common.errors import InputError
+from common.files import read_json
 from common.text_input import check_equal_lines, read_all_lines
 from evaluate.metrics.corpus_metrics import RESAMPLES, sacrebleu_metrics
 from evaluate.metrics.limits import ShowProgress
@@ -88,9 +88,9 @@ def read_baseline(report: Path, references: list[list[str]]) -> Baseline:
 
 def _read_report(report: Path) -> dict[str, Any]:
     try:
-        about = json.loads(report.read_text(encoding="utf-8"))
+        about = read_json(report)
         about["references_sha256"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (InputError, KeyError, TypeError) as error:
         raise InputError(
             f"{report} is not an evaluation report. Give --baseline the NAME.json that evaluate/bleu.py wrote for the "
             "other model, or with --hypotheses for the other translation."

@@ -243,6 +243,7 @@ RUNS: dict[str, Change] = {
     "metrics are a link": linked("metrics.jsonl", "victim"),
     "lock is a link": linked(".lock", "victim"),
     "lock is a link to nothing": linked(".lock", "new"),
+    "corpus has a line break": yaml("  - a.en", '  - "a`\\n---\\nlicense: mit"'),
     "tokenizer is other text": text("tokenizer.model", "echo from somebody else\n"),
 }
 RIGHT_RUNS: dict[str, Change] = {
@@ -256,7 +257,6 @@ RIGHT_RUNS: dict[str, Change] = {
     "metrics are deep": text("metrics.jsonl", "[" * 100_000),
     "metrics contain Markdown": text("metrics.jsonl", '{"step": 1, "valid_loss": "1\\n---\\nlicense: x"}\n'),
     "an unknown link": linked("data", "."),
-    "corpus has a line break": yaml("  - a.en", '  - "a`\\n---\\nlicense: mit"'),
 }
 FAILED: dict[str, Change] = {
     "report is a list": text("failed_update.json", "[]"),
