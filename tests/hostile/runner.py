@@ -88,8 +88,8 @@ def run_input(one: Input, base: Path, folder: Path) -> Result:
     if snapshot(home) | snapshot(base) != before:
         faults.append("it wrote outside its folder")
     last = err.strip().splitlines()[-1][:150] if err.strip() else ""
-    verdict = "WRONG: " + "; ".join(faults) if faults else "refused" if status == 2 else "right"
-    line = f"{one.name}: {verdict} ({seconds:.1f} s, {memory / 2**20:.0f} MB) {last}"
+    outcome = "WRONG: " + "; ".join(faults) if faults else "refused" if status == 2 else "right"
+    line = f"{one.name}: {outcome} ({seconds:.1f} s, {memory / 2**20:.0f} MB) {last}"
     print(line, flush=True)
     shutil.rmtree(folder, ignore_errors=True)
     return Result(faults, line)
