@@ -12,11 +12,12 @@ def print_note(text: str) -> None:
 
 
 def keep_notes(kept: list[str], quiet: bool) -> Callable[[str], None]:
-    """Return a function that appends a note to `kept`, and prints it unless `quiet`."""
+    """Return a function that appends a new note to `kept`, and prints it unless `quiet`."""
 
     def note(text: str) -> None:
-        kept.append(text)
-        if not quiet:
-            print_note(text)
+        if text not in kept:
+            kept.append(text)
+            if not quiet:
+                print_note(text)
 
     return note

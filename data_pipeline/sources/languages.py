@@ -133,8 +133,8 @@ class Profile:
 
     def most_common(self, words: Iterable[str]) -> list[str]:
         """Return up to three of `words`, the commonest of this text first."""
-        found = Counter({word: self.words[word] for word in words if self.words[word]})
-        return [word for word, _ in found.most_common(3)]
+        found = sorted((word for word in words if self.words[word]), key=lambda word: (-self.words[word], word))
+        return found[:3]
 
     def _has_kana(self) -> bool:
         return self.scripts["kana"] > 0.05 * self.scripts.total()

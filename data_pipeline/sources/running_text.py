@@ -65,8 +65,8 @@ def _open_corpus(
     if spec.kind == "text_files":
         files, about = find_text_files(spec)
         if about:
-            names = ", ".join(file.name for file in about)
-            note(f"note: not read in {spec}: {names}. To read all files, set the corpus to {spec.path}/*.txt")
+            omitted = ", ".join(file.name for file in about)
+            note(f"note: not read in {spec}: {omitted}. To read all files, set the corpus to {spec.path}/*.txt")
         return lambda: (segment for file in files for segment in _read_file(file))
     columns = table_config(config)
     tables = find_tables(spec, role, work, note)
