@@ -12,11 +12,12 @@ from accelerate import Accelerator
 from torch import nn
 
 from common.memory import GIB, machine_memory
+from data_pipeline.config import Task
 from data_pipeline.micro_batches import MicroBatch, choose_split, largest_micro_batch
 from train.doctor.findings import Finding, grade
 from train.doctor.flops import update_flops
 from train.optimizer import make_optimizer
-from train.run_time import duration
+from train.run_time import BUSY, duration
 from train.setup import Setup, block_length
 from train.trainer import Trainer
 from transformer.config import ModelConfig
@@ -213,9 +214,15 @@ def check_time(timer: UpdateTimer, model: nn.Module) -> Finding:
         f"and checkpoints; {flops * steps:.2e} FLOP ({flops / 1e9:,.0f} GFLOP per update of "
         f"{tokens[len(setup.prepared.train.stores)]}), {flops / per_update / 1e9:,.0f} GFLOP/s"
     )
-    if device.type == "cpu" and cpu_share < 0.7:
+    if device.type == "cpu" and cpu_share < BUSY:
         message += f"; other programs were running: this process had the CPU for {cpu_share:.0%} of the time"
-    smaller = "set size=auto, " if config.data.task == "translation" else ""
+        hours *= cpu_share  # they may end
+    return grade_time(hours, message, config.data.task)
+
+
+def grade_time(hours: float, message: str, task: Task) -> Finding:
+    """Return a warning above a day, and an error above ten."""
+    smaller = "set size=auto, " if task == "translation" else ""
     return grade("time", hours, 24, 240, message, f"{smaller}use faster or more devices, or lower train.max_steps")
 
 

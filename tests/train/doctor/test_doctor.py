@@ -24,6 +24,7 @@ from train.doctor import examine, flops, forecast, learning, samples
 from train.doctor import model as model_checks
 from train.doctor import text as text_checks
 from train.doctor.findings import Finding
+from train.doctor.forecast import grade_time
 from train.doctor.pairs import check_ratios, count_letters
 from train.optimizer import make_optimizer
 from transformer.block import TransformerBlock
@@ -394,6 +395,13 @@ def test_doctor_accepts_built_in_corpus_and_leaves_prepared_data(
     for name in ("alignment", "test leak", "causality", "padding", "cache", "overfitting", "memory", "time"):
         assert f" {name} " in table
     assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 1, "the doctor leaves only the prepared data"
+
+
+@pytest.mark.parametrize(("hours", "level"), [(24, "ok"), (25, "warning"), (240, "warning"), (172.5 * 24, "error")])
+def test_time_is_warning_above_a_day_and_error_above_ten(hours: float, level: str) -> None:
+    finding = grade_time(hours, "x", "translation")
+    assert finding.level == level
+    assert ("size=auto" in finding.advice) == (level != "ok")
 
 
 def test_doctor_accepts_clean_text(
