@@ -264,13 +264,25 @@ def _full_names(device: Path) -> Iterator[None]:
         raise
 
 
+def make_folder(folder: Path) -> None:
+    """Create a folder and the folders above it. Raises InputError if one of these names is a file or a device."""
+    for path in (folder, *folder.parents):
+        if path.exists():
+            if not path.is_dir():
+                raise InputError(
+                    f"{path} is not a folder, so nothing can be written into {folder}. Name another folder"
+                )
+            break
+    folder.mkdir(parents=True, exist_ok=True)
+
+
 @contextmanager
 def lock(path: Path, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
     """Hold a lock file while the block runs. It is released when the process ends, however it ends.
 
     Raises InputError if another process still holds the lock after `timeout` seconds.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     held = FileLock(path)
     try:
         held.acquire(timeout=0)

@@ -16,7 +16,7 @@ from accelerate import Accelerator, PartialState
 from accelerate.utils import gather_object
 
 from common.errors import InputError
-from common.files import expand, open_output, reject_links, write_json, write_text
+from common.files import expand, make_folder, open_output, reject_links, write_json, write_text
 from common.input_bytes import input_name
 from common.processes import check_launcher, check_world_size, set_threads
 from common.text_input import check_equal_lines, read_all_lines
@@ -221,7 +221,7 @@ def check_one_test_set(baseline: Path | None, test_sets: list[TestSet]) -> None:
 
 def check_writable(folder: Path) -> None:
     """Create the folder and write a file into it, so that an error shows before translating. Raises OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with tempfile.TemporaryFile(dir=folder) as file:
         file.write(b"x")
 

@@ -14,6 +14,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
+from common.command import describe_error
 from common.errors import InputError
 from common.files import expand, lock, write_text
 from common.processes import check_launcher, local_rank, set_threads
@@ -91,7 +92,7 @@ def claim(run_dir: Path, accelerator: Accelerator) -> Iterator[None]:
             try:
                 held.enter_context(lock(run_dir / ".lock"))
             except (InputError, OSError) as error:
-                problem = [str(error)]
+                problem = [describe_error(error)]
         broadcast_object_list(problem)
         if problem[0] is not None:
             raise InputError(problem[0])

@@ -41,9 +41,9 @@ def write_model_folder(run_dir: Path, last: int | None = None, best: bool = Fals
     if last is not None and len(chosen) < last:
         raise InputError(f"{run_dir} has only {len(chosen)} checkpoints to average. Set --last {len(chosen)}")
     data = config.data
-    model = build(config.model)
     tokenizer = run_dir / "tokenizer.model"
     check_vocab_size(run_dir, open_tokenizer(tokenizer).vocab_size, config.model.vocab_size)
+    model = build(config.model)
     set_weights(model, mean_weights([path / "model.safetensors" for path in chosen]))
     origin = describe_origin([read_state(path).step for path in chosen], best)
     card = describe_run(config, count_parameters(model), origin, run_dir)
