@@ -269,9 +269,7 @@ def make_folder(folder: Path) -> None:
     for path in (folder, *folder.parents):
         if path.exists():
             if not path.is_dir():
-                raise InputError(
-                    f"{path} is not a folder, so nothing can be written into {folder}. Name another folder"
-                )
+                raise InputError(f"{path} is not a folder, so {folder} cannot be written. Name another folder")
             break
     folder.mkdir(parents=True, exist_ok=True)
 

@@ -15,6 +15,7 @@ from common.files import (
     expand,
     find_files,
     lock,
+    make_folder,
     open_output,
     plain_suffix,
     read_json,
@@ -93,6 +94,14 @@ def test_replace_file_follows_no_link(name: str, tmp_path: Path) -> None:
     assert (tmp_path / "other").read_text() == "precious"
     assert (tmp_path / "a").read_text() == "x"
     assert not (tmp_path / "a").is_symlink()
+
+
+def test_make_folder_rejects_file_in_path(tmp_path: Path) -> None:
+    make_folder(tmp_path / "a/b")
+    make_folder(tmp_path / "a/b")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match=r"file is not a folder, so .*file/c cannot be written"):
+        make_folder(tmp_path / "file/c")
 
 
 def test_append_text_follows_no_link(tmp_path: Path) -> None:

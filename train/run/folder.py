@@ -48,7 +48,12 @@ PLACES = (
 
 
 def reject_links_in_run(run_dir: Path) -> None:
-    """Raise InputError if a part of a run folder is a symbolic link: the run may be from somebody else."""
+    """Raise InputError if a part of a run folder is a symbolic link: the run may be from somebody else.
+
+    Raises InputError too if the path is a file.
+    """
+    if run_dir.exists() and not run_dir.is_dir():
+        raise InputError(f"{run_dir} is not a folder. Name another run_dir")
     reject_links(run_dir, OWN)
 
 
