@@ -25,9 +25,9 @@ class DecodeConfig:
     """
 
     beam: int = 4
-    """Number of hypotheses kept per sentence; 1 is greedy search."""
+    """Number of hypotheses kept per sentence, at most 1,000; 1 is greedy search."""
     alpha: float = 0.6
-    """Exponent of the length penalty. Hypotheses are ranked by log P(y|x) divided by the length penalty."""
+    """Exponent of the length penalty, at most 10. Hypotheses are ranked by log P(y|x) divided by the length penalty."""
     length_penalty: LengthPenalty = "gnmt"
     """Length penalty of n tokens. `gnmt`: ((5 + n) / 6)^alpha, the paper's. `length`: n^alpha, that of fairseq, Marian,
     CTranslate2 and transformers, which ranks differently at the same alpha. `none`: 1, for every alpha."""
@@ -85,7 +85,7 @@ class SampleConfig:
     seed: int = 1
     """Random seed. The samples of a prompt depend on the seed and the prompt, not on other prompts."""
     num_samples: int = 1
-    """Number of samples of each prompt or sentence, drawn independently of one another."""
+    """Number of samples of each prompt or sentence, drawn independently of one another; at most 10,000."""
     max_tokens: int = 500
     """Largest number of tokens in a continuation. It is shorter if the model ends the document. The lengths of
     translations are limited by `DecodeConfig` instead."""
