@@ -54,7 +54,8 @@ class DataConfig:
     corpus or a dataset that has one; otherwise there is no test corpus."""
 
     source_lang: str = "en"
-    """Source language: letters, digits, `-` and `_`. Also the name of a column, or of a key of the column `translation`."""
+    """Source language: letters, digits, `-` and `_`. Also the name of a column, or of a key of the column
+    `translation`."""
 
     target_lang: str = "de"
     """Target language, used in the same way."""
