@@ -177,10 +177,12 @@ def test_translator_with_ctranslate2_uses_decode_settings_of_model_folder(
         translator.sample(TEXT)
 
 
-def test_ctranslate2_backend_rejects_line_longer_than_max_len(folder: Path, exported: Path) -> None:
+def test_ctranslate2_backend_splits_line_longer_than_max_len(folder: Path, exported: Path) -> None:
     _, ctranslate = both(folder, exported, DecodeConfig())
+    with pytest.warns(UserWarning, match=r"line 2 is longer than the model's limit of 40 tokens"):
+        assert len(ctranslate.translate(["a", "word " * 50])) == 2
     with pytest.raises(LineTooLong, match=r"line 2 has .* tokens; the model supports 40"):
-        ctranslate.translate(["a", "word " * 50])
+        ctranslate.encode(["a", "word " * 50])
 
 
 def test_find_export_reuses_cache_only_for_same_weights(folder: Path, tmp_path: Path) -> None:
