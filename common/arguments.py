@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import sys
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -12,15 +13,35 @@ from common.settings_list import list_settings
 
 
 class CommandParser(argparse.ArgumentParser):
-    """A parser that refuses an option that is given twice, because `argparse` would drop its first value silently.
+    """A parser that refuses what `argparse` would take silently for something else.
 
-    An option that may be repeated has `action="append"`.
+    An option that is given twice would lose its first value; one that may be repeated has `action="append"`. An option
+    that was pasted with a long dash would be a sentence. In a script with Windows line ends, the last argument of a
+    line would end in a carriage return. An empty path, from a variable that is not set, would be the current folder.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         for name in (None, "store"):
             self.register("action", name, _StoreOnce)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse as `argparse` does. Exit with status 2 if an argument is not what was meant."""
+        args = sys.argv[1:] if args is None else list(args)
+        for before, argument in zip(["", *args], args, strict=False):
+            self._check(before, argument)
+        return super().parse_known_args(args, namespace)
+
+    def _check(self, before: str, argument: str) -> None:
+        known, (name, equals, value) = self._option_string_actions, argument.partition("=")
+        if argument.endswith("\r"):
+            self.error(f"{argument!r} ends in a carriage return. Give your script the line ends of Linux")
+        option = "--" + name.lstrip("-–—")
+        if not argument.startswith("--") and argument[:1] in ("-", "–", "—") and option in known:
+            self.error(f"{argument} does not begin with two hyphens (-). Write {option}")
+        empty = before if not argument and before in known and known[before].nargs != 0 else ""
+        if empty or (name in known and equals and not value):
+            self.error(f"{empty or name} has no value. Is the variable of your shell set?")
 
 
 class _StoreOnce(argparse.Action):

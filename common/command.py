@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 from common.errors import InputError
 from common.input_bytes import begin_reading
+from common.utf8_mode import ensure_utf8
 from common.versions import describe_versions
 from common.writing import show_controls
 
@@ -32,6 +33,7 @@ PREFIX = __name__.removesuffix("common.command")
 
 def run_command(main: Callable[[], None]) -> None:
     """Call `main` and turn its failures into an exit status: 2 wrong input, 1 bug, 130 Ctrl-C, 141 closed pipe."""
+    ensure_utf8()
     prepare_streams()
     begin_reading()
     try:

@@ -1,12 +1,13 @@
 """Continue text with a GPT."""
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
 
 from common.errors import InputError
+from common.strings import check_string, listed
 from data_pipeline.tokenizers import TextTokenizer, open_tokenizer
 from evaluate.config import SampleConfig
 from evaluate.continuation import Continuation, generate_batch, kept_tokens, new_continuation, prompt_batches
@@ -76,13 +77,14 @@ class Generator:
         return self.model.embedding.tokens.weight.device
 
     def generate(
-        self, prompts: Sequence[str | None], config: SampleConfig | None = None, note: Note = warnings.warn
+        self, prompts: Iterable[str | None], config: SampleConfig | None = None, note: Note = warnings.warn
     ) -> list[list[str]]:
         """Return `config.num_samples` continuations of each prompt, in order, without the prompt.
 
         Args:
-            prompts: None starts at the beginning of a document: after the token that ends a document, or after a line
-                break if the vocabulary has no such token. Equal prompts have equal samples.
+            prompts: any iterable of strings. None instead of a string starts at the beginning of a document: after the
+                token that ends a document, or after a line break if the vocabulary has no such token. Equal prompts
+                have equal samples.
             config: sampling settings; None means `SampleConfig()`.
             note: called once, with a sentence, if a text becomes longer than the context of the model.
 
@@ -91,8 +93,7 @@ class Generator:
                 the vocabulary. All prompts are checked before the first one is continued.
         """
         config = config or SampleConfig()
-        if isinstance(prompts, str):
-            raise InputError('`prompts` must be a list of strings, not one string. Write ["A beginning"].')
+        prompts = listed(prompts, "prompts")
         starts = [self._encode(prompt, number) for number, prompt in enumerate(prompts, 1)]
         n = config.num_samples
         continuations = [new_continuation(ids, config.seed, number) for ids in starts for number in range(n)]
@@ -133,6 +134,7 @@ class Generator:
         """Return the tokens to start from, at least one."""
         if prompt is None:
             return [self.tokenizer.document_start]
+        check_string(prompt, f"prompt {number}")
         ids = self.tokenizer.encode_text(prompt)
         if not ids:
             raise InputError(f"prompt {number} is empty. Omit it to start at the beginning of a document.")

@@ -1,7 +1,7 @@
 """Score existing translations by forced decoding: the whole target in one pass, as in training."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from common.errors import InputError
+from common.strings import string_list
 from data_pipeline.tokenizers.sentence_piece import EOS_ID, UNK_ID, Tokenizer
 from evaluate.decoding.search import check_finite
 from evaluate.length_batches import IdPair, map_batches
@@ -53,7 +54,7 @@ class Scorer:
     def __init__(self, translator: Translator) -> None:
         self.translator = translator
 
-    def score(self, sources: list[str], targets: list[str], progress: bool = False) -> list[Score]:
+    def score(self, sources: Iterable[str], targets: Iterable[str], progress: bool = False) -> list[Score]:
         """Score each target, with the EOS that ends it, as a translation of its source. Return the scores in order.
 
         The tokenizer splits the texts. A search may have produced the same text from other tokens: score those with
@@ -63,6 +64,7 @@ class Scorer:
             InputError: the lists differ in length, or a target is not empty but its source is.
             LineTooLong: a line is longer than the model supports.
         """
+        sources, targets = string_list(sources, "sources"), string_list(targets, "targets")
         if len(sources) != len(targets):
             raise InputError(f"there are {len(sources)} sources but {len(targets)} targets. Give each source a target.")
         source_ids, target_ids = self._encode("source", sources), self._encode("target", targets)

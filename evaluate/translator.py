@@ -1,12 +1,13 @@
 """Translate lines of text: token ids, batches of similar length, a backend, and text again, in the given order."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
 
 from common.errors import InputError
+from common.strings import string_list
 from common.text import one_line
 from data_pipeline.tokenizers.sentence_piece import EOS_ID, Tokenizer
 from evaluate.backends import Backend, BackendName, Feature
@@ -108,16 +109,16 @@ class Translator:
         """Number format of the model's computations, such as float32."""
         return self.backend.compute_type
 
-    def __call__(self, lines: list[str]) -> list[str]:
+    def __call__(self, lines: Iterable[str]) -> list[str]:
         """Return the best translation of each line, in order; "" for an empty line. See `translate`."""
         return [translations[0].text for translations in self.translate(lines)]
 
     def translate(
         self,
-        lines: list[str],
+        lines: Iterable[str],
         n_best: int = 1,
         progress: bool = False,
-        prefixes: list[str] | None = None,
+        prefixes: Iterable[str] | None = None,
         note: Note = warnings.warn,
     ) -> list[list[Translation]]:
         """Return up to `n_best` translations of each line, best first; exactly one, `EMPTY`, for an empty line.
@@ -127,7 +128,7 @@ class Translator:
         prefixes, each line is translated as a whole.
 
         Args:
-            lines: each item is one line; a line break inside it counts as a space.
+            lines: any iterable of strings. Each item is one line; a line break inside it counts as a space.
             n_best: at most `config.beam`.
             progress: show a progress bar on standard error.
             prefixes: text that begins the translations of each line, scored by the model; "" means no prefix. The
@@ -146,10 +147,10 @@ class Translator:
 
     def sample(
         self,
-        lines: list[str],
+        lines: Iterable[str],
         config: SampleConfig | None = None,
         progress: bool = False,
-        prefixes: list[str] | None = None,
+        prefixes: Iterable[str] | None = None,
         note: Note = warnings.warn,
     ) -> list[list[Translation]]:
         """Return `config.num_samples` random translations of each line; exactly one for a line that is not translated.
@@ -176,12 +177,13 @@ class Translator:
         )
 
     def decode_whole_lines(
-        self, decode: Decode, lines: list[str], prefixes: list[str] | None = None, first_line: int = 1
+        self, decode: Decode, lines: Iterable[str], prefixes: Iterable[str] | None = None, first_line: int = 1
     ) -> list[list[Translation]]:
         """Return the translations of lines that are not split. `decode` gets no ids for a line that is copied.
 
         Raises InputError or LineTooLong. `first_line` is the number of the first line in their messages.
         """
+        lines = string_list(lines, first_line=first_line)
         encoded = self.encode(lines, first_line)
         chosen = [is_translated(line, self.config.translate_symbols) for line in lines]
         sources = [ids if translated else [] for ids, translated in zip(encoded, chosen, strict=True)]
@@ -189,23 +191,22 @@ class Translator:
         return [best if ids else [copy_line(line)] for ids, best, line in zip(sources, found, lines, strict=True)]
 
     def _decode_lines(
-        self, decode: Decode, lines: list[str], prefixes: list[str] | None, note: Note
+        self, decode: Decode, lines: Iterable[str], prefixes: Iterable[str] | None, note: Note
     ) -> list[list[Translation]]:
         if prefixes is not None:
             return self.decode_whole_lines(decode, lines, prefixes)
-        check_strings(lines, 1)
-        split = self.segmenter().split(lines)
+        split = self.segmenter().split(string_list(lines))
         if message := too_long_note(split, self.max_len):
             note(message)
         return translate_segments(split, lambda segments: decode(self.encode(segments), None))
 
-    def encode(self, lines: list[str], first_line: int = 1) -> list[list[int]]:
+    def encode(self, lines: Iterable[str], first_line: int = 1) -> list[list[int]]:
         """Return the ids of each line with EOS, [] for an empty line.
 
         Raises InputError or LineTooLong. `first_line` is the number of the first line in their messages.
         """
-        check_strings(lines, first_line)
-        encoded = [[] if ids == [EOS_ID] else ids for ids in self.tokenizer.encode(list(map(one_line, lines)))]
+        texts = [one_line(line) for line in string_list(lines, first_line=first_line)]
+        encoded = [[] if ids == [EOS_ID] else ids for ids in self.tokenizer.encode(texts)]
         for index, ids in enumerate(encoded):
             if len(ids) > self.max_len:
                 raise LineTooLong(
@@ -215,12 +216,11 @@ class Translator:
                 )
         return encoded
 
-    def encode_prefixes(self, prefixes: list[str] | None) -> list[list[int]] | None:
+    def encode_prefixes(self, prefixes: Iterable[str] | None) -> list[list[int]] | None:
         """Return the ids of each prefix, without EOS, for `translate_ids` and `sample_ids`."""
         if prefixes is None:
             return None
-        check_strings(prefixes, 1)
-        return [ids[:-1] for ids in self.tokenizer.encode(list(map(one_line, prefixes)))]
+        return [ids[:-1] for ids in self.tokenizer.encode(list(map(one_line, string_list(prefixes, "prefixes"))))]
 
     def translate_ids(
         self,
@@ -335,12 +335,3 @@ def refuse_language_model(folder: Path) -> None:
     model = read_about(folder).get("model")
     if isinstance(model, dict) and model.get("architecture") == "gpt":
         raise InputError(f"{folder} contains a language model (GPT), which cannot translate. Use transformer.generate.")
-
-
-def check_strings(lines: list[str], first_line: int) -> None:
-    """Raise InputError unless `lines` is a list of strings; `first_line` is the number of the first one."""
-    if isinstance(lines, str):
-        raise InputError('`lines` must be a list of strings, not one string. Write ["A sentence."].')
-    for number, line in enumerate(lines, first_line):
-        if not isinstance(line, str):
-            raise InputError(f"line {number} is {line!r:.40}; it must be a string")

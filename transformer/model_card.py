@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
+
 from transformer.config import ModelConfig
 
 TRANSLATION = """```sh
@@ -42,7 +44,7 @@ def model_card(
     """
     gpt = model.architecture == "gpt"
     front = ["library_name: paper-transformer", f"pipeline_tag: {'text-generation' if gpt else 'translation'}"]
-    front += ["language:", *(f"- {language}" for language in languages)] if languages else []
+    front += ["language:", *yaml.safe_dump(list(languages)).splitlines()] if languages else []  # 'no' needs quotes
     kind = "A decoder-only Transformer (GPT)" if gpt else "An encoder-decoder Transformer"
     layers = f"{model.n_layers} layers" if gpt else f"{model.n_layers} encoder and {model.n_layers} decoder layers"
     shape = (

@@ -22,6 +22,32 @@ def test_command_parser_rejects_option_given_twice(line: str, capsys: pytest.Cap
     assert "is given twice, as 1 and as " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["–beam", "—beam", "—beam=2", "-–beam", "––beam", "-beam"])
+def test_command_parser_rejects_long_dash(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parser().parse_args([option, "2"])
+    assert f"{option} does not begin with two hyphens (-). Write --beam" in capsys.readouterr().err
+
+
+def test_command_parser_keeps_sentences_with_dashes() -> None:
+    words = ["—Hola, dijo.", "– Ja.", "–", "", "a–b"]
+    assert parser().parse_args(["--beam", "2", *words]).words == words
+
+
+def test_command_parser_rejects_carriage_return(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parser().parse_args(["--beam", "2\r"])
+    assert "'2\\r' ends in a carriage return" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("line", [["--beam", ""], ["--beam="]])
+def test_command_parser_rejects_empty_value(line: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parser().parse_args(line)
+    assert "--beam has no value" in capsys.readouterr().err
+    assert parser().parse_args(["--json", ""]).words == [""]
+
+
 def test_command_parser_keeps_values_of_repeatable_options() -> None:
     args = parser().parse_args(["--prompt", "a", "--prompt", "b", "--json", "--json", "x", "x"])
     assert (args.prompt, args.words, args.beam) == (["a", "b"], ["x", "x"], 1)

@@ -255,12 +255,20 @@ def test_generate_rejects_prompt_longer_than_context(generator: Generator, monke
     [
         (["The", ""], r"prompt 2 is empty\. Omit it"),
         (["The", "x?"], r"the text contains 'x' \(U\+0078\)"),
+        (["The", "\udce9"], r"prompt 2 contains '\\udce9', a byte or half of a character that is not UTF-8"),
         ("The", r"`prompts` must be a list of strings, not one string\. Write"),
     ],
 )
 def test_generate_rejects_invalid_prompts(generator: Generator, prompts: list[str | None], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         generator.generate(prompts)
+
+
+def test_generate_accepts_any_iterable_of_prompts(generator: Generator) -> None:
+    prompts = ["The", None, "The cat"]
+    expected = generator.generate(prompts, SAMPLED)
+    assert generator.generate((prompt for prompt in prompts), SAMPLED) == expected
+    assert generator.generate(tuple(prompts), SAMPLED) == expected
 
 
 def test_generate_returns_empty_list_for_no_prompts(generator: Generator) -> None:

@@ -153,6 +153,18 @@ def test_translator_rejects_input_other_than_list_of_strings(
         translator(lines)  # type: ignore[arg-type]
 
 
+def test_translator_accepts_any_iterable_of_strings(translator: Translator) -> None:
+    lines = ["The cat.", "", "42", TEXT[0]]
+    expected = translator(lines)
+    assert translator(line for line in lines) == translator(tuple(lines)) == translator(iter(lines)) == expected
+    prefixes = ["Die", "", "", "Der"]
+    assert translator.translate(iter(lines), prefixes=iter(prefixes)) == translator.translate(lines, prefixes=prefixes)
+    assert translator.sample(iter(lines)) == translator.sample(lines)
+    assert translator.encode(iter(lines)) == translator.encode(lines)
+    scorer = Scorer(translator)
+    assert scorer.score(iter(lines[:1]), iter(["Die Katze."])) == scorer.score(lines[:1], ["Die Katze."])
+
+
 def test_translation_log_prob_equals_forced_decoding(translator: Translator, model: Transformer) -> None:
     src_BM = torch.tensor(translator.encode([TEXT[0]]))
     for translation in translator.translate([TEXT[0]], n_best=3)[0]:

@@ -12,8 +12,8 @@ from transformer.model_card import model_card, public_name
 @pytest.mark.parametrize(("architecture", "tag"), [("transformer", "translation"), ("gpt", "text-generation")])
 def test_model_card_starts_with_settings_of_hub(architecture: str, tag: str) -> None:
     config = ModelConfig(architecture=architecture)  # type: ignore[arg-type]
-    _, front, text = model_card("Title", config, 1234, "From here.", ["## More\n"], ["en", "de"]).split("---\n", 2)
-    about = {"library_name": "paper-transformer", "pipeline_tag": tag, "language": ["en", "de"]}
+    _, front, text = model_card("Title", config, 1234, "From here.", ["## More\n"], ["en", "no"]).split("---\n", 2)
+    about = {"library_name": "paper-transformer", "pipeline_tag": tag, "language": ["en", "no"]}
     assert yaml.safe_load(front) == about
     assert text.startswith("\n# Title\n\n")
     assert "1,234 parameters" in text
