@@ -39,7 +39,7 @@ class CommandParser(argparse.ArgumentParser):
         option = "--" + name.lstrip("-–—")
         if not argument.startswith("--") and argument[:1] in ("-", "–", "—") and option in known:
             self.error(f"{argument} does not begin with two hyphens (-). Write {option}")
-        empty = before if not argument and before in known and known[before].nargs != 0 else ""
+        empty = before if not argument and isinstance(known.get(before), _StoreOnce) else ""
         if empty or (name in known and equals and not value):
             self.error(f"{empty or name} has no value. Is the variable of your shell set?")
 

@@ -111,7 +111,7 @@ def test_bleu_reads_only_needed_sections_of_run_config(
     (folder / "config.yaml").write_text(settings)
     run(monkeypatch, "--model", str(folder), *OPTIONS, *files)
     assert "alpha 0.0" in capsys.readouterr().out
-    with pytest.raises(ValueError, match=r"config\.yaml at data\.so_is_this"):
+    with pytest.raises(ValueError, match=r"config\.yaml, line 2: there is no setting 'data\.so_is_this'"):
         run(monkeypatch, "--model", str(folder), *OPTIONS)
 
 

@@ -15,7 +15,7 @@ from tests.tiny_gpt import TEXT, make_folder
 from transformer import generate, translate
 
 ROOT = Path(__file__).resolve().parents[2]
-OPTIONS = ["--max-tokens", "12", "--top-k", "20", "--seed", "5"]
+OPTIONS = {"--max-tokens": "12", "--top-k": "20", "--seed": "5"}
 CONFIG = SampleConfig(max_tokens=12, top_k=20, seed=5)
 
 
@@ -29,8 +29,13 @@ def generator(folder: Path) -> Generator:
     return Generator.from_pretrained(folder, "cpu")
 
 
+def options(*args: str) -> list[str]:
+    """Return `args` after the options of `OPTIONS` that they do not give."""
+    return [word for name, value in OPTIONS.items() if name not in args for word in (name, value)] + list(args)
+
+
 def command(folder: Path, *args: str) -> list[str]:
-    return [sys.executable, "-m", "transformer.generate", "--model", str(folder), *OPTIONS, *args]
+    return [sys.executable, "-m", "transformer.generate", "--model", str(folder), *options(*args)]
 
 
 @pytest.fixture
@@ -38,7 +43,7 @@ def run_here(folder, monkeypatch, capfdbinary):  # type: ignore[no-untyped-def]
     """Return a function that runs the command in this process and returns its standard output and standard error."""
 
     def run(*args: str, model: Path = folder) -> tuple[str, str]:
-        monkeypatch.setattr(sys, "argv", ["generate", "--model", str(model), *OPTIONS, *args])
+        monkeypatch.setattr(sys, "argv", ["generate", "--model", str(model), *options(*args)])
         with open(1, "w", closefd=False) as stdout:
             monkeypatch.setattr(sys, "stdout", stdout)
             generate.main()
