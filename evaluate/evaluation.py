@@ -70,7 +70,7 @@ def evaluate_text(hypotheses: Path, selection: Selection, options: ReportOptions
     other = _read_baseline(options.baseline, test_set, output / f"{stem}.json")
     check_writable(output)
     write_translations(output, stem, lines)
-    with open_figures(options.json) as figures:
+    with open_figures(options.json) as figures, _naming_translation(output / f"{stem}.hyp"):
         report = make_report(test_set, lines, baseline=other, tokenizer=tokenizer, keep_unicode=options.keep_unicode)
         publish(report, output, stem, str(hypotheses), figures)
 
@@ -181,6 +181,16 @@ def open_figures(path: str | None) -> Iterator[TextIO | None]:
         yield file
 
 
+@contextmanager
+def _naming_translation(file: Path) -> Iterator[None]:
+    """Print where the translation is if it cannot be scored or the report cannot be written."""
+    try:
+        yield
+    except Exception:
+        print(f"note: the translation is saved as {file}; --hypotheses scores it again", file=sys.stderr)
+        raise
+
+
 def publish(report: Report, output: Path, stem: str, model: str, figures: TextIO | None = None) -> None:
     """Write NAME.json and NAME.worst.txt, print the report, and write its figures as one line of JSON to `figures`.
 
@@ -195,7 +205,7 @@ def publish(report: Report, output: Path, stem: str, model: str, figures: TextIO
         write_text(files[2], worst_text(report))
     finally:
         if figures is not None:
-            print(json.dumps(about, ensure_ascii=False, allow_nan=False), file=figures, flush=True)
+            print(json.dumps(about, allow_nan=False), file=figures, flush=True)
         print(report_text(report), file=screen, flush=True)
     print(show_controls(f"  written to {files[0]}, {files[1]} and {files[2]}"), file=screen, flush=True)
 

@@ -20,6 +20,8 @@ LINES = 10_000
 """Largest number of lines for confidence intervals and paired tests."""
 TER_WORDS = 500
 """Largest number of words in a line for TER."""
+DELAY = 5
+"""Seconds after which the progress of a metric is shown."""
 
 
 def check_lines(name: str, lines: list[str]) -> None:
@@ -53,10 +55,10 @@ def blocks(hypotheses: list[str], references: list[list[str]]) -> Iterator[tuple
 
 
 class ShowProgress(list[str]):
-    """A list of lines that shows on standard error how far a metric has read it, if that takes more than 5 s."""
+    """A list of lines that shows on standard error how far a metric has read it, after `DELAY` seconds."""
 
     def __iter__(self) -> Iterator[str]:
-        lines = tqdm(super().__iter__(), "scoring", len(self), leave=False, mininterval=2, delay=5, unit="line")
+        lines = tqdm(super().__iter__(), "scoring", len(self), leave=False, mininterval=2, delay=DELAY, unit="line")
         return iter(lines)
 
 

@@ -87,8 +87,10 @@ def test_bleu_evaluates_every_test_corpus_of_run_by_default(
     (tmp_path / "b.tsv").write_text("Haus\thouse\n")
     data = DataConfig(test=[[files[1], files[3]], [str(tmp_path / "b.tsv")]])
     (folder / "config.yaml").write_text(dump_settings(RunConfig(data=data)))
-    run(monkeypatch, "--model", str(folder), *OPTIONS)
+    run(monkeypatch, "--model", str(folder), *OPTIONS, "--json", str(tmp_path / "figures"))
     out = capsys.readouterr().out
+    figures = [json.loads(line) for line in (tmp_path / "figures").read_text(encoding="utf-8").splitlines()]
+    assert [one["test_set"] for one in figures] == [Path(files[1]).name, "b.tsv"]
     titles = [line.split(": BLEU")[0] for line in out.splitlines() if ": BLEU" in line and line[0] != " "]
     assert titles == [Path(files[1]).name, "b.tsv"]
     assert len(list((folder / "eval").glob("*.hyp"))) == 2

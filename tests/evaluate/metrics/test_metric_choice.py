@@ -5,7 +5,7 @@ from sacrebleu.metrics import BLEU
 
 from evaluate.metrics import limits, metric_choice
 from evaluate.metrics.corpus_metrics import all_scores, bleu_score, score_text
-from evaluate.metrics.limits import check_comparable
+from evaluate.metrics.limits import ShowProgress, check_comparable
 from evaluate.metrics.metric_choice import MetricChoice, choose_metrics
 from tests.evaluate.texts import HYPOTHESES, REFERENCES, WORSE
 
@@ -54,6 +54,19 @@ def test_check_comparable_rejects_too_many_lines() -> None:
     check_comparable([["a"] * 10_000])
     with pytest.raises(ValueError, match="--baseline compares at most 10,000 lines"):
         check_comparable([["a"] * 10_001])
+
+
+def test_show_progress_keeps_lines() -> None:
+    lines = ShowProgress(REFERENCES)
+    assert (list(lines), lines[0], len(lines)) == (REFERENCES, REFERENCES[0], 6)
+
+
+def test_show_progress_prints_lines_if_metric_is_slow(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(limits, "DELAY", 0)
+    assert list(ShowProgress(REFERENCES)) == REFERENCES
+    assert "scoring: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("hypotheses", [HYPOTHESES, WORSE, REFERENCES, ["y"] * 6])
