@@ -8,17 +8,21 @@ from pathlib import Path
 from common.errors import InputError
 from common.files import COMPRESSED
 from common.input_bytes import input_name
+from common.notes import print_note
 from common.processes import local_rank
 from common.text_input import check_equal_lines, read_all_lines
 from common.writing import is_blank, is_language_code, language_code
 from data_pipeline.config import DataConfig
 from data_pipeline.sources.corpus import read_pairs
 from data_pipeline.sources.hub import NoSuchSplit
+from data_pipeline.sources.languages import find_language_problems
 from data_pipeline.sources.names import corpus_value, parse_specs
 from evaluate.model_settings import read_section
 from transformer.pretrained import read_about
 
 Languages = tuple[str, str]
+CHECKED = 1000
+"""Number of lines whose languages are checked."""
 
 
 @dataclass(frozen=True)
@@ -98,12 +102,22 @@ def find_test_set(selection: Selection, languages: Languages | None) -> TestSet:
     """Return the test set that files or a name of sacreBLEU select; `languages` are those of the model, if known."""
     if selection.references:
         test_set = from_files(selection.source, selection.references, selection.languages)
-        return test_set if test_set.languages else replace(test_set, languages=languages)
+        test_set = test_set if test_set.languages else replace(test_set, languages=languages)
+        _warn_of_languages(test_set)
+        return test_set
     pair = selection.languages or languages
     assert selection.sacrebleu_name is not None
     if pair is None:
         raise InputError(f"the languages of {selection.sacrebleu_name} are not known. Give --langpair, such as en-de.")
     return from_sacrebleu(selection.sacrebleu_name, pair)
+
+
+def _warn_of_languages(test_set: TestSet) -> None:
+    """Warn if sources and references look swapped, or like other languages."""
+    if test_set.sources and test_set.languages:
+        texts = test_set.sources[:CHECKED], test_set.references[0][:CHECKED]
+        for problem in find_language_problems(*texts, test_set.languages):
+            print_note(f"warning: {test_set.name}: {problem}. Check --source and --reference, or give --langpair.")
 
 
 def model_languages(folder: Path) -> Languages | None:

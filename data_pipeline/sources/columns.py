@@ -145,7 +145,10 @@ def is_header(table: Table, config: DataConfig, usual: bool) -> bool:
         find_kind(rest.column(i)) == "number" and not _is_number(cell) and cell.strip() for i, cell in enumerate(first)
     ):
         return True
-    if not settings and (_may_be_header(first, rest) or (usual and _is_short(first) and not _recurs(first, rest))):
+    doubtful = _is_short(first) and any(_is_name(cell) for cell in first)
+    if not settings and (
+        doubtful or _may_be_header(first, rest) or (usual and _is_short(first) and not _recurs(first, rest))
+    ):
         raise InputError(
             f"{table.where}, line 1: it is not certain whether {', '.join(map(quote, first))} is a header or text. If "
             f"it is a header, set data.source_column and data.target_column to two of its names; if it is text, to "
@@ -269,6 +272,12 @@ def _has_header_words(first: Sequence[str], config: DataConfig) -> bool:
     common = {word for language in languages if language for word in language.words}
     named = [set(_words(cell)) & (HEADER_WORDS | all_names()) for cell in cells]
     return len(cells) > 1 and _is_short(first) and all(named) and any(not names <= common for names in named)
+
+
+def _is_name(cell: str) -> bool:
+    """Return True for the name of a language, not its code, and for "source" and "target"."""
+    word = cell.strip().casefold()
+    return word in SOURCE_WORDS | TARGET_WORDS or (len(word) > 3 and word in all_names())
 
 
 def _recurs(first: Sequence[str], rest: Table) -> bool:

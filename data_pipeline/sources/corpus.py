@@ -19,7 +19,7 @@ from data_pipeline.config import DataConfig
 from data_pipeline.sources.columns import describe_taken
 from data_pipeline.sources.file_pairs import find_file_pairs
 from data_pipeline.sources.hub import find_row_columns, find_tables, load_rows
-from data_pipeline.sources.languages import compare, describe_foreign, profile
+from data_pipeline.sources.languages import find_language_problems
 from data_pipeline.sources.names import CorpusSpec, Role, parse_specs
 from data_pipeline.sources.table_layout import SAMPLE, SAMPLE_CHARACTERS
 from data_pipeline.sources.tables import SentencePair, open_tables, read_parallel
@@ -210,17 +210,8 @@ def _check_languages(pairs: "Dataset", config: DataConfig, name: str, note: Note
     starts = range(0, len(pairs), max(size, len(pairs) // LANGUAGE_BLOCKS))
     blocks = [pairs[start : start + size] for start in starts]
     source, target = (
-        profile((text or "")[:SAMPLE_CHARACTERS] for block in blocks for text in block[column])
+        [(text or "")[:SAMPLE_CHARACTERS] for block in blocks for text in block[column]]
         for column in ("source", "target")
     )
-    codes = config.source_lang, config.target_lang
-    evidence = compare(source, target, codes)
-    if evidence is not None and evidence.reason:
-        note(
-            f"warning: {name}: source and target look swapped: {evidence.reason}. Swap the files or columns, or set "
-            f"data.source_lang={codes[1]} data.target_lang={codes[0]}."
-        )
-        return
-    for role, text, code in zip(("source", "target"), (source, target), codes, strict=True):
-        if foreign := describe_foreign(text, code):
-            note(f"warning: {name}: the {role} {foreign}. Check data.{role}_lang, and which text is the {role}.")
+    for problem in find_language_problems(source, target, (config.source_lang, config.target_lang)):
+        note(f"warning: {name}: {problem}. Check which text is the source, and data.source_lang and data.target_lang.")

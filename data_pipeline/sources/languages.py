@@ -91,6 +91,27 @@ zh zho chi cmn yue | chinese mandarin 中文 汉语 漢語 中国語 普通话 |
 ja jpn | japanese 日本語 | kana, Chinese characters |
 ko kor | korean 한국어 | Hangul |
 """
+_OTHER_NAMES = """
+en englisch anglais inglés ingles inglese engels
+de allemand alemán aleman tedesco duits
+fr französisch francés frances francese
+es spanisch espagnol spagnolo
+it italienisch italien
+pt portugiesisch portugais
+nl niederländisch néerlandais
+pl polnisch polonais
+cs tschechisch tchèque
+ru russisch russe ruso
+uk ukrainisch
+tr türkisch turc
+sv schwedisch suédois
+da dänisch danois
+zh chinesisch chinois chino
+ja japanisch japonais
+ko koreanisch coréen
+ar arabisch arabe
+"""
+# code | names in some other languages
 
 
 @dataclass(frozen=True)
@@ -200,6 +221,16 @@ def compare(source: Profile, target: Profile, codes: tuple[str, str]) -> Evidenc
     return Evidence(straight, swapped, "")
 
 
+def find_language_problems(source: Iterable[str], target: Iterable[str], codes: tuple[str, str]) -> list[str]:
+    """Return, with the evidence, that source and target look swapped, or like another language than expected."""
+    texts = profile(source), profile(target)
+    evidence = compare(*texts, codes)
+    if evidence is not None and evidence.reason:
+        return [f"source and target look swapped ({codes[1]}-{codes[0]}, not {codes[0]}-{codes[1]}): {evidence.reason}"]
+    found = zip(("source", "target"), texts, codes, strict=True)
+    return [f"the {role} {foreign}" for role, text, code in found if (foreign := describe_foreign(text, code))]
+
+
 def guess(text: Profile, expected: Iterable[Language] = ()) -> Language | None:
     """Return the language that a text looks like, or None if that is not certain.
 
@@ -255,6 +286,7 @@ def _quoted(words: Sequence[str]) -> str:
 
 def _parse(line: str) -> Language:
     codes, names, scripts, words = (part.strip() for part in line.split("|"))
-    named = [*codes.split(), *names.split()]
+    others = {code: found for code, *found in map(str.split, _OTHER_NAMES.strip().splitlines())}
+    named = [*codes.split(), *names.split(), *others.get(codes.split()[0], [])]
     one = named[len(codes.split())].capitalize()
     return Language(named[0], one, frozenset(named), frozenset(scripts.split(", ")), frozenset(words.split()))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from data_pipeline.sources.languages import compare, profile
 from train.doctor.findings import Finding, grade
 
 Texts = tuple[list[str], list[str]]
@@ -29,18 +30,6 @@ WIDE_LETTERS = 3
 _WIDE = re.compile("[\u1100-\u11ff\u2e80-\u9fff\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff]")
 SWAPPED_NATS = 5.0
 """A pair is swapped if source and target are each likelier by this log-probability ratio after swapping."""
-FUNCTION_WORDS = {
-    "en": "the of and is are was with this that his her on from it you not",
-    "de": "der die und ist sind war mit dieser dass sein ein eine auf von es nicht",
-    "fr": "le la les et est sont avec cette que une des dans du il vous pas",
-    "es": "el los las y es son con esta que una del en por lo no se",
-    "it": "il gli le e è sono con questa che una della di per lo non si",
-    "nl": "de het en is zijn was met deze dat een van op er niet hij ik",
-    "pt": "o os as e é são com esta que uma do da em por não se",
-    "pl": "i w na z się jest nie to że do o jak od za po przez",
-    "cs": "a v na se je že s z do o k jsou to jako by pro",
-    "sv": "och det att i en är som på av för med inte den till har ett",
-}
 
 
 def check_ratios(texts: Texts) -> Finding:
@@ -104,7 +93,7 @@ def check_columns(train: Texts, valid: Texts | None, languages: tuple[str, str])
     """Check that source and target are not swapped: within training, in validation, and against the settings.
 
     A pair counts as swapped if its letter pairs are likelier with source and target swapped. The languages of the
-    settings are checked by a few function words, if both languages are in `FUNCTION_WORDS`.
+    settings are checked by their scripts and commonest words, if both are in `sources/languages.py`.
     """
     name = "columns"
     gains = _gains(train)
@@ -112,8 +101,9 @@ def check_columns(train: Texts, valid: Texts | None, languages: tuple[str, str])
     if valid is not None and _share_swapped(gains, valid) > 0.3:
         message = "source and target are swapped in the validation pairs, compared with the training pairs"
         return Finding(name, "error", message, "swap the two names in data.valid, or those in data.train")
-    if languages[0] != languages[1] and _contradicts(train, languages):
-        message = f"the source text looks like {languages[1]}, the target text like {languages[0]}"
+    evidence = compare(profile(train[0]), profile(train[1]), languages)
+    if evidence is not None and evidence.reason:
+        message = f"the source text looks like {languages[1]}, the target text like {languages[0]}: {evidence.reason}"
         advice = "swap the files (or columns), or swap data.source_lang and data.target_lang"
         return Finding(name, "error", message, advice)
     message = f"{share:.2%} of the pairs look swapped; validation has the same direction as training"
@@ -190,15 +180,3 @@ def _share_swapped(gains: dict[str, float], texts: Texts) -> float:
 def _letter_pairs(text: str) -> list[str]:
     folded = f" {text.casefold()} "
     return [folded[i : i + 2] for i in range(len(folded) - 1)]
-
-
-def _contradicts(texts: Texts, languages: tuple[str, str]) -> bool:
-    """Return True if function words show that source and target are swapped, compared with the settings."""
-    if any(language not in FUNCTION_WORDS for language in languages):
-        return False
-    first, second = (set(FUNCTION_WORDS[language].split()) for language in languages)
-    first, second = first - second, second - first
-    of_source, of_target = (Counter(word for text in column for word in text.casefold().split()) for column in texts)
-    straight = sum(of_source[word] for word in first) + sum(of_target[word] for word in second)
-    swapped = sum(of_source[word] for word in second) + sum(of_target[word] for word in first)
-    return swapped > 2 * straight and swapped > 0.02 * (of_source.total() + of_target.total())
