@@ -591,8 +591,12 @@ def _append(config: DataConfig) -> None:
 
 
 def _replace_and_put_back(config: DataConfig) -> None:
+    """Put the old content back, with its old date, as `cp -p` does."""
+    times = [Path(file).stat().st_mtime_ns for file in config.train]
     _replace(config, "second")
     corpus(Path(config.train[0]).parent, "train", pairs(300))
+    for file, time_ns in zip(config.train, times, strict=True):
+        os.utime(file, ns=(time_ns, time_ns))
 
 
 @pytest.mark.parametrize("change", [_append, _replace_and_put_back, lambda config: Path(config.valid[1]).unlink()])
