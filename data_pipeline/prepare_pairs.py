@@ -28,6 +28,7 @@ from data_pipeline.sources.filters import (
     filter_text,
     format_counts,
     mark_duplicates,
+    mark_held_out,
     pair_hash,
 )
 from data_pipeline.sources.hub import NoSuchSplit
@@ -135,7 +136,7 @@ def _load(
     finally:
         if bars:
             datasets.enable_progress_bars()
-    reasons, hashes, changed = _filter_train(train, config, quiet)
+    reasons, hashes, changed = _filter_train(train, config, work, quiet)
     if config.drop_duplicates:
         mark_duplicates(reasons, hashes)
     if valid is None:
@@ -157,8 +158,11 @@ def _load_valid(config: DataConfig, work: Path, threads: int, note: Note) -> "Da
         return None
 
 
-def _filter_train(dataset: "Dataset", config: DataConfig, quiet: bool) -> tuple[FilterReasons, PairHashes, int]:
-    reasons, hashes = np.zeros(len(dataset), np.uint8), np.zeros(len(dataset), np.uint64)
+def _filter_train(
+    dataset: "Dataset", config: DataConfig, work: Path, quiet: bool
+) -> tuple[FilterReasons, PairHashes, int]:
+    reasons = np.zeros(len(dataset), np.uint8)
+    hashes = np.memmap(work / "hashes", np.uint64, "w+", shape=(len(dataset),))
     unicode, changed = config.normalize_unicode, 0
     bar = tqdm(_pairs(dataset), desc="filtering", total=len(dataset), unit=" pairs", disable=quiet)
     for i, (source, target) in enumerate(bar):
@@ -189,7 +193,7 @@ def _hold_out(reasons: FilterReasons, hashes: PairHashes, config: DataConfig) ->
             "Set data.valid."
         )
     held = np.sort(np.random.default_rng(config.seed).choice(kept, wanted, replace=False))
-    reasons[kept[np.isin(hashes[kept], hashes[held])]] = FilterReason.HELD_OUT
+    mark_held_out(reasons, hashes, held)
     return held
 
 

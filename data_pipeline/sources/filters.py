@@ -1,14 +1,17 @@
 """Filters of sentence pairs: which pairs are dropped, and how many for each reason."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import IntEnum
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from data_pipeline.config import DataConfig
 
+ROWS_AT_ONCE = 1 << 20
+"""Pairs whose filter reasons are compared at once."""
 RATIO_SLACK = 8
 """Tokens that a sentence may have beyond `data.max_ratio`: "Ja ." can be the translation of ten words."""
 LONGEST_SUBWORD = 16
@@ -87,12 +90,37 @@ def pair_hash(source: str, target: str) -> int:
 
 
 def mark_duplicates(reasons: FilterReasons, hashes: npt.NDArray[np.uint64]) -> None:
-    """Set DUPLICATE, in place, for each kept pair whose hash equals that of an earlier kept pair."""
-    kept = np.flatnonzero(reasons == FilterReason.KEPT)
-    first = np.unique(hashes[kept], return_index=True)[1]
-    repeated = np.ones(len(kept), bool)
-    repeated[first] = False
-    reasons[kept[repeated]] = FilterReason.DUPLICATE
+    """Set DUPLICATE, in place, for each kept pair whose hash equals that of an earlier kept pair.
+
+    Equal hashes have equal remainders, so the pairs are compared in parts, which needs less memory.
+    """
+    parts = 1 if len(hashes) <= ROWS_AT_ONCE else 16
+    for part in range(parts):
+        kept = _find(partial(_is_kept_in, part, parts, reasons, hashes), len(hashes))
+        first = np.unique(hashes[kept], return_index=True)[1]
+        repeated = np.ones(len(kept), bool)
+        repeated[first] = False
+        reasons[kept[repeated]] = FilterReason.DUPLICATE
+
+
+def _is_kept_in(
+    part: int, parts: int, reasons: FilterReasons, hashes: npt.NDArray[np.uint64], rows: slice
+) -> npt.NDArray[np.bool_]:
+    return (reasons[rows] == FilterReason.KEPT) & (hashes[rows] % parts == part)
+
+
+def mark_held_out(reasons: FilterReasons, hashes: npt.NDArray[np.uint64], held: npt.NDArray[np.int64]) -> None:
+    """Set HELD_OUT, in place, for each kept pair whose hash equals that of a pair in `held`."""
+    found = np.unique(hashes[held])
+    same = _find(lambda rows: (reasons[rows] == FilterReason.KEPT) & np.isin(hashes[rows], found), len(hashes))
+    reasons[same] = FilterReason.HELD_OUT
+
+
+def _find(condition: Callable[[slice], npt.NDArray[np.bool_]], length: int) -> npt.NDArray[np.int64]:
+    """Return the rows that fulfil a condition, which is computed for some rows at a time."""
+    blocks = [slice(start, start + ROWS_AT_ONCE) for start in range(0, length, ROWS_AT_ONCE)]
+    found = [np.flatnonzero(condition(rows)) + rows.start for rows in blocks]
+    return np.concatenate(found) if found else np.zeros(0, np.int64)
 
 
 def count_reasons(reasons: FilterReasons) -> Counts:

@@ -73,6 +73,16 @@ def test_mark_duplicates_keeps_first_of_equal_pairs() -> None:
     assert flags.tolist() == [0, 0, FilterReason.DUPLICATE, FilterReason.DUPLICATE, 0]
 
 
+def test_mark_duplicates_does_not_depend_on_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashes = np.random.default_rng(1).integers(0, 400, 1000).astype(np.uint64)
+    expected, flags = np.zeros(1000, np.uint8), np.zeros(1000, np.uint8)
+    flags[::7] = expected[::7] = FilterReason.COPY
+    mark_duplicates(expected, hashes)
+    monkeypatch.setattr("data_pipeline.sources.filters.ROWS_AT_ONCE", 64)
+    mark_duplicates(flags, hashes)
+    assert flags.tolist() == expected.tolist()
+
+
 def test_mark_duplicates_ignores_dropped_pairs() -> None:
     flags = np.array([FilterReason.TOO_LONG, 0, 0], np.uint8)
     mark_duplicates(flags, np.array([5, 5, 5], np.uint64))
