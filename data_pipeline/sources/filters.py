@@ -96,31 +96,35 @@ def mark_duplicates(reasons: FilterReasons, hashes: npt.NDArray[np.uint64]) -> N
     """
     parts = 1 if len(hashes) <= ROWS_AT_ONCE else 16
     for part in range(parts):
-        kept = _find(partial(_is_kept_in, part, parts, reasons, hashes), len(hashes))
+        kept = _find(partial(_is_kept_in, part, parts), reasons, hashes)
         first = np.unique(hashes[kept], return_index=True)[1]
         repeated = np.ones(len(kept), bool)
         repeated[first] = False
         reasons[kept[repeated]] = FilterReason.DUPLICATE
 
 
-def _is_kept_in(
-    part: int, parts: int, reasons: FilterReasons, hashes: npt.NDArray[np.uint64], rows: slice
-) -> npt.NDArray[np.bool_]:
-    return (reasons[rows] == FilterReason.KEPT) & (hashes[rows] % parts == part)
+def _is_kept_in(part: int, parts: int, reasons: FilterReasons, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+    return (reasons == FilterReason.KEPT) & (hashes % parts == part)
 
 
 def mark_held_out(reasons: FilterReasons, hashes: npt.NDArray[np.uint64], held: npt.NDArray[np.int64]) -> None:
     """Set HELD_OUT, in place, for each kept pair whose hash equals that of a pair in `held`."""
     found = np.unique(hashes[held])
-    same = _find(lambda rows: (reasons[rows] == FilterReason.KEPT) & np.isin(hashes[rows], found), len(hashes))
+    same = _find(lambda some, sums: (some == FilterReason.KEPT) & np.isin(sums, found), reasons, hashes)
     reasons[same] = FilterReason.HELD_OUT
 
 
-def _find(condition: Callable[[slice], npt.NDArray[np.bool_]], length: int) -> npt.NDArray[np.int64]:
-    """Return the rows that fulfil a condition, which is computed for some rows at a time."""
-    blocks = [slice(start, start + ROWS_AT_ONCE) for start in range(0, length, ROWS_AT_ONCE)]
-    found = [np.flatnonzero(condition(rows)) + rows.start for rows in blocks]
-    return np.concatenate(found) if found else np.zeros(0, np.int64)
+def _find(
+    condition: Callable[[FilterReasons, npt.NDArray[np.uint64]], npt.NDArray[np.bool_]],
+    reasons: FilterReasons,
+    hashes: npt.NDArray[np.uint64],
+) -> npt.NDArray[np.int64]:
+    """Return the indices of the pairs that fulfil a condition, which is computed for some pairs at a time."""
+    found = [np.zeros(0, np.int64)]
+    for start in range(0, len(hashes), ROWS_AT_ONCE):
+        end = start + ROWS_AT_ONCE
+        found.append(np.flatnonzero(condition(reasons[start:end], hashes[start:end])) + start)
+    return np.concatenate(found)
 
 
 def count_reasons(reasons: FilterReasons) -> Counts:
