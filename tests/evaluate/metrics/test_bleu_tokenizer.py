@@ -33,7 +33,7 @@ TEXTS = {
 )
 def test_bleu_of_language_equals_sacrebleu_command_line(language: str, tokenizer: str, tmp_path: Path) -> None:
     if not is_installed(tokenizer):
-        pytest.skip(f"{tokenizer} needs the extra `asian`")
+        pytest.skip(f"{tokenizer} needs the extra `mecab`")
     hypotheses, reference = TEXTS[language]
     files = [write_lines(tmp_path / name, lines) for name, lines in (("ref", reference), ("hyp", hypotheses))]
     command = [
