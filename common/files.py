@@ -27,8 +27,8 @@ COMPRESSED = (".gz", ".xz", ".zst")
 """Suffixes of compressed files. They are read and written transparently."""
 STANDARD_INPUT = Path("-")
 """Name of standard input where a file is read, and of standard output where one is written."""
-JSON_BYTES = 1 << 28
-"""Size of the largest JSON file that is read at once: a report on a million sentences is smaller."""
+SMALL_BYTES = 1 << 28
+"""Size of the largest file that is read at once: a report on a million sentences is smaller."""
 LOCK_TIMEOUT = 60.0
 """Seconds that a command waits for a folder that another process has locked."""
 
@@ -91,12 +91,23 @@ def _open_for_writing(file: Path, compression: str) -> TextIO:
             return file.open("w", **options)
 
 
+def read_small(file: Path) -> bytes:
+    """Return the content of a file that is read at once. Raises InputError, before reading, if it has over 256 MiB.
+
+    A file of a model folder or a run folder may be from anybody, and a sparse file of any size needs no disk.
+    """
+    if file.exists() and not file.is_file():  # a pipe or a device would block
+        raise InputError(f"{file} is not a file")
+    if file.stat().st_size > SMALL_BYTES:
+        raise InputError(f"{file} has more than {SMALL_BYTES:,} bytes, which no file of this kind has")
+    return file.read_bytes()
+
+
 def read_json(file: Path) -> Any:
     """Return the content of a JSON file. Raises InputError if it is damaged, FileNotFoundError if it is missing."""
-    if file.is_file() and file.stat().st_size > JSON_BYTES:
-        raise InputError(f"{file} has more than {JSON_BYTES:,} bytes, which no file of this kind has")
+    raw = read_small(file)
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(raw.decode("utf-8"))
         _check_depth(content)
         return content
     except (ValueError, RecursionError) as error:  # ValueError also for a number of thousands of digits

@@ -6,6 +6,7 @@ from pathlib import Path
 from torch import nn
 
 from common.errors import InputError
+from common.files import read_small
 from transformer.config import ModelConfig
 from transformer.pretrained import find_folder, load_pretrained
 from transformer.weights import get_weights, set_weights
@@ -26,7 +27,7 @@ def start_from(name: str, model: nn.Module, config: ModelConfig, tokenizer_file:
         FileNotFoundError: there is no such model.
     """
     folder = find_folder(name)
-    if (folder / "tokenizer.model").read_bytes() != tokenizer_file.read_bytes():
+    if read_small(folder / "tokenizer.model") != tokenizer_file.read_bytes():
         raise InputError(
             f"train.init_from={name} has another vocabulary than this run. Set data.tokenizer={name} to use its own"
         )

@@ -16,7 +16,7 @@ from accelerate.utils import broadcast_object_list
 
 from common.command import describe_error
 from common.errors import InputError
-from common.files import expand, lock, write_text
+from common.files import expand, lock, read_small, write_text
 from common.processes import check_launcher, local_rank, set_threads
 from common.settings import flatten_settings
 from data_pipeline.examples import Batch
@@ -135,7 +135,7 @@ def load_trainer(
 def prepare_folder(setup: Setup, run_dir: Path, newest: Path | None, step: int) -> MetricsLog:
     """Write the settings and the logs up to the newest checkpoint. Return the log."""
     Checkpoints(run_dir / "checkpoints").remove_unfinished()
-    log = MetricsLog(run_dir, step, (newest / METRICS).read_text(encoding="utf-8") if newest else "")
+    log = MetricsLog(run_dir, step, read_small(newest / METRICS).decode(errors="replace") if newest else "")
     write_settings(run_dir, setup.config, setup.identity, setup.tokenizer)
     return log
 

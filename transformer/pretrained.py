@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from common.errors import InputError, first_line
-from common.files import expand, read_json, reject_links, replace_file, write_bytes, write_json, write_text
+from common.files import expand, read_json, read_small, reject_links, replace_file, write_bytes, write_json, write_text
 from common.settings import check_language
 from transformer.config import ModelConfig
 from transformer.hub import download, upload
@@ -61,7 +61,7 @@ def save_pretrained(
     if not normalize_unicode:
         about["normalize_unicode"] = False
     about["model"] = asdict(model.config)
-    write_bytes(folder / "tokenizer.model", Path(tokenizer_file).read_bytes())  # may be one and the same file
+    write_bytes(folder / "tokenizer.model", read_small(Path(tokenizer_file)))  # may be one and the same file
     write_text(folder / "README.md", card)
     write_json(folder / "config.json", about)
     with replace_file(folder / "model.safetensors") as temporary:

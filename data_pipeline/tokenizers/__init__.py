@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Protocol
 
 from common.errors import InputError
+from common.files import read_small
 from data_pipeline.tokenizers.byte_pair import BytePairTokenizer
 from data_pipeline.tokenizers.characters import CharTokenizer
 from data_pipeline.tokenizers.sentence_piece import Tokenizer, json_type
@@ -49,7 +50,7 @@ def open_tokenizer(file: Path | str) -> TextTokenizer:
 
     Raises FileNotFoundError if there is no such file, and InputError if it is damaged or of an unknown kind.
     """
-    data = Path(file).read_bytes()
+    data = read_small(Path(file))
     match json_type(data):
         case "characters":
             return CharTokenizer(file)

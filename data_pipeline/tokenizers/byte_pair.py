@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from common.errors import InputError
-from common.files import read_json, write_bytes, write_text
+from common.files import read_json, read_small, write_bytes, write_text
 from common.text_input import read_lines
 
 END = "<|endoftext|>"
@@ -57,7 +57,7 @@ class BytePairTokenizer:
     """
 
     def __init__(self, file: Path | str) -> None:
-        self._bytes = Path(file).read_bytes()
+        self._bytes = read_small(Path(file))
         self._vocab, self._merges = _read(self._bytes, Path(file))
         self._tokenizer = _make_tokenizer(self._vocab, self._merges)
         self.vocab_size: int = len(self._vocab)
@@ -81,7 +81,7 @@ class BytePairTokenizer:
             tokenizer = cls._write(*_read_gpt2_files(folder), out_file)
         elif (folder / "tokenizer.json").is_file():
             file = folder / "tokenizer.json"
-            tokenizer = cls._write(*_read(file.read_bytes(), file), out_file)
+            tokenizer = cls._write(*_read(read_small(file), file), out_file)
         elif vocab_size == GPT2_VOCAB_SIZE:
             tokenizer = cls.gpt2(out_file)
         else:

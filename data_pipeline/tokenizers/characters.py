@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import InputError
-from common.files import write_bytes
+from common.files import read_small, write_bytes
 
 TYPE = "characters"
 
@@ -28,7 +28,7 @@ class CharTokenizer:
     """The vocabulary has only the characters of the text, so no token can mark the end of a document."""
 
     def __init__(self, file: Path | str) -> None:
-        self._bytes = Path(file).read_bytes()
+        self._bytes = read_small(Path(file))
         self._codes_V = _codes(_read(self._bytes, file))
         self.vocab_size: int = len(self._codes_V)
         self._ids = np.full(CODE_POINTS, -1, dtype=np.int32)  # by code point; -1: not in the vocabulary

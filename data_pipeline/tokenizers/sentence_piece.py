@@ -11,7 +11,7 @@ from typing import Literal
 import sentencepiece
 
 from common.errors import InputError
-from common.files import write_bytes
+from common.files import read_small, write_bytes
 from common.text import compose, replace_surrogates, unify
 
 PAD_ID, UNK_ID, BOS_ID, EOS_ID = 0, 1, 2, 3
@@ -73,7 +73,7 @@ class Tokenizer:
 
     def __init__(self, model_file: Path | str, normalize_unicode: bool = True) -> None:
         self.normalize_unicode = normalize_unicode
-        self._bytes = Path(model_file).read_bytes()
+        self._bytes = read_small(Path(model_file))
         if kind := json_type(self._bytes):
             raise InputError(
                 f"{model_file} is a tokenizer for language modelling ({kind}). Translation needs a SentencePiece model."

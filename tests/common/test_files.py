@@ -19,6 +19,7 @@ from common.files import (
     open_output,
     plain_suffix,
     read_json,
+    read_small,
     reject_links,
     replace_file,
     sha256,
@@ -102,6 +103,17 @@ def test_make_folder_rejects_file_in_path(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match=r"file is not a folder, so .*file/c cannot be written"):
         make_folder(tmp_path / "file/c")
+
+
+def test_read_small_rejects_huge_files_and_pipes(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x")
+    assert read_small(tmp_path / "a") == b"x"
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(10**12)
+    with pytest.raises(InputError, match=r"sparse has more than 268,435,456 bytes"):
+        read_small(tmp_path / "sparse")
+    with pytest.raises(InputError, match="is not a file"):
+        read_small(tmp_path)
 
 
 def test_append_text_follows_no_link(tmp_path: Path) -> None:

@@ -69,6 +69,17 @@ def linked(name: str, to: str) -> Change:
     return change
 
 
+def sparse(name: str) -> Change:
+    """Replace a file by one of 20 GB that takes no disk."""
+
+    def change(folder: Path) -> None:
+        (folder / name).unlink(missing_ok=True)
+        with (folder / name).open("wb") as file:
+            file.truncate(20 * 10**9)
+
+    return change
+
+
 def fifo(name: str) -> Change:
     """Replace a file by a named pipe, which blocks whoever reads it."""
     return lambda folder: (folder / name).unlink(missing_ok=True) or os.mkfifo(folder / name)
@@ -138,6 +149,9 @@ MODELS: dict[str, Change] = {
     "config has long digits": text("config.json", "9" * 100_000),
     "config is not UTF-8": text("config.json", b'{"format_version": 1, "x": "\xff"}'),
     "config has a byte-order mark": text("config.json", b"\xff\xfe{\x00}\x00"),
+    "config is huge": sparse("config.json"),
+    "weights are huge": sparse("model.safetensors"),
+    "tokenizer is huge": sparse("tokenizer.model"),
     "config is a pipe": fifo("config.json"),
     "config is a device": linked("config.json", "/dev/zero"),
     "config is a folder": lambda folder: (folder / "config.json").unlink() or (folder / "config.json").mkdir(),
@@ -201,6 +215,11 @@ RUNS: dict[str, Change] = {
     "config.yaml is a list": text("config.yaml", "- a\n"),
     "config.yaml is text": text("config.yaml", "hello"),
     "config.yaml is empty": text("config.yaml", ""),
+    "config.yaml is huge": sparse("config.yaml"),
+    "tokenizer is huge": sparse("tokenizer.model"),
+    "metrics are huge": sparse("metrics.jsonl"),
+    "comparison is huge": sparse("paper_comparison.md"),
+    "manifest is huge": sparse("checkpoints/regular-00000001/manifest.json"),
     "config.yaml has tabs": text("config.yaml", "data:\n\ttrain: x\n"),
     "config.yaml is not UTF-8": text("config.yaml", b"data: {train: \xff}"),
     "config.yaml is binary": text("config.yaml", bytes(range(256)) * 10),
@@ -254,6 +273,8 @@ RIGHT_RUNS: dict[str, Change] = {
     "temporary file is a pipe": fifo(".config.json.tmp"),
     "metrics are damaged": text("metrics.jsonl", '{"step": 1, "valid_l'),
     "metrics are a list": text("metrics.jsonl", "[1]\n"),
+    "comparison is not UTF-8": text("paper_comparison.md", b"\xff"),
+    "metrics are not UTF-8": text("metrics.jsonl", b"\xff\n"),
     "metrics are deep": text("metrics.jsonl", "[" * 100_000),
     "metrics contain Markdown": text("metrics.jsonl", '{"step": 1, "valid_loss": "1\\n---\\nlicense: x"}\n'),
     "an unknown link": linked("data", "."),

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import InputError, first_line
-from common.files import create_folder, read_json, sha256
+from common.files import create_folder, read_json, read_small, sha256
 from common.processes import local_rank
 from transformer.weights import get_weights, load_tensors, save_tensors, set_weights
 
@@ -177,7 +177,7 @@ def find_damage(path: Path) -> str | None:
     if not (path / MANIFEST).is_file():
         return f"{MANIFEST} is missing"
     try:
-        text = (path / MANIFEST).read_text()
+        text = read_small(path / MANIFEST).decode()
         manifest = json.loads(text)
         if text != _manifest(manifest["step"], manifest["files"]):
             return f"{MANIFEST} was changed after it was written"

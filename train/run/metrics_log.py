@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from common.files import append_text, write_text
+from common.files import append_text, read_small, write_text
 
 
 class MetricsLog:
@@ -45,10 +45,11 @@ def _append(path: Path, line: dict[str, Any]) -> None:
 
 
 def _lines_until(path: Path, step: int) -> Iterator[str]:
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+    for line in read_small(path).decode(errors="replace").splitlines(keepends=True):
         try:
             values = json.loads(line)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             continue  # the run was killed while it wrote this line
-        if line.endswith("\n") and values["step"] <= step:
+        written = values.get("step") if isinstance(values, dict) else None
+        if line.endswith("\n") and isinstance(written, int) and written <= step:
             yield line

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import InputError
+from common.files import read_small
 from common.settings import load_saved_settings
 from common.versions import describe_versions
 from data_pipeline.tokenizers import open_tokenizer
@@ -104,7 +105,7 @@ def last_validation(run_dir: Path) -> dict[str, Any]:
     Lines that no run writes in full are ignored: their names and numbers would go into the model card.
     """
     path = run_dir / "metrics.jsonl"
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    lines = read_small(path).decode(errors="replace").splitlines() if path.is_file() else []
     return next((values for line in reversed(lines) if "valid_loss" in (values := _parse_metrics(line))), {})
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from common.files import read_small
 from common.settings import flatten_settings, load_settings
 from common.versions import describe_versions, git_commit
 from train.config import RunConfig
@@ -200,7 +201,7 @@ def read_comparison(run_dir: Path) -> str:
     """Return the comparison that a run has saved; "" if it has none. Older runs have it in `ledger.md`."""
     files = (run_dir / name for name in (COMPARISON_FILE, "ledger.md"))
     path = next((file for file in files if file.is_file() and not file.is_symlink()), None)
-    return path.read_text(encoding="utf-8") if path else ""
+    return read_small(path).decode(errors="replace") if path else ""
 
 
 def _is_french(config: RunConfig) -> bool:
