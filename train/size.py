@@ -7,7 +7,7 @@ vocabulary, the size and the number of updates follow. A setting that the user g
 import textwrap
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -21,10 +21,12 @@ from data_pipeline.prepare_pairs import count_usable_pairs
 from data_pipeline.prepared_data import PreparedData
 from data_pipeline.tokenizers.sentence_piece import VocabularySizeError
 from train.config import RunConfig
+from train.initial_weights import FREE
 from train.loop import prepare_once
 from train.run.folder import has_begun
 from train.setup import make_plan
 from train.size_rules import RULES, RULES_VERSION, Machine, Rule, Settings, find_rule, schedule_settings
+from transformer.pretrained import find_folder, load_pretrained
 
 Load = Callable[[Settings], RunConfig]
 """Returns the user's settings, with other defaults."""
@@ -54,9 +56,10 @@ def _saved_size(load: Load, run_dir: Path) -> RunConfig:
     if not (saved := run_dir / "config.yaml").is_file():
         return load({})  # training reports the missing file
     before = flatten_settings(load_saved_settings(RunConfig, saved))
-    machine, rule = Machine("cpu", 1, False), RULES["cpu"][0]
-    names = {**rule.settings(machine, 0), **rule.update_sizes()[0], **schedule_settings(1), "train.max_steps": 0}
-    return load({name: before[name] for name in names})
+    rule = RULES["cpu"][0]
+    chosen = {**rule.settings(Machine("cpu", 1, False), 0), **rule.update_sizes()[0], **schedule_settings(1)}
+    names = chosen.keys() | {"train.max_steps", "data.tokenizer"}
+    return load({name: value for name, value in before.items() if name in names or name.startswith("model.")})
 
 
 def choose_size(load: Load) -> RunConfig:
@@ -70,6 +73,8 @@ def choose_size(load: Load) -> RunConfig:
         _print(f"size        auto: {pairs:,} usable training pairs, {machine}: the paper's base model")
         return given
     chosen = rule.settings(machine, vocab_size)
+    if given.train.init_from is not None:
+        chosen |= _size_of(given.train.init_from) | _finetuning(rule)
     prepared = prepare_once(load(chosen))
     chosen |= _update_size(load, chosen, prepared, rule)
     config = load(chosen)
@@ -81,6 +86,18 @@ def choose_size(load: Load) -> RunConfig:
     config = load(chosen)
     _print(describe_size(config, chosen, pairs, machine, config.train.max_steps / per_epoch))
     return config
+
+
+def _size_of(name: str) -> Settings:
+    """Return the sizes and the vocabulary of the model that a run starts from."""
+    _, model = load_pretrained(find_folder(name))
+    sizes = {f"model.{field}": value for field, value in asdict(model).items() if field not in FREE}
+    return sizes | {"data.tokenizer": name}
+
+
+def _finetuning(rule: Rule) -> Settings:
+    """Return learning rates with which a trained model keeps most of what it has learned."""
+    return {"schedule.peak_lr": rule.peak_lr / 5, "schedule.lowest_lr": rule.peak_lr / 500}
 
 
 def corpus_size(load: Load, machine: Machine) -> tuple[int, int]:
@@ -106,6 +123,8 @@ def corpus_size(load: Load, machine: Machine) -> tuple[int, int]:
 def _possible_vocabulary(load: Load, machine: Machine, rule: Rule) -> int:
     """Return the vocabulary size of a rule, or the nearest one that the text allows."""
     config = load(rule.settings(machine, rule.vocab_size))
+    if config.train.init_from is not None:  # its vocabulary is used
+        return rule.vocab_size
     try:
         prepare_once(config)
     except VocabularySizeError as error:
@@ -129,8 +148,8 @@ def _update_size(load: Load, chosen: Settings, prepared: PreparedData, rule: Rul
 
 def describe_size(config: RunConfig, chosen: Settings, pairs: int, machine: Machine, epochs: float) -> str:
     """Return what was chosen, in words and as settings that the user can change."""
-    now = flatten_settings(config)
-    settings = " ".join(f"{name}={value}" for name, value in chosen.items() if now[name] == value)
+    now, base = flatten_settings(config), flatten_settings(RunConfig())
+    settings = " ".join(f"{name}={value}" for name, value in chosen.items() if now[name] == value != base[name])
     few = (
         f"{pairs:,} pairs are few: expect useful translations only of sentences like those of the text. More pairs "
         "help most; train.init_from starts from another model"

@@ -9,11 +9,13 @@ import pytest
 from common.errors import InputError
 from common.settings import dump_settings, flatten_settings, load_settings
 from docs.write_settings import PAGE
+from tests import tiny_model
 from tests.conftest import make_pairs, write_parallel
 from train import size
 from train.config import RunConfig, TrainConfig
 from train.run_time import UpdateTime, check_time, describe_time
 from train.size_rules import RULES, TOKENS_PER_CORE, Machine, Rule, find_rule, schedule_settings
+from transformer.pretrained import load_pretrained
 
 CPU, GPU = Machine("cpu", 2, bf16=True), Machine("gpu", 0, bf16=True)
 
@@ -113,6 +115,15 @@ def test_resumed_run_keeps_its_size(text: list[str], tmp_path: Path, monkeypatch
     monkeypatch.setattr(Machine, "here", lambda: GPU)
     monkeypatch.setattr(size, "choose_size", lambda _: pytest.fail("the size is known"))
     assert size.load_run(None, [*text, "size=auto"])[0] == first
+
+
+def test_auto_takes_size_of_model_that_run_starts_from(text: list[str], tmp_path: Path) -> None:
+    model = tiny_model.make_folder(tmp_path / "model")
+    config, _ = size.load_run(None, [*text, "size=auto", f"train.init_from={model}"])
+    _, other = load_pretrained(model)
+    assert replace(config.model, dropout=other.dropout, init=other.init) == other
+    assert config.data.tokenizer == str(model)
+    assert config.schedule.peak_lr < RULES["cpu"][0].peak_lr
 
 
 def test_auto_rejects_language_model() -> None:
