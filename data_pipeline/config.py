@@ -61,11 +61,12 @@ class DataConfig:
     """Target language, used in the same way."""
 
     source_column: str | None = None
-    """Column of a table with the source. None: `translation`, or else the column with the name of the language, or else
-    (in a TSV file without a header) the first column."""
+    """Column of a table with the source: its name, or its number, counted from 1. None: `translation`, or else the
+    column whose header has a code or the name of the language, or `source`, or else (without a header) found by its
+    content (see docs/datasets.md). If that is not certain, the columns are listed."""
 
     target_column: str | None = None
-    """Column of a table with the target. None: found like `source_column`; without a header, the second column."""
+    """Column of a table with the target: its name or number. None: found like `source_column`."""
 
     vocab_size: int = 37000
     """Number of subwords in the vocabulary that both languages share, special tokens included."""
@@ -108,10 +109,11 @@ class DataConfig:
     twenty pairs of the corpus."""
 
     text_column: str = "text"
-    """Column of a table or dataset with the text, for language models."""
+    """Column of a table or dataset with the text, for language models: its name, or its number, counted from 1."""
 
     prompt_column: str | None = None
-    """Column with the prompt: text before that of `text_column`, which the loss does not count, such as a question."""
+    """Column with the prompt, by name or number: text before that of `text_column`, which the loss does not count, such
+    as a question."""
 
     layout: Literal["stream", "documents"] = "stream"
     """`stream`: all documents one after the other, divided into blocks at any position. `documents`: each document in a
