@@ -10,7 +10,7 @@ def ensure_utf8() -> None:
     With such a locale, Python has read `ß` in an argument as other characters, and cannot open a file with `字` in its
     name. Only a new start can change this. The process keeps its number and its open files.
     """
-    if sys.getfilesystemencoding() == "utf-8" or sys.flags.utf8_mode:
-        return
+    if sys.getfilesystemencoding() == "utf-8" or os.environ.get("PYTHONUTF8") == "1":
+        return  # the second condition: `python -X utf8=0` would start again and again
     os.environ["PYTHONUTF8"] = "1"  # for the processes that this one starts
     os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
