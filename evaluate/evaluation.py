@@ -70,8 +70,11 @@ def evaluate_text(hypotheses: Path, selection: Selection, options: ReportOptions
     other = _read_baseline(options.baseline, test_set, output / f"{stem}.json")
     check_writable(output)
     write_translations(output, stem, lines)
-    with open_figures(options.json) as figures, _naming_translation(output / f"{stem}.hyp"):
-        report = make_report(test_set, lines, baseline=other, tokenizer=tokenizer, keep_unicode=options.keep_unicode)
+    with open_figures(options.json) as figures:
+        with _naming_translation(output / f"{stem}.hyp"):
+            report = make_report(
+                test_set, lines, baseline=other, tokenizer=tokenizer, keep_unicode=options.keep_unicode
+            )
         publish(report, output, stem, str(hypotheses), figures)
 
 
@@ -183,7 +186,7 @@ def open_figures(path: str | None) -> Iterator[TextIO | None]:
 
 @contextmanager
 def _naming_translation(file: Path) -> Iterator[None]:
-    """Print where the translation is if it cannot be scored or the report cannot be written."""
+    """Print where the translation is if it cannot be scored."""
     try:
         yield
     except Exception:
