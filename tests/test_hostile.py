@@ -15,6 +15,6 @@ def test_hostile_inputs_have_distinct_names() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of a process as Linux does")
 def test_hostile_inputs_end_in_one_sentence() -> None:
-    command = [sys.executable, "-m", "tests.hostile", "--every", "37"]
+    command = [sys.executable, "-m", "tests.hostile", "--every", "41"]
     done = subprocess.run(command, cwd=Path(__file__).resolve().parent.parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
