@@ -22,8 +22,9 @@ from common.command import module_name, run_command
 from common.files import expand
 
 BLOCK = 1 << 20
-COUNT = "from pathlib import Path\nfrom common.text_input import read_lines\nimport sys\n"
-COUNT += "print(sum(1 for _ in read_lines(Path(sys.argv[1]))))"
+COUNT = "from pathlib import Path\nimport sys\nfrom common.command import run_command\n"
+COUNT += "from common.text_input import read_lines\n"
+COUNT += "run_command(lambda: print(sum(1 for _ in read_lines(Path(sys.argv[1])))))"
 
 
 def main() -> None:
@@ -83,7 +84,7 @@ def measure(command: list[str], folder: Path) -> dict[str, Any]:
             time.sleep(0.05)
     message = err.read_text(encoding="utf-8", errors="replace").strip().split("\n")[-1].replace(f"{folder}/", "")
     return {
-        "end": message if process.returncode == 2 else "read",
+        "end": message if process.returncode > 0 else "read",
         "seconds": round(time.perf_counter() - started, 1),
         "peak_mb": round(peak / 1024),
     }
