@@ -30,6 +30,8 @@ from transformer.pretrained import find_folder, load_pretrained
 
 Load = Callable[[Settings], RunConfig]
 """Returns the user's settings, with other defaults."""
+TOO_FEW_PAIRS = 2_000
+"""Number of pairs below which most translations of a model are wrong: with 400 of Multi30k, BLEU is 8."""
 FEW_PAIRS = 10_000
 """Number of pairs below which a model is of little use for sentences unlike those of its training text."""
 
@@ -150,10 +152,8 @@ def describe_size(config: RunConfig, chosen: Settings, pairs: int, machine: Mach
     """Return what was chosen, in words and as settings that the user can change."""
     now, base = flatten_settings(config), flatten_settings(RunConfig())
     settings = " ".join(f"{name}={value}" for name, value in chosen.items() if now[name] == value != base[name])
-    few = (
-        f"{pairs:,} pairs are few: expect useful translations only of sentences like those of the text. More pairs "
-        "help most; train.init_from starts from another model"
-    )
+    expected = "most translations will be wrong" if pairs < TOO_FEW_PAIRS else "only text like that of training works"
+    few = f"{pairs:,} pairs are few: {expected}. More pairs help most; train.init_from starts from another model"
     lines = [f"auto: {pairs:,} usable training pairs, {machine}, {epochs:.3g} epochs"]
     lines += textwrap.wrap(settings, 108, break_on_hyphens=False)
     lines += textwrap.wrap(few, 108) if pairs < FEW_PAIRS else []
