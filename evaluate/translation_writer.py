@@ -7,6 +7,7 @@ from typing import Any, TextIO
 
 from common.command import describe_error
 from common.errors import InputError
+from common.strings import string_list
 from common.text import UNICODE_RULE, changed_lines, name_lines
 from evaluate.config import SampleConfig
 from evaluate.scorer import Scorer, token_texts
@@ -62,6 +63,7 @@ class TranslationWriter:
 
         Raises LineTooLong for a line that is too long if there is no segmenter.
         """
+        lines = string_list(lines, first_line=first_line)  # before lines become segments, which have other numbers
         if self.translator.tokenizer.normalize_unicode:
             self._changed += changed_lines(lines, first_line)
         if self.segmenter is None:

@@ -121,6 +121,11 @@ def test_translate_prints_lines_before_line_that_is_too_long(folder: Path, trans
     assert done.stderr.decode().splitlines()[-1].startswith("error: line 3 has")
 
 
+def test_translate_names_line_and_not_segment_that_is_not_utf8(folder, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ValueError, match=r"line 2 contains .* not UTF-8"):
+        run_here(folder, "One. Two. Three.", "x \udcff y", monkeypatch=monkeypatch, capfdbinary=capfdbinary)
+
+
 def test_translate_notes_sentences_that_are_translated_as_one(folder, tmp_path, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
     target = tmp_path / "out.json"
     args = ["--json", "--token-scores", "--output", str(target), "One here. Two here.", "One.", "Ja! Nein!", "42"]

@@ -230,7 +230,6 @@ STRANGE = [
     "\x00\x01\x1b[31m\x7f\x85 control",
     "مرحبا بالعالم \u202eabc\u202c שלום",
     "e\u0301 a\u0308 \u1e9b\u0323",
-    "half \ud800 a pair",
     "\u2028\u2029\u200b\ufeff",
     "line\rbreak\nbreak",
     "▁ \ufffd <s> </s> <pad> ⁇",
