@@ -10,6 +10,7 @@ import pytest
 from sacrebleu.metrics import BLEU
 
 from common.command import run_command
+from common.errors import InputError
 from common.settings import dump_settings
 from data_pipeline.config import DataConfig
 from evaluate import bleu, evaluation
@@ -133,7 +134,7 @@ def test_bleu_fails_before_translating_if_output_is_not_writable(
 ) -> None:
     monkeypatch.setattr(evaluation, "translate_lines", None)
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match="file"):
+    with pytest.raises(InputError, match="file is not a folder"):
         run(monkeypatch, "--model", str(folder), *files, "--output", str(tmp_path / "file"))
 
 
