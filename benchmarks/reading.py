@@ -65,7 +65,9 @@ def commands(file: Path, folder: Path, model: Path) -> dict[str, list[str]]:
         "`--input` of a translation, until its first lines": module(
             "transformer/translate.py", "--model", model, "--input", file, "--max-length", 1, "--beam", 1
         ),
-        "`--hypotheses` of a score": module("evaluate/bleu.py", "--hypotheses", file, "--reference", file, "--output", folder / "eval"),
+        "`--hypotheses` of a score": module(
+            "evaluate/bleu.py", "--hypotheses", file, "--reference", file, "--output", folder / "eval"
+        ),
         "`data.train` of a language model": module("data_pipeline/prepare.py", *text),
     }
 

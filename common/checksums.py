@@ -103,6 +103,6 @@ def _find_file_damage(file: Path, known: dict[str, Any], every_byte: bool) -> st
 
 
 def _sealed(files: dict[str, Any]) -> str:
-    """Return the text of `checksums.json`, which ends in a checksum of its own."""
+    """Return the text of `checksums.json`: the files, and at the end the checksum of that list."""
     seal = hashlib.sha256(json.dumps(files).encode()).hexdigest()
     return json.dumps({"files": files, "seal": seal}, indent=1) + "\n"

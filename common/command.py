@@ -18,9 +18,9 @@ from typing import Any, NoReturn
 
 from common.errors import InputError
 from common.input_bytes import begin_reading
+from common.text import show_controls
 from common.utf8_mode import ensure_utf8
 from common.versions import describe_versions
-from common.writing import show_controls
 
 STANDARD_OUTPUT = "standard output"
 MOVE_UP = "\033[A"
@@ -57,7 +57,7 @@ def run_command(main: Callable[[], None]) -> None:
             raise
         # Local rank 0 prints its error without a rank number; other ranks put their number first.
         rank = f"rank {os.environ.get('RANK', '?')}: " if os.environ.get("LOCAL_RANK", "0") != "0" else ""
-        print(f"{rank}error: {shorten(escape_controls(describe_error(error)))}", file=sys.stderr)
+        print(f"{rank}error: {shorten(show_unprintable(describe_error(error)))}", file=sys.stderr)
         if isinstance(error, OSError) and error.filename == STANDARD_OUTPUT:
             _discard_output()
         sys.exit(2)
@@ -69,12 +69,12 @@ def module_name(file: str) -> str:
 
 
 def is_users_mistake(error: Exception) -> bool:
-    """Return True if the message of an exception is meant for the user."""
+    """Return True if the user can mend the cause of an exception: its message is printed without a traceback."""
     return isinstance(error, InputError | OSError) or _is_out_of_memory(error)
 
 
-def escape_controls(text: str) -> str:
-    """Return text without characters that a terminal obeys, such as ESC: they are written as `\\x1b`."""
+def show_unprintable(text: str) -> str:
+    """Return text with `\\x1b` for ESC, and likewise for each character that a reader of a name would not see."""
     return "".join(c if c == " " or c.isprintable() else repr(c)[1:-1] for c in text)
 
 

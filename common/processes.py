@@ -5,7 +5,7 @@ import re
 import sys
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]  # a dependency of accelerate
+import psutil  # type: ignore[import-untyped]
 import torch
 from accelerate import Accelerator
 

@@ -100,7 +100,7 @@ def flatten_settings(config: Any) -> dict[str, Any]:
 
 
 def last_overrides(overrides: Sequence[str]) -> list[str]:
-    """Return the last override of each setting, for a program that starts a command with settings of its own."""
+    """Return the last override of each setting. Programs use it that add their settings to those of the user."""
     return list({override.partition("=")[0]: override for override in overrides}.values())
 
 

@@ -1,4 +1,4 @@
-"""Text as people write it: letters, lines, and one Unicode form of a text."""
+"""Text as people write it: letters, lines, control characters, and one Unicode form of a text."""
 
 import re
 import unicodedata
@@ -39,6 +39,14 @@ def changed_lines(lines: Iterable[str], first_line: int = 1) -> list[int]:
     return [number for number, line in enumerate(lines, first_line) if unify(line) != line]
 
 
+def changed_note(numbers: list[int]) -> str | None:
+    """Return a note about the lines with these numbers, which `unify` changes; None if there are none."""
+    if not numbers:
+        return None
+    verb = "were" if len(numbers) > 1 else "was"
+    return f"{name_lines(numbers)} {verb} changed for the model: {UNICODE_RULE}"
+
+
 def has_letter(text: str) -> bool:
     """Return True if the text has a letter of any script. Digits, punctuation, symbols and emoji are no letters."""
     return any(character.isalpha() and character not in _INVISIBLE_LETTERS for character in text)
@@ -53,3 +61,15 @@ def name_lines(numbers: list[int]) -> str:
     """Return "line 3", or "lines 3, 7" with at most ten numbers."""
     named = ", ".join(map(str, numbers[:10])) + ", …" * (len(numbers) > 10)
     return f"{'lines' if len(numbers) > 1 else 'line'} {named}"
+
+
+def show_controls(text: str, keep: str = "") -> str:
+    """Return text with control characters, which a terminal would obey, as `\\x1b`; those in `keep` stay."""
+    if text.isprintable():
+        return text
+    return "".join(repr(one)[1:-1] if unicodedata.category(one) == "Cc" and one not in keep else one for one in text)
+
+
+def is_blank(line: str) -> bool:
+    """Return True if a line has only white space, control characters and invisible characters."""
+    return all(unicodedata.category(character)[0] in "ZC" for character in line)

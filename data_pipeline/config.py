@@ -101,8 +101,8 @@ class DataConfig:
     """Drop a training pair if its target equals its source."""
 
     normalize_unicode: bool = True
-    """For translation: change text to Unicode NFC, and no-break, thin and zero-width spaces to plain spaces, before it
-    is encoded, in training and in the finished model. False: text stays as it is."""
+    """For translation: change text to Unicode NFC, and no-break, thin and zero-width spaces to plain spaces. The
+    finished model changes the text that it translates in the same way. False: text stays as it is."""
 
     valid_pairs: int = 1000
     """Number of pairs held out for validation if `valid` is None and `train` has no validation split; at most one in

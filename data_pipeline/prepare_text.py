@@ -33,7 +33,7 @@ GROUP = 1000
 TOKENS = 1 << 20
 """Number of tokens that are encoded before they are written, if their sequences are long."""
 LONGEST_DOCUMENT = 10_000_000
-"""Largest number of tokens in a document that is in a row of its own."""
+"""Largest number of tokens of a document with `data.layout=documents`."""
 Source = Callable[[], Iterator[TextSegment]]
 """Returns the segments of a text from the beginning, each time it is called."""
 

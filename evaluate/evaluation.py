@@ -19,8 +19,9 @@ from common.errors import InputError
 from common.files import expand, make_folder, open_output, reject_links, write_json, write_text
 from common.input_bytes import input_name
 from common.processes import check_launcher, check_world_size, set_threads
+from common.text import show_controls
 from common.text_input import check_equal_lines, read_all_lines
-from common.writing import language_code, show_controls
+from common.writing_systems import language_code
 from evaluate.config import DecodeConfig
 from evaluate.metrics.bleu_tokenizer import choose_tokenizer
 from evaluate.metrics.limits import check_comparable

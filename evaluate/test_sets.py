@@ -10,8 +10,9 @@ from common.files import COMPRESSED
 from common.input_bytes import input_name
 from common.notes import print_note
 from common.processes import local_rank
+from common.text import is_blank
 from common.text_input import check_equal_lines, read_all_lines
-from common.writing import is_blank, is_language_code, language_code
+from common.writing_systems import is_language_code, language_code
 from data_pipeline.config import DataConfig
 from data_pipeline.sources.corpus import read_pairs
 from data_pipeline.sources.hub import NoSuchSplit
@@ -135,7 +136,7 @@ def parse_languages(text: str) -> Languages:
 
 
 def from_files(source: Path | None, references: Sequence[Path], languages: Languages | None = None) -> TestSet:
-    """Read a source file, if there is one, and one or more reference files, plain, .gz or .xz.
+    """Read a source file, if there is one, and one or more reference files.
 
     Without `languages`, the ends of the file names give them, as in `test.en`.
 

@@ -8,7 +8,7 @@ from typing import Any, TextIO
 from common.command import describe_error
 from common.errors import InputError
 from common.strings import string_list
-from common.text import UNICODE_RULE, changed_lines, name_lines
+from common.text import changed_note, name_lines
 from evaluate.config import SampleConfig
 from evaluate.scorer import Scorer, token_texts
 from evaluate.segmentation.lines import Segmenter, describe_too_long, translate_segments
@@ -64,8 +64,7 @@ class TranslationWriter:
         Raises LineTooLong for a line that is too long if there is no segmenter.
         """
         lines = string_list(lines, first_line=first_line)  # before lines become segments, which have other numbers
-        if self.translator.tokenizer.normalize_unicode:
-            self._changed += changed_lines(lines, first_line)
+        self._changed += self.translator.changed_lines(lines, first_line)
         if self.segmenter is None:
             translated = self._translate_whole_lines(lines, first_line, progress)
         else:
@@ -128,9 +127,8 @@ class TranslationWriter:
                 "and --attention need whole lines. Check that none is lost, or give one sentence per line.",
                 file=sys.stderr,
             )
-        if self._changed:
-            verb = "were" if len(self._changed) > 1 else "was"
-            print(f"note: {name_lines(self._changed)} {verb} changed for the model: {UNICODE_RULE}", file=sys.stderr)
+        if message := changed_note(self._changed):
+            print(f"note: {message}", file=sys.stderr)
         self._too_long, self._unsplit, self._changed = [], [], []
 
     def _translate_whole_lines(self, lines: list[str], first_line: int, progress: bool) -> list[list[Translation]]:

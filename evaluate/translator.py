@@ -8,7 +8,7 @@ import torch
 
 from common.errors import InputError
 from common.strings import string_list
-from common.text import one_line
+from common.text import changed_lines, changed_note, one_line
 from data_pipeline.tokenizers.sentence_piece import EOS_ID, Tokenizer
 from evaluate.backends import Backend, BackendName, Feature
 from evaluate.backends.ctranslate2 import CTranslate2Backend
@@ -133,7 +133,8 @@ class Translator:
             progress: show a progress bar on standard error.
             prefixes: text that begins the translations of each line, scored by the model; "" means no prefix. The
                 prefix of a line that is empty or copied is ignored.
-            note: called once, with a sentence, if a line has more tokens than the model supports.
+            note: called with a sentence if lines have more tokens than the model supports, and with another one if the
+                Unicode form of lines is changed (`data.normalize_unicode`).
 
         Raises:
             InputError: the arguments are invalid. All are checked before the first line is translated.
@@ -193,12 +194,22 @@ class Translator:
     def _decode_lines(
         self, decode: Decode, lines: Iterable[str], prefixes: Iterable[str] | None, note: Note
     ) -> list[list[Translation]]:
+        lines = string_list(lines)
+        if message := changed_note(self.changed_lines(lines)):
+            note(message)
         if prefixes is not None:
             return self.decode_whole_lines(decode, lines, prefixes)
-        split = self.segmenter().split(string_list(lines))
+        split = self.segmenter().split(lines)
         if message := too_long_note(split, self.max_len):
             note(message)
         return translate_segments(split, lambda segments: decode(self.encode(segments), None))
+
+    def changed_lines(self, lines: list[str], first_line: int = 1) -> list[int]:
+        """Return the numbers of the lines that are changed to one Unicode form before they are translated."""
+        if not self.tokenizer.normalize_unicode:
+            return []
+        translated = (line if is_translated(line, self.config.translate_symbols) else "" for line in lines)
+        return changed_lines(translated, first_line)
 
     def encode(self, lines: Iterable[str], first_line: int = 1) -> list[list[int]]:
         """Return the ids of each line with EOS, [] for an empty line.

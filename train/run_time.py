@@ -77,7 +77,8 @@ def describe_time(config: RunConfig, timing: UpdateTime, done: int) -> str:
     stops = f"; train.max_hours={limit:g} ends it earlier" if limit is not None and limit < hours else ""
     busy = f"; about {duration(timing.alone.hours(left))} if no other program used the CPU"
     return (
-        f"time        about {duration(hours)}: {left:,} updates x {timing.seconds:.3g} s, without validation"
+        f"time        about {duration(hours)}: {left:,} update{'s' * (left != 1)} x {timing.seconds:.3g} s, without "
+        f"validation"
         f"{stops}{busy if timing.cpu_share < BUSY else ''}"
     )
 

@@ -27,30 +27,11 @@ MOST = 0.95
 FEWEST_ROWS = 20
 """Rows from which few different values, or the same words in all rows, show that a column is not text."""
 SOURCE_WORDS, TARGET_WORDS = frozenset(["source", "src"]), frozenset(["target", "tgt", "trg"])
-HEADER_WORDS = (
-    SOURCE_WORDS
-    | TARGET_WORDS
-    | {
-        *(
-            "id",
-            "ids",
-            "index",
-            "idx",
-            "nr",
-            "number",
-            "score",
-            "scores",
-            "laser",
-            "split",
-            "domain",
-            "url",
-            "ref",
-            "mt",
-        ),
-        *("text", "sentence", "sentences", "translation", "translations", "original", "reference", "hypothesis"),
-        *("lang", "language", "langs", "pair", "licence", "license"),
-    }
-)
+_OTHER_HEADER_WORDS = """
+id ids index idx nr number score scores laser split domain url ref mt text sentence sentences translation translations
+original reference hypothesis lang language langs pair licence license
+"""
+HEADER_WORDS = SOURCE_WORDS | TARGET_WORDS | set(_OTHER_HEADER_WORDS.split())
 """Words that a header contains and a first row of text hardly."""
 
 

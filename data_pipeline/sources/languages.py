@@ -1,7 +1,7 @@
 """Languages: their codes and names in headers, their scripts and commonest words in text.
 
-The evidence is meant for columns and corpora, not for single sentences. A language that is not in the table has no
-evidence, so nothing is claimed about it.
+A single sentence is too short to tell its language: give a column or a corpus. Text in a language that is not in the
+table is never reported.
 """
 
 import re
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from common.writing import letters_by_script, split_words
+from common.writing_systems import letters_by_script, split_words
 
 FEWEST_WORDS = 20
 """Words, or letters of a script, below which a text is too short to tell its language."""

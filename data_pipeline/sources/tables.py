@@ -29,7 +29,7 @@ def read_parallel(files: list[FilePair]) -> Iterator[SentencePair]:
 def open_tables(
     files: Sequence[Path], config: DataConfig, note: Callable[[str], None]
 ) -> Callable[[], Iterator[SentencePair]]:
-    """Return a function that reads the pairs of .tsv, .csv and .jsonl files, as often as it is called.
+    """Return a function that reads the pairs of .tsv, .csv and .jsonl files. Each call reads them from the start.
 
     `note` gets a sentence on the columns that are read. The function raises InputError with file and line if a row
     cannot be read.

@@ -12,7 +12,7 @@ from itertools import chain
 from sacrebleu.metrics import BLEU
 
 from common.errors import InputError, first_line
-from common.writing import MOSTLY, UNSPACED_CODES, language_code, letters_by_script, unspaced_share
+from common.writing_systems import MOSTLY, UNSPACED_CODES, language_code, letters_by_script, unspaced_share
 
 DEFAULT = "13a"
 SPM = ("flores101", "flores200")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from tqdm import tqdm
 
 from common.errors import InputError
-from common.writing import count_words
+from common.writing_systems import count_words
 
 LINE_CHARACTERS = 200_000
 """Largest number of characters of a line that is scored."""

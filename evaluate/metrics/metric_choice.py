@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from itertools import chain
 
-from common.writing import MOSTLY, letters_by_script, unspaced_share
+from common.writing_systems import MOSTLY, letters_by_script, unspaced_share
 from evaluate.metrics.bleu_tokenizer import DEFAULT
 from evaluate.metrics.limits import CHARACTERS, LINES, TER_WORDS, check_lines, first_long_line
 

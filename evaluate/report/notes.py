@@ -1,6 +1,7 @@
 """What a reader of a report must be told about its text: empty lines, missing spaces, other scripts, BLEU of 0."""
 
-from common.writing import MOSTLY, is_blank, letters_by_script, unspaced_share
+from common.text import is_blank
+from common.writing_systems import MOSTLY, letters_by_script, split_words, unspaced_share
 from evaluate.metrics.bleu_tokenizer import SPLIT_AT_SPACES
 from evaluate.metrics.metric_choice import name_texts
 from evaluate.test_sets import TestSet
@@ -9,6 +10,8 @@ SPACED_WORD = 25
 """A text whose words between spaces have more letters than this on average has (almost) no spaces."""
 UNSPACED_WORD = 5
 """The same for scripts that put no space between words. Segmented text has shorter words."""
+LONGEST_NGRAM = 4
+"""Words in the longest sequences that BLEU counts."""
 SHOWN_LINES = 10
 """Number of line numbers in a message."""
 _JAPANESE = ("Chinese characters", "kana")
@@ -35,10 +38,7 @@ def text_notes(test_set: TestSet, hypotheses: list[str], tokenizer: str, bleu: f
     if other := _other_script(hypotheses, test_set.references):
         notes.append(other)
     if round(bleu, 2) == 0 and not notes:
-        notes.append(
-            "BLEU is 0.00: translation and reference have almost no sequences of words in common. Check that line n of "
-            "one is the translation of line n of the other, in the same language."
-        )
+        notes.append(_why_zero(hypotheses, test_set.references))
     return notes
 
 
@@ -47,6 +47,18 @@ def has_no_spaces(lines: list[str]) -> bool:
     words = [word for line in lines for word in line.split()]
     longest = UNSPACED_WORD if unspaced_share(lines) >= MOSTLY else SPACED_WORD
     return sum(map(len, words)) > longest * max(1, len(words))
+
+
+def _why_zero(hypotheses: list[str], references: list[list[str]]) -> str:
+    if all(len(split_words(line)) < LONGEST_NGRAM for lines in (hypotheses, *references) for line in lines):
+        return (
+            f"BLEU is 0.00: it needs sequences of {LONGEST_NGRAM} words, and no line has {LONGEST_NGRAM} words. "
+            "Read chrF instead."
+        )
+    return (
+        "BLEU is 0.00: translation and reference have almost no sequences of words in common. Check that line n of "
+        "one is the translation of line n of the other, in the same language."
+    )
 
 
 def _other_script(hypotheses: list[str], references: list[list[str]]) -> str | None:

@@ -1,6 +1,6 @@
 """The evaluation report as text, for the terminal and for the file of the worst sentences."""
 
-from common.writing import show_controls
+from common.text import show_controls
 from evaluate.metrics.corpus_metrics import RESAMPLES, MetricScore
 from evaluate.metrics.newstest2014 import LINES
 from evaluate.metrics.significance import Comparison, Difference

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sacrebleu.metrics import CHRF
 
-from common.writing import count_words
+from common.writing_systems import count_words
 from evaluate.metrics.bleu_tokenizer import DEFAULT, open_bleu
 from evaluate.metrics.corpus_metrics import MetricScore, bleu_score, paper_score, sacrebleu_metrics, score_text
 from evaluate.metrics.metric_choice import MetricChoice

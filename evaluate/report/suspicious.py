@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
-from common.writing import is_blank, split_words
+from common.text import is_blank
+from common.writing_systems import split_words
 
 Problem = Literal["loop", "copied source", "too short", "too long", "empty"]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from common.errors import InputError
 from common.text import has_letter, name_lines, one_line
-from common.writing import language_code
+from common.writing_systems import language_code
 from data_pipeline.tokenizers.sentence_piece import Tokenizer
 from evaluate.segmentation.sentences import split_sentences
 from evaluate.translation import EMPTY, Translation

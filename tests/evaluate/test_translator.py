@@ -319,6 +319,15 @@ def test_translator_splits_long_line_and_notes_it(translator: Translator) -> Non
     assert notes == ["lines 1, 3 are longer than the model's limit of 40 tokens; split and translated in parts"]
 
 
+def test_translator_notes_lines_whose_unicode_form_changes(translator: Translator) -> None:
+    notes: list[str] = []
+    found = translator.translate(["Haus", "u\u0308ber das", "das\u00a0Haus", "\u00a0\u200b42"], note=notes.append)
+    same = translator.translate(["Haus", "\u00fcber das", "das Haus", "\u00a0\u200b42"], note=notes.append)
+    assert found == same
+    rule = "Unicode NFC, and plain spaces for no-break and zero-width ones"
+    assert notes == [f"lines 2, 3 were changed for the model: {rule}"]
+
+
 def test_translator_replaces_line_break_in_line_by_space(translator: Translator) -> None:
     assert translator(["The cat\nsees\r\nit."]) == translator(["The cat sees  it."])
 

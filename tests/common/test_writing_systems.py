@@ -2,13 +2,11 @@
 
 import pytest
 
-from common.writing import (
+from common.writing_systems import (
     count_words,
-    is_blank,
     is_language_code,
     language_code,
     letters_by_script,
-    show_controls,
     split_words,
     unspaced_share,
 )
@@ -57,13 +55,3 @@ def test_count_words_counts_words_between_spaces_and_unspaced_characters() -> No
     assert count_words("Das Haus, ja!") == 3
     assert count_words("我有iPhone手机") == 5
     assert count_words(" ") == 0
-
-
-def test_is_blank_is_true_for_invisible_characters() -> None:
-    assert all(map(is_blank, ("", " \t", "\u00a0", "\u3000", "\u200b", "\ufeff", "\x1b")))
-    assert not any(map(is_blank, ("-", ".", "\u0301", "a")))
-
-
-def test_show_controls_escapes_what_terminals_obey() -> None:
-    assert show_controls("a\x1b[31m\x07\x9b\n\tä 字\u200d") == "a\\x1b[31m\\x07\\x9b\\n\\tä 字\u200d"
-    assert show_controls("a\n\x1b", keep="\n") == "a\n\\x1b"

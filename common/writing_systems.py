@@ -61,18 +61,6 @@ def is_language_code(name: str) -> bool:
     return bool(re.fullmatch(r"[A-Za-z]{2,3}([-_@][A-Za-z0-9]{2,8})*", name)) and language_code(name) in CODES
 
 
-def show_controls(text: str, keep: str = "") -> str:
-    """Return text with control characters, which a terminal would obey, as `\\x1b`; those in `keep` stay."""
-    if text.isprintable():
-        return text
-    return "".join(repr(one)[1:-1] if unicodedata.category(one) == "Cc" and one not in keep else one for one in text)
-
-
-def is_blank(line: str) -> bool:
-    """Return True if a line has only white space, control characters and invisible characters."""
-    return all(unicodedata.category(character)[0] in "ZC" for character in line)
-
-
 def split_words(text: str) -> list[str]:
     """Return the words of a text: letters and digits, or punctuation marks, that stand together.
 
