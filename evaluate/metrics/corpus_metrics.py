@@ -7,6 +7,7 @@ from sacrebleu.metrics import BLEU, CHRF, TER
 from sacrebleu.metrics.bleu import BLEUScore
 
 from evaluate.metrics.bleu_tokenizer import DEFAULT, SPM, open_bleu
+from evaluate.metrics.edit_rate import FastTER
 from evaluate.metrics.limits import ShowProgress, blocks
 from evaluate.metrics.metric_choice import DEFAULT_METRICS, MetricChoice
 from evaluate.metrics.paper_bleu import describe_tokens, multi_bleu, prepare
@@ -46,7 +47,7 @@ def sacrebleu_metrics(choice: MetricChoice = DEFAULT_METRICS) -> dict[str, tuple
         **({"bleu_intl": ("BLEU intl", open_bleu("intl"))} if intl else {}),
         "chrf2": ("chrF2", CHRF()),
         "chrf++": ("chrF++", CHRF(word_order=2)),
-        "ter": ("TER, lower-cased", TER(normalized=choice.asian, asian_support=choice.asian)),
+        "ter": ("TER, lower-cased", FastTER(normalized=choice.asian, asian_support=choice.asian)),
         f"{key}_lc": (f"{label}, lower-cased", open_bleu(name, lowercase=True)),
         **({"bleu_intl_lc": ("BLEU intl, lower-cased", open_bleu("intl", lowercase=True))} if intl else {}),
     }
