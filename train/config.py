@@ -14,10 +14,12 @@ from transformer.config import ModelConfig
 class OptimizerConfig:
     """Settings of the optimizer (section 5.3). Raises InputError if a number is out of range."""
 
-    name: Literal["adam", "adamw"] = "adam"
-    """Optimizer: `adam` (section 5.3) or `adamw`, which is Adam with decoupled weight decay."""
+    name: Literal["adam", "adamw", "muon"] = "adam"
+    """Optimizer. `adam`: section 5.3. `adamw`: Adam with decoupled weight decay (Loshchilov and Hutter, 2019). `muon`:
+    Muon (Jordan et al., 2024) for the matrices of the blocks, and Adam for embeddings, norms and biases."""
     weight_decay: float = 0.1
-    """Weight decay of `adamw`, applied to matrices only. `adam` does not use it."""
+    """Decoupled weight decay of `adamw`, for matrices only, and of `muon`, for the matrices of the blocks only. `adam`
+    does not use it."""
     beta1: float = 0.9
     """Decay rate of Adam's first moment (section 5.3)."""
     beta2: float = 0.98
@@ -86,6 +88,10 @@ class TrainConfig:
     training starts from random weights."""
     label_smoothing: float = 0.1
     """Label smoothing, epsilon_ls of section 5.4."""
+    ema_decay: float | None = None
+    """Decay rate of an exponential mean of the weights (Polyak and Juditsky, 1992), such as 0.998 for a mean over about
+    the last 500 updates. Validation and the model folder use the mean instead of the weights. None, as in the paper:
+    no exponential mean."""
     max_nonfinite_updates: int = 3
     """Number of consecutive updates with a non-finite loss or gradient at which the run stops with an error. Each of
     them is skipped, so the weights stay finite."""
@@ -106,7 +112,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_positive("train", self, "max_steps", "max_hours", "max_nonfinite_updates", "threads", "log_every")
-        check_fraction("train", self, "label_smoothing")
+        check_fraction("train", self, "label_smoothing", *([] if self.ema_decay is None else ["ema_decay"]))
         check_at_most("train", self, seed=2**63 - 1, max_steps=10**9, threads=1024, max_hours=10**6)
 
 

@@ -39,6 +39,7 @@ from train.stop import Reason, StopRequest
 from train.tasks import sample
 from train.trainer import StepResult, Trainer
 from train.validation import validate
+from train.weight_mean import start_mean, weights_replaced_by_mean
 from transformer.model import build, count_parameters
 
 
@@ -126,6 +127,8 @@ def load_trainer(
     optimizer = make_optimizer(model, config.optimizer)
     if checkpoint is None and config.train.init_from is not None:
         start_from(config.train.init_from, model, config.model, data.tokenizer_file)
+    if config.train.ema_decay is not None:
+        start_mean(model, optimizer)
     state = restore(checkpoint, model, optimizer) if checkpoint else RunState(step=0)
     trainer = Trainer(model, optimizer, accelerator, config)
     trainer.restore_scaler(state.scaler)
@@ -247,6 +250,14 @@ class Run:
         return update, [train.batch(micro_batch).ready_for(self.accelerator.device) for micro_batch in own]
 
     def _validate(self) -> None:
+        """Validate the weights or their exponential mean, and save a checkpoint if the loss is the lowest so far."""
+        if self.config.train.ema_decay is None:
+            self._validate_model()
+        else:
+            with weights_replaced_by_mean(self.trainer.model, self.trainer.optimizer):
+                self._validate_model()
+
+    def _validate_model(self) -> None:
         step, model = self.state.step, self.trainer.model
         values = validate(self.accelerator, model, self.setup, most_positions(self.plan.shapes, self.split))
         self._log(step, values)

@@ -22,6 +22,7 @@ from train.config import RunConfig
 from train.distributed import new_sum, seed_dropout, sum_over_ranks
 from train.loss import smoothed_cross_entropy
 from train.schedule import learning_rate
+from train.weight_mean import update_mean
 
 Kind = Literal["updated", "overflow", "non-finite"]
 
@@ -102,6 +103,8 @@ class Trainer:
         kind = self._decide(loss, norm_sum)
         if kind == "updated":
             self._apply(lr, norm)
+            if self.config.train.ema_decay is not None:
+                update_mean(self.model, self.optimizer, self.config.train.ema_decay, update.step + 1)
             self.clear_gradient()
         self._rescale(kind)
         return StepResult(kind, loss / predicted, norm_sum, lr, stop_requests)

@@ -33,6 +33,7 @@ class MultiHeadAttention(nn.Module):
         # Differs from the paper: grouped-query attention, Ainslie et al. (2023)
         self.grouped = config.kv_heads < config.n_heads
         self.rotary = RotaryPositions(config) if rotary else None  # Differs from the paper: Su et al. (2021)
+        self.dropout = config.attention_dropout  # Differs from the paper: tensor2tensor's transformer_base
 
     def forward(
         self,
@@ -74,7 +75,13 @@ class MultiHeadAttention(nn.Module):
                 mask, causal = _causal_mask(q_BHLK.size(2), cache.length, x_BLD.device), False
         # Eq. 1: softmax(Q K^T / sqrt(d_k)) V, for all heads.
         a_BHLK = scaled_dot_product_attention(
-            q_BHLK, k_BHMK, v_BHMK, attn_mask=mask, is_causal=causal, enable_gqa=self.grouped
+            q_BHLK,
+            k_BHMK,
+            v_BHMK,
+            attn_mask=mask,
+            dropout_p=self.dropout if self.training else 0.0,
+            is_causal=causal,
+            enable_gqa=self.grouped,
         )
         return self.out(a_BHLK.transpose(1, 2).flatten(2)).view(shape)  # Concat(head_1, ..., head_h) W^O
 

@@ -40,6 +40,12 @@ class ModelConfig:
     """Inner width of the position-wise feed-forward network (section 3.3)."""
     dropout: float = 0.1
     """P_drop: dropout rate on every sub-layer's output and on embeddings plus positions (section 5.4)."""
+    attention_dropout: float = 0.0
+    """Dropout rate on the attention weights, the softmax of Eq. 1. The paper has none; tensor2tensor's later
+    `transformer_base` has 0.1."""
+    activation_dropout: float = 0.0
+    """Dropout rate on the hidden layer of the feed-forward network, between the two layers of Eq. 2. The paper has
+    none; tensor2tensor's later `transformer_base` has 0.1 and calls it `relu_dropout`."""
     norm: Literal["post", "pre"] = "post"
     """`post`: LayerNorm(x + Sublayer(x)), as in the paper. `pre`: x + Sublayer(LayerNorm(x)), and a final norm."""
     positions: Literal["sinusoidal", "learned", "rotary"] = "sinusoidal"
@@ -70,8 +76,9 @@ class ModelConfig:
             if getattr(self, name) < 1:
                 raise InputError(f"model.{name} is {getattr(self, name)}; it must be at least 1")
         self._check_largest()
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"model.dropout is {self.dropout}; it must be at least 0 and below 1")
+        for name in ("dropout", "attention_dropout", "activation_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"model.{name} is {getattr(self, name)}; it must be at least 0 and below 1")
         if self.d_head is None and self.d_model % self.n_heads:
             raise InputError(
                 f"model.d_model {self.d_model} is not divisible by model.n_heads {self.n_heads}; "

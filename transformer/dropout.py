@@ -18,7 +18,9 @@ class Dropout(nn.Dropout):
 
     def forward(self, x: Tensor) -> Tensor:
         """Take and return a tensor of any shape."""
-        if x.device.type != "cpu" or torch.compiler.is_compiling() or not self.training or self.p == 0:
+        if not self.training or self.p == 0:
+            return x
+        if x.device.type != "cpu" or torch.compiler.is_compiling():
             return super().forward(x)
         limit = max(1, round((1 - self.p) * STEPS))
         return x * _below(limit, x.shape).to(x.dtype).mul_(STEPS / limit)

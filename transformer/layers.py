@@ -22,10 +22,11 @@ class FeedForward(nn.Module):
         self.inner = nn.Linear(config.d_model, config.d_ff)
         self.outer = nn.Linear(config.d_ff, config.d_model)
         self.activation = _activation(config)
+        self.dropout = Dropout(config.activation_dropout)  # Differs from the paper: tensor2tensor's transformer_base
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         """Compute (B, L, D) from (B, L, D)."""
-        return self.outer(self.activation(self.inner(x_BLD)))  # Eq. 2
+        return self.outer(self.dropout(self.activation(self.inner(x_BLD))))  # Eq. 2
 
 
 def sinusoidal_positions(max_len: int, d_model: int) -> Tensor:
@@ -87,10 +88,11 @@ class GatedFeedForward(nn.Module):
         self.inner = nn.Linear(config.d_model, config.d_ff)
         self.gate = nn.Linear(config.d_model, config.d_ff)
         self.outer = nn.Linear(config.d_ff, config.d_model)
+        self.dropout = Dropout(config.activation_dropout)
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         """Compute (B, L, D) from (B, L, D)."""
-        return self.outer(F.silu(self.gate(x_BLD)) * self.inner(x_BLD))
+        return self.outer(self.dropout(F.silu(self.gate(x_BLD)) * self.inner(x_BLD)))
 
 
 class RotaryPositions(nn.Module):

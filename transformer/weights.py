@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -70,15 +71,16 @@ def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
         raise
 
 
-def mean_weights(files: list[Path]) -> dict[str, Tensor]:
-    """Section 6.1: return the mean of the weights in several `model.safetensors`, summed in double precision."""
-    assert files, "no files to average"
+def mean_weights(models: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Section 6.1: return the mean of the weights of several models, summed in double precision."""
     total: dict[str, Tensor] = {}
     dtypes: dict[str, torch.dtype] = {}
-    for file in files:
-        for name, tensor in load_tensors(file).items():
+    count = 0
+    for count, tensors in enumerate(models, start=1):
+        for name, tensor in tensors.items():
             if not tensor.is_floating_point() or (name in total and tensor.shape != total[name].shape):
-                raise InputError(f"{name} in {file} is not a weight, or has another shape than in {files[0]}")
+                raise InputError(f"{name} is not a weight, or its shape in model {count} differs from model 1")
             dtypes[name] = tensor.dtype
             total[name] = total[name] + tensor.double() if name in total else tensor.double()
-    return {name: (tensor / len(files)).to(dtypes[name]) for name, tensor in total.items()}
+    assert count, "no models to average"
+    return {name: (tensor / count).to(dtypes[name]) for name, tensor in total.items()}

@@ -27,7 +27,7 @@ from tests.conftest import make_pairs, write_parallel
 from train import loop
 from train.config import RunConfig
 from train.run import checkpoints as checkpoint
-from train.run.checkpoints import Checkpoints
+from train.run.checkpoints import Checkpoints, load_mean
 from train.run.model_folder import write_model_folder
 from train.stop import SIGNALS
 from train.trainer import StepResult, Trainer
@@ -580,3 +580,25 @@ def test_train_rejects_world_size_that_accelerate_does_not_use(
 def test_train_rejects_max_len_below_longest_sentence(corpus: dict, cache: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"a training sentence has \d+ tokens but model\.max_len is 8"):
         run(make_config(corpus, cache, "model.max_len=8"), tmp_path / "short")
+
+
+def test_resumed_run_with_muon_and_mean_of_weights_equals_uninterrupted_run(
+    corpus: dict, cache: Path, tmp_path: Path
+) -> None:
+    settings = ("optimizer.name=muon", "train.ema_decay=0.8", "model.attention_dropout=0.2", "train.max_steps=8")
+    run(make_config(corpus, cache, *settings), tmp_path / "whole")
+    run(make_config(corpus, cache, *settings[:-1], "train.max_steps=4"), tmp_path / "resumed")
+    run(make_config(corpus, cache, *settings), tmp_path / "resumed")
+    for file in ("metrics.jsonl", "model.safetensors", "checkpoints/regular-00000008/optimizer.safetensors"):
+        assert (tmp_path / "resumed" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+
+
+def test_model_folder_contains_exponential_mean_of_weights(corpus: dict, cache: Path, tmp_path: Path) -> None:
+    run(make_config(corpus, cache, "train.ema_decay=0.8", "train.max_steps=8"), tmp_path)
+    states = [load_mean(path) for path in Checkpoints(tmp_path / "checkpoints").to_average()]
+    folder = load_file(tmp_path / "model.safetensors")
+    best = load_file(tmp_path / "checkpoints/best-00000008/model.safetensors")
+    for name, tensor in folder.items():
+        torch.testing.assert_close(tensor, (states[0][name] + states[1][name]) / 2)
+        assert torch.equal(best[name], states[1][name])
+    assert "exponential mean (decay 0.8) of the weights after updates 4, 8" in (tmp_path / "README.md").read_text()

@@ -202,7 +202,7 @@ def test_residual_is_post_norm_by_default_and_pre_norm_if_set() -> None:
 
 def test_dropout_is_only_on_sublayer_outputs_and_embedding_sums() -> None:
     model = Transformer(SMALL)
-    sites = [name for name, module in model.named_modules() if isinstance(module, nn.Dropout)]
+    sites = [name for name, module in model.named_modules() if isinstance(module, nn.Dropout) and module.p > 0]
     assert sum(".self_residual." in s or ".cross_residual." in s for s in sites) == 2 + 4
     assert sum(".feed_forward_residual." in s for s in sites) == 4
     assert [s for s in sites if "residual" not in s] == ["src_embedding.dropout", "tgt_embedding.dropout"]
@@ -304,6 +304,8 @@ def test_every_parameter_gets_gradient(variation: dict[str, object]) -> None:
         ({"d_model": 15, "n_heads": 3}, "is odd"),
         ({"n_heads": 3}, "is not divisible by"),
         ({"dropout": 1.0}, "dropout is 1.0"),
+        ({"attention_dropout": 1.0}, "attention_dropout is 1.0"),
+        ({"activation_dropout": -0.1}, "activation_dropout is -0.1"),
         ({"n_layers": 0}, "must be at least 1"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -357,3 +358,34 @@ def test_model_config_rejects_invalid_head_sizes(changes: dict[str, object], mes
 def test_rotary_model_accepts_odd_d_model() -> None:
     config = replace(SMALL, architecture="gpt", d_model=15, d_head=4, positions="rotary")
     assert GPT(config)(targets()).shape == (3, 6, 40)
+
+
+def test_attention_dropout_drops_attention_weights() -> None:
+    """With equal keys and one-hot values, the output contains the attention weights: 1/6, or 0 and 1/6 / (1 - p)."""
+    attention = MultiHeadAttention(replace(SMALL, attention_dropout=0.5, d_model=8, n_heads=1)).double()
+    with torch.no_grad():
+        for layer in (attention.query, attention.key):
+            layer.weight.zero_()
+        attention.value.weight.copy_(torch.eye(8))
+        attention.out.weight.copy_(torch.eye(8))
+        for layer in (attention.query, attention.key, attention.value, attention.out):
+            layer.bias.zero_()
+    x_BLD = torch.eye(6, 8, dtype=torch.float64).expand(50, 6, 8)
+    weights = attention(x_BLD)[..., :6].detach()
+    assert ((weights - 1 / 3).abs() < 1e-9).double().mean().item() == pytest.approx(0.5, abs=0.06)
+    assert (weights.abs() < 1e-9).double().mean().item() == pytest.approx(0.5, abs=0.06)
+    torch.testing.assert_close(attention.eval()(x_BLD)[..., :6], torch.full_like(weights, 1 / 6))
+
+
+@pytest.mark.parametrize("activation", ["relu", "swiglu"])
+def test_activation_dropout_drops_hidden_layer(activation: Literal["relu", "swiglu"]) -> None:
+    config = replace(SMALL, activation_dropout=0.5, activation=activation)
+    network = make_feed_forward(config)
+    hidden: list[Tensor] = []
+    network.outer.register_forward_pre_hook(lambda _, inputs: hidden.append(inputs[0]))
+    x_BLD = torch.randn(20, 20, SMALL.d_model)
+    network(x_BLD)
+    network.eval()(x_BLD)
+    dropped = (hidden[0] == 0) & (hidden[1] != 0)
+    assert dropped.sum() / (hidden[1] != 0).sum() == pytest.approx(0.5, abs=0.05)
+    torch.testing.assert_close(hidden[0][~dropped], 2 * hidden[1][~dropped])

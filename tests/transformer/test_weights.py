@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from tests.transformer.small_models import small
@@ -65,8 +65,6 @@ def test_save_tensors_names_file_if_write_fails(tmp_path: Path) -> None:
     assert caught.value.filename == str(tmp_path / "w")
 
 
-def test_mean_weights_equals_mean(tmp_path: Path) -> None:
-    for i in range(3):
-        save_file({"w": torch.tensor([i, 10.0 * i])}, str(tmp_path / f"{i}"))
-    mean = mean_weights([tmp_path / str(i) for i in range(3)])
+def test_mean_weights_equals_mean() -> None:
+    mean = mean_weights({"w": torch.tensor([i, 10.0 * i])} for i in range(3))
     torch.testing.assert_close(mean["w"], torch.tensor([1.0, 10.0]))

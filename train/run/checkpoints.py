@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from common.errors import InputError, first_line
 from common.files import create_folder, read_json, read_small, sha256
 from common.processes import local_rank
+from train.weight_mean import MEAN
 from transformer.weights import get_weights, load_tensors, save_tensors, set_weights
 
 Kind = Literal["regular", "final", "interrupted", "best"]
@@ -156,6 +157,12 @@ def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> R
             raise InputError(f"{path / 'optimizer.safetensors'} does not fit the model at {name}")
         optimizer.state[parameter] = {k: tensor.to(parameter.device) for k, tensor in state.items()}
     return read_state(path)
+
+
+def load_mean(path: Path) -> dict[str, Tensor]:
+    """Return the exponential mean of the weights in a checkpoint, which the optimizer state contains."""
+    state = load_tensors(path / "optimizer.safetensors")
+    return {key.removesuffix(f".{MEAN}"): tensor for key, tensor in state.items() if key.endswith(f".{MEAN}")}
 
 
 def read_state(path: Path) -> RunState:

@@ -12,13 +12,13 @@ from common.settings import load_saved_settings
 from common.versions import describe_versions
 from data_pipeline.tokenizers import open_tokenizer
 from train.config import RunConfig
-from train.run.checkpoints import Checkpoints, find_damage, read_state
+from train.run.checkpoints import Checkpoints, find_damage, load_mean, read_state
 from train.run.folder import reject_links_in_run
 from train.run.paper_comparison import public_names, read_comparison
 from transformer.model import build, count_parameters
 from transformer.model_card import model_card
 from transformer.pretrained import check_vocab_size, save_pretrained
-from transformer.weights import mean_weights, set_weights
+from transformer.weights import load_tensors, mean_weights, set_weights
 
 
 def write_model_folder(run_dir: Path, last: int | None = None, best: bool = False, out: Path | None = None) -> str:
@@ -28,6 +28,8 @@ def write_model_folder(run_dir: Path, last: int | None = None, best: bool = Fals
         last: number of checkpoints to average. None: that of the settings, or all checkpoints if there are fewer.
         best: use the checkpoint with the lowest validation loss instead.
         out: the folder to write; None is the run folder.
+
+    With `train.ema_decay`, the exponential means of the weights are averaged instead of the weights.
 
     Raises InputError if there are fewer than `last` checkpoints or none, or if the folder has links or damaged files.
     """
@@ -45,8 +47,13 @@ def write_model_folder(run_dir: Path, last: int | None = None, best: bool = Fals
     tokenizer = run_dir / "tokenizer.model"
     check_vocab_size(run_dir, open_tokenizer(tokenizer).vocab_size, config.model.vocab_size)
     model = build(config.model)
-    set_weights(model, mean_weights([path / "model.safetensors" for path in chosen]))
+    decay = config.train.ema_decay
+    ema = decay is not None and not best  # in a best checkpoint, the mean has replaced the weights
+    weights = (load_mean(path) if ema else load_tensors(path / "model.safetensors") for path in chosen)
+    set_weights(model, mean_weights(weights))
     origin = describe_origin([read_state(path).step for path in chosen], best)
+    if decay is not None:
+        origin = origin.replace("the weights", f"the exponential mean (decay {decay:g}) of the weights")
     card = describe_run(config, count_parameters(model), origin, run_dir)
     out = out or run_dir
     if data.task == "translation":

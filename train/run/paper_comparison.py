@@ -36,6 +36,8 @@ FIELDS: dict[str, tuple[str, str]] = {
     "model.tying": ("3.4", "shared matrices"),
     "model.init": ("", "initial weights"),
     "model.dropout": ("5.4", "dropout"),
+    "model.attention_dropout": ("", "dropout on attention weights"),
+    "model.activation_dropout": ("", "dropout in the feed-forward network"),
     "train.label_smoothing": ("5.4", "label smoothing"),
     "optimizer.name": ("5.3", "optimizer"),
     "optimizer.beta1": ("5.3", "beta1"),
@@ -56,6 +58,7 @@ FIELDS: dict[str, tuple[str, str]] = {
     "train.max_steps": ("5.2", "updates"),
     "checkpoints.average_last": ("6.1", "checkpoints averaged"),
     "checkpoints.every": ("6.1", "updates between checkpoints"),
+    "train.ema_decay": ("", "decay of the exponential mean of weights"),
     "decode.beam": ("6.1", "beam"),
     "decode.length_penalty": ("6.1", "length penalty"),
     "decode.alpha": ("6.1", "alpha"),
@@ -184,7 +187,7 @@ def _used_settings(config: RunConfig) -> dict[str, Any]:
     if config.schedule.name == "noam":
         unused = ["schedule.peak_lr", "schedule.lowest_lr", "schedule.decay_steps"]
     unused += ["schedule.decay_share"] if config.schedule.name != "wsd" else []
-    unused += ["optimizer.weight_decay"] if config.optimizer.name != "adamw" else []
+    unused += ["optimizer.weight_decay"] if config.optimizer.name == "adam" else []
     flat |= {"model.d_head": config.model.head_size, "model.n_kv_heads": config.model.kv_heads}
     flat["train.init_from"] = public_name(train.init_from) if train.init_from else None
     return {field: value for field, value in flat.items() if field not in unused}

@@ -34,6 +34,8 @@ _SUPPORTED: dict[str, Values] = {
     "d_head": None,
     "d_ff": None,
     "dropout": None,
+    "attention_dropout": None,
+    "activation_dropout": None,
     "norm": ("post", "pre"),
     "positions": ("sinusoidal", "learned", "rotary"),
     "activation": tuple(_ACTIVATIONS),

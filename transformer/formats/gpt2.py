@@ -43,6 +43,8 @@ _SUPPORTED: dict[str, Values] = {
     "d_head": None,  # checked in `check_exportable`, with n_heads
     "d_ff": None,
     "dropout": None,
+    "attention_dropout": None,
+    "activation_dropout": None,
     "norm": ("pre",),
     "positions": ("learned",),
     "activation": tuple(dict.fromkeys(_ACTIVATIONS.values())),
@@ -228,7 +230,7 @@ def gpt2_settings(config: ModelConfig, end_id: int | None = None) -> dict[str, A
         "activation_function": names[config.activation],
         "resid_pdrop": config.dropout,
         "embd_pdrop": config.dropout,
-        "attn_pdrop": 0.0,  # dropout on attention weights, which this project does not have
+        "attn_pdrop": config.attention_dropout,
         "tie_word_embeddings": config.tying != "none",
         "bos_token_id": end_id,
         "eos_token_id": end_id,
