@@ -14,7 +14,8 @@ the machine slows all of them. Tokens are those of the best output, with EOS; ot
 program stops its search by its own rule; paper-transformer stops when no live hypothesis can win, under GNMT's penalty
 with α 0.6. Peak memory is what a process uses for model and decoding, without its libraries.
 
-Writes benchmarks/results/decoding.json (on a GPU decoding_gpu.json). Needs `pip install -e '.[bench]'`.
+Writes benchmarks/results/decoding.json (on a GPU decoding_gpu.json) after every cell, so that a stopped run keeps
+what it has measured. Needs `pip install -e '.[bench]'`.
 """
 
 import argparse
@@ -45,6 +46,7 @@ from benchmarks.runner import (
     show_spread,
     table,
     take_turns,
+    write,
 )
 from common.command import run_command
 from common.errors import InputError
@@ -113,11 +115,13 @@ def main() -> None:
     versions = {name: version(name) for name in ("transformers", "ctranslate2")}
     limits = measure_machine(args.device)
     result = new_result(threads=args.threads, device=args.device, versions=versions, limits=limits)
+    name = "decoding" if args.device == "cpu" else "decoding_gpu"
     with tempfile.TemporaryDirectory(prefix="decoding-") as folder:
         for size in args.sizes:
-            result[size] = compare(args, save_model(args, size, Path(folder) / size), limits)
-    name = "decoding" if args.device == "cpu" else "decoding_gpu"
-    save(name, result, make_tables(result), smoke_test=args.smoke_test)
+            for own in compare(args, save_model(args, size, Path(folder) / size), limits):
+                result[size] = own
+                write(name, result, make_tables(result), smoke_test=args.smoke_test, folder=args.out)
+    save(name, result, make_tables(result), smoke_test=args.smoke_test, folder=args.out)
 
 
 def save_model(args: argparse.Namespace, size: str, folder: Path) -> SavedModel:
@@ -142,8 +146,8 @@ def save_model(args: argparse.Namespace, size: str, folder: Path) -> SavedModel:
     return SavedModel(config, folder / "weights.pt", folder / "exported", size == "small" and args.model is not None)
 
 
-def compare(args: argparse.Namespace, model: SavedModel, limits: dict[str, float]) -> dict[str, Any]:
-    """Measure every cell of one model."""
+def compare(args: argparse.Namespace, model: SavedModel, limits: dict[str, float]) -> Iterator[dict[str, Any]]:
+    """Measure every cell of one model; yield the result of the model after each."""
     sources = read_sources(args, model)
     result: dict[str, Any] = {"model": asdict(model.config), "trained": model.trained}
     modes = [("forced", args.tokens)] + ([("natural", None)] if model.trained else [])
@@ -165,7 +169,7 @@ def compare(args: argparse.Namespace, model: SavedModel, limits: dict[str, float
         if args.profile:
             cell["operations"] = profile(tasks[PAPER_TRANSFORMER][1])
         result[key] = cell
-    return result
+        yield result
 
 
 def read_sources(args: argparse.Namespace, model: SavedModel) -> list[list[int]]:

@@ -203,7 +203,8 @@ def about_machine(result: Mapping[str, Any]) -> str:
 def command_line(
     description: str | None, rounds: int = 0, threads: int = 0, device: bool = False
 ) -> argparse.ArgumentParser:
-    """Return a parser with --smoke-test and, with these defaults, --rounds, --threads and --device."""
+    """Return a parser with --smoke-test and, with these defaults, --rounds and --threads; `device` adds --device and
+    --out."""
     parser = CommandParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke-test", action="store_true", help="run at the smallest size; write no file")
     if rounds:
@@ -212,6 +213,7 @@ def command_line(
         parser.add_argument("--threads", type=int, default=threads, help=f"threads of PyTorch (default: {threads})")
     if device:
         parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
+        parser.add_argument("--out", type=Path, help="folder of the result (default: benchmarks/results)")
     return parser
 
 
@@ -234,14 +236,20 @@ def new_result(**fields: Any) -> dict[str, Any]:
 
 
 def save(
-    name: str, result: dict[str, Any], tables: Tables, *, smoke_test: bool = False, folder: Path = RESULTS
+    name: str, result: dict[str, Any], tables: Tables, *, smoke_test: bool = False, folder: Path | None = None
 ) -> None:
-    """Print a result with its tables; write it to `<folder>/<name>.json` unless this is a smoke test."""
-    text = dump({**result, "tables": tables})
-    print(text, end="", flush=True)
-    if not smoke_test:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}.json").write_text(text, encoding="utf-8")
+    """Print a result with its tables; write it to `<folder>/<name>.json`; a smoke test only to a given folder."""
+    print(dump({**result, "tables": tables}), end="", flush=True)
+    write(name, result, tables, smoke_test=smoke_test, folder=folder)
+
+
+def write(name: str, result: dict[str, Any], tables: Tables, *, smoke_test: bool, folder: Path | None) -> None:
+    """Write what is measured so far, as `save` does, without printing it: a stopped run keeps it."""
+    if folder is None and smoke_test:
+        return
+    folder = folder or RESULTS
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(dump({**result, "tables": tables}), encoding="utf-8")
 
 
 def dump(result: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Compare the training speed of paper-transformer, `MarianMTModel` and `torch.nn.Transformer` with the hardware limit.
 
     python -m benchmarks.training --data train.en train.de
-    python -m benchmarks.training --device cuda --sizes base big --precisions bf16 --compile paper-transformer
+    python -m benchmarks.training --device cuda --sizes base --precisions bf16 --others --compile paper-transformer
     python -m benchmarks.training --smoke-test
 
 Sizes: 256/3+3 with a vocabulary of 4,000, base and, on a GPU, big; fp32 (`no`) and bf16 (autocast). Every program
@@ -10,8 +10,11 @@ built-in corpus, in subwords of a vocabulary trained on it; ids are random. All 
 size, dropout in the paper's places, and label smoothing. paper-transformer runs its trainer with all checks; the others
 run the usual loop of forward pass, F.cross_entropy, backward pass and fused Adam. In bf16 on a CPU, paper-transformer
 does not use fused attention, because its backward pass is slow there; this makes the other programs faster too, so they
-also do without it. --compile adds programs under torch.compile. They first train on one batch of every shape of the
-plan's first 200 updates; graphs that are compiled later count as recompiles. On a CPU that takes minutes.
+also do without it. In bf16 each other program is measured twice: under autocast, and with weights in bf16 whose fp32
+copies the optimizer updates. --compile adds programs under torch.compile, with dynamic shapes, fixed shapes (few
+--buckets) or, on a GPU, fixed shapes and CUDA graphs. They first train on one batch of every shape of the plan's first
+200 updates; graphs that are compiled later count as recompiles. On a CPU that takes minutes. --per-update is the number
+of micro-batches per update, so the micro-batches of an update are smaller if there are more of them.
 
 Every program has its own process and waits while another one trains. They take turns in rounds, together with the
 matrix products of the hardware limit, so that other load on the machine slows all of them. Tokens are those of source
@@ -20,16 +23,18 @@ in the speeds, measure the parts of paper-transformer's update and (--profile) i
 make its batches, which the training loop does in a parallel thread. FLOP are those of the products with weights, 6 per
 weight and token (train/doctor/flops.py); MFU is their rate divided by that of the best product. Peak memory is what a
 process uses for model, optimizer and training. On a CPU it excludes libraries and batches; on a GPU it is what PyTorch
-has reserved.
+has reserved. The seconds to start are those of building the model, compiling it and warming up.
 
 Not compared: eole 0.6.4 and JoeyNMT 2.3.0. Their wheels install, but eole brings spacy, fasttext, fastapi, torchcodec
 and a pinned protobuf, JoeyNMT a protobuf below 3.21, pylint and plotly; and both build a model only from their own
 configuration and vocabulary.
 
-Writes benchmarks/results/training.json (on a GPU training_gpu.json). Needs `pip install -e '.[bench]'`.
+Writes benchmarks/results/training.json (on a GPU training_gpu.json) after every precision of every size, so that a run
+that is stopped keeps what it has measured. Needs `pip install -e '.[bench]'`.
 """
 
 import argparse
+import itertools
 import statistics
 import tempfile
 from collections.abc import Iterator
@@ -37,7 +42,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -45,7 +50,7 @@ from torch.nn import functional as F
 
 from benchmarks.programs import marian, torch_transformer, train_paper_transformer
 from benchmarks.programs.train_paper_transformer import PARTS
-from benchmarks.programs.training import TrainTask, Work, save_work
+from benchmarks.programs.training import Compiled, TrainTask, Work, save_work
 from benchmarks.runner import (
     Start,
     Tables,
@@ -59,6 +64,7 @@ from benchmarks.runner import (
     show_spread,
     table,
     take_turns,
+    write,
 )
 from common.command import run_command
 from data_pipeline.batch_plan import BatchPlan
@@ -85,6 +91,7 @@ STARTS: dict[str, Start] = {
     "MarianMTModel": marian.start_training,
     "torch.nn.Transformer": torch_transformer.start,
 }
+OTHERS = [name for name in STARTS if name != PAPER_TRANSFORMER]
 SETTLED = 200
 """Updates after which no recompiles are expected; the timed updates follow."""
 SEED = 1
@@ -115,8 +122,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--data", nargs=2, type=Path, metavar=("SOURCE", "TARGET"), help="text files, line by line")
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["small", "base"])
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
-    parser.add_argument("--compile", nargs="+", choices=STARTS, default=[], metavar="PROGRAM", help=", ".join(STARTS))
+    parser.add_argument("--others", nargs="*", choices=OTHERS, default=OTHERS, help="default: both; none if empty")
+    parser.add_argument("--compile", nargs="+", choices=STARTS, default=[], metavar="PROGRAM", help="also compiled")
+    parser.add_argument("--shapes", nargs="+", choices=get_args(Compiled)[1:], default=["dynamic"], help="if compiled")
     parser.add_argument("--tokens", type=int, help="tokens per update (default: depends on the size)")
+    parser.add_argument("--per-update", type=int, default=4, help="number of micro-batches per update")
     parser.add_argument("--buckets", type=int, default=24, help="number of length buckets")
     parser.add_argument("--max-length", type=int, default=64, help="drop longer sentence pairs")
     parser.add_argument("--updates", type=int, default=3, help="number of updates to time in each round")
@@ -131,15 +141,18 @@ def main() -> None:
         args.sizes, args.precisions, args.rounds, args.updates = args.sizes[:1], args.precisions[-1:], 2, 1
         args.tokens = args.tokens or 1000
     torch.set_num_threads(args.threads)
-    options = {name: getattr(args, name) for name in ("threads", "device", "rounds", "updates", "max_length")}
+    names = ("threads", "device", "rounds", "updates", "max_length", "per_update")
+    options = {name: getattr(args, name) for name in names}
     lengths_of = "of a corpus" if args.data else "of the built-in corpus"
     result = new_result(**options, lengths=lengths_of, versions={"transformers": version("transformers")})
+    name = "training" if args.device == "cpu" else "training_gpu"
     with tempfile.TemporaryDirectory(prefix="training-") as folder:
         lengths = read_lengths(args, Path(folder))
         for size in args.sizes:
-            result[size] = compare(args, size, lengths, Path(folder) / size)
-    name = "training" if args.device == "cpu" else "training_gpu"
-    save(name, result, make_tables(result), smoke_test=args.smoke_test)
+            for own in compare(args, size, lengths, Path(folder) / size):
+                result[size] = own
+                write(name, result, make_tables(result), smoke_test=args.smoke_test, folder=args.out)
+    save(name, result, make_tables(result), smoke_test=args.smoke_test, folder=args.out)
 
 
 def read_lengths(args: argparse.Namespace, folder: Path) -> tuple[Any, Any]:
@@ -151,20 +164,15 @@ def read_lengths(args: argparse.Namespace, folder: Path) -> tuple[Any, Any]:
     return train.src_lengths, train.tgt_lengths
 
 
-def compare(args: argparse.Namespace, size: str, lengths: tuple[Any, Any], folder: Path) -> dict[str, Any]:
-    """Measure every precision of one size."""
+def compare(args: argparse.Namespace, size: str, lengths: tuple[Any, Any], folder: Path) -> Iterator[dict[str, Any]]:
+    """Measure every precision of one size; yield the result of the size after each."""
     config = SIZES[size]
     batches = make_batches(args, config, args.tokens or TOKENS[args.device][size], lengths, folder)
     flop = update_flops(build(config), config, 0, batches.src_tokens, batches.tgt_tokens)
     result: dict[str, Any] = {"model": asdict(config), "batches": batches.about, "gflop": round(flop / 1e9, 1)}
-    programs = [(name, False) for name in STARTS] + [(name, True) for name in args.compile]
     for precision in args.precisions:
         say(f"{size}, {PRECISIONS[precision]}")
-        tasks: dict[str, tuple[Start, TrainTask]] = {}
-        for program, compiled in programs:
-            files = str(batches.timed), str(batches.every_shape if compiled else batches.first)
-            task = TrainTask(compiled, precision, asdict(config), *files, args.device)
-            tasks[program + " compiled" * compiled] = STARTS[program], task
+        tasks = make_tasks(args, precision, config, batches)
         measured = measure(tasks, args, precision)
         products = {name: round(statistics.median(own[name] for own in measured["products"]), 1)
                     for name in measured["products"][0]}  # fmt: skip
@@ -175,7 +183,23 @@ def compare(args: argparse.Namespace, size: str, lengths: tuple[Any, Any], folde
             "seconds_of_an_update": {part: round(own, 5) for part, own in seconds.items()},
             **measured["profile"],
         }
-    return result
+        yield result
+
+
+def make_tasks(
+    args: argparse.Namespace, precision: Literal["no", "bf16"], config: ModelConfig, batches: Batches
+) -> dict[str, tuple[Start, TrainTask]]:
+    """Return the tasks of a cell by the name of their row: each program in every way in which it is measured."""
+    tasks: dict[str, tuple[Start, TrainTask]] = {}
+    for program in (PAPER_TRANSFORMER, *args.others):
+        weights = (False, True) if precision == "bf16" and program in OTHERS else (False,)
+        ways: list[Compiled] = ["no", *(args.shapes if program in args.compile else ())]
+        for compiled, bf16_weights in itertools.product(ways, weights):
+            warm_up = batches.first if compiled == "no" else batches.every_shape
+            files = str(batches.timed), str(warm_up), args.device
+            name = program + ", bf16 weights" * bf16_weights + f", compiled ({compiled})" * (compiled != "no")
+            tasks[name] = STARTS[program], TrainTask(compiled, precision, asdict(config), *files, bf16_weights)
+    return tasks
 
 
 def make_batches(
@@ -184,7 +208,9 @@ def make_batches(
     """Write the plan's updates from `SETTLED` on, and one batch of each shape before, made as in the training loop."""
     folder.mkdir()
     ids = random_ids(lengths, config.vocab_size, folder)
-    plan = BatchPlan(*lengths, tokens_per_update=tokens, per_update=4, max_buckets=args.buckets, seed=SEED)
+    plan = BatchPlan(
+        *lengths, tokens_per_update=tokens, per_update=args.per_update, max_buckets=args.buckets, seed=SEED
+    )
     split = choose_split(plan.shapes, plan.per_update, world_size=1, micro_tokens=None)
 
     def make(update: Update) -> Work:
@@ -270,6 +296,7 @@ def summarise(
             "share_of_the_first_product": round(gflops / first, 3),
             "peak_mb": round(max(answer["peak_mb"] for answer in answers[name])),
             "recompiles": answers[name][-1]["recompiles"],
+            "seconds_to_start": round(answers[name][-1]["start"], 1),
         }
     return result
 
@@ -284,7 +311,7 @@ def split(passes: list[dict[str, Any]]) -> dict[str, float]:
 def make_tables(result: dict[str, Any]) -> Tables:
     """Return speeds, parts of an update and operations."""
     headings = ["size", "precision", "program", "source + target tokens/s", "target tokens/s", "speed-up of "
-                "paper-transformer (min to max)", "MFU", "peak memory (MB)", "recompiles"]  # fmt: skip
+                "paper-transformer (min to max)", "MFU", "peak memory (MB)", "start (s)", "recompiles"]  # fmt: skip
     speeds = [
         [size, precision, program, *speed_cells(program, own)]
         for size, precision, cell in cells(result)
@@ -314,7 +341,8 @@ def speed_cells(program: str, own: dict[str, Any]) -> list[str]:
     """Return the cells of one program."""
     times = "" if program == PAPER_TRANSFORMER else show_spread(own["speed_up"])
     speeds = f"{own['median']:,.0f}", f"{own['target_tokens_per_second']:,.0f}"
-    return [*speeds, times, f"{own['mfu']:.0%}", f"{own['peak_mb']:,}", str(own["recompiles"])]
+    costs = f"{own['peak_mb']:,}", f"{own['seconds_to_start']:.0f}", str(own["recompiles"])
+    return [*speeds, times, f"{own['mfu']:.0%}", *costs]
 
 
 def about(result: dict[str, Any]) -> str:

@@ -35,7 +35,9 @@ def start(task: TrainTask) -> Answer:
 
 def load(task: TrainTask) -> tuple[Learn, Requests]:
     """Return the trainer's update, and the requests `split` and `profile`."""
-    settings = TrainConfig(precision=task.precision, compile=task.compiled, label_smoothing=SMOOTHING, log_with="none")
+    settings = TrainConfig(
+        precision=task.precision, compile=task.compiled != "no", label_smoothing=SMOOTHING, log_with="none"
+    )
     config = RunConfig(model=ModelConfig(**task.config), train=settings)
     accelerator = make_accelerator(settings, Path())
     model = build(config.model).to(accelerator.device)

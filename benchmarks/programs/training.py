@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch import _dynamo as dynamo
+from torch import _inductor as inductor
 from torch._dynamo.utils import counters
 from torch.nn import functional as F
 
@@ -17,14 +19,16 @@ from data_pipeline.micro_batches import Update
 from transformer.config import ModelConfig
 
 SMOOTHING, SEED = 0.1, 1
+Compiled = Literal["no", "dynamic", "fixed", "graphs"]
+"""Use of torch.compile. `dynamic`: PyTorch's default, one graph for all shapes from the second shape on. `fixed`: a
+graph for each shape. `graphs`: `fixed`, and on a GPU each graph is launched as one CUDA graph."""
 
 
 @dataclass(frozen=True)
 class TrainTask:
     """What one program trains on in one cell of the table."""
 
-    compiled: bool
-    """Use torch.compile."""
+    compiled: Compiled
     precision: Literal["no", "bf16"]
     config: dict[str, Any]
     """Fields of the `ModelConfig`."""
@@ -33,6 +37,8 @@ class TrainTask:
     warm_up: str
     """File with the updates before."""
     device: str
+    bf16_weights: bool = False
+    """Forward and backward pass use weights in bf16 instead of autocast; the optimizer updates fp32 copies of them."""
 
 
 Work = tuple[Update, list[Batch]]
@@ -62,15 +68,18 @@ def load_work(file: str, device: str = "cpu") -> list[Work]:
 
 
 def answer_with(task: TrainTask, load: Callable[[TrainTask], tuple[Learn, Requests]]) -> Answer:
-    """Load the model and warm up. The request `time` trains on all updates and returns seconds, peak memory and the
-    number of compiled graphs."""
+    """Load the model and warm up. The request `time` trains on all updates and returns seconds, peak memory, the number
+    of graphs compiled since the warm-up, and the seconds of loading and warm-up."""
     torch.manual_seed(SEED)
+    set_shapes(task.compiled)
     work, warm_up = (load_work(file, task.device) for file in (task.updates, task.warm_up))
     before = 0.0 if task.device == "cuda" else memory_mb("VmRSS")
+    began = time.perf_counter()
     learn, requests = load(task)
     for one in warm_up:
         learn(one)
     synchronise(task.device)
+    start = time.perf_counter() - began
     graphs = counters["stats"]["unique_graphs"]
 
     def answer(request: str) -> dict[str, Any]:
@@ -82,9 +91,17 @@ def answer_with(task: TrainTask, load: Callable[[TrainTask], tuple[Learn, Reques
             learn(one)
         synchronise(task.device)
         seconds, peak = time.perf_counter() - started, peak_mb(task.device) - before
-        return {"seconds": seconds, "peak_mb": peak, "recompiles": counters["stats"]["unique_graphs"] - graphs}
+        recompiles = counters["stats"]["unique_graphs"] - graphs
+        return {"seconds": seconds, "peak_mb": peak, "recompiles": recompiles, "start": start}
 
     return answer
+
+
+def set_shapes(compiled: Compiled) -> None:
+    """Choose how torch.compile treats shapes. Without these limits, the ninth shape would run without a graph."""
+    dynamo.config.recompile_limit = dynamo.config.accumulated_recompile_limit = 10_000
+    dynamo.config.automatic_dynamic_shapes = compiled not in ("fixed", "graphs")
+    inductor.config.triton.cudagraphs = compiled == "graphs"
 
 
 def peak_mb(device: str) -> float:
@@ -100,16 +117,21 @@ def plain_loop(
     model.to(task.device).train()
     if task.device == "cpu" and task.precision == "bf16":
         torch.backends.cuda.enable_flash_sdp(False)  # as in train/distributed.py: all programs are faster
-    if task.compiled:
+    if task.compiled != "no":
         logits = torch.compile(logits)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-5, betas=(0.9, 0.98), eps=1e-9, fused=True)
+    weights = list(model.parameters())
+    updated = [nn.Parameter(weight.detach().clone()) for weight in weights] if task.bf16_weights else weights
+    if task.bf16_weights:
+        model.bfloat16()
+    optimizer = torch.optim.Adam(updated, lr=1e-5, betas=(0.9, 0.98), eps=1e-9, fused=True)
+    autocast = task.precision == "bf16" and not task.bf16_weights
 
     def learn(work: Work) -> None:
         update, batches = work
-        optimizer.zero_grad()
+        model.zero_grad()
         for on_host in batches:
             batch = on_host.to(torch.device(task.device))
-            with torch.autocast(task.device, torch.bfloat16, enabled=task.precision == "bf16"):
+            with torch.autocast(task.device, torch.bfloat16, enabled=autocast):
                 logits_BLV = logits(*batch.inputs)
             loss = F.cross_entropy(
                 logits_BLV.float().flatten(0, 1),
@@ -119,6 +141,11 @@ def plain_loop(
                 reduction="sum",
             )
             (loss / update.predicted_tokens).backward()
+        if task.bf16_weights:
+            for copy, weight in zip(updated, weights, strict=True):
+                copy.grad = None if weight.grad is None else weight.grad.float()
         optimizer.step()
+        if task.bf16_weights:
+            torch._foreach_copy_([weight.detach() for weight in weights], [copy.detach() for copy in updated])
 
     return learn, {}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import runner
 from benchmarks.runner import (
     ROOT,
     Answer,
@@ -98,11 +99,16 @@ def test_dump_writes_list_of_numbers_in_one_line() -> None:
     assert "[1, 2.5]" in text
 
 
-def test_save_writes_no_file_in_smoke_test(tmp_path: Path) -> None:
-    save("x", {"figure": 1}, {}, smoke_test=True, folder=tmp_path)
+def test_save_writes_smoke_test_to_given_folder_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "RESULTS", tmp_path / "results")
+    save("x", {"figure": 1}, {}, smoke_test=True)
     assert not list(tmp_path.iterdir())
-    save("x", {"figure": 1}, {}, folder=tmp_path / "new")
-    assert json.loads((tmp_path / "new" / "x.json").read_text()) == {"figure": 1, "tables": {}}
+    for smoke_test in (False, True):
+        save("x", {"figure": 1}, {}, smoke_test=smoke_test, folder=tmp_path / "new")
+        assert json.loads((tmp_path / "new" / "x.json").read_text()) == {"figure": 1, "tables": {}}
+        (tmp_path / "new" / "x.json").unlink()
+    save("x", {"figure": 1}, {})
+    assert (tmp_path / "results" / "x.json").exists()
 
 
 @pytest.mark.parametrize("folder", ["benchmarks", "docs/exercises"])

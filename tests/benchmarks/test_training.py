@@ -1,6 +1,7 @@
 """The compared training programs do the same work, and the results are computed as described."""
 
-from dataclasses import asdict
+import argparse
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,18 @@ from benchmarks.pictures import shares
 from benchmarks.programs import marian, torch_transformer, train_paper_transformer
 from benchmarks.programs.torch_transformer import PlainTransformer
 from benchmarks.programs.train_paper_transformer import PARTS
-from benchmarks.programs.training import TrainTask, Work, load_work, save_work
+from benchmarks.programs.training import TrainTask, Work, load_work, plain_loop, save_work
 from benchmarks.tables import render
-from benchmarks.training import PAPER_TRANSFORMER, Batches, make_tables, random_ids, split, summarise
+from benchmarks.training import (
+    OTHERS,
+    PAPER_TRANSFORMER,
+    Batches,
+    make_tables,
+    make_tasks,
+    random_ids,
+    split,
+    summarise,
+)
 from data_pipeline.micro_batches import MicroBatch, Update
 from data_pipeline.tokenizers.sentence_piece import EOS_ID
 from transformer.config import ModelConfig
@@ -31,7 +41,7 @@ def work(tmp_path: Path) -> list[Work]:
 
 
 def task() -> TrainTask:
-    return TrainTask(False, "no", asdict(TINY), "", "", "cpu")
+    return TrainTask("no", "no", asdict(TINY), "", "", "cpu")
 
 
 def test_random_ids_have_given_lengths(tmp_path: Path) -> None:
@@ -97,7 +107,7 @@ def test_split_returns_rest_of_update() -> None:
 
 
 def answers(seconds: list[float]) -> list[dict[str, Any]]:
-    return [{"seconds": own, "peak_mb": 10.0, "recompiles": 1} for own in seconds]
+    return [{"seconds": own, "peak_mb": 10.0, "recompiles": 1, "start": 2.0} for own in seconds]
 
 
 def test_summarise_compares_programs_round_by_round() -> None:
@@ -125,3 +135,25 @@ def test_training_tables_have_row_for_every_program() -> None:
     assert "| small | bf16 | 0.100 | 100.0% |" in tables["training_split"]
     assert "`aten::mm` 50.0%" in tables["training_operations"]
     assert shares(result)["small, bf16 (0.10 s)"]["forward"] == 1.0, "the picture has the shares of the table"
+
+
+@pytest.mark.parametrize("bf16_weights", [False, True])
+def test_plain_loop_updates_weights(work: list[Work], bf16_weights: bool) -> None:
+    model = PlainTransformer(TINY)
+    before = [weight.clone() for weight in model.parameters()]
+    own = replace(task(), precision="bf16", bf16_weights=bf16_weights)
+    learn, _ = plain_loop(own, lambda _: (model, model))
+    learn(work[0])
+    after = list(model.parameters())
+    assert {weight.dtype for weight in after} == {torch.bfloat16 if bf16_weights else torch.float32}
+    assert any(not torch.equal(new, old.to(new.dtype)) for new, old in zip(after, before, strict=True))
+
+
+def test_make_tasks_has_row_for_every_program_and_way() -> None:
+    args = argparse.Namespace(others=OTHERS[:1], compile=[PAPER_TRANSFORMER], shapes=["dynamic", "fixed"], device="cpu")
+    batches = Batches(Path("timed"), Path("first"), Path("every_shape"), 60, 40, {})
+    tasks = {name: own for name, (_, own) in make_tasks(args, "bf16", TINY, batches).items()}
+    ours = [PAPER_TRANSFORMER, f"{PAPER_TRANSFORMER}, compiled (dynamic)", f"{PAPER_TRANSFORMER}, compiled (fixed)"]
+    assert list(tasks) == [*ours, "MarianMTModel", "MarianMTModel, bf16 weights"]
+    assert [own.warm_up for own in tasks.values()] == ["first", "every_shape", "every_shape", "first", "first"]
+    assert list(make_tasks(args, "no", TINY, batches)) == [*ours, "MarianMTModel"]
