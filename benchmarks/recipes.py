@@ -10,7 +10,8 @@ run is read, not trained again; an interrupted one starts again from the beginni
 parallel with one thread each, which uses a small machine best; then compare their minutes only with one another. BLEU
 is sacreBLEU of greedy translations of the whole validation set. Writes benchmarks/results/recipes.json.
 
-Means of the weights and R-Drop were tried here but are not in the trainer; they are in benchmarks/experiments.py.
+R-Drop is not in the trainer, and neither are means of the weights beside the weights; benchmarks/experiments.py has
+both. Recipes for a small model, with several seeds and a paired test, are in benchmarks/tiny_recipes.py.
 """
 
 import json
