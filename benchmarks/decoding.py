@@ -70,6 +70,7 @@ STARTS: dict[str, Start] = {
 CPU = {
     PAPER_TRANSFORMER: "float32",
     f"{PAPER_TRANSFORMER} bfloat16": "bfloat16",
+    f"{PAPER_TRANSFORMER} int8": "int8",
     MARIAN: "float32",
     f"{CTRANSLATE2} float32": "float32",
     f"{CTRANSLATE2} int8": "int8",

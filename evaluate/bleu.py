@@ -44,7 +44,7 @@ def parse_args() -> argparse.Namespace:
         "--json", metavar="FILE", help="file for the figures, one JSON object per test set; - is standard output"
     )
     parser.add_argument("--keep-unicode", action="store_true", help="compare texts as they are, not in Unicode NFC")
-    add_compute_type(parser)
+    add_compute_type(parser, "float32")  # figures do not depend on the machine
     add_decode_options(parser)
     args = parser.parse_args()
     if (args.model is None) == (args.hypotheses is None):

@@ -62,12 +62,13 @@ def decode_config(args: argparse.Namespace, base: DecodeConfig) -> DecodeConfig:
     return replace(base, **_given(args, (field.name for field in fields(DecodeConfig))))
 
 
-def add_compute_type(parser: argparse.ArgumentParser, more: str = "") -> None:
+def add_compute_type(parser: argparse.ArgumentParser, default: str, more: str = "") -> None:
     """Add --compute-type; `more` is a note on other types."""
     parser.add_argument(
         "--compute-type",
-        default="float32",
-        help=f"number format of the computations: float32, bfloat16, or float16 on a GPU{more} (default: float32)",
+        default=default,
+        help="number format of the computations: float32, bfloat16, int8 on a CPU, float16 on a GPU, or auto, which is "
+        f"bfloat16 if it is faster on this machine, else float32{more} (default: {default})",
     )
 
 

@@ -66,8 +66,9 @@ class Translator:
             config: decoding settings; None are those of the model folder.
             device: None is the GPU if there is one.
             compute_type: number format of the computations. With bfloat16 and float16 the model needs half of the
-                memory, and its scores have fewer digits; log-probabilities are still added in fp32. The backend
-                ctranslate2 supports int8 and others too.
+                memory, and its scores have three digits; log-probabilities are still added in fp32. int8 is for
+                CPUs: large matrices have 8 bits, and scores have two digits. auto is bfloat16 if it is faster on this
+                machine, else float32. The backend ctranslate2 supports other types too; its auto is float32.
             backend: torch, or ctranslate2, which uses an export that is created on first use (docs/export.md).
             prepack: with torch on a CPU, lay the weights out for faster inference. False leaves the model unchanged,
                 for example to read its weights.
@@ -89,7 +90,9 @@ class Translator:
                 return cls(pytorch, tokenizer, config, source_lang)
             case "ctranslate2":
                 name = None if device is None else str(device)
-                ctranslate2 = CTranslate2Backend.from_pretrained(folder, name, compute_type)
+                ctranslate2 = CTranslate2Backend.from_pretrained(
+                    folder, name, "float32" if compute_type == "auto" else compute_type
+                )
                 return cls(ctranslate2, tokenizer, config, source_lang)
             case _:
                 raise InputError(f"backend is {backend!r}; it must be one of {', '.join(BACKENDS)}")

@@ -4,11 +4,12 @@ PyTorch computes float32 products with MKL. MKL reads a matrix that is larger th
 matrix has few rows, as in decoding, and more slowly on CPUs that are not Intel's. oneDNN, which is part of PyTorch,
 is up to five times as fast there if the matrix is stored in oneDNN's own blocks (docs/decoding.md has the figures).
 
-PyTorch has no public function for this. Only the functions `_reorder`, `_product` and `_has_bfloat16`
+PyTorch has no public function for this. Only the functions below `_works`
 call its private operators, which its compiler also calls when it freezes a model. If a version of PyTorch has not got
 them, or they return something else, `prepack` does not change the model, and decoding is slower.
 """
 
+import math
 import platform
 from collections.abc import Callable
 from functools import cache
@@ -25,24 +26,31 @@ ROWS = 16
 measurements."""
 
 
-class PrepackedLinear(nn.Module):
-    """x W^T + b, equal to the given `nn.Linear` except for rounding."""
+class InferenceLinear(nn.Module):
+    """A linear layer whose weights only one operator can read. It has a fixed device and dtype and cannot be saved."""
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, bias: Tensor | None) -> None:
         super().__init__()
-        # Not a parameter: only `_product` can read it.
-        self.weight_blocks = _reorder(linear.weight.detach())
-        self.bias = None if linear.bias is None else linear.bias.detach()
+        # Not a parameter: an operator's own layout has no other use.
+        self.bias = None if bias is None else bias.detach()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(…, in_features) to (…, out_features)."""
-        return _product(x, self.weight_blocks, self.bias)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "PrepackedLinear":
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "InferenceLinear":
         raise InputError("a prepacked model has a fixed device and dtype. Load the model again for another one.")
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         raise InputError("a prepacked model cannot be saved. Its weights are in the folder that it was loaded from.")
+
+
+class PrepackedLinear(InferenceLinear):
+    """x W^T + b, equal to the given `nn.Linear` except for rounding."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__(linear.bias)
+        self.weight_blocks = _reorder(linear.weight.detach())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, in_features) to (…, out_features)."""
+        return _product(x, self.weight_blocks, self.bias)
 
 
 def prepack(model: nn.Module) -> None:
@@ -92,3 +100,14 @@ def _product(x: Tensor, blocks: Tensor, bias: Tensor | None) -> Tensor:
 
 def _has_bfloat16() -> bool:
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+@cache
+def least_d_model_for_bfloat16() -> float:
+    """Return the d_model from which decoding on this CPU is faster in bfloat16 than in float32, or infinity."""
+    try:
+        if torch.cpu._is_amx_tile_supported():
+            return 256
+        return 512 if torch.cpu._is_avx512_bf16_supported() else math.inf
+    except AttributeError:
+        return math.inf

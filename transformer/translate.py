@@ -40,7 +40,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--output", type=expand, help="output file (plain, .gz, .xz or .zst), written atomically")
     add_model(parser)
     add_translation_options(parser)
-    add_compute_type(parser, "; with ctranslate2 also int8 and others")
+    add_compute_type(parser, "auto", "; with ctranslate2 also int16 and others")
     add_decode_options(parser)
     args = parser.parse_args()
     check_translation_options(parser, args)

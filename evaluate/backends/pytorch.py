@@ -1,5 +1,6 @@
 """Translate with PyTorch: the model, beam search and sampling of this project."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,9 +20,14 @@ from evaluate.eval_mode import eval_mode
 from evaluate.length_batches import IdPair, pad
 from transformer.attention import MultiHeadAttention
 from transformer.cache import DecodingState
+from transformer.config import ModelConfig
 from transformer.model import Transformer
+from transformer.prepacked import least_d_model_for_bfloat16
 from transformer.prepacked import prepack as prepack_model
 from transformer.pretrained import load_pretrained
+from transformer.quantized import quantize
+
+COMPUTE_TYPES = ("auto", "float32", "bfloat16", "float16", "int8")
 
 
 class PyTorchBackend:
@@ -30,8 +36,10 @@ class PyTorchBackend:
     name: ClassVar[BackendName] = "torch"
     supports: ClassVar[frozenset[Feature]] = frozenset(("prefix", "sampling", "token scores", "attention"))
 
-    def __init__(self, model: Transformer) -> None:
+    def __init__(self, model: Transformer, compute_type: str | None = None) -> None:
+        """`compute_type` is the name of the number format; None is that of the weights."""
         self.model = model
+        self._compute_type = compute_type
 
     @classmethod
     def from_pretrained(
@@ -45,7 +53,7 @@ class PyTorchBackend:
 
         Args:
             device: None is the GPU if there is one.
-            compute_type: float32, bfloat16, or float16 on a GPU.
+            compute_type: auto, float32, bfloat16, int8 on a CPU, or float16 on a GPU. See `choose_compute_type`.
             prepack: on a CPU, lay the weights out for inference. The model is then faster, and its weights can neither
                 be read nor changed.
 
@@ -53,13 +61,16 @@ class PyTorchBackend:
             InputError: the device cannot compute in that type, or the folder is damaged.
         """
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        dtype = find_dtype(compute_type, device)
-        model, _ = load_pretrained(folder, device)
+        check_compute_type(compute_type, device)
+        model, config = load_pretrained(folder, device)
         assert isinstance(model, Transformer)
-        model.to(dtype)
+        compute_type = choose_compute_type(compute_type, device, config)
+        model.to(find_dtype(compute_type))
+        if compute_type == "int8":
+            quantize(model)
         if prepack:
             prepack_model(model)
-        return cls(model)
+        return cls(model, compute_type)
 
     @property
     def max_len(self) -> int:
@@ -73,8 +84,8 @@ class PyTorchBackend:
 
     @property
     def compute_type(self) -> str:
-        """Number format of the weights, such as float32."""
-        return str(self.model.tgt_embedding.tokens.weight.dtype).removeprefix("torch.")
+        """Number format of the computations, such as float32."""
+        return self._compute_type or str(self.model.tgt_embedding.tokens.weight.dtype).removeprefix("torch.")
 
     def search(
         self, batch: list[IdPair], limits: list[int], config: DecodeConfig, n_best: int
@@ -157,17 +168,43 @@ class PyTorchBackend:
         return logits_BLV
 
 
-def find_dtype(compute_type: str, device: torch.device) -> torch.dtype:
-    """Return the PyTorch type of that name. Raise InputError if this backend or the device cannot compute in it."""
-    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if compute_type not in dtypes:
+def check_compute_type(compute_type: str, device: torch.device) -> None:
+    """Raise InputError if this backend or the device cannot compute in that type."""
+    if compute_type not in COMPUTE_TYPES:
         raise InputError(
-            f"the backend torch does not support the compute type {compute_type!r}. Use one of {', '.join(dtypes)}, or "
-            "--backend ctranslate2, which supports others."
+            f"the backend torch does not support the compute type {compute_type!r}. "
+            f"Use one of {', '.join(COMPUTE_TYPES)}, or --backend ctranslate2, which supports others."
         )
     if compute_type == "float16" and device.type == "cpu":
         raise InputError("the backend torch computes in float16 on a GPU only. Use bfloat16 or float32.")
-    return dtypes[compute_type]
+    if compute_type == "int8" and device.type != "cpu":
+        raise InputError("the backend torch computes in int8 on a CPU only. Use bfloat16 or float16.")
+
+
+def choose_compute_type(compute_type: str, device: torch.device, config: ModelConfig) -> str:
+    """Return `compute_type`, or bfloat16 or float32 for auto: what was faster in measurements (docs/decoding.md).
+
+    The choice depends on the machine and on d_model only. bfloat16 is chosen on a GPU that supports it, for d_model of
+    at least 256 on a CPU with AMX, and for d_model of at least 512 on a CPU with avx512_bf16.
+    """
+    if compute_type != "auto":
+        return compute_type
+    match device.type:
+        case "cuda":
+            fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        case "cpu":
+            fast = config.d_model >= least_d_model_for_bfloat16()
+        case _:
+            fast = False
+    return "bfloat16" if fast else "float32"
+
+
+def find_dtype(compute_type: str) -> torch.dtype:
+    """Return the type of the weights. With int8 it is that of the layers that are not quantised."""
+    if compute_type == "int8":
+        return torch.bfloat16 if least_d_model_for_bfloat16() < math.inf else torch.float32
+    dtype: torch.dtype = getattr(torch, compute_type)
+    return dtype
 
 
 def _constraints(batch: list[IdPair], config: DecodeConfig) -> Constraints:

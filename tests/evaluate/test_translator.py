@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from data_pipeline.tokenizers.sentence_piece import EOS_ID
-from evaluate.backends.pytorch import PyTorchBackend
+from evaluate.backends.pytorch import PyTorchBackend, choose_compute_type
 from evaluate.config import DecodeConfig, SampleConfig
 from evaluate.decoding.search import Hypothesis, gnmt_length_penalty
 from evaluate.length_batches import IdPair
@@ -19,8 +19,9 @@ from evaluate.scorer import Scorer
 from evaluate.translation import EMPTY
 from evaluate.translator import Translator
 from tests.tiny_model import TEXT, load_translator, make_folder
+from transformer.config import ModelConfig
 from transformer.model import Transformer
-from transformer.prepacked import PrepackedLinear, can_prepack
+from transformer.prepacked import PrepackedLinear, can_prepack, least_d_model_for_bfloat16
 
 CONFIG = DecodeConfig(beam=3, max_extra=6)
 
@@ -398,12 +399,25 @@ def test_bfloat16_scores_equal_float32_scores_to_three_digits(folder: Path) -> N
     ("compute_type", "message"),
     [
         ("float16", r"the backend torch computes in float16 on a GPU only\. Use bfloat16 or float32"),
-        ("int8", r"torch does not support the compute type 'int8'\. .* --backend ctranslate2, which supports others"),
+        ("int16", r"torch does not support the compute type 'int16'\. .* --backend ctranslate2, which supports others"),
     ],
 )
 def test_from_pretrained_rejects_unsupported_compute_type(folder: Path, compute_type: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Translator.from_pretrained(folder, CONFIG, "cpu", compute_type=compute_type)
+
+
+@pytest.mark.parametrize(("amx", "bf16", "least"), [(True, True, 256), (False, True, 512), (False, False, None)])
+def test_auto_compute_type_depends_on_cpu_and_d_model(
+    amx: bool, bf16: bool, least: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bf16)
+    least_d_model_for_bfloat16.cache_clear()
+    sizes = (128, 256, 512)
+    found = [choose_compute_type("auto", torch.device("cpu"), ModelConfig(d_model=size)) for size in sizes]
+    assert found == ["bfloat16" if least and size >= least else "float32" for size in sizes]
+    least_d_model_for_bfloat16.cache_clear()
 
 
 @pytest.mark.skipif(not can_prepack(torch.zeros(1)), reason="no oneDNN for x86 here")
