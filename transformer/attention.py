@@ -52,7 +52,8 @@ class MultiHeadAttention(nn.Module):
                 may have fewer rows than x, as in beam search: the hypotheses of a sentence, which are consecutive rows
                 of x, then share one row of the `Memory`.
             mask: boolean, broadcastable to (B, H, L, M); True means "may attend". Every row needs one True,
-                because the softmax over no positions is undefined.
+                because the softmax over no positions is undefined. With a `Memory`, (B, 1, 1, M): 0 means "may attend",
+                -inf that it may not.
             causal: position i attends only to positions up to i.
             cache: keys and values of the positions before those of x; those of x are appended.
         """
@@ -74,15 +75,18 @@ class MultiHeadAttention(nn.Module):
             if causal and cache.length > q_BHLK.size(2):  # `is_causal` counts the queries from position 0
                 mask, causal = _causal_mask(q_BHLK.size(2), cache.length, x_BLD.device), False
         # Eq. 1: softmax(Q K^T / sqrt(d_k)) V, for all heads.
-        a_BHLK = scaled_dot_product_attention(
-            q_BHLK,
-            k_BHMK,
-            v_BHMK,
-            attn_mask=mask,
-            dropout_p=self.dropout if self.training else 0.0,
-            is_causal=causal,
-            enable_gqa=self.grouped,
-        )
+        if x_BLD.is_cpu and (isinstance(memory_BMD, Memory) or (cache is not None and shape[1] == 1)):
+            a_BHLK = _attend_in_step(q_BHLK, k_BHMK, v_BHMK, mask)
+        else:
+            a_BHLK = scaled_dot_product_attention(
+                q_BHLK,
+                k_BHMK,
+                v_BHMK,
+                attn_mask=mask,
+                dropout_p=self.dropout if self.training else 0.0,
+                is_causal=causal,
+                enable_gqa=self.grouped,
+            )
         return self.out(a_BHLK.transpose(1, 2).flatten(2)).view(shape)  # Concat(head_1, ..., head_h) W^O
 
     def weights(self, x_BLD: Tensor, memory_BMD: Tensor, *, mask: Tensor | None = None) -> Tensor:
@@ -107,6 +111,27 @@ class MultiHeadAttention(nn.Module):
 
     def _heads(self, x_BLD: Tensor) -> Tensor:
         return x_BLD.unflatten(-1, (-1, self.head_size)).transpose(1, 2)
+
+
+def _attend_in_step(q_BHLK: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, bias_B11M: Tensor | None) -> Tensor:
+    """Return Eq. 1 for few queries, all of which attend to the same keys. Not for training.
+
+    On a CPU, two batched products are up to five times as fast as `scaled_dot_product_attention` here, whose blocks
+    are made for many queries.
+
+    Args:
+        bias_B11M: is added to the products; 0 means "may attend", -inf that it may not.
+    """
+    kv_heads, shape = k_BHMK.size(1), q_BHLK.shape
+    # Query heads that share a key-value head become more queries of that head.
+    q_BHQK = q_BHLK if kv_heads == shape[1] else q_BHLK.reshape(shape[0], kv_heads, -1, shape[3])
+    scores = q_BHQK.new_empty(()).expand(shape[0] * kv_heads, q_BHQK.size(2), k_BHMK.size(2))
+    scores = torch.baddbmm(
+        scores, q_BHQK.flatten(0, 1), k_BHMK.flatten(0, 1).transpose(1, 2), beta=0, alpha=shape[-1] ** -0.5
+    )
+    if bias_B11M is not None:
+        scores.view(shape[0], kv_heads, -1, k_BHMK.size(2)).add_(bias_B11M)
+    return torch.bmm(scores.softmax(-1), v_BHMK.flatten(0, 1)).view(shape)
 
 
 def _causal_mask(new: int, total: int, device: torch.device) -> Tensor | None:

@@ -62,16 +62,16 @@ class Transformer(nn.Module):
         return DecodingState(
             caches=_caches(self.config, self.decoder, memory_BMD, max_len),
             memories=[_memory(block, memory_BMD) for block in self.decoder.blocks],
-            memory_mask_BM=src_mask_BM,
+            memory_bias_B11M=_bias(_for_all_queries(src_mask_BM), memory_BMD),
         )
 
     def step(self, tokens_N: Tensor, state: DecodingState) -> Tensor:
         """Process one token per row. Return the logits (N, V) of the next token."""
-        assert state.memory_mask_BM is not None
+        assert state.memory_bias_B11M is not None
         x_N1D = self.decoder(
             self.tgt_embedding(tokens_N.unsqueeze(1), start=state.length),
             memory=state.memories,
-            memory_mask=_for_all_queries(state.memory_mask_BM),
+            memory_mask=state.memory_bias_B11M,
             caches=state.caches,
         )
         return self.output(x_N1D.squeeze(1))
@@ -102,7 +102,7 @@ class GPT(nn.Module):
     def start(self, prompt_BL: Tensor, max_len: int) -> DecodingState:
         """Process the prompt except its last token. Pass that token to the first call of `step`."""
         caches = _caches(self.config, self.decoder, self.embedding.tokens.weight, max_len, prompt_BL.size(0))
-        state = DecodingState(caches=caches, memories=[None] * len(caches), memory_mask_BM=None)
+        state = DecodingState(caches=caches, memories=[None] * len(caches), memory_bias_B11M=None)
         if prompt_BL.size(1) > 1:
             self.decoder(self.embedding(prompt_BL[:, :-1]), caches=caches)
         return state
@@ -148,10 +148,16 @@ def _for_all_queries(mask_BM: Tensor) -> Tensor:
     return mask_BM[:, None, None, :]
 
 
+def _bias(mask: Tensor, like: Tensor) -> Tensor:
+    """Return 0 where the mask is True and -inf elsewhere, in the dtype of `like`: computed once, not in every layer."""
+    return like.new_zeros(mask.shape).masked_fill(~mask, -torch.inf)
+
+
 def _memory(block: nn.Module, memory_BMD: Tensor) -> Memory:
     assert isinstance(block, TransformerBlock)
     assert block.cross_attention is not None
-    return Memory(*block.cross_attention.project(memory_BMD))
+    k_BHMK, v_BHMK = block.cross_attention.project(memory_BMD)
+    return Memory(k_BHMK.contiguous(), v_BHMK.contiguous())
 
 
 def _caches(config: ModelConfig, stack: Stack, like: Tensor, max_len: int, n: int | None = None) -> list[KVCache]:
