@@ -353,3 +353,12 @@ def test_build_fails_for_value_without_implementation(name: str, architecture: s
 def test_encode_rejects_sequence_longer_than_max_len() -> None:
     with pytest.raises(ValueError, match=r"33 tokens is longer than model\.max_len 32"):
         small().encode(torch.ones(1, 33, dtype=torch.long), torch.ones(1, 33, dtype=torch.bool))
+
+
+def test_attention_in_bf16_training_on_cpu_is_computed_in_fp32() -> None:
+    torch.manual_seed(0)
+    attention, x_BLD = MultiHeadAttention(SMALL), torch.randn(3, 9, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        trained, evaluated = attention(x_BLD, causal=True), attention.eval()(x_BLD, causal=True)
+    assert trained.dtype == torch.bfloat16
+    torch.testing.assert_close(trained, evaluated, rtol=0.02, atol=0.01)
