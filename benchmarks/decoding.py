@@ -99,6 +99,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--model", help="trained model folder (default: random weights of the small size)")
     parser.add_argument("--source", type=Path, help="text whose sentence lengths the sources have")
     parser.add_argument("--sizes", nargs="+", choices=("small", "base"), default=["small", "base"])
+    parser.add_argument("--programs", nargs="+", choices=STARTS, default=list(STARTS), help="default: all")
     parser.add_argument("--beams", nargs="+", type=int, default=[1, 4])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 32], help="sentences per batch")
     parser.add_argument("--tokens", type=int, default=32, help="tokens of every output in `forced`")
@@ -109,11 +110,13 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Measure every cell and save the result."""
     args = parse_args()
-    import_ctranslate2()
+    if CTRANSLATE2 in args.programs:
+        import_ctranslate2()
     if args.smoke_test:
         args.rounds, args.tokens, args.sizes = 2, 6, ["small"]
     torch.set_num_threads(args.threads)
-    versions = {name: version(name) for name in ("transformers", "ctranslate2")}
+    packages = {MARIAN: "transformers", CTRANSLATE2: "ctranslate2"}
+    versions = {name: version(name) for program, name in packages.items() if program in args.programs}
     limits = measure_machine(args.device)
     result = new_result(threads=args.threads, device=args.device, versions=versions, limits=limits)
     name = "decoding" if args.device == "cpu" else "decoding_gpu"
@@ -139,11 +142,12 @@ def save_model(args: argparse.Namespace, size: str, folder: Path) -> SavedModel:
         subwords = SPECIAL + [f"piece{i}" for i in range(len(SPECIAL), config.vocab_size)]
     assert isinstance(model, Transformer)
     torch.save(get_weights(model), folder / "weights.pt")
-    spec = make_spec(model, subwords)
-    spec.validate()
-    spec.optimize(quantization="float32")
-    (folder / "exported").mkdir()
-    spec.save(str(folder / "exported"))
+    if CTRANSLATE2 in args.programs:
+        spec = make_spec(model, subwords)
+        spec.validate()
+        spec.optimize(quantization="float32")
+        (folder / "exported").mkdir()
+        spec.save(str(folder / "exported"))
     return SavedModel(config, folder / "weights.pt", folder / "exported", size == "small" and args.model is not None)
 
 
@@ -156,7 +160,7 @@ def compare(args: argparse.Namespace, model: SavedModel, limits: dict[str, float
         tasks: dict[str, tuple[Start, DecodeTask]] = {}
         for name, dtype in (CPU if args.device == "cpu" else GPU).items():
             program = name.split()[0]
-            if mode == "forced" or program != MARIAN:
+            if program in args.programs and (mode == "forced" or program != MARIAN):
                 file = str(model.exported if program == CTRANSLATE2 else model.weights)
                 common = (sources[:batch], beam, tokens, args.device, args.threads)
                 tasks[name] = STARTS[program], DecodeTask(dtype, asdict(model.config), file, *common)

@@ -249,7 +249,9 @@ def write(name: str, result: dict[str, Any], tables: Tables, *, smoke_test: bool
         return
     folder = folder or RESULTS
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(dump({**result, "tables": tables}), encoding="utf-8")
+    unfinished = folder / f"{name}.new"
+    unfinished.write_text(dump({**result, "tables": tables}), encoding="utf-8")
+    unfinished.replace(folder / f"{name}.json")
 
 
 def dump(result: dict[str, Any]) -> str:

@@ -79,11 +79,15 @@ from transformer.config import ModelConfig
 from transformer.model import build
 
 SIZES = {
+    "smallest": ModelConfig(vocab_size=2000, d_model=32, n_layers=1, n_heads=2, d_ff=64),
     "small": ModelConfig(vocab_size=4000, d_model=256, n_layers=3, n_heads=4, d_ff=1024),
     "base": ModelConfig(),
     "big": ModelConfig(d_model=1024, d_ff=4096, n_heads=16, dropout=0.3),
 }
-TOKENS = {"cpu": {"small": 2500, "base": 4096, "big": 4096}, "cuda": {"small": 2500, "base": 25_000, "big": 25_000}}
+TOKENS = {
+    "cpu": {"smallest": 1000, "small": 2500, "base": 4096, "big": 4096},
+    "cuda": {"smallest": 1000, "small": 2500, "base": 25_000, "big": 25_000},
+}
 """Tokens per update, of source and of target, if --tokens is not given."""
 PAPER_TRANSFORMER = "paper-transformer"
 STARTS: dict[str, Start] = {
@@ -92,6 +96,7 @@ STARTS: dict[str, Start] = {
     "torch.nn.Transformer": torch_transformer.start,
 }
 OTHERS = [name for name in STARTS if name != PAPER_TRANSFORMER]
+MAX_LENGTH = 64
 SETTLED = 200
 """Updates after which no recompiles are expected; the timed updates follow."""
 SEED = 1
@@ -120,6 +125,7 @@ def parse_args() -> argparse.Namespace:
     """Return the command line."""
     parser = command_line(__doc__, rounds=5, threads=2, device=True)
     parser.add_argument("--data", nargs=2, type=Path, metavar=("SOURCE", "TARGET"), help="text files, line by line")
+    parser.add_argument("--cache", type=Path, help="data.cache_dir with these data (default: prepare them)")
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["small", "base"])
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
     parser.add_argument("--others", nargs="*", choices=OTHERS, default=OTHERS, help="default: both; none if empty")
@@ -128,7 +134,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, help="tokens per update (default: depends on the size)")
     parser.add_argument("--per-update", type=int, default=4, help="number of micro-batches per update")
     parser.add_argument("--buckets", type=int, default=24, help="number of length buckets")
-    parser.add_argument("--max-length", type=int, default=64, help="drop longer sentence pairs")
+    parser.add_argument("--max-length", type=int, default=MAX_LENGTH, help="drop longer sentence pairs")
     parser.add_argument("--updates", type=int, default=3, help="number of updates to time in each round")
     parser.add_argument("--profile", action="store_true", help="also measure paper-transformer's operations")
     return parser.parse_args()
@@ -138,8 +144,8 @@ def main() -> None:
     """Measure every cell and save the result."""
     args = parse_args()
     if args.smoke_test:
-        args.sizes, args.precisions, args.rounds, args.updates = args.sizes[:1], args.precisions[-1:], 2, 1
-        args.tokens = args.tokens or 1000
+        args.sizes, args.precisions, args.rounds, args.updates = ["smallest"], args.precisions[-1:], 2, 1
+        args.tokens, args.buckets = args.tokens or 1000, 4
     torch.set_num_threads(args.threads)
     names = ("threads", "device", "rounds", "updates", "max_length", "per_update")
     options = {name: getattr(args, name) for name in names}
@@ -147,7 +153,7 @@ def main() -> None:
     result = new_result(**options, lengths=lengths_of, versions={"transformers": version("transformers")})
     name = "training" if args.device == "cpu" else "training_gpu"
     with tempfile.TemporaryDirectory(prefix="training-") as folder:
-        lengths = read_lengths(args, Path(folder))
+        lengths = read_lengths(args.data, args.max_length, args.cache or Path(folder) / "cache", args.smoke_test)
         for size in args.sizes:
             for own in compare(args, size, lengths, Path(folder) / size):
                 result[size] = own
@@ -155,12 +161,12 @@ def main() -> None:
     save(name, result, make_tables(result), smoke_test=args.smoke_test, folder=args.out)
 
 
-def read_lengths(args: argparse.Namespace, folder: Path) -> tuple[Any, Any]:
+def read_lengths(data: list[Path] | None, max_length: int, cache: Path, smoke_test: bool) -> tuple[Any, Any]:
     """Return the number of subwords of every source and target that the filters keep."""
-    corpus: Any = [str(file) for file in args.data] if args.data else "grammar"
-    subwords, pairs = 4000 if args.data else 2000, 4000 if args.smoke_test else 40_000
-    config = DataConfig(train=corpus, vocab_size=subwords, grammar_pairs=pairs, max_length=args.max_length)
-    train = prepare(config, folder / "cache", args.threads, quiet=True).train
+    corpus: Any = [str(file) for file in data] if data else "grammar"
+    subwords, pairs = 4000 if data else 2000, 4000 if smoke_test else 40_000
+    config = DataConfig(train=corpus, vocab_size=subwords, grammar_pairs=pairs, max_length=max_length)
+    train = prepare(config, cache, quiet=True).train
     return train.src_lengths, train.tgt_lengths
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.gpu_run import next_size
+from benchmarks.gpu_memory import next_size
 from benchmarks.pictures import curves, digest, draw_time_to_bleu
 from benchmarks.run_logs import Clock
 from benchmarks.tables import render
