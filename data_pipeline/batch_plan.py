@@ -3,6 +3,10 @@
 An update is a pure function of (lengths, seed, k). So the training curve does not depend on the number of devices, and
 resuming needs only k. All examples of a bucket batch come from one length bucket. An update has `per_update` bucket
 batches.
+
+A large corpus is planned in shards, one after the other: shard s of n has the examples s, s + n, s + 2n, ..., so all
+shards are alike. All have the same length buckets. An epoch takes the shards in random order, and memory grows with the
+shard, not with the corpus.
 """
 
 from functools import lru_cache
@@ -10,8 +14,18 @@ from functools import lru_cache
 import numpy as np
 
 from common.errors import InputError
-from data_pipeline.buckets import Ints, LengthBucket, derive_buckets
-from data_pipeline.micro_batches import PADDING_ROW, ROW_MULTIPLE, AnyInts, MicroBatch, Update, permutation
+from data_pipeline.buckets import (
+    AnyInts,
+    Ints,
+    LengthBucket,
+    LengthCounts,
+    add_counts,
+    count_examples,
+    count_lengths,
+    derive_buckets,
+    find_buckets,
+)
+from data_pipeline.micro_batches import PADDING_ROW, ROW_MULTIPLE, MicroBatch, Update, permutation
 
 PLAN_VERSION = 2
 """Raise it if a change of the code gives other updates for the same lengths, seed and settings."""
@@ -27,6 +41,7 @@ class BatchPlan:
         max_buckets: largest number of length buckets.
         seed: random seed of the order of the examples.
         predicted: number of target tokens of each example that the loss counts. None: all of them.
+        shard: largest number of examples of a shard. None: one shard.
 
     Raises:
         InputError: an example is too long for a bucket batch.
@@ -42,18 +57,24 @@ class BatchPlan:
         max_buckets: int,
         seed: int,
         predicted: AnyInts | None = None,
+        shard: int | None = None,
     ) -> None:
         assert len(src_lengths) == len(tgt_lengths) > 0
         self.predicted = tgt_lengths if predicted is None else predicted
-        self.src_lengths, self.tgt_lengths = src_lengths.astype(np.int64), tgt_lengths.astype(np.int64)
+        self.src_lengths, self.tgt_lengths = src_lengths, tgt_lengths
         self.per_update, self.seed = per_update, seed
-        self.buckets = derive_buckets(self.src_lengths, self.tgt_lengths, max_buckets)
+        self.shards = 1 if shard is None else -(-len(src_lengths) // shard)
+        counts = [count_lengths(*self._lengths_of(shard)) for shard in range(self.shards)]
+        self._counts = add_counts(counts)
+        self.buckets = derive_buckets(self._counts, max_buckets)
         self.batch_positions = self._choose_positions(tokens_per_update / per_update)
         self._reject_too_long()
         self._next_bucket = [_next_larger(self.buckets, i) for i in range(len(self.buckets))]
-        self.batches_of_bucket = self._count_batches()
-        self.updates_per_epoch = -(-sum(self.batches_of_bucket) // per_update)
-        self._epoch = lru_cache(maxsize=1)(self._shuffled_batches)
+        self._shard_batches = [self._count_batches(own) for own in counts]
+        self.batches_of_bucket = [sum(batches) for batches in zip(*self._shard_batches, strict=True)]
+        self._shard_updates = np.array([-(-sum(batches) // per_update) for batches in self._shard_batches])
+        self.updates_per_epoch = int(self._shard_updates.sum())
+        self._part_of_epoch = lru_cache(maxsize=1)(self._shuffled_batches)
 
     @property
     def shapes(self) -> list[MicroBatch]:
@@ -64,10 +85,11 @@ class BatchPlan:
         ]
 
     def update(self, step: int) -> Update:
-        """Return update `step`, counted from 0. The last update of an epoch may have fewer bucket batches."""
+        """Return update `step`, counted from 0. The last update of a shard may have fewer bucket batches."""
         epoch, i = divmod(step, self.updates_per_epoch)
+        shard, i = self._find_shard(epoch, i)
         first = i * self.per_update
-        batches = tuple(self._epoch(epoch)[first : first + self.per_update])
+        batches = tuple(self._part_of_epoch(epoch, shard)[first : first + self.per_update])
         indices = np.concatenate([batch.indices for batch in batches])
         indices = indices[indices != PADDING_ROW]
         src_tokens, predicted = int(self.src_lengths[indices].sum()), int(self.predicted[indices].sum())
@@ -83,20 +105,35 @@ class BatchPlan:
             batches * self.rows_of(bucket) * (bucket.src_len + bucket.tgt_len)
             for batches, bucket in zip(self.batches_of_bucket, self.buckets, strict=True)
         )
-        return 1 - int(self.src_lengths.sum() + self.tgt_lengths.sum()) / positions
+        return 1 - sum(self._tokens()) / positions
 
     def describe(self) -> str:
         """Return a one-line summary for the log."""
+        shards = f" in {self.shards} shards" if self.shards > 1 else ""
         return (
-            f"{self.updates_per_epoch:,} updates per epoch, {len(self.buckets)} length buckets, "
+            f"{self.updates_per_epoch:,} updates per epoch{shards}, {len(self.buckets)} length buckets, "
             f"{self.padding():.1%} padding"
         )
 
     def mean_tokens(self) -> str:
         """Return the mean number of source and target tokens per update over an epoch, in words."""
-        lengths = (self.src_lengths, self.tgt_lengths)
-        source, target = (int(tokens.sum()) / self.updates_per_epoch for tokens in lengths)
+        source, target = (tokens / self.updates_per_epoch for tokens in self._tokens())
         return f"{source:,.0f} source, {target:,.0f} target"
+
+    def _tokens(self) -> tuple[int, int]:
+        """Return the number of source and target tokens of an epoch."""
+        return int(self._counts.src @ self._counts.count), int(self._counts.tgt @ self._counts.count)
+
+    def _lengths_of(self, shard: int) -> tuple[AnyInts, AnyInts]:
+        return self.src_lengths[shard :: self.shards], self.tgt_lengths[shard :: self.shards]
+
+    def _find_shard(self, epoch: int, i: int) -> tuple[int, int]:
+        """Return the shard of update i of an epoch, and the number of the update in the shard."""
+        order = permutation(self.shards, self.seed, epoch, "shards")
+        ends = self._shard_updates[order].cumsum()
+        at = int(np.searchsorted(ends, i, side="right"))
+        shard = int(order[at])
+        return shard, int(i - ends[at] + self._shard_updates[shard])
 
     def _choose_positions(self, tokens: float) -> int:
         """Return the size of a bucket batch for which it has about `tokens` tokens of source or target on average.
@@ -104,21 +141,21 @@ class BatchPlan:
         The size is in positions: tokens and padding of source or target, whichever is longer. The candidates are the
         multiples of `ROW_MULTIPLE` up to four times `tokens`.
         """
-        total = int(self.src_lengths.sum() + self.tgt_lengths.sum()) / 2
+        total = sum(self._tokens()) / 2
         sizes = ROW_MULTIPLE * np.arange(1, 4 * max(1, int(tokens)) // ROW_MULTIPLE + 2)
         batches = np.zeros(len(sizes))
-        for bucket in self.buckets:
-            batches += len(bucket.indices) / np.maximum(ROW_MULTIPLE, _rows(bucket, sizes))
+        for bucket, examples in zip(self.buckets, count_examples(self.buckets, self._counts), strict=True):
+            batches += examples / np.maximum(ROW_MULTIPLE, _rows(bucket, sizes))
         error = np.abs(total / batches - tokens)
         best = sizes[error == error.min()]
-        longest = int(max(self.src_lengths.max(), self.tgt_lengths.max()))
+        longest = int(max(self._counts.src.max(), self._counts.tgt.max()))
         fitting = best[best >= ROW_MULTIPLE * longest]  # if sizes give equal batches, prefer one that fits all examples
         return int(fitting[0] if len(fitting) else best[0])
 
     def _reject_too_long(self) -> None:
-        longest = np.maximum(self.src_lengths, self.tgt_lengths)
         limit = self.batch_positions // ROW_MULTIPLE
-        if longest.max() > limit:
+        if max(self._counts.src.max(), self._counts.tgt.max()) > limit:
+            longest = np.maximum(self.src_lengths, self.tgt_lengths)
             index = int(longest.argmax())
             # No sentence meets a limit of 1: the shortest one is a word and EOS, two tokens.
             shorten = f"Set data.max_length={limit}, raise" if limit > 1 else "Raise"
@@ -128,12 +165,12 @@ class BatchPlan:
                 f"{ROW_MULTIPLE} rows. {shorten} batches.tokens_per_update or lower batches.per_update."
             )
 
-    def _count_batches(self) -> list[int]:
-        """Return the number of bucket batches of each bucket in an epoch.
+    def _count_batches(self, counts: LengthCounts) -> list[int]:
+        """Return the number of bucket batches of each bucket in an epoch of a shard with these lengths.
 
         A batch has padding rows only if no other bucket contains its bucket.
         """
-        waiting = [len(bucket.indices) for bucket in self.buckets]
+        waiting = count_examples(self.buckets, counts).tolist()
         counts = []
         for i, bucket in enumerate(self.buckets):
             full, rest = divmod(waiting[i], self.rows_of(bucket))
@@ -143,19 +180,20 @@ class BatchPlan:
             counts.append(full + (larger is None and rest > 0))
         return counts
 
-    def _batches(self, epoch: int) -> list[MicroBatch]:
-        """Return the bucket batches of an epoch, bucket after bucket. They contain every example once.
+    def _batches(self, epoch: int, shard: int) -> list[MicroBatch]:
+        """Return the bucket batches of a shard in an epoch, bucket after bucket. They contain every example once.
 
         Examples that do not fill a bucket batch move to a larger bucket. Padding rows fill the last batch of a bucket
         if no other bucket is larger.
         """
         incoming: list[list[Ints]] = [[] for _ in self.buckets]
         batches = []
+        members = self._members(shard)
         for i, bucket in enumerate(self.buckets):
-            own = bucket.indices[permutation(len(bucket.indices), self.seed, epoch, i)]
+            own = members[i][self._permutation(len(members[i]), epoch, i, shard)]
             pool = np.concatenate([*incoming[i], own])
             rows, larger = self.rows_of(bucket), self._next_bucket[i]
-            end = self.batches_of_bucket[i] * rows
+            end = self._shard_batches[shard][i] * rows
             if larger is None:
                 pool = np.concatenate([pool, np.full(end - len(pool), PADDING_ROW)])
             else:
@@ -165,10 +203,21 @@ class BatchPlan:
             ]
         return batches
 
-    def _shuffled_batches(self, epoch: int) -> list[MicroBatch]:
-        batches = self._batches(epoch)
-        order = permutation(len(batches), self.seed, epoch, "bricks")  # another word would change every update
+    def _members(self, shard: int) -> list[Ints]:
+        """Return the examples of each bucket in a shard."""
+        bucket_of = find_buckets(self.buckets, *map(np.ascontiguousarray, self._lengths_of(shard)))
+        examples = shard + self.shards * np.argsort(bucket_of, kind="stable")
+        ends = np.bincount(bucket_of, minlength=len(self.buckets)).cumsum()
+        return np.split(examples, ends[:-1])
+
+    def _shuffled_batches(self, epoch: int, shard: int) -> list[MicroBatch]:
+        batches = self._batches(epoch, shard)
+        order = self._permutation(len(batches), epoch, "bricks", shard)  # another word would change every update
         return [batches[i] for i in order]
+
+    def _permutation(self, n: int, epoch: int, name: int | str, shard: int) -> Ints:
+        own = (shard,) if self.shards > 1 else ()  # one shard: the updates of versions without shards
+        return permutation(n, self.seed, epoch, name, *own)
 
 
 def _rows(bucket: LengthBucket, positions: Ints | np.int64) -> Ints | np.int64:

@@ -1,11 +1,13 @@
 """Length buckets: a few pairs of source and target lengths that keep padding low."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
+AnyInts = npt.NDArray[np.integer]
 DOES_NOT_FIT = 1 << 40
 """Cost of a length bucket that is too short for the sentence pair."""
 SMALLEST_GAIN = 1e-4
@@ -14,11 +16,10 @@ SMALLEST_GAIN = 1e-4
 
 @dataclass(frozen=True)
 class LengthBucket:
-    """A source length, a target length, and the examples that fit in this bucket better than in a smaller one."""
+    """A source length and a target length that a batch is padded to."""
 
     src_len: int
     tgt_len: int
-    indices: Ints
 
     def contains(self, other: "LengthBucket") -> bool:
         """Return True if every example of the other bucket fits in this one."""
@@ -27,7 +28,7 @@ class LengthBucket:
 
 @dataclass(frozen=True)
 class LengthCounts:
-    """The distinct pairs of lengths, and the number of examples with each. There are far fewer than examples."""
+    """The distinct pairs of lengths, sorted, and the number of examples with each."""
 
     src: Ints
     tgt: Ints
@@ -42,25 +43,54 @@ class LengthCounts:
         return np.where((self.src <= src_len) & (self.tgt <= tgt_len), src_len + tgt_len, DOES_NOT_FIT)
 
 
-def derive_buckets(src_lengths: Ints, tgt_lengths: Ints, max_buckets: int) -> list[LengthBucket]:
+def count_lengths(src_lengths: AnyInts, tgt_lengths: AnyInts) -> LengthCounts:
+    """Return the distinct pairs of lengths."""
+    base = int(tgt_lengths.max()) + 1
+    code, count = np.unique(src_lengths.astype(np.int64) * base + tgt_lengths, return_counts=True)
+    return LengthCounts(code // base, code % base, count)
+
+
+def add_counts(parts: Sequence[LengthCounts]) -> LengthCounts:
+    """Return the counts of all examples from those of parts."""
+    src, tgt, count = (np.concatenate([getattr(part, name) for part in parts]) for name in ("src", "tgt", "count"))
+    base = int(tgt.max()) + 1
+    code, part_of = np.unique(src * base + tgt, return_inverse=True)
+    total = np.zeros(len(code), np.int64)
+    np.add.at(total, part_of, count)
+    return LengthCounts(code // base, code % base, total)
+
+
+def derive_buckets(counts: LengthCounts, max_buckets: int) -> list[LengthBucket]:
     """Return at most `max_buckets` buckets that keep padding low, smallest first. The last one contains all others.
 
     The rectangle of all lengths is split repeatedly, each time by the split that saves the most padding. Then the
     edges of the buckets move, one after the other, to the length that saves the most, until a round saves too little.
     """
-    base = int(tgt_lengths.max()) + 1
-    code, group_of, count = np.unique(src_lengths * base + tgt_lengths, return_inverse=True, return_counts=True)
-    counts = LengthCounts(code // base, code % base, count)
-    whole = (int(src_lengths.max()), int(tgt_lengths.max()))
+    whole = (int(counts.src.max()), int(counts.tgt.max()))
     sizes = _split(counts, max_buckets)
     if whole not in sizes:
         sizes = [*_split(counts, max_buckets - 1), whole] if max_buckets > 1 else [whole]
     sizes = sorted(_refine(counts, sizes, whole), key=lambda size: (sum(size), size))
-    bucket_of = np.stack([counts.positions(*size) for size in sizes], axis=1).argmin(1)[group_of]
-    by_bucket = np.argsort(bucket_of.astype(np.uint16), kind="stable")
-    indices = np.split(by_bucket, np.cumsum(np.bincount(bucket_of, minlength=len(sizes)))[:-1])
-    buckets = [LengthBucket(*size, members) for size, members in zip(sizes, indices, strict=True)]
-    return [bucket for bucket in buckets if len(bucket.indices) or (bucket.src_len, bucket.tgt_len) == whole]
+    buckets = [LengthBucket(*size) for size in sizes]
+    examples = count_examples(buckets, counts)
+    return [
+        bucket for bucket, n in zip(buckets, examples, strict=True) if n or (bucket.src_len, bucket.tgt_len) == whole
+    ]
+
+
+def find_buckets(buckets: Sequence[LengthBucket], src_lengths: AnyInts, tgt_lengths: AnyInts) -> npt.NDArray[np.uint16]:
+    """Return the number of each example's bucket: the first, that is, the smallest bucket in which the example fits."""
+    found = np.zeros(len(src_lengths), np.uint16)
+    for i, bucket in reversed(list(enumerate(buckets))):
+        found[(src_lengths <= bucket.src_len) & (tgt_lengths <= bucket.tgt_len)] = i
+    return found
+
+
+def count_examples(buckets: Sequence[LengthBucket], counts: LengthCounts) -> Ints:
+    """Return the number of examples in each bucket."""
+    examples = np.zeros(len(buckets), np.int64)
+    np.add.at(examples, find_buckets(buckets, counts.src, counts.tgt), counts.count)
+    return examples
 
 
 def _split(counts: LengthCounts, max_buckets: int) -> list[tuple[int, int]]:

@@ -170,10 +170,15 @@ class BatchConfig:
     """Length in tokens of a block of text, for language models. None: `model.max_len`."""
     buckets: int = 24
     """Largest number of length buckets. More length buckets mean less padding."""
+    shard: int | None = None
+    """Largest number of sentence pairs or documents that are planned at once. A large corpus is divided into equal
+    shards, and an epoch takes one shard after the other, in random order. This bounds the memory of every rank and the
+    time until the first update; 4,000,000 is a good value from 40 million pairs on. It is part of the recipe. None: the
+    corpus is one shard."""
     micro_tokens: int | None = None
     """Largest micro-batch, in source or target positions with padding. None: one whole bucket batch. Lower it if memory
     runs out; the updates stay the same."""
 
     def __post_init__(self) -> None:
-        check_positive("batches", self, "tokens_per_update", "per_update", "block", "buckets", "micro_tokens")
+        check_positive("batches", self, "tokens_per_update", "per_update", "block", "buckets", "shard", "micro_tokens")
         check_at_most("batches", self, tokens_per_update=10**8, per_update=10**4, buckets=10**4, micro_tokens=10**8)

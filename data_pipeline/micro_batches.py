@@ -10,18 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from common.errors import InputError
-from data_pipeline.buckets import Ints
+from data_pipeline.buckets import AnyInts, Ints
 
 PADDING_ROW = -1
 """Index of a padding row, which has no example and adds nothing to the loss."""
 ROW_MULTIPLE = 8
 """The number of rows of a bucket batch is a multiple of this, so that it can be split into 1, 2, 4 or 8 equal
 micro-batches."""
-
-AnyInts = npt.NDArray[np.integer]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,10 @@ def main() -> None:
     """Read the command line, prepare the data, and print a summary."""
     parser = settings_parser(__doc__, DataConfig, "data")
     parser.add_argument(
-        "--threads", type=int, default=os.cpu_count() or 1, help="threads for tokenizing (default: number of CPU cores)"
+        "--threads",
+        type=int,
+        default=os.cpu_count() or 1,
+        help="processes that filter and tokenize a large corpus (default: number of CPU cores)",
     )
     parser.add_argument(
         "--verify",

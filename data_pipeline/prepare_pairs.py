@@ -4,7 +4,8 @@ import json
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from common.errors import InputError
 from common.notes import keep_notes
 from common.text import UNICODE_RULE, unify
 from data_pipeline.config import DataConfig
+from data_pipeline.processes import map_in_order
 from data_pipeline.sources.columns import quote
 from data_pipeline.sources.corpus import Note, iterate_pairs, load_corpora
 from data_pipeline.sources.filters import (
@@ -26,6 +28,7 @@ from data_pipeline.sources.filters import (
     exceeds_every_tokenizer,
     filter_lengths,
     filter_text,
+    find_ranked,
     format_counts,
     mark_duplicates,
     mark_held_out,
@@ -33,7 +36,7 @@ from data_pipeline.sources.filters import (
 )
 from data_pipeline.sources.hub import NoSuchSplit
 from data_pipeline.sources.names import corpus_value, find_tokenizer
-from data_pipeline.token_store import TokenStoreWriter
+from data_pipeline.token_store import TokenStoreWriter, smallest_type
 from data_pipeline.tokenizers.sentence_piece import Tokenizer, normalize, train_tokenizer
 
 if TYPE_CHECKING:  # slow import, not needed if the data are in the cache
@@ -41,7 +44,11 @@ if TYPE_CHECKING:  # slow import, not needed if the data are in the cache
 
 Texts = tuple[list[str], list[str]]
 """Sources and targets."""
+Flat = tuple[npt.NDArray[np.integer], npt.NDArray[np.int64]]
+"""Ids of sentences, one after the other, and the lengths of the sentences."""
 PairHashes = npt.NDArray[np.uint64]
+GROUP = 100_000
+"""Sentence pairs that a process filters or tokenizes at once."""
 EXAMPLES = 3
 """Number of training pairs that the summary shows."""
 OLD_LABELS = {
@@ -136,7 +143,7 @@ def _load(
     finally:
         if bars:
             datasets.enable_progress_bars()
-    reasons, hashes, changed = _filter_train(train, config, work, quiet)
+    reasons, hashes, changed = _filter_train(train, config, work, threads, quiet)
     if config.drop_duplicates:
         mark_duplicates(reasons, hashes)
     if valid is None:
@@ -159,13 +166,25 @@ def _load_valid(config: DataConfig, work: Path, threads: int, note: Note) -> "Da
 
 
 def _filter_train(
-    dataset: "Dataset", config: DataConfig, work: Path, quiet: bool
+    dataset: "Dataset", config: DataConfig, work: Path, threads: int, quiet: bool
 ) -> tuple[FilterReasons, PairHashes, int]:
     reasons = np.zeros(len(dataset), np.uint8)
     hashes = np.memmap(work / "hashes", np.uint64, "w+", shape=(len(dataset),))
+    done, changed = 0, 0
+    with tqdm(total=len(dataset), desc="filtering", unit=" pairs", disable=quiet) as bar:
+        for found in map_in_order(partial(_filter_group, config), _groups(dataset), len(dataset), threads):
+            end = done + len(found[0])
+            reasons[done:end], hashes[done:end] = found[:2]
+            changed += found[2]
+            bar.update(end - done)
+            done = end
+    return reasons, hashes, changed
+
+
+def _filter_group(config: DataConfig, group: "Dataset") -> tuple[FilterReasons, PairHashes, int]:
+    reasons, hashes = np.zeros(len(group), np.uint8), np.zeros(len(group), np.uint64)
     unicode, changed = config.normalize_unicode, 0
-    bar = tqdm(_pairs(dataset), desc="filtering", total=len(dataset), unit=" pairs", disable=quiet)
-    for i, (source, target) in enumerate(bar):
+    for i, (source, target) in enumerate(_pairs(group)):
         changed += unicode and (unify(source) != source or unify(target) != target)
         source, target = normalize(source, unicode), normalize(target, unicode)
         reasons[i] = filter_text(source, target, config)
@@ -185,14 +204,15 @@ def _filter_valid(dataset: "Dataset", config: DataConfig) -> FilterReasons:
 
 def _hold_out(reasons: FilterReasons, hashes: PairHashes, config: DataConfig) -> npt.NDArray[np.int64]:
     """Return random validation pairs. Mark them, and every pair that equals one of them, as held out."""
-    kept = np.flatnonzero(reasons == FilterReason.KEPT)
-    wanted = min(config.valid_pairs, len(kept) // 20)
+    kept = reasons == FilterReason.KEPT
+    usable = int(kept.sum())
+    wanted = min(config.valid_pairs, usable // 20)
     if wanted == 0:
         raise InputError(
-            f"data.train has only {len(kept)} usable pairs, too few to hold out one in twenty for validation. "
+            f"data.train has only {usable} usable pairs, too few to hold out one in twenty for validation. "
             "Set data.valid."
         )
-    held = np.sort(np.random.default_rng(config.seed).choice(kept, wanted, replace=False))
+    held = find_ranked(kept, np.random.default_rng(config.seed).choice(usable, wanted, replace=False))
     mark_held_out(reasons, hashes, held)
     return held
 
@@ -211,8 +231,9 @@ def _make_tokenizer(dataset: "Dataset", kept: npt.NDArray[np.bool_], config: Dat
 def _sample(dataset: "Dataset", kept: npt.NDArray[np.bool_], config: DataConfig) -> Iterator[str]:
     """Yield the kept sentences that the tokenizer is trained on: all, or a random sample of them."""
     most = config.tokenizer_sentences // 2
-    if kept.sum() > most:
-        chosen = np.random.default_rng(config.seed).choice(np.flatnonzero(kept), most, replace=False)
+    usable = int(kept.sum())
+    if usable > most:
+        chosen = find_ranked(kept, np.random.default_rng(config.seed).choice(usable, most, replace=False))
         kept = np.zeros_like(kept)
         kept[chosen] = True
     for source, target in _select(dataset, kept):
@@ -230,27 +251,63 @@ class _Encoder:
 
     def __call__(self, dataset: "Dataset", reasons: FilterReasons, name: str, max_ratio: float | None) -> None:
         """Write the ids of the kept pairs whose token counts pass the filters, and set the reasons of the others."""
-        kept = np.flatnonzero(reasons == FilterReason.KEPT)
-        texts = _select(dataset, reasons == FilterReason.KEPT)
-        vocab_size = self.tokenizer.vocab_size
-        done = 0
+        vocab_size, done = self.tokenizer.vocab_size, 0
+        encode = partial(_encode_group, self.tokenizer, self.max_length, max_ratio)
+        tasks = ((group, reasons[start : start + GROUP]) for start, group in zip(count(0, GROUP), _groups(dataset)))
         with (
             TokenStoreWriter(self.result / f"{name}.src", vocab_size) as src_out,
             TokenStoreWriter(self.result / f"{name}.tgt", vocab_size) as tgt_out,
-            tqdm(total=len(kept), desc=f"tokenizing {name}", unit=" pairs", disable=self.quiet) as bar,
+            tqdm(total=len(dataset), desc=f"tokenizing {name}", unit=" pairs", disable=self.quiet) as bar,
         ):
-            for source, target in texts:
-                src, tgt = (self.tokenizer.encode(lines, self.threads) for lines in (source, target))
-                new_reasons = filter_lengths(_lengths(src), _lengths(tgt), self.max_length, max_ratio)
-                reasons[kept[done : done + len(src)]] = new_reasons
-                src_out.append(ids for ids, reason in zip(src, new_reasons, strict=True) if not reason)
-                tgt_out.append(ids for ids, reason in zip(tgt, new_reasons, strict=True) if not reason)
-                done += len(src)
-                bar.update(len(src))
+            for new_reasons, src, tgt in map_in_order(encode, tasks, len(dataset), self.threads):
+                reasons[done : done + len(new_reasons)] = new_reasons
+                src_out.append_flat(*src)
+                tgt_out.append_flat(*tgt)
+                done += len(new_reasons)
+                bar.update(len(new_reasons))
+
+
+def _encode_group(
+    tokenizer: Tokenizer, max_length: int | None, max_ratio: float | None, task: tuple["Dataset", FilterReasons]
+) -> tuple[FilterReasons, Flat, Flat]:
+    """Return the filter reasons of a group, and the ids of the pairs that are still kept."""
+    group, reasons = task
+    reasons = reasons.copy()
+    kept = np.flatnonzero(reasons == FilterReason.KEPT)
+    done, src_out, tgt_out = 0, _empty(tokenizer), _empty(tokenizer)
+    for source, target in _select(group, reasons == FilterReason.KEPT):
+        src, tgt = tokenizer.encode(source), tokenizer.encode(target)
+        new_reasons = filter_lengths(_lengths(src), _lengths(tgt), max_length, max_ratio)
+        reasons[kept[done : done + len(src)]] = new_reasons
+        for out, rows in ((src_out, src), (tgt_out, tgt)):
+            out.append(_flatten([ids for ids, reason in zip(rows, new_reasons, strict=True) if not reason], tokenizer))
+        done += len(src)
+    return reasons, _join(src_out), _join(tgt_out)
+
+
+def _empty(tokenizer: Tokenizer) -> list[Flat]:
+    return [_flatten([], tokenizer)]
+
+
+def _flatten(rows: list[list[int]], tokenizer: Tokenizer) -> Flat:
+    lengths = _lengths(rows)
+    dtype = smallest_type(tokenizer.vocab_size - 1)
+    return np.fromiter(chain.from_iterable(rows), dtype, count=int(lengths.sum())), lengths
+
+
+def _join(parts: list[Flat]) -> Flat:
+    ids, lengths = zip(*parts, strict=True)
+    return np.concatenate(ids), np.concatenate(lengths)
 
 
 def _lengths(sentences: list[list[int]]) -> npt.NDArray[np.int64]:
     return np.fromiter(map(len, sentences), np.int64, count=len(sentences))
+
+
+def _groups(dataset: "Dataset") -> Iterator["Dataset"]:
+    """Yield the rows in groups of `GROUP`."""
+    for start in range(0, len(dataset), GROUP):
+        yield dataset.select(range(start, min(start + GROUP, len(dataset))))
 
 
 def _pairs(dataset: "Dataset") -> Iterator[tuple[str, str]]:

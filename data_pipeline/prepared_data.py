@@ -61,8 +61,15 @@ class PreparedData:
 
     @property
     def checksums(self) -> dict[str, str]:
-        """SHA-256 of each file that training reads, by name. Equal checksums mean equal updates."""
-        return {name: digest for name, digest in read_checksums(self.folder).items() if name != "report.json"}
+        """SHA-256 of each file that decides the updates, by name. Equal checksums mean equal updates.
+
+        Lengths follow from the offsets, and older versions did not write them.
+        """
+        return {
+            name: digest
+            for name, digest in read_checksums(self.folder).items()
+            if name != "report.json" and not name.endswith(".lengths.npy")
+        }
 
     @property
     def tokenizer_file(self) -> Path:
@@ -114,7 +121,7 @@ def prepare(
     """Return the prepared data of a configuration. Create them if `cache_dir` does not contain them undamaged.
 
     Args:
-        threads: threads for tokenizing.
+        threads: processes that filter and tokenize a large corpus.
         quiet: show no progress bars and no notes.
         every_byte: compare every byte with the checksums, also if the data are so large that a sample is the default.
 

@@ -105,4 +105,5 @@ def make_plan(config: RunConfig, train: Examples) -> BatchPlan | BlockPlan:
         max_buckets=batches.buckets,
         seed=seed,
         predicted=train.predicted,
+        shard=batches.shard,
     )

@@ -4,7 +4,6 @@ Datasets and Parquet files are loaded by `hub`. Text, TSV, CSV, JSON lines and t
 Arrow file. In both cases the text is memory-mapped from the disk.
 """
 
-import multiprocessing
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +15,7 @@ from common.errors import InputError, first_line
 from common.notes import print_note
 from common.text_input import check_fits, group_lines
 from data_pipeline.config import DataConfig
+from data_pipeline.processes import map_in_order
 from data_pipeline.sources.columns import describe_taken
 from data_pipeline.sources.file_pairs import find_file_pairs
 from data_pipeline.sources.hub import find_row_columns, find_tables, load_rows
@@ -38,8 +38,6 @@ LANGUAGE_BLOCKS = 4
 """Number of blocks of consecutive pairs, evenly spread, in which the languages of a corpus are checked."""
 Note = Callable[[str], None]
 """Gets notes and warnings on what is read, each one line."""
-POOL_FROM = 200_000
-"""Number of built-in pairs from which several processes generate them faster than one."""
 
 
 def load_corpus(
@@ -134,14 +132,8 @@ def _read_pairs_of(spec: CorpusSpec, config: DataConfig, role: Role, threads: in
 def _generate_grammar(split: str, config: DataConfig, threads: int) -> Iterator[SentencePair]:
     total = config.grammar_pairs if split == "train" else GRAMMAR_HELD_OUT
     ranges = [(start, min(PAIRS_AT_ONCE, total - start)) for start in range(0, total, PAIRS_AT_ONCE)]
-    generate_range = partial(_generate_range, split, config.seed)
-    if threads == 1 or total < POOL_FROM:
-        for start_and_size in ranges:
-            yield from generate_range(start_and_size)
-        return
-    with multiprocessing.get_context("spawn").Pool(threads) as pool:
-        for pairs in pool.imap(generate_range, ranges):
-            yield from pairs
+    for pairs in map_in_order(partial(_generate_range, split, config.seed), ranges, total, threads):
+        yield from pairs
 
 
 def _generate_range(split: Any, seed: int, start_and_size: tuple[int, int]) -> list[SentencePair]:

@@ -2,6 +2,7 @@
 
 import hashlib
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +18,8 @@ def make_lengths(n: int = 3000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return src, np.clip((src * rng.normal(1.05, 0.15, n)).astype(int), 2, 60)
 
 
-def make_plan(n: int = 3000, **changes: int) -> BatchPlan:
-    settings = {"tokens_per_update": 4096, "per_update": 4, "max_buckets": 24, "seed": 1} | changes
+def make_plan(n: int = 3000, **changes: int | None) -> BatchPlan:
+    settings: dict[str, Any] = {"tokens_per_update": 4096, "per_update": 4, "max_buckets": 24, "seed": 1} | changes
     return BatchPlan(*make_lengths(n), **settings)
 
 
@@ -39,6 +40,38 @@ def test_epochs_have_equal_numbers_of_bucket_batches_in_different_order() -> Non
     epochs = [indices_of_epoch(plan, e) for e in range(4)]
     assert len({len(indices) for indices in epochs}) == 1
     assert all(a != b for a, b in pairwise(epochs))
+
+
+@pytest.mark.parametrize("shard", [3000, 999, 100])
+def test_epoch_of_shards_contains_every_example_once_in_equal_shards(shard: int) -> None:
+    plan = make_plan(shard=shard)
+    assert plan.shards == -(-3000 // shard)
+    for epoch in range(2):
+        indices = np.array([index for index in indices_of_epoch(plan, epoch) if index != PADDING_ROW])
+        assert sorted(indices.tolist()) == list(range(3000))
+        shards = (indices % plan.shards).tolist()
+        assert sum(a != b for a, b in pairwise(shards)) == plan.shards - 1, "one shard after the other"
+    assert plan.shards == 1 or indices_of_epoch(plan, 0) != indices_of_epoch(plan, 1)
+
+
+def test_one_shard_gives_updates_of_plan_without_shards() -> None:
+    assert indices_of_epoch(make_plan(shard=3000), 1) == indices_of_epoch(make_plan(), 1)
+
+
+def test_lengths_of_one_byte_give_updates_of_lengths_of_eight_bytes() -> None:
+    src, tgt = (lengths.astype(np.uint8) for lengths in make_lengths())
+    plan = BatchPlan(src, tgt, tokens_per_update=4096, per_update=4, max_buckets=24, seed=1)
+    assert indices_of_epoch(plan, 1) == indices_of_epoch(make_plan(), 1)
+    assert (plan.update(2).src_tokens, plan.padding()) == (make_plan().update(2).src_tokens, make_plan().padding())
+
+
+def test_update_of_shards_depends_only_on_seed_and_step() -> None:
+    plan, again = make_plan(shard=500), make_plan(shard=500)
+    late = again.updates_per_epoch + 17
+    again.update(late)
+    for k in (0, 5, late):
+        a, b = plan.update(k), again.update(k)
+        assert all((x.indices == y.indices).all() for x, y in zip(a.bucket_batches, b.bucket_batches, strict=True))
 
 
 def test_update_depends_only_on_seed_and_step() -> None:

@@ -107,7 +107,7 @@ def test_valid_text_is_not_normalised_and_matches_validation_ids(config: DataCon
 def test_token_stores_have_small_types_and_are_memory_mapped(config: DataConfig, tmp_path: Path) -> None:
     prepared = run(config, tmp_path)
     store = prepared.train.stores[0]
-    assert store.lengths.dtype == np.int32
+    assert store.lengths.dtype == np.uint8
     assert store.lengths.tolist() == [len(store[i]) for i in range(len(store))]
     assert store[0].dtype == np.uint16
     assert isinstance(store[0].base, np.memmap) or isinstance(store[0], np.memmap)

@@ -31,7 +31,7 @@ def test_token_store_uses_wider_ids_for_large_vocabulary(tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that is always full")
-@pytest.mark.parametrize("file", ["x.ids.npy", "x.offsets.npy"])
+@pytest.mark.parametrize("file", ["x.ids.npy", "x.offsets.npy", "x.lengths.npy"])
 def test_token_store_writer_names_full_disk(tmp_path: Path, file: str) -> None:
     (tmp_path / file).symlink_to("/dev/full")
 
