@@ -158,6 +158,21 @@ def test_prepare_twice_writes_identical_files(config: DataConfig, tmp_path: Path
     assert files[0] == files[1]
 
 
+def test_prepared_data_do_not_depend_on_number_of_processes(
+    config: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [*pairs(300), *pairs(20), ("a", ""), ("a " * 40, "b")]
+    config = replace(config, train=corpus(tmp_path / "text", "many", rows))
+    one = prepare(config, tmp_path / "one", quiet=True)
+    monkeypatch.setattr("data_pipeline.processes.POOL_FROM", 100)
+    monkeypatch.setattr("data_pipeline.prepare_pairs.GROUP", 70)
+    monkeypatch.setattr("data_pipeline.sources.filters.DUPLICATES_AT_ONCE", 50)
+    monkeypatch.setattr("data_pipeline.sources.filters.ROWS_AT_ONCE", 30)
+    two = prepare(config, tmp_path / "two", threads=2, quiet=True)
+    assert one.report == two.report
+    assert one.checksums == two.checksums
+
+
 def test_prepare_prints_only_progress_and_only_if_not_quiet(
     config: DataConfig, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

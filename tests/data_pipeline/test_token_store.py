@@ -44,6 +44,28 @@ def test_token_store_writer_names_full_disk(tmp_path: Path, file: str) -> None:
     assert error.value.errno == errno.ENOSPC
 
 
+@pytest.mark.parametrize(
+    ("longest", "dtype"), [(255, np.uint8), (256, np.uint16), (65_535, np.uint16), (65_536, np.int32)]
+)
+def test_lengths_are_memory_mapped_in_smallest_type(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, longest: int, dtype: type
+) -> None:
+    monkeypatch.setattr("data_pipeline.token_store.AT_ONCE", 2)
+    with TokenStoreWriter(tmp_path / "x", 10) as out:
+        out.append([[3], [5] * longest, []])
+        out.append([[3]] * 2)
+    lengths = TokenStore(tmp_path / "x").lengths
+    assert isinstance(lengths, np.memmap)
+    assert (lengths.dtype, lengths.tolist()) == (dtype, [1, longest, 0, 1, 1])
+
+
+def test_token_store_of_older_version_has_lengths(tmp_path: Path) -> None:
+    with TokenStoreWriter(tmp_path / "x", 10) as out:
+        out.append([[3], [5, 3]])
+    (tmp_path / "x.lengths.npy").unlink()
+    assert TokenStore(tmp_path / "x").lengths.tolist() == [1, 2]
+
+
 def test_empty_token_store_opens(tmp_path: Path) -> None:
     with TokenStoreWriter(tmp_path / "x", 10):
         pass

@@ -13,6 +13,7 @@ from data_pipeline.sources.filters import (
     exceeds_every_tokenizer,
     filter_lengths,
     filter_text,
+    find_ranked,
     format_counts,
     mark_duplicates,
     pair_hash,
@@ -115,3 +116,11 @@ def test_format_counts_prints_labels_of_earlier_versions() -> None:
     assert [line.split() for line in lines] == [
         ["pairs", "train"], ["read", "3"], ["a", "side", "is", "empty", "1"], ["kept", "2"]
     ]  # fmt: skip
+
+
+def test_find_ranked_equals_indices_of_marked_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("data_pipeline.sources.filters.ROWS_AT_ONCE", 7)
+    rng = np.random.default_rng(1)
+    marked = rng.random(100) < 0.5
+    ranks = rng.choice(int(marked.sum()), 20, replace=False)
+    assert find_ranked(marked, ranks).tolist() == np.flatnonzero(marked)[np.sort(ranks)].tolist()
