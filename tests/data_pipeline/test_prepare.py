@@ -431,7 +431,7 @@ def test_prepare_leaves_no_files_if_interrupted(
 
     target: tuple[Any, str] = {
         "tokenizer": (prepare_pairs, "train_tokenizer"),
-        "ids": (TokenStoreWriter, "append"),
+        "ids": (TokenStoreWriter, "append_flat"),
         "rename": (Path, "rename"),
     }[place]
     with monkeypatch.context() as patch:
