@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from benchmarks.launch import environment, start_ranks
 from benchmarks.runner import ROOT, Table, Tables, about_machine, command_line, new_result, save, say, table

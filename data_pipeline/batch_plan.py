@@ -171,14 +171,14 @@ class BatchPlan:
         A batch has padding rows only if no other bucket contains its bucket.
         """
         waiting = count_examples(self.buckets, counts).tolist()
-        counts = []
+        found = []
         for i, bucket in enumerate(self.buckets):
             full, rest = divmod(waiting[i], self.rows_of(bucket))
             larger = self._next_bucket[i]
             if larger is not None:
                 waiting[larger] += rest
-            counts.append(full + (larger is None and rest > 0))
-        return counts
+            found.append(full + (larger is None and rest > 0))
+        return found
 
     def _batches(self, epoch: int, shard: int) -> list[MicroBatch]:
         """Return the bucket batches of a shard in an epoch, bucket after bucket. They contain every example once.

@@ -17,7 +17,6 @@ from common.errors import InputError
 from common.notes import keep_notes
 from common.text import UNICODE_RULE, unify
 from data_pipeline.config import DataConfig
-from data_pipeline.processes import map_in_order
 from data_pipeline.sources.columns import quote
 from data_pipeline.sources.corpus import Note, iterate_pairs, load_corpora
 from data_pipeline.sources.filters import (
@@ -38,6 +37,7 @@ from data_pipeline.sources.hub import NoSuchSplit
 from data_pipeline.sources.names import corpus_value, find_tokenizer
 from data_pipeline.token_store import TokenStoreWriter, smallest_type
 from data_pipeline.tokenizers.sentence_piece import Tokenizer, normalize, train_tokenizer
+from data_pipeline.worker_pool import map_in_order
 
 if TYPE_CHECKING:  # slow import, not needed if the data are in the cache
     from datasets import Dataset

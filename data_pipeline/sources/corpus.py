@@ -15,7 +15,6 @@ from common.errors import InputError, first_line
 from common.notes import print_note
 from common.text_input import check_fits, group_lines
 from data_pipeline.config import DataConfig
-from data_pipeline.processes import map_in_order
 from data_pipeline.sources.columns import describe_taken
 from data_pipeline.sources.file_pairs import find_file_pairs
 from data_pipeline.sources.hub import find_row_columns, find_tables, load_rows
@@ -23,6 +22,7 @@ from data_pipeline.sources.languages import find_language_problems
 from data_pipeline.sources.names import CorpusSpec, Role, parse_specs
 from data_pipeline.sources.table_layout import SAMPLE, SAMPLE_CHARACTERS
 from data_pipeline.sources.tables import SentencePair, open_tables, read_parallel
+from data_pipeline.worker_pool import map_in_order
 
 if TYPE_CHECKING:  # slow import, not needed if `prepare` finds its cache
     from datasets import Dataset

@@ -164,7 +164,7 @@ def test_prepared_data_do_not_depend_on_number_of_processes(
     rows = [*pairs(300), *pairs(20), ("a", ""), ("a " * 40, "b")]
     config = replace(config, train=corpus(tmp_path / "text", "many", rows))
     one = prepare(config, tmp_path / "one", quiet=True)
-    monkeypatch.setattr("data_pipeline.processes.POOL_FROM", 100)
+    monkeypatch.setattr("data_pipeline.worker_pool.POOL_FROM", 100)
     monkeypatch.setattr("data_pipeline.prepare_pairs.GROUP", 70)
     monkeypatch.setattr("data_pipeline.sources.filters.DUPLICATES_AT_ONCE", 50)
     monkeypatch.setattr("data_pipeline.sources.filters.ROWS_AT_ONCE", 30)

@@ -21,7 +21,7 @@ def test_built_in_corpus_depends_on_role_seed_and_number_of_pairs(tmp_path: Path
 def test_built_in_corpus_does_not_depend_on_number_of_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("data_pipeline.processes.POOL_FROM", 100)
+    monkeypatch.setattr("data_pipeline.worker_pool.POOL_FROM", 100)
     monkeypatch.setattr("data_pipeline.sources.corpus.PAIRS_AT_ONCE", 40)
     spec, config = parse_specs("grammar")[0], DataConfig(grammar_pairs=100)
     one, two = (list(iterate_pairs(load_corpus(spec, config, "train", tmp_path, threads))) for threads in (1, 2))
