@@ -449,7 +449,7 @@ def test_prepare_removes_folder_of_killed_process_after_a_day(config: DataConfig
         "import time\nfrom pathlib import Path\n"
         "from data_pipeline import prepare_pairs, prepared_data\n"
         "from data_pipeline.config import DataConfig\n"
-        "prepare_pairs.TokenStoreWriter.append = lambda *_: (print('now', flush=True), time.sleep(60))\n"
+        "prepare_pairs.TokenStoreWriter.append_flat = lambda *_: (print('now', flush=True), time.sleep(60))\n"
         f"prepared_data.prepare({config!r}, Path({str(tmp_path / 'cache')!r}), 1, True)\n"
     )
     with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE) as process:
