@@ -26,10 +26,13 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="trained model folder")
     parser.add_argument("--source", type=Path, required=True)
     parser.add_argument("--reference", type=Path, required=True)
+    parser.add_argument("--shortlist", type=Path, help="also measure this shortlist, in float32")
     args = parser.parse_args()
     last = 5 if args.smoke_test else None
     lines, reference = read_all_lines(args.source)[:last], read_all_lines(args.reference)[:last]
     found = {name: translate(args.model, name, lines) for name in FORMATS}
+    if args.shortlist:
+        found["float32, shortlist"] = translate(args.model, "float32", lines, args.shortlist)
     metric = BLEU()
     rows = {
         name: {
@@ -44,10 +47,10 @@ def main() -> None:
     save("number_formats", result, make_tables(result), smoke_test=args.smoke_test)
 
 
-def translate(model: str, compute_type: str, lines: list[str]) -> list[str]:
+def translate(model: str, compute_type: str, lines: list[str], shortlist: Path | None = None) -> list[str]:
     """Return the translations with the decoding settings of the model folder."""
     say(compute_type)
-    return Translator.from_pretrained(model, device="cpu", compute_type=compute_type)(lines)
+    return Translator.from_pretrained(model, device="cpu", compute_type=compute_type, shortlist=shortlist)(lines)
 
 
 def make_tables(result: dict[str, Any]) -> Tables:

@@ -58,6 +58,7 @@ class Translator:
         compute_type: str = "float32",
         backend: BackendName = "torch",
         prepack: bool = True,
+        shortlist: Path | None = None,
     ) -> "Translator":
         """Load a translation model.
 
@@ -72,6 +73,8 @@ class Translator:
             backend: torch, or ctranslate2, which uses an export that is created on first use (docs/export.md).
             prepack: with torch on a CPU, lay the weights out for faster inference. False leaves the model unchanged,
                 for example to read its weights.
+            shortlist: with torch, a file of `evaluate.make_shortlist`. Searches are faster with a large vocabulary, and
+                find only the tokens that the file lists.
 
         Raises:
             FileNotFoundError: there is no such model.
@@ -85,9 +88,11 @@ class Translator:
         source_lang = str(about.get("source_lang", "en"))
         match backend:
             case "torch":
-                pytorch = PyTorchBackend.from_pretrained(folder, device, compute_type, prepack)
+                pytorch = PyTorchBackend.from_pretrained(folder, device, compute_type, prepack, shortlist)
                 check_vocab_size(folder, tokenizer.vocab_size, pytorch.model.config.vocab_size)
                 return cls(pytorch, tokenizer, config, source_lang)
+            case "ctranslate2" if shortlist is not None:
+                raise InputError("a shortlist needs the backend torch. Omit --backend or --shortlist.")
             case "ctranslate2":
                 name = None if device is None else str(device)
                 ctranslate2 = CTranslate2Backend.from_pretrained(

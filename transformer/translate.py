@@ -41,6 +41,7 @@ def parse_args() -> argparse.Namespace:
     add_model(parser)
     add_translation_options(parser)
     add_compute_type(parser, "auto", "; with ctranslate2 also int16 and others")
+    parser.add_argument("--shortlist", type=expand, help="file of evaluate.make_shortlist: search only its tokens")
     add_decode_options(parser)
     args = parser.parse_args()
     check_translation_options(parser, args)
@@ -55,7 +56,7 @@ def main() -> None:
     # Files are read before the model, so that a missing file is reported at once.
     groups = translation_input(args)
     prefixes = read_all_lines(args.prefix) if args.prefix else None
-    translator = Translator.from_pretrained(folder, config, compute_type=args.compute_type, backend=args.backend)
+    translator = Translator.from_pretrained(folder, config, None, args.compute_type, args.backend, True, args.shortlist)
     whole_lines = args.prefix or args.token_scores or args.attention
     writer = TranslationWriter(
         translator,

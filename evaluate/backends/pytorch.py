@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,6 +19,7 @@ from evaluate.decoding.sampling import random_numbers, sample_outputs
 from evaluate.decoding.search import Hypothesis, beam_search, log_probs, score_hypothesis
 from evaluate.eval_mode import eval_mode
 from evaluate.length_batches import IdPair, pad
+from evaluate.shortlist import RestrictedOutput, Shortlist
 from transformer.attention import MultiHeadAttention
 from transformer.cache import DecodingState
 from transformer.config import ModelConfig
@@ -36,10 +38,18 @@ class PyTorchBackend:
     name: ClassVar[BackendName] = "torch"
     supports: ClassVar[frozenset[Feature]] = frozenset(("prefix", "sampling", "token scores", "attention"))
 
-    def __init__(self, model: Transformer, compute_type: str | None = None) -> None:
-        """`compute_type` is the name of the number format; None is that of the weights."""
+    def __init__(
+        self, model: Transformer, compute_type: str | None = None, restricted: RestrictedOutput | None = None
+    ) -> None:
+        """Use a model.
+
+        Args:
+            compute_type: name of the number format; None is that of the weights.
+            restricted: output layer that a search uses instead of the model's.
+        """
         self.model = model
         self._compute_type = compute_type
+        self._restricted = restricted
 
     @classmethod
     def from_pretrained(
@@ -48,6 +58,7 @@ class PyTorchBackend:
         device: str | torch.device | None = None,
         compute_type: str = "float32",
         prepack: bool = True,
+        shortlist: Path | None = None,
     ) -> "PyTorchBackend":
         """Load the translation model of a model folder.
 
@@ -56,6 +67,7 @@ class PyTorchBackend:
             compute_type: auto, float32, bfloat16, int8 on a CPU, or float16 on a GPU. See `choose_compute_type`.
             prepack: on a CPU, lay the weights out for inference. The model is then faster, and its weights can neither
                 be read nor changed.
+            shortlist: a file of `evaluate.make_shortlist`: a search uses only the tokens that it lists.
 
         Raises:
             InputError: the device cannot compute in that type, or the folder is damaged.
@@ -66,11 +78,14 @@ class PyTorchBackend:
         assert isinstance(model, Transformer)
         compute_type = choose_compute_type(compute_type, device, config)
         model.to(find_dtype(compute_type))
+        restricted = None
+        if shortlist is not None:
+            restricted = RestrictedOutput(Shortlist.load(shortlist, config.vocab_size), model.output.weight.detach())
         if compute_type == "int8":
             quantize(model)
         if prepack:
             prepack_model(model)
-        return cls(model, compute_type)
+        return cls(model, compute_type, restricted)
 
     @property
     def max_len(self) -> int:
@@ -91,18 +106,20 @@ class PyTorchBackend:
         self, batch: list[IdPair], limits: list[int], config: DecodeConfig, n_best: int
     ) -> list[list[Hypothesis]]:
         """Return up to `config.beam` hypotheses of each source, best first (section 6.1)."""
+        constraints = _constraints(batch, config)
         with eval_mode(self.model), torch.inference_mode():
-            return beam_search(
-                self.model.step,
-                self._start(batch, max(limits)),
-                torch.tensor(limits, device=self.device),
-                _constraints(batch, config),
-                bos_id=BOS_ID,
+            search = partial(
+                beam_search,
+                max_len_B=torch.tensor(limits, device=self.device),
                 beam=config.beam,
                 alpha=config.alpha,
                 penalty=config.length_penalty,
                 n_best=n_best,
             )
+            state = self._start(batch, max(limits))
+            if self._restricted is not None:
+                return self._restricted.search(self.model, state, batch, constraints, search)
+            return search(self.model.step, state, constraints=constraints, bos_id=BOS_ID)
 
     def sample(
         self, batch: list[IdPair], limits: list[int], config: DecodeConfig, sampling: SampleConfig

@@ -1,0 +1,46 @@
+"""Write a shortlist from training pairs: python -m evaluate.make_shortlist --model runs/x --source a.en --target a.de
+
+`python -m transformer.translate --shortlist` reads it. docs/decoding.md has its cost in BLEU.
+"""
+
+import argparse
+
+from common.arguments import CommandParser
+from common.command import run_command
+from common.errors import InputError
+from common.files import expand
+from common.text_input import check_equal_lines, read_all_lines
+from data_pipeline.tokenizers.sentence_piece import Tokenizer
+from evaluate.options import add_model
+from evaluate.shortlist import train_shortlist
+from transformer.pretrained import find_folder, read_about
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = CommandParser(description="Write the likely target tokens of each source token, from training pairs.")
+    add_model(parser)
+    files = "text file (plain, .gz, .xz or .zst) with"
+    parser.add_argument("--source", type=expand, required=True, help=f"{files} one sentence per line")
+    parser.add_argument("--target", type=expand, required=True, help=f"{files} the translation of each line")
+    parser.add_argument("--output", type=expand, required=True, help="file for the shortlist, such as x.safetensors")
+    parser.add_argument("--candidates", type=int, default=50, help="target tokens per source token (default: 50)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Count the pairs and write the file."""
+    args = parse_args()
+    if args.candidates < 1:
+        raise InputError(f"--candidates is {args.candidates}; it must be at least 1")
+    folder = find_folder(args.model)
+    sources, targets = read_all_lines(args.source), read_all_lines(args.target)
+    check_equal_lines(args.source, len(sources), args.target, len(targets))
+    tokenizer = Tokenizer(folder / "tokenizer.model", read_about(folder).get("normalize_unicode") is not False)
+    pairs = list(zip(tokenizer.encode(sources), tokenizer.encode(targets), strict=True))
+    train_shortlist(pairs, tokenizer.vocab_size, args.candidates).save(args.output)
+    print(f"wrote {args.output}")
+
+
+if __name__ == "__main__":
+    run_command(main)
