@@ -26,6 +26,8 @@ class MultiHeadAttention(nn.Module):
         super().__init__()
         self.head_size = config.head_size
         inner, kv_inner = config.n_heads * config.head_size, config.kv_heads * config.head_size
+        self.heads, self.kv_heads = config.n_heads, config.kv_heads
+        self.stacked: nn.Module | None = None
         self.query = nn.Linear(config.d_model, inner)
         self.key = nn.Linear(config.d_model, kv_inner)
         self.value = nn.Linear(config.d_model, kv_inner)
@@ -58,7 +60,7 @@ class MultiHeadAttention(nn.Module):
             cache: keys and values of the positions before those of x; those of x are appended.
         """
         shape = x_BLD.shape
-        if memory_BMD is None and self.training:
+        if memory_BMD is None and (self.training or self.stacked is not None):
             q_BHLK, k_BHMK, v_BHMK = self._project_at_once(x_BLD)
         else:
             if isinstance(memory_BMD, Memory):
@@ -110,8 +112,22 @@ class MultiHeadAttention(nn.Module):
             enable_gqa=self.grouped,
         )
 
+    def stack(self) -> None:
+        """Replace the projections of queries, keys and values by one layer. For self-attention and inference only."""
+        layers = (self.query, self.key, self.value)
+        if not all(isinstance(layer, nn.Linear) for layer in layers):  # they are quantised
+            return
+        weight = torch.cat([layer.weight.detach() for layer in layers])
+        self.stacked = nn.Linear(weight.size(1), weight.size(0), device="meta")
+        self.stacked.weight = nn.Parameter(weight)
+        self.stacked.bias = nn.Parameter(torch.cat([layer.bias.detach() for layer in layers]))
+        del self.query, self.key, self.value
+
     def _project_at_once(self, x_BLD: Tensor) -> tuple[Tensor, ...]:
         """Return queries, keys and values from one matrix product, which is faster than three for many tokens."""
+        if self.stacked is not None:
+            sizes = [heads * self.head_size for heads in (self.heads, self.kv_heads, self.kv_heads)]
+            return tuple(self._heads(projection) for projection in self.stacked(x_BLD).split(sizes, dim=-1))
         layers = (self.query, self.key, self.value)
         weight, bias = torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers])
         projected = linear(x_BLD, weight, bias).split([layer.out_features for layer in layers], dim=-1)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from common.errors import InputError
+from transformer.block import TransformerBlock
 
 ROWS = 16
 """Number of rows that the blocks are chosen for. Decoding has 1 to some hundreds; 16 was good for all in
@@ -56,10 +57,15 @@ class PrepackedLinear(InferenceLinear):
 def prepack(model: nn.Module) -> None:
     """Replace every `nn.Linear` of a model for inference. Does nothing if `can_prepack` returns False.
 
+    One matrix computes queries, keys and values of self-attention.
+
     A matrix that is also an embedding stays in the embedding.
     """
     if not can_prepack(next(model.parameters())):
         return
+    for module in list(model.modules()):
+        if isinstance(module, TransformerBlock):
+            module.self_attention.stack()
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.Linear):

@@ -52,7 +52,7 @@ class Constraints:
         """Write -inf, in place, for each token that may not be token n of an output.
 
         Args:
-            logp_NV: log-probabilities; each sentence has N / B consecutive rows.
+            logp_NV: log-probabilities or logits; each sentence has N / B consecutive rows.
             n: position in the output, from 1.
             prefix_ST: the result of `prefix_table`.
             sentence_B: row in `prefix_ST` of each sentence that is still searched.

@@ -105,21 +105,35 @@ def log_probs(logits_NV: Tensor) -> Tensor:
     return F.log_softmax(logits_NV, dim=-1, dtype=torch.float64 if logits_NV.dtype == torch.float64 else torch.float32)
 
 
+ROWS_AT_ONCE = 16
+"""Rows of a softmax that is computed at once: their float32 copy then stays in the CPU's caches."""
+
+
+def log_normalisers(logits_NV: Tensor) -> Tensor:
+    """Return the number (N, 1) that `log_probs` subtracts from each row: with it, logits need not be copied."""
+    return torch.cat([_log_normalisers(rows) for rows in logits_NV.split(ROWS_AT_ONCE)])
+
+
+def _log_normalisers(logits_NV: Tensor) -> Tensor:
+    highest_N1 = log_probs(logits_NV).amax(dim=-1, keepdim=True)
+    return logits_NV.amax(dim=-1, keepdim=True).to(highest_N1.dtype) - highest_N1
+
+
 def check_finite(finite: bool) -> None:
     """Raise InputError unless the scores of a model are finite."""
     if not finite:
         raise InputError("the model's scores are NaN or infinite: training diverged or the weights are damaged")
 
 
-def _candidates(live_lp_BW: Tensor, logp_NV: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+def _candidates(live_lp_BW: Tensor, logits_NV: Tensor, norm_N1: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return the `count` best continuations of each sentence, best first: log-probability, parent row, token.
 
     If there are fewer, the remaining entries have log-probability -inf and no meaning.
     """
     B, W = live_lp_BW.shape
-    per_row = min(count, logp_NV.shape[1])
-    top_NC, token_NC = logp_NV.topk(per_row)  # a row has at most `count` of the best `count`
-    lp_BC = (live_lp_BW.unsqueeze(-1) + top_NC.view(B, W, per_row)).flatten(1)
+    per_row = min(count, logits_NV.shape[1])
+    top_NC, token_NC = logits_NV.topk(per_row)  # a row has at most `count` of the best `count`
+    lp_BC = (live_lp_BW.unsqueeze(-1) + (top_NC - norm_N1).view(B, W, per_row)).flatten(1)
     token_BC = token_NC.view(B, W * per_row)
     missing = count - W * per_row
     if missing > 0:
@@ -133,10 +147,12 @@ def _gather_rows(tokens_BRT: Tensor, row_BK: Tensor) -> Tensor:
     return tokens_BRT.gather(1, row_BK.unsqueeze(-1).expand(-1, -1, tokens_BRT.shape[-1]))
 
 
-def _advance(beams: _Beams, logp_NV: Tensor, eos_id: int, beam: int, penalty: float) -> tuple[_Beams, Tensor]:
+def _advance(
+    beams: _Beams, logits_NV: Tensor, norm_N1: Tensor, eos_id: int, beam: int, penalty: float
+) -> tuple[_Beams, Tensor]:
     """Make one step. Return the new beams (W = beam), and parent_BK: the old row that each live hypothesis extends."""
     # A beam of 1 is greedy search: only the best token counts, even if it is EOS.
-    lp_BC, parent_BC, token_BC = _candidates(beams.live_lp_BW, logp_NV, 1 if beam == 1 else 2 * beam)
+    lp_BC, parent_BC, token_BC = _candidates(beams.live_lp_BW, logits_NV, norm_N1, 1 if beam == 1 else 2 * beam)
     ends_BC = token_BC == eos_id
     dead = float("-inf")
 
@@ -210,7 +226,7 @@ def beam_search(
     """Search the best outputs of a batch of sentences. Sentences do not influence one another.
 
     Args:
-        step: feeds tokens_N (int64, one per row of `state`) and returns logits_NV.
+        step: feeds tokens_N (int64, one per row of `state`) and returns logits_NV, which the search changes.
         state: has one row per sentence at the start. It is reordered in place and cannot be used afterwards.
         max_len_B: largest number of tokens in the output of each sentence, EOS included; on the decoder's device.
         constraints: forbidden tokens, minimum length and prefixes. A prefix gets the model's own scores.
@@ -242,10 +258,12 @@ def beam_search(
     n = 0
     while True:
         n += 1
-        logp_NV = log_probs(step(tokens_N, state))
+        logits_NV = step(tokens_N, state)
+        norm_N1 = log_normalisers(logits_NV)
         width = beams.live_lp_BW.shape[1]
-        constraints.apply(logp_NV, n, prefix_ST, beams.sentence_B)
-        beams, parent_BK = _advance(beams, logp_NV, constraints.eos_id, beam, length_penalty(penalty, float(n), alpha))
+        constraints.apply(logits_NV, n, prefix_ST, beams.sentence_B)
+        penalty_n = length_penalty(penalty, float(n), alpha)
+        beams, parent_BK = _advance(beams, logits_NV, norm_N1, constraints.eos_id, beam, penalty_n)
         row_BK = parent_BK + width * torch.arange(len(parent_BK), device=parent_BK.device).unsqueeze(1)
         done_B = _is_done(beams, n, lambda n_B: length_penalty(penalty, n_B, alpha), n_best)
         some_done = bool(done_B.any())  # in a step without endings, the only synchronisation with the device
