@@ -9,6 +9,7 @@ shards are alike. All have the same length buckets. An epoch takes the shards in
 shard, not with the corpus.
 """
 
+from copy import copy
 from functools import lru_cache
 
 import numpy as np
@@ -89,11 +90,31 @@ class BatchPlan:
         epoch, i = divmod(step, self.updates_per_epoch)
         shard, i = self._find_shard(epoch, i)
         first = i * self.per_update
-        batches = tuple(self._part_of_epoch(epoch, shard)[first : first + self.per_update])
+        return self.make_update(step, self._part_of_epoch(epoch, shard)[first : first + self.per_update])
+
+    def epoch_batches(self, epoch: int) -> list[MicroBatch]:
+        """Return the bucket batches of an epoch in their order, if the corpus is one shard."""
+        assert self.shards == 1
+        return self._part_of_epoch(epoch, 0)
+
+    def make_update(self, step: int, batches: list[MicroBatch]) -> Update:
+        """Return an update of these bucket batches."""
         indices = np.concatenate([batch.indices for batch in batches])
         indices = indices[indices != PADDING_ROW]
         src_tokens, predicted = int(self.src_lengths[indices].sum()), int(self.predicted[indices].sum())
-        return Update(step, batches, src_tokens, predicted, self.seed)
+        return Update(step, tuple(batches), src_tokens, predicted, self.seed)
+
+    def with_lengths(self, src_lengths: AnyInts, tgt_lengths: AnyInts) -> "BatchPlan":
+        """Return a plan of one shard with other lengths of the same pairs. Buckets and sizes of batches stay the same.
+
+        No pair may be too long for the largest bucket.
+        """
+        plan = copy(self)
+        plan.src_lengths, plan.tgt_lengths, plan.predicted = src_lengths, tgt_lengths, tgt_lengths
+        plan._counts = count_lengths(src_lengths, tgt_lengths)
+        plan._shard_batches = [self._count_batches(plan._counts)]
+        plan._part_of_epoch = lru_cache(maxsize=1)(plan._shuffled_batches)
+        return plan
 
     def rows_of(self, bucket: LengthBucket) -> int:
         """Return the number of rows of this bucket's batches."""

@@ -83,6 +83,12 @@ class DataConfig:
     """Largest number of sentences, source and target together, that the tokenizer is trained on: a random sample of a
     larger corpus."""
 
+    bpe_dropout: float = 0.0
+    """BPE-dropout (Provilkov et al., 2020) of the training pairs: probability with which a merge of `bpe` is left out.
+    Each epoch draws other subwords for the same text; 0.1 is usual. A tokenizer of the type `unigram` samples instead
+    with this number as alpha (Kudo, 2018): the smaller, the more random. 0, as in the paper: always the same
+    subwords."""
+
     max_length: int | None = 256
     """Drop a pair if source or target has more tokens, EOS included. None: keep all lengths. This is the only filter
     that also applies to validation pairs."""
@@ -148,6 +154,10 @@ class DataConfig:
         check_at_most("data", self, vocab_size=10**6, grammar_pairs=10**7, problems=10**8, digits=100, seed=2**63 - 1)
         if not 0 < self.valid_part < 1:
             raise InputError(f"data.valid_part is {self.valid_part}; it must be above 0 and below 1")
+        if not 0 <= self.bpe_dropout < 1:
+            raise InputError(f"data.bpe_dropout is {self.bpe_dropout}; it must be at least 0 and below 1")
+        if self.bpe_dropout and self.task == "language_modelling":
+            raise InputError("data.bpe_dropout is for data.task=translation. Leave it out for a language model")
         check_language("data.source_lang", self.source_lang)
         check_language("data.target_lang", self.target_lang)
         if self.task == "translation" and self.vocab_type not in ("bpe", "unigram"):

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from common.errors import InputError
 from data_pipeline.micro_batches import PADDING_ROW, AnyInts, MicroBatch, batch_by_length
+from data_pipeline.subword_sampling import SubwordSampler
 from data_pipeline.token_store import TokenStore
-from data_pipeline.tokenizers.sentence_piece import BOS_ID, EOS_ID, PAD_ID
+from data_pipeline.tokenizers.sentence_piece import BOS_ID, EOS_ID, PAD_ID, Tokenizer
 
 IGNORE = -100
 """Label of a position that is not predicted; `torch.nn.functional.cross_entropy` skips it."""
@@ -51,6 +52,8 @@ class SentencePairs:
 
     src: TokenStore
     tgt: TokenStore
+    sampler: SubwordSampler | None = None
+    """Source of the ids of micro-batches with a `draw`. None: all micro-batches have the ids of `src` and `tgt`."""
     predicted = None
     """All target tokens are predicted."""
 
@@ -58,6 +61,10 @@ class SentencePairs:
     def open(cls, folder: Path, split: str) -> "SentencePairs":
         """Open the pairs that two `TokenStoreWriter`s wrote to `folder/split.src` and `folder/split.tgt`."""
         return cls(TokenStore(folder / f"{split}.src"), TokenStore(folder / f"{split}.tgt"))
+
+    def with_sampled_subwords(self, tokenizer: Tokenizer, dropout: float) -> "SentencePairs":
+        """Return the same pairs, whose subwords can be drawn anew (`data.bpe_dropout`)."""
+        return SentencePairs(self.src, self.tgt, SubwordSampler((self.src, self.tgt), tokenizer, dropout))
 
     def __len__(self) -> int:
         return len(self.src)
@@ -100,8 +107,9 @@ class SentencePairs:
 
         A source ends with EOS. The decoder reads BOS and the target without its EOS, and predicts the target with it.
         """
-        src_BM = torch.from_numpy(self.src.table(micro_batch.indices, micro_batch.src_len, PAD_ID))
-        labels_BL = torch.from_numpy(self.tgt.table(micro_batch.indices, micro_batch.tgt_len, IGNORE))
+        src, tgt = self._stores_of(micro_batch)
+        src_BM = torch.from_numpy(src.table(micro_batch.indices, micro_batch.src_len, PAD_ID))
+        labels_BL = torch.from_numpy(tgt.table(micro_batch.indices, micro_batch.tgt_len, IGNORE))
         src_BM[torch.from_numpy(micro_batch.indices == PADDING_ROW), 0] = EOS_ID  # attention needs at least one key
         tgt_BL = _shift_right(labels_BL, BOS_ID, PAD_ID)
         return Batch((src_BM, src_BM != PAD_ID, tgt_BL), labels_BL, micro_batch.dropout_seed)
@@ -112,8 +120,14 @@ class SentencePairs:
 
     def texts(self, micro_batch: MicroBatch, decode: Decode) -> Iterator[tuple[int, dict[str, str]]]:
         """Return the index and the text of each example."""
+        src, tgt = self._stores_of(micro_batch)
         for i in _present(micro_batch):
-            yield i, {"source": decode(self.src[i].tolist()), "target": decode(self.tgt[i].tolist())}
+            yield i, {"source": decode(src[i].tolist()), "target": decode(tgt[i].tolist())}
+
+    def _stores_of(self, micro_batch: MicroBatch) -> tuple[TokenStore, ...]:
+        if self.sampler is None or micro_batch.draw is None:
+            return self.stores
+        return self.sampler.stores(micro_batch.draw)
 
 
 @dataclass(frozen=True)
@@ -123,6 +137,7 @@ class TokenStream:
     ids: TokenStore
     mask: TokenStore | None = None
     """1 for a token that is predicted, 0 for a token of a prompt. None: all tokens are predicted."""
+    sampler = None
 
     @classmethod
     def open(cls, folder: Path, split: str) -> "TokenStream":
@@ -203,6 +218,7 @@ class Documents:
     mask: TokenStore | None
     """1 for a token that is predicted, 0 for a token of a prompt. None: all tokens are predicted."""
     start_id: int
+    sampler = None
 
     @classmethod
     def open(cls, folder: Path, split: str, start_id: int) -> "Documents":

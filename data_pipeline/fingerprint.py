@@ -38,8 +38,9 @@ FORMAT = 1
 READER = "read cell by cell"
 """Part of the fingerprint of folders with tables. Earlier versions changed cells of such folders, such as "NA"."""
 
-# Fields that do not change the ids. The hash contains the content of corpora and tokenizer instead of their names.
-_NOT_HASHED = ("train", "valid", "test", "cache_dir", "valid_pairs", "grammar_pairs", "task", "tokenizer")
+# Fields that do not change the prepared ids. The hash has the content of corpora and tokenizer instead of their names.
+_NAMES = ("train", "valid", "test", "cache_dir", "tokenizer")
+_NOT_HASHED = (*_NAMES, "valid_pairs", "grammar_pairs", "task", "bpe_dropout")
 _COLUMNS = ("source_lang", "target_lang", "source_column", "target_column")
 _OF_PAIRS = (*_COLUMNS, "max_length", "max_ratio", "drop_empty", "drop_duplicates", "drop_copies", "normalize_unicode")
 _OLD_NAMES = {"prompt_column": "given_column"}  # renamed fields keep their old name in the hash, so old data are found

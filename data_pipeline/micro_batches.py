@@ -21,6 +21,10 @@ ROW_MULTIPLE = 8
 micro-batches."""
 
 
+Draw = tuple[int, int]
+"""Seed and epoch, from which the sampled subwords of all examples follow (`data_pipeline.subword_sampling`)."""
+
+
 @dataclass(frozen=True)
 class MicroBatch:
     """Examples that are padded to one shape: a whole bucket batch, or the part of it that a device computes at once."""
@@ -35,6 +39,8 @@ class MicroBatch:
     """Number of the bucket batch in its update."""
     number: int = 0
     """Number of the micro-batch in its bucket batch."""
+    draw: Draw | None = None
+    """Which sampled subwords the examples have. None: those of the prepared data."""
 
     @property
     def positions(self) -> int:
@@ -75,7 +81,7 @@ class Update:
     def _micro_batch(self, shape: MicroBatch, bucket_batch: int, number: int, indices: Ints) -> MicroBatch:
         # The generators of CPUs use only the low 32 bits of a seed.
         dropout_seed = key(self.seed, self.step, bucket_batch, number) % 2**32
-        return MicroBatch(indices, shape.src_len, shape.tgt_len, dropout_seed, bucket_batch, number)
+        return MicroBatch(indices, shape.src_len, shape.tgt_len, dropout_seed, bucket_batch, number, shape.draw)
 
 
 def largest_micro_batch(shapes: Sequence[MicroBatch], split: int) -> MicroBatch:

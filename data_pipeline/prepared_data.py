@@ -28,6 +28,7 @@ from data_pipeline.fingerprint import SourceFile, Sources, read_sources
 from data_pipeline.prepare_pairs import describe_pairs, prepare_pairs, summarise_pairs
 from data_pipeline.prepare_text import describe_text, prepare_text, summarise_text
 from data_pipeline.tokenizers import open_tokenizer
+from data_pipeline.tokenizers.sentence_piece import Tokenizer
 
 if TYPE_CHECKING:  # imports PyTorch, which is slow and not needed to prepare data
     from data_pipeline.examples import Examples
@@ -109,7 +110,10 @@ class PreparedData:
         from data_pipeline.examples import Documents, SentencePairs, TokenStream  # imports PyTorch, see above
 
         if self.config.task == "translation":
-            return SentencePairs.open(self.folder, split)
+            pairs = SentencePairs.open(self.folder, split)
+            if split == "valid" or not self.config.bpe_dropout:
+                return pairs
+            return pairs.with_sampled_subwords(Tokenizer(self.tokenizer_file), self.config.bpe_dropout)
         if self.config.layout == "stream":
             return TokenStream.open(self.folder, split)
         return Documents.open(self.folder, split, open_tokenizer(self.tokenizer_file).document_start)

@@ -288,8 +288,11 @@ def is_better(loss: float, best: float | None) -> bool:
     return math.isfinite(loss) and (best is None or not math.isfinite(best) or loss < best)
 
 
-DECIDING = ("model.", "batches.", "optimizer.", "schedule.", "train.", "validation.", "checkpoints.")
-"""Sections of the settings that must be equal on all hosts."""
+DECIDING = (
+    *("model.", "batches.", "optimizer.", "schedule.", "train.", "validation.", "checkpoints."),
+    "data.bpe_dropout",
+)
+"""Settings, and sections of them, that must be equal on all hosts."""
 
 
 def facts(setup: Setup) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """From settings and prepared data to what a run trains on: settings that fit the data, tokenizer and batch plan."""
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -10,11 +10,14 @@ from data_pipeline.batch_plan import PLAN_VERSION, BatchPlan
 from data_pipeline.block_plan import BLOCKS_VERSION, BlockPlan
 from data_pipeline.examples import Examples
 from data_pipeline.prepared_data import PreparedData
+from data_pipeline.resampled_plan import ResampledPlan
 from data_pipeline.tokenizers import TextTokenizer, open_tokenizer
 from train.config import RunConfig
 from train.run.identity import Identity, describe_identity
 from train.schedule import settle_schedule
 from transformer.config import ModelConfig
+
+Plan = BatchPlan | ResampledPlan | BlockPlan
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Setup:
     tokenizer: TextTokenizer
 
     @cached_property
-    def plan(self) -> BatchPlan | BlockPlan:
+    def plan(self) -> Plan:
         """Batch plan of the training examples."""
         return make_plan(self.config, self.prepared.train)
 
@@ -85,7 +88,7 @@ def block_length(config: RunConfig) -> int:
     return config.batches.block or config.model.max_len
 
 
-def make_plan(config: RunConfig, train: Examples) -> BatchPlan | BlockPlan:
+def make_plan(config: RunConfig, train: Examples) -> Plan:
     """Return the plan of a run: blocks of a stream, or bucket batches of sentence pairs or documents."""
     batches, seed = config.batches, config.train.seed
     if config.data.task == "language_modelling" and config.data.layout == "stream":
@@ -97,9 +100,8 @@ def make_plan(config: RunConfig, train: Examples) -> BatchPlan | BlockPlan:
             seed=seed,
             predicted=train.predicted,
         )
-    return BatchPlan(
-        train.src_lengths,
-        train.tgt_lengths,
+    of_lengths = partial(
+        BatchPlan,
         tokens_per_update=batches.tokens_per_update,
         per_update=batches.per_update,
         max_buckets=batches.buckets,
@@ -107,3 +109,6 @@ def make_plan(config: RunConfig, train: Examples) -> BatchPlan | BlockPlan:
         predicted=train.predicted,
         shard=batches.shard,
     )
+    if train.sampler is not None:
+        return ResampledPlan(of_lengths, (train.src_lengths, train.tgt_lengths), train.sampler.lengths, seed)
+    return of_lengths(train.src_lengths, train.tgt_lengths)

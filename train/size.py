@@ -15,7 +15,7 @@ from common.errors import InputError
 from common.files import expand, read_json, write_json
 from common.processes import local_rank, set_threads
 from common.settings import flatten_settings, load_saved_settings, load_settings
-from data_pipeline.batch_plan import BatchPlan
+from data_pipeline.block_plan import BlockPlan
 from data_pipeline.fingerprint import fingerprint
 from data_pipeline.prepare_pairs import count_usable_pairs
 from data_pipeline.prepared_data import PreparedData
@@ -81,7 +81,7 @@ def choose_size(load: Load) -> RunConfig:
     chosen |= _update_size(load, chosen, prepared, rule)
     config = load(chosen)
     plan = make_plan(config, prepared.train)
-    assert isinstance(plan, BatchPlan)
+    assert not isinstance(plan, BlockPlan)
     per_epoch = plan.updates_per_epoch
     chosen["train.max_steps"] = rule.updates(per_epoch, config.batches.tokens_per_update, machine)
     chosen |= schedule_settings(load(chosen).train.max_steps)

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import numpy as np
 
 from data_pipeline.config import DataConfig
 from data_pipeline.examples import Batch
-from data_pipeline.micro_batches import PADDING_ROW, MicroBatch, permutation
+from data_pipeline.micro_batches import PADDING_ROW, permutation
 from data_pipeline.sources.corpus import load_corpora
 from data_pipeline.sources.hub import NoSuchSplit
 from data_pipeline.sources.names import Role, corpus_value
@@ -91,7 +92,7 @@ def small_batch(setup: Setup) -> Batch:
     full = max(setup.plan.update(0).bucket_batches, key=lambda batch: int((batch.indices != PADDING_ROW).sum()))
     longest = max(full.src_len, full.tgt_len)
     indices = full.indices[full.indices != PADDING_ROW][: max(1, min(8, PROBE_TOKENS // longest))]
-    batch = setup.prepared.train.batch(MicroBatch(indices, full.src_len, full.tgt_len))
+    batch = setup.prepared.train.batch(replace(full, indices=indices))
     inputs = tuple(x[:, :PROBE_TOKENS] for x in batch.inputs)
     return Batch(inputs, batch.labels_BL[:, :PROBE_TOKENS])
 

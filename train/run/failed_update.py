@@ -132,6 +132,7 @@ def read_micro_batches(report: dict[str, Any]) -> list[MicroBatch]:
             entry["dropout_seed"],
             entry["bucket_batch"],
             entry["number"],
+            tuple(entry["draw"]) if entry.get("draw") else None,
         )
         for entry in report["micro_batches"]
     ]
@@ -199,4 +200,5 @@ def _describe(rank: int, micro_batch: MicroBatch) -> dict[str, Any]:
         "src_len": micro_batch.src_len,
         "tgt_len": micro_batch.tgt_len,
         "indices": micro_batch.indices.tolist(),
+        "draw": micro_batch.draw,
     }

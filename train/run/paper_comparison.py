@@ -35,6 +35,7 @@ FIELDS: dict[str, tuple[str, str]] = {
     "model.scale_embedding": ("3.4", "embeddings multiplied by sqrt(d_model)"),
     "model.tying": ("3.4", "shared matrices"),
     "model.init": ("", "initial weights"),
+    "data.bpe_dropout": ("", "BPE-dropout"),
     "model.dropout": ("5.4", "dropout"),
     "model.attention_dropout": ("", "dropout on attention weights"),
     "model.activation_dropout": ("", "dropout in the feed-forward network"),
