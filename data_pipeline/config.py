@@ -84,9 +84,8 @@ class DataConfig:
     larger corpus."""
 
     bpe_dropout: float = 0.0
-    """BPE-dropout (Provilkov et al., 2020) of the training pairs: probability with which a merge of `bpe` is left out.
-    Each epoch draws other subwords for the same text; 0.1 is usual. A tokenizer of the type `unigram` samples instead
-    with this number as alpha (Kudo, 2018): the smaller, the more random. 0, as in the paper: always the same
+    """BPE-dropout (Provilkov et al., 2020) of the training pairs, for `vocab_type=bpe`: probability with which a merge
+    is left out. Each epoch draws other subwords for the same text; 0.1 is usual. 0, as in the paper: always the same
     subwords."""
 
     max_length: int | None = 256
@@ -158,6 +157,8 @@ class DataConfig:
             raise InputError(f"data.bpe_dropout is {self.bpe_dropout}; it must be at least 0 and below 1")
         if self.bpe_dropout and self.task == "language_modelling":
             raise InputError("data.bpe_dropout is for data.task=translation. Leave it out for a language model")
+        if self.bpe_dropout and self.vocab_type == "unigram" and self.tokenizer is None:
+            raise InputError("data.bpe_dropout is for data.vocab_type=bpe, not unigram")
         check_language("data.source_lang", self.source_lang)
         check_language("data.target_lang", self.target_lang)
         if self.task == "translation" and self.vocab_type not in ("bpe", "unigram"):

@@ -11,11 +11,14 @@ from data_pipeline.micro_batches import AnyInts, Draw, MicroBatch, Update
 
 Lengths = tuple[AnyInts, AnyInts]
 """Tokens of each source and of each target, EOS included."""
+FEWEST_BATCHES = 0.97
+"""An epoch has at most this share of the first one's bucket batches as updates, so that it has enough for all of them.
+Only corpora of a few bucket batches differ more from epoch to epoch; their updates may then repeat a bucket batch."""
 SampleLengths = Callable[[Draw], Lengths]
 
 
 class ResampledPlan:
-    """Updates of sentence pairs with sampled subwords. Each epoch contains every pair once.
+    """Updates of sentence pairs with sampled subwords. Each epoch contains every pair.
 
     The plan of the first epoch decides the buckets, the sizes of bucket batches and the number of updates of every
     epoch. So an update is a pure function of (data, seed, k), and only the epoch of update k must be drawn for it. An
@@ -35,7 +38,8 @@ class ResampledPlan:
         drawn = sample((seed, 0))
         # The maximum, so that the largest bucket contains the longest prepared sentences, too.
         self.first = make_plan(*(np.maximum(*both) for both in zip(prepared, drawn, strict=True)))
-        self.updates_per_epoch = max(1, round(len(self.first.epoch_batches(0)) / self.first.per_update))
+        batches = len(self.first.epoch_batches(0))
+        self.updates_per_epoch = max(1, min(round(batches / self.first.per_update), int(FEWEST_BATCHES * batches)))
         self.per_update = self.first.per_update
         self._plan = lru_cache(maxsize=1)(self._make_plan)
 
@@ -50,7 +54,7 @@ class ResampledPlan:
         plan = self._plan(epoch)
         batches = plan.epoch_batches(epoch)
         start, end = (number * len(batches) // self.updates_per_epoch for number in (i, i + 1))
-        own = batches[start : max(end, start + 1)]  # a bucket batch twice is better than an update without any
+        own = batches[start : max(end, start + 1)]
         return plan.make_update(step, [replace(batch, draw=(self._seed, epoch)) for batch in own])
 
     def describe(self) -> str:

@@ -1,20 +1,22 @@
-"""BPE-dropout and subword regularisation: other subwords for the training pairs in each epoch.
+"""BPE-dropout: other subwords for the training pairs in each epoch.
 
 The subwords of a pair are a pure function of (seed, epoch, number of the pair, prepared data), so all ranks and all
 resumed runs have the same ones. They are drawn from the text that the prepared ids decode to.
 """
 
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
 
-from data_pipeline.micro_batches import AnyInts, Draw, key
+from data_pipeline.micro_batches import AnyInts, Draw
 from data_pipeline.token_store import TokenStore, TokenStoreWriter
-from data_pipeline.tokenizers.sentence_piece import Tokenizer
+from data_pipeline.tokenizers.bpe_dropout import random_numbers
+from data_pipeline.tokenizers.sentence_piece import EOS_ID, SPACE_MARK, Tokenizer
 
 CHUNK = 1000
-"""Sentences that are drawn with one seed. Another number would change the subwords of all runs."""
+"""Sentences that are drawn with one random generator. Another number would change the subwords of all runs."""
 KEPT = 3
 """Epochs that stay available: the one of the current update, and the next two, which may be made ahead."""
 
@@ -31,7 +33,7 @@ class SubwordSampler:
     """
 
     def __init__(self, stores: tuple[TokenStore, ...], tokenizer: Tokenizer, dropout: float) -> None:
-        self._stores, self._tokenizer, self._dropout = stores, tokenizer, dropout
+        self._stores, self._tokenizer, self._dropout = stores, tokenizer, tokenizer.bpe_dropout(dropout)
         self._pool = ThreadPoolExecutor(max_workers=1)
         self._lock = Lock()
         self._made: dict[Draw, Future[tuple[TokenStore, ...]]] = {}
@@ -66,7 +68,15 @@ class SubwordSampler:
         with TokenStoreWriter(stem, self._tokenizer.vocab_size) as out:
             for first in range(0, len(store), CHUNK):
                 before = [store[i].tolist() for i in range(first, min(first + CHUNK, len(store)))]
-                seed = key(*parts, first, "subwords") % (2**32 - 1)
-                drawn = self._tokenizer.sample(self._tokenizer.decode(before), self._dropout, seed)
+                random = random_numbers(*parts, first, "subwords")
+                drawn = [
+                    self._draw(text, ids, random)
+                    for text, ids in zip(self._tokenizer.decode(before), before, strict=True)
+                ]
                 out.append(ids if len(ids) <= longest else old for ids, old in zip(drawn, before, strict=True))
         return TokenStore(stem)
+
+    def _draw(self, text: str, ids: list[int], random: Iterator[float]) -> list[int]:
+        if SPACE_MARK in text:  # stands for itself here
+            return ids
+        return [*self._dropout.encode((" " + text).replace(" ", SPACE_MARK), random), EOS_ID]

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from threading import Lock
 from typing import Literal
 
 import sentencepiece
@@ -14,6 +13,7 @@ import sentencepiece
 from common.errors import InputError
 from common.files import read_small, write_bytes
 from common.text import compose, replace_surrogates, unify
+from data_pipeline.tokenizers.bpe_dropout import BpeDropout
 
 PAD_ID, UNK_ID, BOS_ID, EOS_ID = 0, 1, 2, 3
 
@@ -23,9 +23,6 @@ TRAIN_CHARACTERS = 1000
 """Characters of a line that are used for training. SentencePiece skips lines of more than 4,192 bytes."""
 TRAIN_THREADS = 16
 """A constant, because the model file contains it, and because the sums of unigram training depend on it."""
-
-_SAMPLING = Lock()
-"""Held while the seed of SentencePiece, which belongs to the whole process, is in use."""
 
 
 def normalize(text: str, unicode: bool = True) -> str:
@@ -105,25 +102,13 @@ class Tokenizer:
         """
         return self._encode([self.normalize(text) for text in texts], add_eos=True, threads=threads)
 
-    def sample(self, texts: list[str], dropout: float, seed: int) -> list[list[int]]:
-        """Return random subwords of texts that are normalised, with EOS_ID at the end; `decode` returns the same texts.
-
-        The result depends only on the arguments, and on the version of SentencePiece.
-
-        Args:
-            dropout: `data.bpe_dropout`.
-            seed: at least 0 and below 2**32 - 1, which SentencePiece ignores.
-        """
-        with _SAMPLING:
-            # SentencePiece encodes a list in a new thread, whose generator starts with this seed.
-            sentencepiece.set_random_generator_seed(seed)
-            encoded: list[list[int]] = self._model.encode(
-                texts, out_type=int, add_eos=True, enable_sampling=True, nbest_size=-1, alpha=dropout, num_threads=1
-            )
-        for row, text in enumerate(texts):
-            if SPACE_MARK in text:
-                encoded[row] = self._encode_space_mark(text, add_eos=True)
-        return encoded
+    def bpe_dropout(self, dropout: float) -> BpeDropout:
+        """Return BPE-dropout with these subwords. Raises InputError if they are not those of byte-pair encoding."""
+        first, ids = self.first_subword, {piece: token for token, piece in enumerate(self._pieces)}
+        scores = {piece: self._model.get_score(first + i) for i, piece in enumerate(self._pieces[first:])}
+        if not all(score.is_integer() for score in scores.values()):
+            raise InputError("data.bpe_dropout needs a vocabulary of byte-pair encoding, but this one is unigram")
+        return BpeDropout(scores, lambda symbol: [ids[symbol]] if symbol in scores else self._bytes_of(symbol), dropout)
 
     def normalize(self, text: str) -> str:
         """Return the text as `encode` encodes it."""

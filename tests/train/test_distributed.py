@@ -19,7 +19,10 @@ from tests.train.test_training import SETTINGS
 from train.run.checkpoints import Checkpoints
 
 ROOT = Path(__file__).resolve().parents[2]
-STEPS = ("train.log_every=1", "validation.every=1000", "checkpoints.every=4", "validation.bleu_sentences=0")
+STEPS = (
+    *("train.log_every=1", "validation.every=1000", "checkpoints.every=4", "validation.bleu_sentences=0"),
+    "data.bpe_dropout=0.1",
+)
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch"]
 TWO_RANKS = [*LAUNCH, "--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
 
@@ -101,7 +104,7 @@ def test_two_ranks_equal_single_rank_in_float64_for_any_split(corpus: dict, tmp_
 
 
 def test_two_ranks_equal_single_rank_in_fp32_with_dropout(corpus: dict, tmp_path: Path) -> None:
-    single = ("train.max_steps=20", "train.log_every=1", "validation.every=10")
+    single = ("train.max_steps=20", "train.log_every=1", "validation.every=10", "data.bpe_dropout=0.1")
     one, _ = losses([*LAUNCH, "--num_processes", "1"], corpus, tmp_path, "one", *single, ACCELERATE_USE_CPU="true")
     two, said = losses(TWO_RANKS, corpus, tmp_path, "two", *single, ACCELERATE_USE_CPU="true")
     assert "2 x cpu" in said

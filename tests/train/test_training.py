@@ -593,6 +593,15 @@ def test_resumed_run_with_muon_and_mean_of_weights_equals_uninterrupted_run(
         assert (tmp_path / "resumed" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
 
 
+def test_resumed_run_with_bpe_dropout_equals_uninterrupted_run(corpus: dict, cache: Path, tmp_path: Path) -> None:
+    settings = ("data.bpe_dropout=0.1", "train.max_steps=24", "validation.every=100")  # 24 updates are three epochs
+    run(make_config(corpus, cache, *settings), tmp_path / "whole")
+    run(make_config(corpus, cache, *settings, "train.max_steps=9"), tmp_path / "resumed")
+    run(make_config(corpus, cache, *settings), tmp_path / "resumed")
+    for file in ("model.safetensors", "checkpoints/regular-00000024/optimizer.safetensors"):
+        assert (tmp_path / "resumed" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+
+
 def test_model_folder_contains_exponential_mean_of_weights(corpus: dict, cache: Path, tmp_path: Path) -> None:
     run(make_config(corpus, cache, "train.ema_decay=0.8", "train.max_steps=8"), tmp_path)
     states = [load_mean(path) for path in Checkpoints(tmp_path / "checkpoints").to_average()]

@@ -118,8 +118,14 @@ def _is_report(report: Any) -> bool:
         and all(isinstance(entry.get(name), int) for name in numbers)
         and isinstance(entry.get("indices"), list)
         and all(isinstance(index, int) for index in entry["indices"])
+        and _is_draw(entry.get("draw"))
         for entry in report["micro_batches"]
     )
+
+
+def _is_draw(value: Any) -> bool:
+    """Return True for seed and epoch of sampled subwords, or None."""
+    return value is None or (isinstance(value, list) and [type(part) for part in value] == [int, int])
 
 
 def read_micro_batches(report: dict[str, Any]) -> list[MicroBatch]:
