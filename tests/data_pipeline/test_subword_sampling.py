@@ -102,6 +102,11 @@ def test_resampled_plan_contains_each_pair_once_in_shapes_of_first_epoch(
         )
 
 
+def test_make_plan_rejects_shards_with_bpe_dropout(prepared: PreparedData) -> None:
+    with pytest.raises(InputError, match="for a corpus of one shard"):
+        make_plan(load_settings(RunConfig, None, ["batches.shard=100"]), prepared.train)
+
+
 @pytest.mark.parametrize("settings", [{"bpe_dropout": 1.0}, {"bpe_dropout": -0.1}])
 def test_data_config_rejects_invalid_bpe_dropout(settings: dict[str, float]) -> None:
     with pytest.raises(InputError, match=r"data\.bpe_dropout is .*; it must be at least 0 and below 1"):
