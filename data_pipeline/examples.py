@@ -63,7 +63,7 @@ class SentencePairs:
         return cls(TokenStore(folder / f"{split}.src"), TokenStore(folder / f"{split}.tgt"))
 
     def with_sampled_subwords(self, tokenizer: Tokenizer, dropout: float) -> "SentencePairs":
-        """Return the same pairs, whose subwords can be drawn anew (`data.bpe_dropout`)."""
+        """Return the same pairs, whose subwords can be drawn again (`data.bpe_dropout`)."""
         return SentencePairs(self.src, self.tgt, SubwordSampler((self.src, self.tgt), tokenizer, dropout))
 
     def __len__(self) -> int:

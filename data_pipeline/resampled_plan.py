@@ -1,4 +1,4 @@
-"""The batch plan of examples whose lengths differ in each epoch, because their subwords are drawn anew."""
+"""The batch plan of examples whose lengths differ in each epoch, because their subwords are drawn again."""
 
 from collections.abc import Callable
 from dataclasses import replace
