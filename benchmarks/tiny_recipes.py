@@ -57,6 +57,11 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "8+8 layers, d_model 96": ("model.n_layers=8", "model.d_model=96", "model.d_ff=192"),
     "exponential mean 0.998": ("train.ema_decay=0.998", "checkpoints.average_last=1"),
     "decay over last 15%": ("schedule.decay_share=0.15",),
+    "BPE-dropout 0.1": ("data.bpe_dropout=0.1",),
+    "BPE-dropout 0.1, attention and activation dropout 0.1": (
+        *("data.bpe_dropout=0.1", "model.attention_dropout=0.1", "model.activation_dropout=0.1"),
+    ),
+    "BPE-dropout 0.1, Muon 4e-3": ("data.bpe_dropout=0.1", "optimizer.name=muon"),
 }
 """Differences of each recipe from `BASE`."""
 SMOKE_TEST = (
