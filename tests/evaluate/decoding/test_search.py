@@ -9,7 +9,7 @@ from torch import Tensor
 
 from evaluate.config import LengthPenalty
 from evaluate.decoding.constraints import Constraints
-from evaluate.decoding.search import Hypothesis, beam_search, gnmt_length_penalty, length_penalty
+from evaluate.decoding.search import Hypothesis, beam_search, gnmt_length_penalty, length_penalty, log_normalisers
 from tests.toy_decoder import BOS, EOS, Table, all_outputs, forced_log_prob
 
 
@@ -280,3 +280,10 @@ def test_beam_search_rejects_impossible_constraints(settings: dict[str, Any], me
 
 def test_beam_search_returns_empty_list_for_no_sentences() -> None:
     assert search(Table([], 5), [], beam=2) == []
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+def test_log_normalisers_equal_log_of_sum(dtype: torch.dtype) -> None:
+    logits_NV = torch.randn(37, 50, dtype=torch.float64).to(dtype)  # not a multiple of the rows at once
+    expected = logits_NV.double().logsumexp(-1, keepdim=True)
+    torch.testing.assert_close(log_normalisers(logits_NV).double(), expected, rtol=1e-6, atol=1e-6)
