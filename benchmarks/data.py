@@ -8,13 +8,12 @@ the number of length buckets; and how many tokens per second the loader makes in
 compared with training a model of configs/multi30k.yaml on this machine, and with a GPU (assumed). A corpus is CONFIG
 SOURCE TARGET, where configs/CONFIG.yaml gives vocabulary and updates, or SOURCE TARGET with those of base and 8,000
 subwords; the default is the demo's corpus with 200,000 pairs. Then the seconds from the command to the first update
-with 225,000 pairs, and an estimate for a billion pairs from these figures. Writes benchmarks/results/data.json.
+with 225,000 pairs. Memory is measured by benchmarks/large_corpus.py. Writes benchmarks/results/data.json.
 """
 
 import os
 import time
-import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from io import StringIO
@@ -22,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import datasets  # noqa: F401  # a slow import that belongs to no stage
-import numpy as np
 import torch
 
 from benchmarks.prepare import measure_start
@@ -48,9 +46,7 @@ from data_pipeline.batch_plan import BatchPlan
 from data_pipeline.config import DataConfig
 from data_pipeline.examples import Examples
 from data_pipeline.prepared_data import PreparedData, prepare
-from data_pipeline.sources.corpus import PAIRS_AT_ONCE, load_corpora
-from data_pipeline.sources.filters import mark_duplicates
-from data_pipeline.token_store import TokenStoreWriter
+from data_pipeline.sources.corpus import load_corpora
 from train.config import RunConfig
 from train.distributed import make_accelerator
 from train.loop import Run, ahead, start_run
@@ -64,12 +60,11 @@ STAGES = {
     (prepare_pairs._Encoder, "__call__"): "tokenise",
 }
 """Functions that are stages of `prepare`. The encoder also writes."""
+KINDS = ("ids", "offsets", "lengths")
+"""Files of a token store."""
 BUCKETS = (8, 16, 24, 48, 96)
 GPU_TOKENS = 1_000_000
 """Most target tokens per second that one GPU trains on: half of the matrix products of one H100 (estimated)."""
-BILLION = 1_000_000_000
-HOST_GB = 64
-"""Memory of a host, for the estimate."""
 
 
 def main() -> None:
@@ -78,9 +73,9 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", action="append", metavar="FILE", help="[CONFIG] SOURCE TARGET; repeatable")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of training; the rest has one")
     args = parser.parse_args()
-    pairs, start_pairs, sample, loaded, updates = 200_000, 225_000, 1_000_000, 3_000_000, 5
+    pairs, start_pairs, loaded, updates = 200_000, 225_000, 3_000_000, 5
     if args.smoke_test:
-        pairs, start_pairs, sample, loaded, updates = 4000, 2000, 50_000, 20_000, 1
+        pairs, start_pairs, loaded, updates = 4000, 2000, 20_000, 1
     result = new_result(corpora={})
     torch.set_num_threads(1)
     for name, overrides in read_corpora(args.data, pairs).items():
@@ -88,7 +83,7 @@ def main() -> None:
             settings = [*overrides, f"data.cache_dir={folder / 'cache'}", "train.log_with=none", "train.threads=1"]
             config = load_settings(RunConfig, ROOT / "configs" / f"{name}.yaml", settings)
             say(f"{name}: prepare, plan and padding")
-            prepared, measured = measure_prepare(config, folder, sample)
+            prepared, measured = measure_prepare(config, folder)
             say("loader and training")
             run = make_run(config, prepared, folder / "run")
             measured["loader"] = {"tgt_tokens_per_second": round(measure_loader(run, loaded))}
@@ -100,9 +95,7 @@ def main() -> None:
     result["wmt14_size"] = wmt14_size and {
         k: wmt14_size[k] for k in ("command", "pairs", "threads", "prepare", "machine")
     }
-    name, largest = max(result["corpora"].items(), key=lambda item: item[1]["pairs"])
     result["gpu_tokens_per_second"] = GPU_TOKENS
-    result["billion"] = {"pairs": BILLION, "like": name, "host_gb": HOST_GB, **estimate(BILLION, largest)}
     save("data", result, make_tables(result), smoke_test=args.smoke_test)
 
 
@@ -124,8 +117,8 @@ def read_corpora(given: list[list[str]] | None, pairs: int) -> dict[str, list[st
     return found
 
 
-def measure_prepare(config: RunConfig, folder: Path, sample: int) -> tuple[PreparedData, dict[str, Any]]:
-    """Measure every stage from the text to the first update, the bytes per pair, and the padding."""
+def measure_prepare(config: RunConfig, folder: Path) -> tuple[PreparedData, dict[str, Any]]:
+    """Measure every stage from the text to the first update, the bytes per pair on disk, and the padding."""
     with one_core(), timed_calls(STAGES) as seconds:
         started = time.perf_counter()
         prepared = prepare(config.data, folder / "cache", threads=1, quiet=True)
@@ -135,7 +128,7 @@ def measure_prepare(config: RunConfig, folder: Path, sample: int) -> tuple[Prepa
     text = load_corpora(config.data.train, config.data, "train", folder, 1)
     pairs, kept = prepared.report["train"]["read"], len(ids)
     text_files = [Path(file["filename"]) for file in text.cache_files]
-    id_files = [prepared.folder / f"train.{side}.{kind}.npy" for side in ("src", "tgt") for kind in ("ids", "offsets")]
+    id_files = [prepared.folder / f"train.{side}.{kind}.npy" for side in ("src", "tgt") for kind in KINDS]
     return prepared, {
         "pairs": pairs,
         "pairs_kept": kept,
@@ -147,7 +140,6 @@ def measure_prepare(config: RunConfig, folder: Path, sample: int) -> tuple[Prepa
             "text": round(sum(file.stat().st_size for file in text_files) / pairs, 1),
             "ids": round(sum(file.stat().st_size for file in id_files) / kept, 1),
         },
-        "memory_bytes_per_pair": memory_per_pair(ids, config, sample),
         "padding": [
             measure_padding(ids, config, size, buckets)
             for size in sorted({config.batches.tokens_per_update, 25_000})
@@ -187,49 +179,6 @@ def count_padding(plan: BatchPlan) -> dict[str, Any]:
         "updates_per_epoch": plan.updates_per_epoch,
         "positions_of_a_batch": [min(positions), max(positions)],
     }
-
-
-def memory_per_pair(ids: Examples, config: RunConfig, pairs: int) -> dict[str, float]:
-    """Return the peak bytes per pair of what grows with the corpus, measured on arrays for `pairs` pairs."""
-    src, tgt = (np.resize(lengths, pairs) for lengths in (ids.src_lengths, ids.tgt_lengths))
-    hashes = np.random.default_rng(1).integers(0, 2**63, pairs).astype(np.uint64)
-    batches, reasons = config.batches, np.zeros(pairs, np.uint8)
-
-    def write() -> None:
-        group = [[0]] * PAIRS_AT_ONCE
-        with (
-            temporary_folder() as folder,
-            TokenStoreWriter(folder / "a", 2) as a,
-            TokenStoreWriter(folder / "b", 2) as b,
-        ):
-            for _ in range(pairs // len(group)):
-                a.append(group)
-                b.append(group)
-
-    def plan() -> None:
-        size, per_update = batches.tokens_per_update, batches.per_update
-        BatchPlan(src, tgt, tokens_per_update=size, per_update=per_update, max_buckets=batches.buckets, seed=1).update(
-            0
-        )
-
-    filtered = reasons.itemsize + hashes.itemsize  # until the end of prepare
-    indices = np.dtype(np.int64).itemsize  # the encoder's list of the pairs that are kept
-    return {
-        "filter": float(filtered),
-        "duplicates": round(filtered + peak(lambda: mark_duplicates(reasons, hashes)) / pairs, 1),
-        "tokenise": round(filtered + indices + peak(write) / pairs, 1),
-        "plan": round(src.itemsize + tgt.itemsize + peak(plan) / pairs, 1),
-    }
-
-
-def peak(work: Callable[[], None]) -> int:
-    """Return the peak of allocated bytes during a call."""
-    tracemalloc.start()
-    try:
-        work()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
 
 def make_run(config: RunConfig, prepared: PreparedData, run_dir: Path) -> Run:
@@ -273,44 +222,10 @@ def measure_starts(pairs: int, starts: int) -> list[float]:
         return [measure_start(config) for _ in range(starts)]
 
 
-ADVICE = {
-    "read": "one process reads: write the corpus as Parquet, which is memory-mapped without a copy, or use one process "
-    "for each file",
-    "filter": "one process filters: use one for each file",
-    "duplicates": "set data.drop_duplicates=false and remove duplicates before, with a sort on disk or one range of "
-    "hashes at a time",
-    "vocabulary": "nothing: the tokenizer is trained on a sample of data.tokenizer_sentences sentences of any corpus",
-    "tokenise": "more threads; write the lengths at once instead of keeping them",
-    "plan": "every rank has its own copy: share one copy per host, or plan each file separately",
-    "one epoch": "more GPUs, or less than an epoch: the paper's base model sees 2.5 billion target tokens",
-}
-"""What to do if a step takes too long or needs too much memory."""
-
-
-def estimate(pairs: int, corpus: dict[str, Any]) -> dict[str, Any]:
-    """Estimate hours on one core, GB of disk and GB of memory of each step for a large corpus like the measured one, if
-    every step grows in proportion; and how often the loader would read from the disk at the speed of one GPU."""
-    stages, memory, disk = corpus["stages"], corpus["memory_bytes_per_pair"], corpus["bytes_per_pair"]
-    seconds = {name: pairs / stages[name]["pairs_per_second"] for name in ADVICE if name in stages}
-    sentences = min(2 * pairs, DataConfig().tokenizer_sentences)
-    seconds["vocabulary"] = stages["vocabulary"]["seconds"] * sentences / corpus["tokenizer_sentences"]
-    seconds["one epoch"] = pairs * corpus["tokens_per_pair"][1] / GPU_TOKENS
-    on_disk = {"read": disk["text"], "tokenise": disk["ids"]}
-    steps = []
-    for name, advice in ADVICE.items():
-        memory_gb = round(memory[name] * pairs / 1e9, 1) if name in memory else None
-        disk_gb = round(on_disk[name] * pairs / 1e9, 1) if name in on_disk else None
-        fits = memory_gb is None or memory_gb <= HOST_GB
-        figures = {"hours": round(seconds[name] / 3600, 2), "disk_gb": disk_gb, "memory_gb": memory_gb, "fits": fits}
-        steps.append({"step": name, **figures, "advice": advice})
-    # two reads per sentence, of its position and of its ids, for source and target; at this size none is in memory
-    return {"steps": steps, "reads_per_second": round(4 * GPU_TOKENS / corpus["tokens_per_pair"][1])}
-
-
 def make_tables(result: dict[str, Any]) -> Tables:
-    """Return stages, loader, start and estimate; and the padding."""
+    """Return stages, loader and start; and the padding."""
     corpora = result["corpora"]
-    parts = [stages_table(corpora), loader_table(result), start_table(result), estimate_table(result["billion"])]
+    parts = [stages_table(corpora), loader_table(result), start_table(result)]
     return {"data": parts, "padding": [padding_table(corpora)]}
 
 
@@ -356,23 +271,6 @@ def start_table(result: dict[str, Any]) -> Table:
         rows.append([f"prepare {found['pairs']:,} pairs, {found['threads']} threads", time])
         rows.append(["peak of its private memory; with memory-mapped files", peaks])
     return table(["measurement", "value"], rows)
-
-
-def estimate_table(billion: dict[str, Any]) -> Table:
-    """Return every step of the estimate."""
-    rows = []
-    for step in billion["steps"]:
-        sizes = [f"{step[key]:,.0f}" if step[key] is not None else "" for key in ("disk_gb", "memory_gb")]
-        name = "one epoch, on one GPU" if step["step"] == "one epoch" else step["step"]
-        rows.append([name, f"{step['hours']:,.1f}", *sizes, "yes" if step["fits"] else "**no**", step["advice"]])
-    headings = [f"estimate for {billion['pairs']:,} pairs like those of {billion['like']}", "hours, one core",
-                "disk (GB)", "memory (GB)", f"fits {billion['host_gb']} GB", "what to do"]  # fmt: skip
-    note = (
-        f"To feed one GPU at its highest speed, the loader would read {billion['reads_per_second']:,} times per second "
-        "from the disk. The estimate assumes that every step except the vocabulary grows in proportion; sorts "
-        "(duplicates, plan) grow a little faster."
-    )
-    return table(headings, rows, note)
 
 
 def padding_table(corpora: dict[str, Any]) -> Table:

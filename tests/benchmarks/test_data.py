@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks import data, safety_cost, scaling
-from benchmarks.data import count_padding, estimate, read_corpora
+from benchmarks.data import count_padding, read_corpora
 from benchmarks.runner import Table
 from benchmarks.scaling import (
     GPUS,
@@ -44,7 +44,6 @@ def corpus() -> dict[str, Any]:
         "tokens_per_pair": [10.0, 20.0],
         "stages": {name: {"seconds": 0.1, "pairs_per_second": 10_000} for name in stages},
         "bytes_per_pair": {"text": 100.0, "ids": 60.0},
-        "memory_bytes_per_pair": {"filter": 9.0, "duplicates": 66.0, "tokenise": 50.0, "plan": 73.0},
         "padding": [row | {"buckets": n, "padding": 0.1, "shapes": n - 1} for n in (8, 96)],
         "loader": {"tgt_tokens_per_second": 300_000},
         "consumed": {"tgt_tokens_per_second": 1500.0, "threads": 1},
@@ -72,18 +71,6 @@ def test_read_corpora_uses_base_for_corpus_without_config() -> None:
 def test_read_corpora_rejects_single_file() -> None:
     with pytest.raises(ValueError, match=r"--data a.en is not \[CONFIG\] SOURCE TARGET"):
         read_corpora([["a.en"]], pairs=1)
-
-
-def test_estimate_grows_in_proportion_except_vocabulary() -> None:
-    small, large = ({row["step"]: row for row in estimate(pairs, corpus())["steps"]} for pairs in (10**9, 2 * 10**9))
-    assert large["plan"]["memory_gb"] == 2 * small["plan"]["memory_gb"] == 146.0
-    assert large["tokenise"]["hours"] == pytest.approx(2 * small["tokenise"]["hours"], abs=0.02)
-    assert large["vocabulary"] == small["vocabulary"]
-
-
-def test_estimate_marks_steps_that_exceed_memory_of_host() -> None:
-    fits = {row["step"]: row["fits"] for row in estimate(10**9, corpus())["steps"]}
-    assert [step for step, does in fits.items() if not does] == ["duplicates", "plan"]
 
 
 def test_communication_inside_node_is_ring() -> None:
@@ -134,7 +121,6 @@ def test_tables_have_as_many_cells_as_headings() -> None:
             "gpu_tokens_per_second": 1_000_000,
             "start": {"pairs": 10, "seconds": [1.0, 2.0]},
             "wmt14_size": None,
-            "billion": {"pairs": 10**9, "like": "demo", "host_gb": 64, **estimate(10**9, corpus())},
         },
         "scaling": {
             "models": {"demo": measured},
