@@ -34,6 +34,8 @@ LONGEST = 8
 """Words of the longest sentence."""
 SHARD = 4_000_000
 BILLION = 1_000_000_000
+PRIVATE_BYTES = 3
+"""Private memory of `prepare` for each pair: its filter reason, and two marks while a sample of the pairs is drawn."""
 RANKS = 2
 
 
@@ -186,12 +188,12 @@ def read_maps(pid: int) -> str:
 
 
 def estimate(result: dict[str, Any]) -> dict[str, float]:
-    """Return hours, disk and memory of a billion pairs. Private memory grows by one byte per pair in `prepare` (the
-    filter reasons) and does not grow in a rank; the shared lengths of a host grow with the corpus."""
+    """Return hours, disk and memory of a billion pairs. Private memory grows by `PRIVATE_BYTES` per pair in `prepare`
+    and does not grow in a rank; the shared lengths of a host grow with the corpus."""
     prepared, times = result["prepare"], BILLION / result["pairs"]
     return {
         "prepare_hours": round(times * prepared["seconds"] / 3600, 1),
-        "prepare_private_gb": round(prepared["peak_private_gb"] + (BILLION - result["pairs"]) / 1e9, 1),
+        "prepare_private_gb": round(prepared["peak_private_gb"] + PRIVATE_BYTES * (BILLION - result["pairs"]) / 1e9, 1),
         "hashes_on_disk_gb": 8.0,
         "prepared_gb": round(times * prepared["prepared_gb"]),
         "rank_private_gb": max(max(start["peak_private_gb_of_rank"]) for start in result["starts"]),
