@@ -8,6 +8,9 @@ from common.settings import check_at_most, check_language, check_positive
 
 Task = Literal["translation", "language_modelling"]
 
+AUGMENTATIONS = ("augment_upper", "augment_title", "augment_typos", "augment_no_stop")
+"""Settings of `data` that change a share of the training pairs."""
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -88,6 +91,21 @@ class DataConfig:
     is left out. Each epoch draws other subwords for the same text; 0.1 is usual. 0, as in the paper: always the same
     subwords."""
 
+    augment_upper: float = 0.0
+    """Share of the training pairs that are in UPPER CASE, source and target. Each epoch takes other pairs. URLs,
+    placeholders such as `{name}`, and markup stay as they are."""
+
+    augment_title: float = 0.0
+    """Share of the training pairs that are in Title Case, source and target, chosen in the same way."""
+
+    augment_typos: float = 0.0
+    """Share of the training pairs with typos in the source (Karpukhin et al., 2019): in 15% of the words of at least 4
+    letters, one letter is swapped with the next one, dropped, doubled or replaced. Each epoch draws other typos."""
+
+    augment_no_stop: float = 0.0
+    """Share of the training pairs without full stop, question or exclamation mark at the end, if source and target end
+    with one. Each epoch takes other pairs."""
+
     max_length: int | None = 256
     """Drop a pair if source or target has more tokens, EOS included. None: keep all lengths. This is the only filter
     that also applies to validation pairs."""
@@ -159,6 +177,7 @@ class DataConfig:
             raise InputError("data.bpe_dropout is for data.task=translation. Leave it out for a language model")
         if self.bpe_dropout and self.vocab_type == "unigram" and self.tokenizer is None:
             raise InputError("data.bpe_dropout is for data.vocab_type=bpe, not unigram")
+        self._check_augmentation()
         check_language("data.source_lang", self.source_lang)
         check_language("data.target_lang", self.target_lang)
         if self.task == "translation" and self.vocab_type not in ("bpe", "unigram"):
@@ -166,6 +185,21 @@ class DataConfig:
                 f"data.vocab_type={self.vocab_type} is for data.task=language_modelling. For translation, set "
                 "data.vocab_type to bpe or unigram."
             )
+
+    @property
+    def changes_pairs(self) -> bool:
+        """Return True if the ids of training pairs differ from epoch to epoch."""
+        return self.bpe_dropout > 0 or any(getattr(self, name) for name in AUGMENTATIONS)
+
+    def _check_augmentation(self) -> None:
+        for name in AUGMENTATIONS:
+            rate = getattr(self, name)
+            if not 0 <= rate <= 1:
+                raise InputError(f"data.{name} is {rate}; it must be from 0 to 1")
+            if rate and self.task == "language_modelling":
+                raise InputError(f"data.{name} is for data.task=translation. Leave it out for a language model")
+        if self.augment_upper + self.augment_title > 1:
+            raise InputError("data.augment_upper and data.augment_title are more than 1 together. Lower one of them")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from common.errors import InputError
+from data_pipeline.config import DataConfig
 from data_pipeline.micro_batches import PADDING_ROW, AnyInts, MicroBatch, batch_by_length
 from data_pipeline.subword_sampling import SubwordSampler
 from data_pipeline.token_store import TokenStore
@@ -62,9 +63,9 @@ class SentencePairs:
         """Open the pairs that two `TokenStoreWriter`s wrote to `folder/split.src` and `folder/split.tgt`."""
         return cls(TokenStore(folder / f"{split}.src"), TokenStore(folder / f"{split}.tgt"))
 
-    def with_sampled_subwords(self, tokenizer: Tokenizer, dropout: float) -> "SentencePairs":
-        """Return the same pairs, whose subwords can be drawn again (`data.bpe_dropout`)."""
-        return SentencePairs(self.src, self.tgt, SubwordSampler((self.src, self.tgt), tokenizer, dropout))
+    def with_sampler(self, tokenizer: Tokenizer, config: DataConfig) -> "SentencePairs":
+        """Return the same pairs, whose ids can be drawn again (`data.bpe_dropout` and `data.augment_*`)."""
+        return SentencePairs(self.src, self.tgt, SubwordSampler((self.src, self.tgt), tokenizer, config))
 
     def __len__(self) -> int:
         return len(self.src)

@@ -18,7 +18,7 @@ from common.files import COMPRESSED, find_files, sha256
 from common.input_bytes import check_rereadable
 from data_pipeline.builtin.arithmetic import ARITHMETIC_VERSION
 from data_pipeline.builtin.grammar import GRAMMAR_VERSION
-from data_pipeline.config import DataConfig
+from data_pipeline.config import AUGMENTATIONS, DataConfig
 from data_pipeline.sources.columns import table_config
 from data_pipeline.sources.file_pairs import find_file_pairs
 from data_pipeline.sources.hub import CELL_FORMATS
@@ -40,7 +40,7 @@ READER = "read cell by cell"
 
 # Fields that do not change the prepared ids. The hash has the content of corpora and tokenizer instead of their names.
 _NAMES = ("train", "valid", "test", "cache_dir", "tokenizer")
-_NOT_HASHED = (*_NAMES, "valid_pairs", "grammar_pairs", "task", "bpe_dropout")
+_NOT_HASHED = (*_NAMES, "valid_pairs", "grammar_pairs", "task", "bpe_dropout", *AUGMENTATIONS)
 _COLUMNS = ("source_lang", "target_lang", "source_column", "target_column")
 _OF_PAIRS = (*_COLUMNS, "max_length", "max_ratio", "drop_empty", "drop_duplicates", "drop_copies", "normalize_unicode")
 _OLD_NAMES = {"prompt_column": "given_column"}  # renamed fields keep their old name in the hash, so old data are found

@@ -111,9 +111,9 @@ class PreparedData:
 
         if self.config.task == "translation":
             pairs = SentencePairs.open(self.folder, split)
-            if split == "valid" or not self.config.bpe_dropout:
+            if split == "valid" or not self.config.changes_pairs:
                 return pairs
-            return pairs.with_sampled_subwords(Tokenizer(self.tokenizer_file), self.config.bpe_dropout)
+            return pairs.with_sampler(Tokenizer(self.tokenizer_file, self.config.normalize_unicode), self.config)
         if self.config.layout == "stream":
             return TokenStream.open(self.folder, split)
         return Documents.open(self.folder, split, open_tokenizer(self.tokenizer_file).document_start)

@@ -290,7 +290,7 @@ def is_better(loss: float, best: float | None) -> bool:
 
 DECIDING = (
     *("model.", "batches.", "optimizer.", "schedule.", "train.", "validation.", "checkpoints."),
-    "data.bpe_dropout",
+    *("data.bpe_dropout", "data.augment_"),
 )
 """Settings, and sections of them, that must be equal on all hosts."""
 

@@ -111,6 +111,8 @@ def make_plan(config: RunConfig, train: Examples) -> Plan:
     )
     if train.sampler is not None:
         if batches.shard is not None and batches.shard < len(train):
-            raise InputError("data.bpe_dropout is for a corpus of one shard. Leave out batches.shard")
+            raise InputError(
+                "data.bpe_dropout and data.augment_* are for a corpus of one shard. Leave out batches.shard"
+            )
         return ResampledPlan(of_lengths, (train.src_lengths, train.tgt_lengths), train.sampler.lengths, seed)
     return of_lengths(train.src_lengths, train.tgt_lengths)

@@ -21,7 +21,7 @@ from train.run.checkpoints import Checkpoints
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = (
     *("train.log_every=1", "validation.every=1000", "checkpoints.every=4", "validation.bleu_sentences=0"),
-    "data.bpe_dropout=0.1",
+    *("data.bpe_dropout=0.1", "data.augment_upper=0.2", "data.augment_typos=0.3"),
 )
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch"]
 TWO_RANKS = [*LAUNCH, "--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]

@@ -20,6 +20,7 @@ from common.errors import InputError
 from common.files import lock
 from common.settings import load_settings
 from data_pipeline import prepare_pairs
+from data_pipeline.config import AUGMENTATIONS
 from data_pipeline.micro_batches import Update
 from evaluate.config import DecodeConfig
 from evaluate.translator import Translator
@@ -220,6 +221,18 @@ def test_train_resumes_run_with_old_setting_names(finished: Path, corpus: dict, 
     run(make_config(corpus, cache), folder)
     assert (folder / "metrics.jsonl").read_bytes() == (finished / "metrics.jsonl").read_bytes()
     assert (folder / "model.safetensors").read_bytes() == (finished / "model.safetensors").read_bytes()
+
+
+def test_train_resumes_run_without_settings_of_sampled_pairs(
+    finished: Path, corpus: dict, cache: Path, tmp_path: Path
+) -> None:
+    run(make_config(corpus, cache, "train.max_steps=4"), tmp_path)
+    config = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    for name in ("bpe_dropout", *AUGMENTATIONS):
+        del config["data"][name]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    run(make_config(corpus, cache), tmp_path)
+    assert (tmp_path / "model.safetensors").read_bytes() == (finished / "model.safetensors").read_bytes()
 
 
 def test_train_names_changed_setting_of_run_with_old_names_by_its_new_name(
@@ -593,8 +606,11 @@ def test_resumed_run_with_muon_and_mean_of_weights_equals_uninterrupted_run(
         assert (tmp_path / "resumed" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
 
 
-def test_resumed_run_with_bpe_dropout_equals_uninterrupted_run(corpus: dict, cache: Path, tmp_path: Path) -> None:
-    settings = ("data.bpe_dropout=0.1", "train.max_steps=24", "validation.every=100")  # 24 updates are three epochs
+@pytest.mark.parametrize("sampled", [("data.bpe_dropout=0.1",), ("data.augment_upper=0.2", "data.augment_typos=0.3")])
+def test_resumed_run_with_sampled_pairs_equals_uninterrupted_run(
+    corpus: dict, cache: Path, tmp_path: Path, sampled: tuple[str, ...]
+) -> None:
+    settings = (*sampled, "train.max_steps=24", "validation.every=100")  # 24 updates are three epochs
     run(make_config(corpus, cache, *settings), tmp_path / "whole")
     run(make_config(corpus, cache, *settings, "train.max_steps=9"), tmp_path / "resumed")
     run(make_config(corpus, cache, *settings), tmp_path / "resumed")
