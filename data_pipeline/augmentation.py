@@ -78,7 +78,7 @@ def add_typos(text: str, random: Iterator[float]) -> str:
 
 def _typo(word: str, letters: str, random: Iterator[float]) -> str:
     i, kind = int(next(random) * (len(word) - 1)), int(next(random) * 4)
-    a, b = word[i : i + 2]
+    a, b = word[i], word[i + 1]
     other = letters[int(next(random) * len(letters))]
     return word[:i] + (b + a, b, a + a + b, other + b)[kind] + word[i + 2 :]
 
