@@ -93,7 +93,8 @@ class DataConfig:
 
     augment_upper: float = 0.0
     """Share of the training pairs that are in UPPER CASE, source and target. Each epoch takes other pairs. URLs,
-    placeholders such as `{name}`, and markup stay as they are."""
+    placeholders such as `{name}`, and markup stay as they are. So do pairs that would get more tokens than the longest
+    prepared sentence: with 8,000 subwords, trained on normal text, these are 57% of the chosen pairs of Multi30k."""
 
     augment_title: float = 0.0
     """Share of the training pairs that are in Title Case, source and target, chosen in the same way."""
