@@ -29,7 +29,7 @@ def test_list_settings_returns_types_and_defaults_as_typed() -> None:
     assert found["data.valid"] == ("name or list", "null")
     assert found["optimizer.clip_norm"] == ("number or null", "null")
     assert found["optimizer.eps"] == ("number", "1e-09")
-    assert found["optimizer.name"] == ("`adam`, `adamw`", "adam")
+    assert found["optimizer.name"] == ("`adam`, `adamw`, `muon`", "adam")
     assert found["train.compile"] == ("true or false", "false")
 
 
