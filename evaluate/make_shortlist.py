@@ -10,7 +10,7 @@ from common.command import run_command
 from common.errors import InputError
 from common.files import expand
 from common.text_input import check_equal_lines, read_all_lines
-from data_pipeline.tokenizers.sentence_piece import Tokenizer
+from data_pipeline.tokenizers import open_translation_tokenizer
 from evaluate.options import add_model
 from evaluate.shortlist import train_shortlist
 from transformer.pretrained import find_folder, read_about
@@ -36,8 +36,9 @@ def main() -> None:
     folder = find_folder(args.model)
     sources, targets = read_all_lines(args.source), read_all_lines(args.target)
     check_equal_lines(args.source, len(sources), args.target, len(targets))
-    tokenizer = Tokenizer(folder / "tokenizer.model", read_about(folder).get("normalize_unicode") is not False)
-    pairs = list(zip(tokenizer.encode(sources), tokenizer.encode(targets), strict=True))
+    normalize = read_about(folder).get("normalize_unicode") is not False
+    tokenizer = open_translation_tokenizer(folder / "tokenizer.model", normalize)
+    pairs = list(zip(tokenizer.encode(sources), tokenizer.encode_target(targets), strict=True))
     train_shortlist(pairs, tokenizer.vocab_size, args.candidates).save(args.output)
     print(f"wrote {args.output}")
 

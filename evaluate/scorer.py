@@ -10,7 +10,8 @@ from torch import Tensor
 
 from common.errors import InputError
 from common.strings import string_list
-from data_pipeline.tokenizers.sentence_piece import EOS_ID, UNK_ID, Tokenizer
+from data_pipeline.tokenizers import TranslationTokenizer
+from data_pipeline.tokenizers.sentence_piece import EOS_ID, UNK_ID
 from evaluate.decoding.search import check_finite
 from evaluate.length_batches import IdPair, map_batches
 from evaluate.translator import LineTooLong, Translator
@@ -36,7 +37,7 @@ class Score:
         """Natural log of the probability of the target; 0 if it has no tokens."""
         return math.fsum(self.token_log_probs)
 
-    def details(self, tokenizer: Tokenizer) -> list[dict[str, str | int | float]]:
+    def details(self, tokenizer: TranslationTokenizer) -> list[dict[str, str | int | float]]:
         """Return text, id and log-probability of each token."""
         texts = token_texts(tokenizer, self.tokens)
         return [
@@ -67,7 +68,8 @@ class Scorer:
         sources, targets = string_list(sources, "sources"), string_list(targets, "targets")
         if len(sources) != len(targets):
             raise InputError(f"there are {len(sources)} sources but {len(targets)} targets. Give each source a target.")
-        source_ids, target_ids = self._encode("source", sources), self._encode("target", targets)
+        source_ids = _encode("source", sources, self.translator.encode)
+        target_ids = _encode("target", targets, self.translator.encode_target)
         ended = [ids or [EOS_ID] * bool(source) for source, ids in zip(source_ids, target_ids, strict=True)]
         return self.score_ids(source_ids, ended, progress)
 
@@ -89,12 +91,6 @@ class Scorer:
         self.translator.require("attention")
         compute = self.translator.backend.cross_attention
         return self._map(compute, sources, targets, torch.empty(1, 1, 0, 0), progress=False)
-
-    def _encode(self, name: str, lines: list[str]) -> list[list[int]]:
-        try:
-            return self.translator.encode(lines)
-        except LineTooLong as error:
-            raise LineTooLong(f"{name} {error}", error.index) from error
 
     def _map(
         self,
@@ -131,10 +127,17 @@ class Scorer:
         return scores
 
 
-def token_texts(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
+def token_texts(tokenizer: TranslationTokenizer, ids: Sequence[int]) -> list[str]:
     """Return the text of each token, with the space before a word; "" for EOS, U+FFFD for a part of a character."""
     # The tokenizer removes a space at the beginning of a text, so each text begins with another token.
     return [tokenizer.decode_text([UNK_ID, token])[1:] for token in ids]
+
+
+def _encode(name: str, lines: list[str], encode: Callable[[list[str]], list[list[int]]]) -> list[list[int]]:
+    try:
+        return encode(lines)
+    except LineTooLong as error:
+        raise LineTooLong(f"{name} {error}", error.index) from error
 
 
 def _check(pair: IdPair, number: int, max_len: int) -> None:

@@ -92,9 +92,10 @@ class RestrictedState:
 class RestrictedOutput:
     """The output layer of a model with the shortlists of its sentences."""
 
-    def __init__(self, shortlist: Shortlist, weight_VD: Tensor) -> None:
+    def __init__(self, shortlist: Shortlist, output: nn.Linear) -> None:
         self.shortlist = shortlist
-        self.weight_VD = weight_VD
+        self.weight_VD = output.weight.detach()
+        self.bias_V = None if output.bias is None else output.bias.detach()
 
     def search(
         self,
@@ -116,7 +117,8 @@ class RestrictedOutput:
         def step(tokens_N: Tensor, rows: RestrictedState) -> Tensor:
             return model.step(device_ids_S[tokens_N], rows.state).masked_fill_(rows.excluded_NS, -math.inf)
 
-        with _output_layer(model, self.weight_VD[device_ids_S]):
+        bias_S = None if self.bias_V is None else self.bias_V[device_ids_S]
+        with _output_layer(model, self.weight_VD[device_ids_S], bias_S):
             found = search(
                 step,
                 RestrictedState(state, excluded_BS.to(device_ids_S.device)),
@@ -133,11 +135,13 @@ class RestrictedOutput:
 
 
 @contextmanager
-def _output_layer(model: Transformer, weight_SD: Tensor) -> Iterator[None]:
+def _output_layer(model: Transformer, weight_SD: Tensor, bias_S: Tensor | None) -> Iterator[None]:
     """Let the model compute the logits of these rows only."""
     before = model.output
-    layer = nn.Linear(weight_SD.size(1), weight_SD.size(0), bias=False, device="meta")
+    layer = nn.Linear(weight_SD.size(1), weight_SD.size(0), bias=bias_S is not None, device="meta")
     layer.weight = nn.Parameter(weight_SD, requires_grad=False)
+    if bias_S is not None:
+        layer.bias = nn.Parameter(bias_S, requires_grad=False)
     setattr(model, "output", PrepackedLinear(layer) if can_prepack(weight_SD) else layer)  # noqa: B010
     try:
         yield

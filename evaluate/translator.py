@@ -9,7 +9,8 @@ import torch
 from common.errors import InputError
 from common.strings import string_list
 from common.text import changed_lines, changed_note, one_line
-from data_pipeline.tokenizers.sentence_piece import EOS_ID, Tokenizer
+from data_pipeline.tokenizers import TranslationTokenizer, open_translation_tokenizer
+from data_pipeline.tokenizers.sentence_piece import EOS_ID
 from evaluate.backends import Backend, BackendName, Feature
 from evaluate.backends.ctranslate2 import CTranslate2Backend
 from evaluate.backends.pytorch import PyTorchBackend
@@ -42,7 +43,11 @@ class Translator:
     """
 
     def __init__(
-        self, backend: Backend, tokenizer: Tokenizer, config: DecodeConfig | None = None, source_lang: str = "en"
+        self,
+        backend: Backend,
+        tokenizer: TranslationTokenizer,
+        config: DecodeConfig | None = None,
+        source_lang: str = "en",
     ) -> None:
         self.backend = backend
         self.tokenizer = tokenizer
@@ -84,7 +89,7 @@ class Translator:
         refuse_language_model(folder)
         config = config or read_decode_config(folder)
         about = read_about(folder)
-        tokenizer = Tokenizer(folder / "tokenizer.model", about.get("normalize_unicode") is not False)
+        tokenizer = open_translation_tokenizer(folder / "tokenizer.model", about.get("normalize_unicode") is not False)
         source_lang = str(about.get("source_lang", "en"))
         match backend:
             case "torch":
@@ -224,8 +229,17 @@ class Translator:
 
         Raises InputError or LineTooLong. `first_line` is the number of the first line in their messages.
         """
+        return self._encode(self.tokenizer.encode, lines, first_line)
+
+    def encode_target(self, lines: Iterable[str]) -> list[list[int]]:
+        """Return the ids of each translation with EOS, [] for an empty one. Raises as `encode`."""
+        return self._encode(self.tokenizer.encode_target, lines, 1)
+
+    def _encode(
+        self, encode: Callable[[list[str]], list[list[int]]], lines: Iterable[str], first_line: int
+    ) -> list[list[int]]:
         texts = [one_line(line) for line in string_list(lines, first_line=first_line)]
-        encoded = [[] if ids == [EOS_ID] else ids for ids in self.tokenizer.encode(texts)]
+        encoded = [[] if ids == [EOS_ID] else ids for ids in encode(texts)]
         for index, ids in enumerate(encoded):
             if len(ids) > self.max_len:
                 raise LineTooLong(
@@ -239,7 +253,8 @@ class Translator:
         """Return the ids of each prefix, without EOS, for `translate_ids` and `sample_ids`."""
         if prefixes is None:
             return None
-        return [ids[:-1] for ids in self.tokenizer.encode(list(map(one_line, string_list(prefixes, "prefixes"))))]
+        texts = list(map(one_line, string_list(prefixes, "prefixes")))
+        return [ids[:-1] for ids in self.tokenizer.encode_target(texts)]
 
     def translate_ids(
         self,

@@ -51,12 +51,16 @@ class ModelConfig:
     positions: Literal["sinusoidal", "learned", "rotary"] = "sinusoidal"
     """Section 3.5. `learned` is Table 3 (E). `rotary` adds nothing to the embeddings; it rotates the queries and keys
     of self-attention (Su et al., 2021)."""
-    activation: Literal["relu", "gelu", "gelu_tanh", "swiglu"] = "relu"
+    activation: Literal["relu", "gelu", "gelu_tanh", "silu", "swiglu"] = "relu"
     """Function between the two layers of the feed-forward network (Eq. 2): `gelu` (Hendrycks and Gimpel, 2016),
-    `gelu_tanh`, GPT-2's approximation of it, or `swiglu` (Shazeer, 2020), which adds a third d_model x d_ff matrix."""
+    `gelu_tanh`, GPT-2's approximation of it, `silu`, x times sigmoid(x), which Marian calls swish (Ramachandran et al.,
+    2017), or `swiglu` (Shazeer, 2020), which adds a third d_model x d_ff matrix."""
     tying: Literal["all", "output", "none"] = "all"
     """Which matrices are one matrix (section 3.4). `all`: source embedding, target embedding and output layer;
     `output`: target embedding and output layer; `none`: three matrices."""
+    output_bias: bool = False
+    """True: add a trained bias to the logits, as Marian does (Junczys-Dowmunt et al., 2018). False: do not, as in the
+    paper."""
     norm_kind: Literal["layer", "rms"] = "layer"
     """`layer`: layer normalisation, as in the paper. `rms`: without mean and bias (Zhang and Sennrich, 2019)."""
     n_kv_heads: int | None = None

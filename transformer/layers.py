@@ -150,6 +150,8 @@ def _activation(config: ModelConfig) -> Callable[[Tensor], Tensor]:
             return F.gelu
         case "gelu_tanh":  # Differs from the paper: Hendrycks and Gimpel (2016), section 2, as in GPT-2's code
             return partial(F.gelu, approximate="tanh")
+        case "silu":  # Differs from the paper: Ramachandran et al. (2017), as in Marian
+            return F.silu
         case "swiglu":
             raise AssertionError("swiglu has its own class, GatedFeedForward")
         case unknown:

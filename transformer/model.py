@@ -28,7 +28,7 @@ class Transformer(nn.Module):
         self.tgt_embedding = Embedding(config)
         self.encoder = Stack(config, causal=False, cross_attention=False)
         self.decoder = Stack(config, causal=True, cross_attention=True)
-        self.output = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self.output = nn.Linear(config.d_model, config.vocab_size, bias=config.output_bias)
         match config.tying:
             case "all":  # section 3.4
                 self.output.weight = self.src_embedding.tokens.weight = self.tgt_embedding.tokens.weight
@@ -85,7 +85,7 @@ class GPT(nn.Module):
         self.config = config
         self.embedding = Embedding(config)
         self.decoder = Stack(config, causal=True, cross_attention=False)
-        self.output = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self.output = nn.Linear(config.d_model, config.vocab_size, bias=config.output_bias)
         match config.tying:
             case "all" | "output":
                 self.output.weight = self.embedding.tokens.weight

@@ -1,4 +1,4 @@
-"""Tokenizers: the interface of those for language modelling, and `open_tokenizer`, which reads all their files."""
+"""Tokenizers: interfaces for language modelling and for translation, and the functions that read all their files."""
 
 from pathlib import Path
 from typing import Protocol
@@ -8,6 +8,7 @@ from common.files import read_small
 from data_pipeline.tokenizers.byte_pair import BytePairTokenizer
 from data_pipeline.tokenizers.characters import CharTokenizer
 from data_pipeline.tokenizers.sentence_piece import Tokenizer, json_type
+from data_pipeline.tokenizers.sentence_piece_pair import TYPE, SentencePiecePair
 
 
 class TextTokenizer(Protocol):
@@ -43,6 +44,32 @@ class TextTokenizer(Protocol):
 
     def save(self, folder: Path | str) -> None:
         """Write `folder/tokenizer.model`, byte for byte the file that this tokenizer was read from."""
+
+
+class TranslationTokenizer(Protocol):
+    """Source to ids, and ids to target: for translation."""
+
+    normalize_unicode: bool
+    vocab_size: int
+
+    def encode(self, texts: list[str], threads: int = 1) -> list[list[int]]:
+        """Return the ids of each source, with EOS_ID at the end."""
+
+    def encode_target(self, texts: list[str]) -> list[list[int]]:
+        """Return the ids of each target, with EOS_ID at the end."""
+
+    def decode(self, ids: list[list[int]]) -> list[str]:
+        """Return the text of each target. PAD_ID, BOS_ID and EOS_ID give no text."""
+
+    def decode_text(self, ids: list[int]) -> str:
+        """Return the text of any ids, with all spaces between words."""
+
+
+def open_translation_tokenizer(file: Path | str, normalize_unicode: bool = True) -> Tokenizer | SentencePiecePair:
+    """Return the tokenizer in `file`. The content of the file decides its kind. Raises as `open_tokenizer`."""
+    if json_type(read_small(Path(file))) == TYPE:
+        return SentencePiecePair(file)
+    return Tokenizer(file, normalize_unicode)
 
 
 def open_tokenizer(file: Path | str) -> TextTokenizer:

@@ -189,7 +189,7 @@ def _read(data: bytes, file: Path) -> tuple[Vocabulary, Merges]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{file} does not contain a byte-pair vocabulary, or is damaged. Convert the GPT-2 folder again "
-            f"(python -m transformer.convert import), or prepare the data again."
+            f"(python -m transformer.convert --from gpt2), or prepare the data again."
         ) from error
     _check(vocab, merges, str(file))
     return vocab, merges

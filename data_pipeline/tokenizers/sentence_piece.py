@@ -84,7 +84,7 @@ class Tokenizer:
         try:
             self._model = sentencepiece.SentencePieceProcessor(model_proto=self._bytes)
             self.vocab_size: int = self._model.vocab_size()
-            self._pieces: list[str] = self._model.id_to_piece(list(range(self.vocab_size)))
+            self.pieces: list[str] = self._model.id_to_piece(list(range(self.vocab_size)))
         except (RuntimeError, UnicodeDecodeError) as error:
             raise InputError(f"{model_file} is not a SentencePiece model, or is damaged. Copy it again.") from error
         special = (self._model.pad_id(), self._model.unk_id(), self._model.bos_id(), self._model.eos_id())
@@ -102,10 +102,19 @@ class Tokenizer:
         """
         return self._encode([self.normalize(text) for text in texts], add_eos=True, threads=threads)
 
+    def encode_target(self, texts: list[str]) -> list[list[int]]:
+        """Return the same as `encode`: both languages have one vocabulary."""
+        return self.encode(texts)
+
+    @property
+    def models(self) -> tuple[bytes, bytes]:
+        """Content of the SentencePiece files of source and target, which are the same."""
+        return self._bytes, self._bytes
+
     def bpe_dropout(self, dropout: float) -> BpeDropout:
         """Return BPE-dropout with these subwords. Raises InputError if they are not those of byte-pair encoding."""
-        first, ids = self.first_subword, {piece: token for token, piece in enumerate(self._pieces)}
-        scores = {piece: self._model.get_score(first + i) for i, piece in enumerate(self._pieces[first:])}
+        first, ids = self.first_subword, {piece: token for token, piece in enumerate(self.pieces)}
+        scores = {piece: self._model.get_score(first + i) for i, piece in enumerate(self.pieces[first:])}
         if not all(score.is_integer() for score in scores.values()):
             raise InputError("data.bpe_dropout needs a vocabulary of byte-pair encoding, but this one is unigram")
         return BpeDropout(scores, lambda symbol: [ids[symbol]] if symbol in scores else self._bytes_of(symbol), dropout)
@@ -167,7 +176,7 @@ class Tokenizer:
     @cached_property
     def _piece_bytes(self) -> list[bytes]:
         """Return the bytes that each id stands for in `decode_text`."""
-        table = [piece.replace(SPACE_MARK, " ").encode() for piece in self._pieces]
+        table = [piece.replace(SPACE_MARK, " ").encode() for piece in self.pieces]
         for byte, token in enumerate(self._byte_ids):
             table[token] = bytes([byte])
         table[PAD_ID] = table[BOS_ID] = table[EOS_ID] = b""

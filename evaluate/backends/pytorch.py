@@ -80,7 +80,7 @@ class PyTorchBackend:
         model.to(find_dtype(compute_type))
         restricted = None
         if shortlist is not None:
-            restricted = RestrictedOutput(Shortlist.load(shortlist, config.vocab_size), model.output.weight.detach())
+            restricted = RestrictedOutput(Shortlist.load(shortlist, config.vocab_size), model.output)
         if compute_type == "int8":
             quantize(model)
         if prepack:

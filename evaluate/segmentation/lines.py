@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from common.errors import InputError
 from common.text import has_letter, name_lines, one_line
 from common.writing_systems import language_code
-from data_pipeline.tokenizers.sentence_piece import Tokenizer
+from data_pipeline.tokenizers import TranslationTokenizer
 from evaluate.segmentation.sentences import split_sentences
 from evaluate.translation import EMPTY, Translation
 
@@ -84,7 +84,7 @@ class Segmenter:
 
     def __init__(
         self,
-        tokenizer: Tokenizer,
+        tokenizer: TranslationTokenizer,
         limit: int,
         language: str = "en",
         *,

@@ -24,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def restrict(folder: Path, candidates_VC: torch.Tensor) -> Translator:
     """Return a translator in float64 with these candidates."""
     translator, model = load_translator(folder, CONFIG)
-    restricted = RestrictedOutput(Shortlist(candidates_VC), model.output.weight.detach())
+    restricted = RestrictedOutput(Shortlist(candidates_VC), model.output)
     return Translator(PyTorchBackend(model, restricted=restricted), translator.tokenizer, CONFIG)
 
 

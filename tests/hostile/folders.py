@@ -316,5 +316,5 @@ FOLDERS = [
     Input("evaluation folder is a link", "evaluate/bleu.py --model it", copied("run", linked("eval", "."))),
     Input("generate with a translation model", "transformer/generate.py --model {base}/model"),
     Input("translate with a language model", "transformer/translate.py --model {base}/gpt x"),
-    Input("convert a model folder", "transformer/convert.py import {base}/model out"),
+    Input("convert a model folder", "transformer/convert.py --from gpt2 {base}/model out"),
 ]

@@ -93,9 +93,9 @@ NUMBERS = [
     Input("average a file", "train/average.py a.en"),
     Input("replay without a folder", "train/replay.py nowhere"),
     Input("export into a file", "transformer/export.py {base}/model a.en", end="refused"),
-    Input("convert nothing", "transformer/convert.py import nowhere out"),
-    Input("convert into a file", "transformer/convert.py export {base}/gpt a.en"),
-    Input("convert a GPT that is no GPT-2", "transformer/convert.py export {base}/gpt out"),
+    Input("convert nothing", "transformer/convert.py --from gpt2 nowhere out"),
+    Input("convert into a file", "transformer/convert.py --to gpt2 {base}/gpt a.en"),
+    Input("convert a GPT that is no GPT-2", "transformer/convert.py --to gpt2 {base}/gpt out"),
     Input(
         "score into a device", SCORE.replace("--output out", "--output /dev/null/x"), says="/dev/null is not a folder"
     ),

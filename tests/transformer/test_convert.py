@@ -43,7 +43,7 @@ def test_convert_import_gives_same_greedy_text_as_transformers(tmp_path: Path, m
     ).eval()
     model.save_pretrained(tmp_path / "a")
     write_vocabulary(tmp_path / "a")
-    run(monkeypatch, "import", tmp_path / "a", tmp_path / "b")
+    run(monkeypatch, "--from", "gpt2", tmp_path / "a", tmp_path / "b")
     assert sorted(path.name for path in (tmp_path / "b").iterdir()) == sorted(FILES)
 
     generator = Generator.from_pretrained(tmp_path / "b", "cpu")
@@ -59,8 +59,8 @@ def test_convert_export_writes_folder_that_transformers_reads(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     transformers = pytest.importorskip("transformers")
-    run(monkeypatch, "import", source, tmp_path / "a")
-    run(monkeypatch, "export", tmp_path / "a", tmp_path / "b")
+    run(monkeypatch, "--from", "gpt2", source, tmp_path / "a")
+    run(monkeypatch, "--to", "gpt2", tmp_path / "a", tmp_path / "b")
     model = transformers.GPT2LMHeadModel.from_pretrained(tmp_path / "b")
     expected = load_pretrained(tmp_path / "a")[0](random_tokens())
     torch.testing.assert_close(model(random_tokens()).logits, expected, rtol=1e-5, atol=1e-5)
@@ -72,20 +72,29 @@ def test_convert_export_writes_folder_that_transformers_reads(
     assert tokenizer.eos_token_id == model.config.eos_token_id == VOCAB["<|endoftext|>"]
 
 
+@pytest.mark.parametrize(("old", "new"), [("import", "--from gpt2"), ("export", "--to gpt2")])
+def test_convert_names_option_instead_of_old_command(
+    old: str, new: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run(monkeypatch, old, "a", "b")
+    assert f"write {new} instead of {old}" in capsys.readouterr().err
+
+
 def test_convert_import_puts_no_local_path_into_model_card(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(monkeypatch, "import", source, tmp_path / "a")
+    run(monkeypatch, "--from", "gpt2", source, tmp_path / "a")
     card = (tmp_path / "a" / "README.md").read_text()
     assert str(tmp_path) not in card
     assert "Converted from `gpt2`" in card
 
 
-@pytest.mark.parametrize("command", ["import", "export"])
-def test_convert_does_not_overwrite_files(source: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+@pytest.mark.parametrize("direction", ["--from", "--to"])
+def test_convert_does_not_overwrite_files(source: Path, monkeypatch: pytest.MonkeyPatch, direction: str) -> None:
     before = {path.name: path.read_bytes() for path in source.iterdir()}
     with pytest.raises(ValueError, match="already exists and is not an empty folder"):
-        run(monkeypatch, command, source, source)
+        run(monkeypatch, direction, "gpt2", source, source)
     assert {path.name: path.read_bytes() for path in source.iterdir()} == before
 
 
@@ -96,18 +105,18 @@ def test_convert_export_rejects_vocabulary_that_is_not_byte_pairs(
     model = GPT(ModelConfig(**{**CONFIG.__dict__, "vocab_size": tokenizer.vocab_size}))
     save_pretrained(tmp_path / "model", model, tmp_path / "tokenizer.model", "A card")
     with pytest.raises(ValueError, match=r"tokenizer\.model .* byte.*to_gpt2"):
-        run(monkeypatch, "export", tmp_path / "model", tmp_path / "out")
+        run(monkeypatch, "--to", "gpt2", tmp_path / "model", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_convert_export_leaves_no_folder_if_model_differs_from_gpt2(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(monkeypatch, "import", source, tmp_path / "a")
+    run(monkeypatch, "--from", "gpt2", source, tmp_path / "a")
     model = GPT(ModelConfig(**{**CONFIG.__dict__, "norm": "post"}))
     save_pretrained(tmp_path / "b", model, tmp_path / "a" / "tokenizer.model", "A card")
     with pytest.raises(ValueError, match=r"model\.norm is post"):
-        run(monkeypatch, "export", tmp_path / "b", tmp_path / "out")
+        run(monkeypatch, "--to", "gpt2", tmp_path / "b", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -116,7 +125,7 @@ def test_convert_export_rejects_translation_model(tmp_path: Path, monkeypatch: p
     model = Transformer(ModelConfig(vocab_size=40, d_model=16, n_layers=1, n_heads=2, d_ff=32))
     save_pretrained(tmp_path / "model", model, tmp_path / "spm", "A card")
     with pytest.raises(ValueError, match=r"model\.architecture is transformer"):
-        run(monkeypatch, "export", tmp_path / "model", tmp_path / "out")
+        run(monkeypatch, "--to", "gpt2", tmp_path / "model", tmp_path / "out")
 
 
 @pytest.mark.parametrize("answers", [False, True])
@@ -124,10 +133,10 @@ def test_convert_import_downloads_or_uses_cache_if_hub_does_not_answer(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: bool
 ) -> None:
     set_hub(monkeypatch, answers, source)
-    run(monkeypatch, "import", "gpt2", tmp_path / "a")
+    run(monkeypatch, "--from", "gpt2", "gpt2", tmp_path / "a")
     assert load_pretrained(tmp_path / "a")[1] == CONFIG
 
 
 def test_convert_import_does_not_ask_hub_for_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(FileNotFoundError, match="there is no folder"):
-        run(monkeypatch, "import", tmp_path / "nowhere", tmp_path / "a")
+        run(monkeypatch, "--from", "gpt2", tmp_path / "nowhere", tmp_path / "a")

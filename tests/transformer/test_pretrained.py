@@ -62,7 +62,7 @@ def test_save_and_load_keep_model_with_all_variations(tmp_path: Path) -> None:
 
 def test_load_pretrained_uses_default_for_field_missing_in_old_folder(folder: Path) -> None:
     about = json.loads((folder / "config.json").read_text())
-    for name in ("norm_kind", "n_kv_heads", "scale_embedding", "init"):
+    for name in ("norm_kind", "n_kv_heads", "scale_embedding", "init", "output_bias"):
         del about["model"][name]
     (folder / "config.json").write_text(json.dumps(about))
     assert load_pretrained(folder)[1] == CONFIG

@@ -17,7 +17,9 @@ from transformer.model import GPT, build, count_parameters
 
 EACH: list[dict[str, object]] = [
     {"activation": "gelu_tanh"},
+    {"activation": "silu"},
     {"activation": "swiglu"},
+    {"output_bias": True},
     {"positions": "learned"},
     {"positions": "rotary"},
     {"norm_kind": "rms"},

@@ -32,6 +32,7 @@ FIELDS: dict[str, tuple[str, str]] = {
     "model.norm": ("3.1", "place of the norm"),
     "model.norm_kind": ("3.1", "kind of norm"),
     "model.positions": ("3.5", "positional encoding"),
+    "model.output_bias": ("3.4", "bias of the output layer"),
     "model.scale_embedding": ("3.4", "embeddings multiplied by sqrt(d_model)"),
     "model.tying": ("3.4", "shared matrices"),
     "model.init": ("", "initial weights"),

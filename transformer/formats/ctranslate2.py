@@ -24,7 +24,7 @@ from transformer.pretrained import find_folder, load_pretrained
 NORM_EPSILON = 1e-5
 """Epsilon of `nn.LayerNorm` and of `make_norm`."""
 
-_ACTIVATIONS = {"relu": "RELU", "gelu": "GELU", "gelu_tanh": "GELUTanh", "swiglu": "SWISH"}
+_ACTIVATIONS = {"relu": "RELU", "gelu": "GELU", "gelu_tanh": "GELUTanh", "silu": "SWISH", "swiglu": "SWISH"}
 _SUPPORTED: dict[str, Values] = {
     "architecture": ("transformer",),
     "vocab_size": None,
@@ -40,6 +40,7 @@ _SUPPORTED: dict[str, Values] = {
     "positions": ("sinusoidal", "learned", "rotary"),
     "activation": tuple(_ACTIVATIONS),
     "tying": ("all", "output", "none"),
+    "output_bias": (True, False),
     "norm_kind": ("layer", "rms"),
     "n_kv_heads": None,
     "scale_embedding": (True, False),
@@ -163,7 +164,9 @@ def read_pieces(tokenizer_file: Path, vocab_size: int) -> list[str]:
     try:
         tokenizer = sentencepiece.SentencePieceProcessor(model_file=str(tokenizer_file))
     except RuntimeError as error:
-        raise InputError(f"{tokenizer_file} is not a SentencePiece model") from error
+        raise InputError(
+            f"{tokenizer_file} is not one SentencePiece model, and the export supports no other tokenizer"
+        ) from error
     if tokenizer.vocab_size() != vocab_size:
         raise InputError(f"{tokenizer_file} has {tokenizer.vocab_size()} pieces but the model has {vocab_size} tokens")
     pieces: list[str] = tokenizer.id_to_piece(list(range(vocab_size)))
@@ -227,6 +230,8 @@ def _layout(config: ModelConfig) -> dict[str, tuple[str, ...]]:
         "decoder/embeddings/weight": ("tgt_embedding.tokens.weight",),
         "decoder/projection/weight": ("output.weight",),
     }
+    if config.output_bias:
+        layout["decoder/projection/bias"] = ("output.bias",)
     if config.positions == "learned":
         layout["encoder/position_encodings/encodings"] = ("src_embedding.positions",)
         layout["decoder/position_encodings/encodings"] = ("tgt_embedding.positions",)

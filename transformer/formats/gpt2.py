@@ -16,10 +16,19 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from common.errors import InputError
-from common.files import expand, read_json, replace_file, write_json
+from common.files import replace_file, write_json
 from transformer.config import ModelConfig
+from transformer.formats.hugging_face import (
+    GENERATION,
+    OUTPUTS,
+    TRAINING,
+    check_fixed,
+    check_known,
+    find_folder_of,
+    find_model_type,
+    number,
+)  # fmt: skip
 from transformer.formats.supported import Values, check_supported
-from transformer.hub import download
 from transformer.model import GPT, Transformer
 from transformer.weights import get_weights, save_tensors, set_weights
 
@@ -69,27 +78,8 @@ _READ = {
     "vocab_size", "n_positions", "n_embd", "n_layer", "n_head", "n_inner", "activation_function", "resid_pdrop",
     "tie_word_embeddings",
 }  # fmt: skip
-_IGNORED = {
-    # GPT-2's settings for training, rounding and classification
-    "embd_pdrop", "attn_pdrop", "initializer_range", "n_ctx", "reorder_and_upcast_attn", "use_cache",
-    "summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels", "summary_first_dropout",
-    "gradient_checkpointing", "_num_labels", "num_labels", "id2label", "label2id", "problem_type", "finetuning_task",
-    "task_specific_params", "predict_special_tokens",
-    # settings of all models: types, files, special tokens and what `forward` returns
-    "model_type", "architectures", "transformers_version", "_name_or_path", "torch_dtype", "dtype", "auto_map",
-    "tokenizer_class", "bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "decoder_start_token_id",
-    "output_hidden_states", "output_attentions", "output_past", "output_scores", "return_dict",
-    "return_dict_in_generate", "torchscript", "xla_device", "use_bfloat16", "tf_legacy_loss", "chunk_size_feed_forward",
-    "is_decoder", "cross_attention_hidden_size", "tie_encoder_decoder", "attn_implementation",
-    "_attn_implementation", "_attn_implementation_autoset", "attribute_map", "keys_to_ignore_at_inference",
-    # settings of `generate`
-    "max_length", "min_length", "do_sample", "early_stopping", "num_beams", "num_beam_groups", "diversity_penalty",
-    "temperature", "top_k", "top_p", "typical_p", "repetition_penalty", "length_penalty", "no_repeat_ngram_size",
-    "encoder_no_repeat_ngram_size", "bad_words_ids", "num_return_sequences", "forced_bos_token_id",
-    "forced_eos_token_id", "remove_invalid_values", "exponential_decay_length_penalty", "suppress_tokens",
-    "begin_suppress_tokens", "prefix",
-}  # fmt: skip
-"""Settings that do not change the logits of a language model."""
+_KNOWN = _FIXED.keys() | _EMPTY | _READ | TRAINING | OUTPUTS | GENERATION
+"""Settings that are read, or checked, or do not change the logits of a language model."""
 _BLOCK = {
     "ln_1": ("self_residual.norm",),
     "attn.c_attn": ("self_attention.query", "self_attention.key", "self_attention.value"),
@@ -129,12 +119,7 @@ def to_gpt2(model: Transformer | GPT) -> GPT2LMHeadModel:
 
 def find_gpt2(source: str) -> Path:
     """Return the folder of a GPT-2: the local folder, or else a download from the Hub."""
-    folder = expand(source)
-    if folder.is_dir():
-        return folder
-    if source.count("/") > 1 or source.startswith((".", "/", "~")):
-        raise FileNotFoundError(f"there is no folder {source}. Give the folder of a GPT-2, or a Hub name such as gpt2.")
-    return download(source, _FILES)
+    return find_folder_of(source, _FILES, "a GPT-2", "gpt2")
 
 
 def read_gpt2(folder: Path) -> GPT:
@@ -145,13 +130,7 @@ def read_gpt2(folder: Path) -> GPT:
         FileNotFoundError: a file is missing.
         InputError: the folder contains another kind of model or an unsupported variation, or is damaged.
     """
-    path = folder / "config.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder} has no config.json, so it is not the folder of a GPT-2")
-    settings = read_json(path)
-    kind = settings.get("model_type") if isinstance(settings, dict) else None
-    if kind != "gpt2":
-        raise InputError(f'{path} does not describe a GPT-2: its model_type is {json.dumps(kind)}, not "gpt2"')
+    settings = find_model_type(folder, "gpt2", "a GPT-2")
     try:
         return _make_gpt(settings, _read_tensors(folder))
     except (SafetensorError, InputError) as error:
@@ -173,37 +152,31 @@ def write_gpt2(folder: Path, model: Transformer | GPT, end_id: int | None) -> No
 
 def model_config(settings: dict[str, Any]) -> ModelConfig:
     """Return GPT-2's settings as a `ModelConfig`. Raises InputError with the setting if there is no equivalent."""
-    for name, value in _FIXED.items():
-        if settings.get(name, value) != value:
-            raise InputError(f"{name} is {json.dumps(settings[name])}; only {json.dumps(value)} is supported")
+    check_fixed(settings, _FIXED)
     for name in sorted(_EMPTY):
         if settings.get(name):
             raise InputError(f"{name} is {json.dumps(settings[name], default=str)}, which is not supported")
-    if unknown := sorted(settings.keys() - _FIXED.keys() - _EMPTY - _READ - _IGNORED):
-        raise InputError(
-            f"{unknown[0]} is not a setting of GPT-2 that this project supports. If it does not change the logits, "
-            "delete it from config.json"
-        )
+    check_known(settings, _KNOWN, "GPT-2")
     activation = settings.get("activation_function")
     if activation not in _ACTIVATIONS:
         known = ", ".join(_ACTIVATIONS)
         raise InputError(f"activation_function is {json.dumps(activation)}; only {known} are supported")
-    n_embd = _number(settings, "n_embd", int)
+    n_embd = number(settings, "n_embd", int)
     return ModelConfig(
         architecture="gpt",
-        vocab_size=_number(settings, "vocab_size", int),
+        vocab_size=number(settings, "vocab_size", int),
         d_model=n_embd,
-        n_layers=_number(settings, "n_layer", int),
-        n_heads=_number(settings, "n_head", int),
-        d_ff=4 * n_embd if settings.get("n_inner") is None else _number(settings, "n_inner", int),
-        dropout=_number(settings, "resid_pdrop", float),
+        n_layers=number(settings, "n_layer", int),
+        n_heads=number(settings, "n_head", int),
+        d_ff=4 * n_embd if settings.get("n_inner") is None else number(settings, "n_inner", int),
+        dropout=number(settings, "resid_pdrop", float),
         norm="pre",
         positions="learned",
         activation=_ACTIVATIONS[activation],
         tying="output" if settings.get("tie_word_embeddings", True) else "none",
         scale_embedding=False,
         init="gpt2",
-        max_len=_number(settings, "n_positions", int),
+        max_len=number(settings, "n_positions", int),
     )
 
 
@@ -310,11 +283,3 @@ def _read_tensors(folder: Path) -> dict[str, Tensor]:
     for file in files:
         tensors |= load_file(str(file))
     return tensors
-
-
-def _number(settings: dict[str, Any], name: str, kind: type) -> Any:
-    """Return a setting. Raises InputError if it is missing or has another type; an integer is also a float."""
-    value = settings.get(name)
-    if type(value) is not kind and (kind, type(value)) != (float, int):
-        raise InputError(f"{name} is {json.dumps(value)}; it must be {'an integer' if kind is int else 'a number'}")
-    return value

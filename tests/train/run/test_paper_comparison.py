@@ -59,6 +59,7 @@ OTHER = {
     "model.positions=rotary": "positional encoding",
     "model.activation=swiglu": "activation",
     "model.tying=output": "shared matrices",
+    "model.output_bias=true": "bias of the output layer",
     "model.scale_embedding=false": "embeddings multiplied by sqrt(d_model)",
     "model.init=gpt2": "initial weights",
     "optimizer.name=adamw": "optimizer",

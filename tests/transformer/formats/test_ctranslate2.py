@@ -45,6 +45,7 @@ VARIATIONS = {
     "gelu, target tied": replace(TINY, activation="gelu", tying="output"),
     "gelu_tanh, untied": replace(TINY, activation="gelu_tanh", tying="none"),
     "swiglu, rms": replace(TINY, activation="swiglu", norm_kind="rms"),
+    "silu, output bias": replace(TINY, activation="silu", output_bias=True),
     "not scaled": replace(TINY, scale_embedding=False),
 }
 
