@@ -76,9 +76,7 @@ class Tokenizer:
         self.normalize_unicode = normalize_unicode
         self._bytes = read_small(Path(model_file))
         if kind := json_type(self._bytes):
-            raise InputError(
-                f"{model_file} is a tokenizer for language modelling ({kind}). Translation needs a SentencePiece model."
-            )
+            raise InputError(f"{model_file} is a tokenizer of the type {kind}. This needs one SentencePiece model.")
         if not self._bytes:
             raise InputError(f"{model_file} is not a SentencePiece model: the file is empty")
         try:

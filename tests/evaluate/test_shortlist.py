@@ -1,5 +1,6 @@
 """Shortlists: learned from pairs, equal to the whole vocabulary if they contain it, independent of the batch."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from evaluate.length_batches import IdPair
 from evaluate.shortlist import RestrictedOutput, Shortlist, train_shortlist
 from evaluate.translator import Translator
 from tests.tiny_model import TEXT, load_translator, make_folder
+from transformer.model import Transformer
+from transformer.pretrained import load_pretrained, save_pretrained
 
 CONFIG = DecodeConfig(beam=3, max_extra=6)
 
@@ -35,7 +38,14 @@ def test_train_shortlist_finds_translations() -> None:
     assert shortlist.of(IdPair((10, 12, EOS_ID), (25,))).tolist() == [EOS_ID, 20, 22, 25]
 
 
-def test_shortlist_of_whole_vocabulary_changes_nothing(folder: Path) -> None:
+@pytest.mark.parametrize("bias", [False, True])
+def test_shortlist_of_whole_vocabulary_changes_nothing(folder: Path, bias: bool, tmp_path: Path) -> None:
+    if bias:
+        config = replace(load_pretrained(folder)[1], output_bias=True)
+        model = Transformer(config)
+        torch.nn.init.normal_(model.output.bias)
+        save_pretrained(tmp_path, model, folder / "tokenizer.model", "A test.")
+        folder = tmp_path
     plain, model = load_translator(folder, CONFIG)
     every_VC = torch.arange(model.config.vocab_size).repeat(model.config.vocab_size, 1)
     found = restrict(folder, every_VC).translate(TEXT, n_best=2)

@@ -276,6 +276,7 @@ def test_swiglu_equals_formula() -> None:
     [
         ("relu", lambda x: x.clamp(min=0)),
         ("gelu", lambda x: x * (1 + torch.erf(x / math.sqrt(2))) / 2),
+        ("silu", lambda x: x / (1 + torch.exp(-x))),
         ("gelu_tanh", lambda x: x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2),
     ],
 )

@@ -63,7 +63,7 @@ def test_open_tokenizer_fails_if_file_is_missing(tmp_path: Path) -> None:
 
 def test_tokenizer_rejects_tokenizer_for_language_modelling(tmp_path: Path) -> None:
     CharTokenizer.learn(["abc"], tmp_path / "c.model")
-    with pytest.raises(ValueError, match=r"c\.model is a tokenizer for language modelling \(characters\)\. Tran"):
+    with pytest.raises(ValueError, match=r"c\.model is a tokenizer of the type characters\. This needs"):
         Tokenizer(tmp_path / "c.model")
 
 
