@@ -1,6 +1,7 @@
 """Write a model for another runtime.
 
 python -m transformer.export --to ctranslate2 --model runs/x --output x-ct2
+python -m transformer.export --to argos --model runs/x --output x.argosmodel
 """
 
 import argparse
@@ -8,15 +9,21 @@ import argparse
 from common.arguments import CommandParser
 from common.command import run_command
 from common.files import expand
+from transformer.formats.argos import ARGOS_NOTE, export_argos
 from transformer.formats.ctranslate2 import COMPUTE_TYPES, PENALTY_NOTE, export_ctranslate2
+
+EXPORTERS = {"ctranslate2": export_ctranslate2, "argos": export_argos}
+NOTES = {"ctranslate2": f"Its README.md shows how to use it.\nnote: {PENALTY_NOTE}", "argos": f"\nnote: {ARGOS_NOTE}"}
 
 
 def parse_args() -> argparse.Namespace:
     """Return the options of the command line."""
     parser = CommandParser(description="Write a translation model for another runtime.")
-    parser.add_argument("--to", required=True, choices=["ctranslate2"], help="runtime to export to")
+    parser.add_argument("--to", required=True, choices=EXPORTERS, help="runtime to export to")
     parser.add_argument("--model", required=True, help="model folder, or a name on the Hugging Face Hub")
-    parser.add_argument("--output", required=True, type=expand, help="folder to write, which must not exist")
+    parser.add_argument(
+        "--output", required=True, type=expand, help="folder to write, or file (argos), which must not exist"
+    )
     parser.add_argument(
         "--compute-type",
         default="float32",
@@ -27,12 +34,12 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Export the model. Print its size and a note on the length penalty."""
+    """Export the model. Print its size and notes."""
     args = parse_args()
-    output = export_ctranslate2(args.model, args.output, args.compute_type)
-    size = sum(file.stat().st_size for file in output.iterdir()) / 1e6
-    print(f"wrote {output}: {size:.1f} MB, {args.compute_type}. Its README.md shows how to use it.")
-    print(f"note: {PENALTY_NOTE}")
+    output = EXPORTERS[args.to](args.model, args.output, args.compute_type)
+    files = output.iterdir() if output.is_dir() else [output]
+    size = sum(file.stat().st_size for file in files) / 1e6
+    print(f"wrote {output}: {size:.1f} MB, {args.compute_type}. {NOTES[args.to]}".replace(" \n", "\n"))
 
 
 if __name__ == "__main__":

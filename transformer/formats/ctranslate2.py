@@ -121,26 +121,28 @@ def export_ctranslate2(model: str | Path, output: str | Path, compute_type: str 
         FileExistsError: the output exists.
         FileNotFoundError: the model, or the folder to write into, does not exist.
     """
-    import_ctranslate2()
     output = expand(output)
-    if compute_type not in COMPUTE_TYPES:
-        raise InputError(f"CTranslate2 has no compute type {compute_type!r}. Use one of {', '.join(COMPUTE_TYPES)}.")
-    if output.exists() or output.is_symlink():
-        raise FileExistsError(f"{output} already exists. Delete it, or give another --output.")
-    if not output.absolute().parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {output.absolute().parent} to write {output.name} to")
+    check_export(output, compute_type)
     folder = find_folder(model)
     with create_folder(output.absolute()) as temporary:
         write_export(folder, temporary, compute_type)
     return output
 
 
+def check_export(output: Path, compute_type: str) -> None:
+    """Raise as `export_ctranslate2` if an export cannot be written to `output`."""
+    import_ctranslate2()
+    if compute_type not in COMPUTE_TYPES:
+        raise InputError(f"CTranslate2 has no compute type {compute_type!r}. Use one of {', '.join(COMPUTE_TYPES)}.")
+    if output.exists() or output.is_symlink():
+        raise FileExistsError(f"{output} already exists. Delete it, or give another --output.")
+    if not output.absolute().parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {output.absolute().parent} to write {output.name} to")
+
+
 def write_export(folder: Path, result: Path, compute_type: str) -> None:
     """Write the files of an export to the folder `result`. Raises as `export_ctranslate2`."""
-    translator, config = load_pretrained(folder)
-    spec = make_spec(translator, read_pieces(folder / "tokenizer.model", config.vocab_size))
-    spec.validate()
-    spec.optimize(quantization=compute_type)
+    config = write_model(folder, result, compute_type)
     card = CARD.format(
         name=folder.resolve().name,
         compute_type=compute_type,
@@ -148,9 +150,18 @@ def write_export(folder: Path, result: Path, compute_type: str) -> None:
         max_len=config.max_len,
         longest=min(256, config.max_len),
     )
-    spec.save(str(result))
     shutil.copyfile(folder / "tokenizer.model", result / "tokenizer.model")
     (result / "README.md").write_text(card, encoding="utf-8")
+
+
+def write_model(folder: Path, result: Path, compute_type: str) -> ModelConfig:
+    """Write the files of CTranslate2 itself to the folder `result`; return the settings of the model."""
+    translator, config = load_pretrained(folder)
+    spec = make_spec(translator, read_pieces(folder / "tokenizer.model", config.vocab_size))
+    spec.validate()
+    spec.optimize(quantization=compute_type)
+    spec.save(str(result))
+    return config
 
 
 def check_exportable(config: ModelConfig) -> None:
