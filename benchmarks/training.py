@@ -9,10 +9,11 @@ trains on the same batches: those of the plan's updates from 200 on. Sentences a
 built-in corpus, in subwords of a vocabulary trained on it; ids are random. All models have random weights, the same
 size, dropout in the paper's places, and label smoothing. paper-transformer runs its trainer with all checks; the others
 run the usual loop of forward pass, F.cross_entropy, backward pass and fused Adam. In bf16 on a CPU, paper-transformer
-does not use fused attention, because its backward pass is slow there; this makes the other programs faster too, so they
-also do without it. In bf16 each other program is measured twice: under autocast, and with weights in bf16 whose fp32
-copies the optimizer updates. --compile adds programs under torch.compile, with dynamic shapes, fixed shapes (few
---buckets) or, on a GPU, fixed shapes and CUDA graphs. They first train on one batch of every shape of the plan's first
+computes attention in fp32, because PyTorch's fused attention is slow in bf16 there; the other programs do without fused
+attention, which makes them faster too. In bf16 each other program is measured twice: under autocast, and with weights
+in bf16 whose fp32 copies the optimizer updates. --compile adds programs under torch.compile, with dynamic
+shapes, fixed shapes (few --buckets)
+or, on a GPU, fixed shapes and CUDA graphs. They first train on one batch of every shape of the plan's first
 200 updates; graphs that are compiled later count as recompiles. On a CPU that takes minutes. --per-update is the number
 of micro-batches per update, so the micro-batches of an update are smaller if there are more of them.
 

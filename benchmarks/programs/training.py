@@ -116,7 +116,7 @@ def plain_loop(
     model, logits = make(ModelConfig(**task.config))
     model.to(task.device).train()
     if task.device == "cpu" and task.precision == "bf16":
-        torch.backends.cuda.enable_flash_sdp(False)  # as in train/distributed.py: all programs are faster
+        torch.backends.cuda.enable_flash_sdp(False)  # slow in bf16: the other programs are faster without it
     if task.compiled != "no":
         logits = torch.compile(logits)
     weights = list(model.parameters())
