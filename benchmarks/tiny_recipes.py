@@ -151,7 +151,7 @@ def settings(name: str, seed: int, updates: int, at_once: int, data: Sequence[st
 
 
 def train(folder: Path, overrides: Sequence[str]) -> None:
-    """Train in a process of its own, or resume, unless the run is finished. Raises InputError if training fails."""
+    """Train or resume a run in another process, unless it is finished. Raises InputError if training fails."""
     if not (folder / "model.safetensors").exists():
         folder.mkdir(parents=True, exist_ok=True)
         start(training_command([*overrides, f"run_dir={folder.resolve()}"]), folder)

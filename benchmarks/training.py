@@ -11,11 +11,10 @@ size, dropout in the paper's places, and label smoothing. paper-transformer runs
 run the usual loop of forward pass, F.cross_entropy, backward pass and fused Adam. In bf16 on a CPU, paper-transformer
 computes attention in fp32, because PyTorch's fused attention is slow in bf16 there; the other programs do without fused
 attention, which makes them faster too. In bf16 each other program is measured twice: under autocast, and with weights
-in bf16 whose fp32 copies the optimizer updates. --compile adds programs under torch.compile, with dynamic
-shapes, fixed shapes (few --buckets)
-or, on a GPU, fixed shapes and CUDA graphs. They first train on one batch of every shape of the plan's first
-200 updates; graphs that are compiled later count as recompiles. On a CPU that takes minutes. --per-update is the number
-of micro-batches per update, so the micro-batches of an update are smaller if there are more of them.
+in bf16 whose fp32 copies the optimizer updates. --compile adds programs under torch.compile, with dynamic shapes, fixed
+shapes (few --buckets) or, on a GPU, fixed shapes and CUDA graphs. They first train on one batch of every shape of the
+plan's first 200 updates; graphs that are compiled later count as recompiles. On a CPU that takes minutes. --per-update
+is the number of micro-batches per update, so the micro-batches of an update are smaller if there are more of them.
 
 Every program has its own process and waits while another one trains. They take turns in rounds, together with the
 matrix products of the hardware limit, so that other load on the machine slows all of them. Tokens are those of source
