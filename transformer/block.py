@@ -67,10 +67,10 @@ class TransformerBlock(nn.Module):
 class Stack(nn.Module):
     """N blocks (section 3.1). Pre-norm adds a final norm, because the last residual sum is not normalised."""
 
-    def __init__(self, config: ModelConfig, *, causal: bool, cross_attention: bool) -> None:
+    def __init__(self, config: ModelConfig, layers: int, *, causal: bool, cross_attention: bool) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
-            TransformerBlock(config, causal=causal, cross_attention=cross_attention) for _ in range(config.n_layers)
+            TransformerBlock(config, causal=causal, cross_attention=cross_attention) for _ in range(layers)
         )
         self.norm = make_norm(config) if config.norm == "pre" else nn.Identity()
 

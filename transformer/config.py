@@ -9,6 +9,7 @@ LARGEST = {
     "vocab_size": 10_000_000,
     "d_model": 65_536,
     "n_layers": 1000,
+    "n_decoder_layers": 1000,
     "n_heads": 65_536,
     "d_head": 65_536,
     "d_ff": 4_194_304,
@@ -32,6 +33,9 @@ class ModelConfig:
     """Width of the embeddings and of every sub-layer's output (section 3.1)."""
     n_layers: int = 6
     """N: number of blocks in the encoder, and again in the decoder (section 3.1)."""
+    n_decoder_layers: int | None = None
+    """Number of blocks in the decoder, if it is another. None is n_layers, as in the paper. With a deep encoder and one
+    or two blocks here, translation is faster at about the same quality (Kasai et al., 2021)."""
     n_heads: int = 8
     """h: number of attention heads, computed in parallel (section 3.2.2)."""
     d_head: int | None = None
@@ -79,6 +83,8 @@ class ModelConfig:
         for name in ("vocab_size", "d_model", "n_layers", "n_heads", "d_ff", "max_len"):
             if getattr(self, name) < 1:
                 raise InputError(f"model.{name} is {getattr(self, name)}; it must be at least 1")
+        if self.n_decoder_layers is not None:
+            self._check_decoder_layers(self.n_decoder_layers)
         self._check_largest()
         for name in ("dropout", "attention_dropout", "activation_dropout"):
             if not 0 <= getattr(self, name) < 1:
@@ -106,6 +112,12 @@ class ModelConfig:
                 "and need an even width"
             )
 
+    def _check_decoder_layers(self, layers: int) -> None:
+        if layers < 1:
+            raise InputError(f"model.n_decoder_layers is {layers}; it must be at least 1")
+        if self.architecture == "gpt":
+            raise InputError("model.n_decoder_layers is for architecture=transformer. For a GPT, set model.n_layers")
+
     def _check_largest(self) -> None:
         for name, largest in LARGEST.items():
             value = getattr(self, name)
@@ -126,7 +138,12 @@ class ModelConfig:
     def least_parameters(self) -> int:
         """Lower limit of the number of parameters: one embedding, and one stack without biases and norms."""
         attention = 2 * self.d_model * self.n_heads * self.head_size  # W^Q and W^O
-        return self.vocab_size * self.d_model + self.n_layers * (attention + 2 * self.d_model * self.d_ff)
+        return self.vocab_size * self.d_model + self.decoder_layers * (attention + 2 * self.d_model * self.d_ff)
+
+    @property
+    def decoder_layers(self) -> int:
+        """Number of blocks in the decoder."""
+        return self.n_layers if self.n_decoder_layers is None else self.n_decoder_layers
 
     @property
     def head_size(self) -> int:

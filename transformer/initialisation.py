@@ -44,12 +44,13 @@ def _initialise_as_tensor2tensor(model: nn.Module, config: ModelConfig) -> None:
 def _initialise_as_gpt2(model: nn.Module, config: ModelConfig) -> None:
     """Use N(0, 0.02) for every matrix and 0 for biases.
 
-    Matrices that write into the residual sum get N(0, 0.02 / sqrt(2 n_layers)), so that the sum over all sub-layers
-    does not grow with their number.
+    Matrices that write into the residual sum get N(0, 0.02 / sqrt(2 N)), so that the sum over all sub-layers of the N
+    blocks does not grow with their number.
     """
     for name, parameter in model.named_parameters():
         if name.endswith(("attention.out.weight", "feed_forward.outer.weight")):
-            nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * config.n_layers))
+            layers = config.decoder_layers if name.startswith("decoder.") else config.n_layers
+            nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * layers))
         elif parameter.dim() == 2:  # the other matrices, embeddings and learned positions
             nn.init.normal_(parameter, std=0.02)
         elif name.endswith(".bias"):

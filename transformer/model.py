@@ -26,8 +26,8 @@ class Transformer(nn.Module):
         self.config = config = config or ModelConfig()
         self.src_embedding = Embedding(config)
         self.tgt_embedding = Embedding(config)
-        self.encoder = Stack(config, causal=False, cross_attention=False)
-        self.decoder = Stack(config, causal=True, cross_attention=True)
+        self.encoder = Stack(config, config.n_layers, causal=False, cross_attention=False)
+        self.decoder = Stack(config, config.decoder_layers, causal=True, cross_attention=True)
         self.output = nn.Linear(config.d_model, config.vocab_size, bias=config.output_bias)
         match config.tying:
             case "all":  # section 3.4
@@ -84,7 +84,7 @@ class GPT(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = Embedding(config)
-        self.decoder = Stack(config, causal=True, cross_attention=False)
+        self.decoder = Stack(config, config.n_layers, causal=True, cross_attention=False)
         self.output = nn.Linear(config.d_model, config.vocab_size, bias=config.output_bias)
         match config.tying:
             case "all" | "output":

@@ -46,7 +46,9 @@ def model_card(
     front = ["library_name: paper-transformer", f"pipeline_tag: {'text-generation' if gpt else 'translation'}"]
     front += ["language:", *yaml.safe_dump(list(languages)).splitlines()] if languages else []  # 'no' needs quotes
     kind = "A decoder-only Transformer (GPT)" if gpt else "An encoder-decoder Transformer"
-    layers = f"{model.n_layers} layers" if gpt else f"{model.n_layers} encoder and {model.n_layers} decoder layers"
+    layers = (
+        f"{model.n_layers} layers" if gpt else f"{model.n_layers} encoder and {model.decoder_layers} decoder layers"
+    )
     shape = (
         f"{kind} with {parameters:,} parameters: {layers}, d_model {model.d_model}, {model.n_heads} heads, "
         f"d_ff {model.d_ff}, dropout {model.dropout:g}, {model.norm}-norm, vocabulary of {model.vocab_size:,}, "

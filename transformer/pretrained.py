@@ -165,5 +165,6 @@ def _model_config(saved: Any, folder: Path) -> ModelConfig:
 
 
 def _check_layers(config: ModelConfig, tensors: dict[str, Tensor]) -> None:
-    if config.n_layers > len(tensors):
-        raise InputError(f"{len(tensors)} tensors are too few for {config.n_layers} layers")
+    layers = max(config.n_layers, config.decoder_layers)
+    if layers > len(tensors):
+        raise InputError(f"{len(tensors)} tensors are too few for {layers} layers")

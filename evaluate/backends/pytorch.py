@@ -237,7 +237,9 @@ def _recorded_cross_attention(model: Transformer) -> Iterator[list[Tensor]]:
     def record(attention: MultiHeadAttention, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         recorded.append(attention.weights(*args, mask=kwargs["mask"]))
 
-    attentions = [model.get_submodule(f"decoder.blocks.{i}.cross_attention") for i in range(model.config.n_layers)]
+    attentions = [
+        model.get_submodule(f"decoder.blocks.{i}.cross_attention") for i in range(model.config.decoder_layers)
+    ]
     hooks = [attention.register_forward_pre_hook(record, with_kwargs=True) for attention in attentions]
     try:
         yield recorded

@@ -57,9 +57,9 @@ def activation_numbers(shape: ModelConfig, micro_batch: MicroBatch) -> float:
     """
     layer = 14 * shape.d_model + 3 * shape.d_ff
     decoder, encoder = (layer, 0) if shape.architecture == "gpt" else (layer + 10 * shape.d_model, layer)
-    source, target = micro_batch.src_len, micro_batch.tgt_len
-    numbers = shape.n_layers * (encoder * source + decoder * target) + 3 * shape.vocab_size * target
-    return float(numbers * len(micro_batch.indices))
+    of_encoder = shape.n_layers * encoder * micro_batch.src_len
+    of_decoder = (shape.decoder_layers * decoder + 3 * shape.vocab_size) * micro_batch.tgt_len
+    return float((of_encoder + of_decoder) * len(micro_batch.indices))
 
 
 def split_on_one_device(setup: Setup) -> int:

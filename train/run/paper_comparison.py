@@ -23,6 +23,7 @@ PARAMETERS = {"base": "65 million", "big": "213 million"}
 FIELDS: dict[str, tuple[str, str]] = {
     "model.architecture": ("3.1", "architecture"),
     "model.n_layers": ("3.1", "layers of each stack"),
+    "model.n_decoder_layers": ("3.1", "layers of the decoder"),
     "model.d_model": ("3.1", "d_model"),
     "model.n_heads": ("3.2.2", "heads"),
     "model.n_kv_heads": ("3.2.2", "heads of keys and values"),

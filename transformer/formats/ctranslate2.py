@@ -30,6 +30,7 @@ _SUPPORTED: dict[str, Values] = {
     "vocab_size": None,
     "d_model": None,
     "n_layers": None,
+    "n_decoder_layers": None,
     "n_heads": None,
     "d_head": None,
     "d_ff": None,
@@ -193,7 +194,6 @@ def make_spec(model: Transformer | GPT, pieces: list[str]) -> Any:
     specs = import_ctranslate2().specs
     config = model.config
     shared = {
-        "num_layers": config.n_layers,
         "num_heads": config.n_heads,
         "pre_norm": config.norm == "pre",
         "activation": specs.Activation[_ACTIVATIONS[config.activation]],
@@ -206,7 +206,8 @@ def make_spec(model: Transformer | GPT, pieces: list[str]) -> Any:
     }
     transformer_spec = importlib.import_module("ctranslate2.specs.transformer_spec")
     spec = specs.TransformerSpec(
-        transformer_spec.TransformerEncoderSpec(**shared), transformer_spec.TransformerDecoderSpec(**shared)
+        transformer_spec.TransformerEncoderSpec(num_layers=config.n_layers, **shared),
+        transformer_spec.TransformerDecoderSpec(num_layers=config.decoder_layers, **shared),
     )
     tensors = dict(model.named_parameters(remove_duplicate=False))
     layout = _layout(config)
@@ -229,9 +230,10 @@ def make_spec(model: Transformer | GPT, pieces: list[str]) -> Any:
 def _layout(config: ModelConfig) -> dict[str, tuple[str, ...]]:
     """Return, for CTranslate2's name of each variable, the names of the weights that it consists of, in order."""
     layers: dict[str, tuple[str, ...]] = {}
-    for stack, block in (("encoder", _ENCODER_BLOCK), ("decoder", _DECODER_BLOCK)):
+    stacks = (("encoder", config.n_layers, _ENCODER_BLOCK), ("decoder", config.decoder_layers, _DECODER_BLOCK))
+    for stack, n_layers, block in stacks:
         for layer, own_layers in (block | (_GATED if config.activation == "swiglu" else {})).items():
-            for i in range(config.n_layers):
+            for i in range(n_layers):
                 layers[f"{stack}/layer_{i}/{layer}"] = tuple(f"{stack}.blocks.{i}.{name}" for name in own_layers)
         if config.norm == "pre":
             layers[f"{stack}/layer_norm"] = (f"{stack}.norm",)

@@ -48,6 +48,7 @@ _SUPPORTED: dict[str, Values] = {
     "vocab_size": None,
     "d_model": None,
     "n_layers": None,
+    "n_decoder_layers": (None,),
     "n_heads": None,
     "d_head": None,  # checked in `check_exportable`, with n_heads
     "d_ff": None,

@@ -46,6 +46,7 @@ _SUPPORTED: dict[str, Values] = {
     "vocab_size": None,
     "d_model": None,
     "n_layers": None,
+    "n_decoder_layers": None,
     "n_heads": None,
     "d_head": None,  # checked in `check_exportable`
     "d_ff": None,
@@ -77,12 +78,12 @@ _FIXED: dict[str, Any] = {
 }
 """Settings of Marian that have one value in this project, which is also the value of OPUS-MT models."""
 _EQUAL = {
-    "encoder_layers": "decoder_layers",
     "encoder_attention_heads": "decoder_attention_heads",
     "encoder_ffn_dim": "decoder_ffn_dim",
 }
 _READ = {
-    *_EQUAL, *_EQUAL.values(), "vocab_size", "decoder_vocab_size", "d_model", "max_position_embeddings",
+    *_EQUAL, *_EQUAL.values(), "encoder_layers", "decoder_layers",
+    "vocab_size", "decoder_vocab_size", "d_model", "max_position_embeddings",
     "activation_function", "dropout", "attention_dropout", "activation_dropout", "scale_embedding", "pad_token_id",
     "eos_token_id", "decoder_start_token_id",
 }  # fmt: skip
@@ -209,8 +210,8 @@ class MarianFolder:
 
     def _reorder(self, config: ModelConfig, tensors: dict[str, Tensor], ids: list[int | None]) -> dict[str, Tensor]:
         """Return Marian's weights with the names and the order of this project."""
-        if config.n_layers > len(tensors):
-            raise InputError(f"the weights are too few for {config.n_layers} layers")
+        if (layers := max(config.n_layers, config.decoder_layers)) > len(tensors):
+            raise InputError(f"the weights are too few for {layers} layers")
         embedding_VD, bias_V = _take_embedding(tensors), _take(tensors, "final_logits_bias").flatten()
         if len(embedding_VD) != self.config.vocab_size or len(bias_V) != self.config.vocab_size:
             raise InputError(f"the vocabulary of the weights does not have {self.config.vocab_size} tokens")
@@ -256,6 +257,7 @@ def model_config(settings: dict[str, Any]) -> ModelConfig:
         other = settings.get(decoder)
         if number(settings, encoder, int) != other and (decoder != "decoder_vocab_size" or other is not None):
             raise InputError(f"{decoder} is {json.dumps(other)}; it must be {settings[encoder]} as {encoder}")
+    encoder_layers, decoder_layers = (number(settings, f"{stack}_layers", int) for stack in ("encoder", "decoder"))
     activation = settings.get("activation_function")
     if activation not in _ACTIVATIONS:
         raise InputError(
@@ -264,7 +266,8 @@ def model_config(settings: dict[str, Any]) -> ModelConfig:
     return ModelConfig(
         vocab_size=settings["vocab_size"],
         d_model=number(settings, "d_model", int),
-        n_layers=settings["encoder_layers"],
+        n_layers=encoder_layers,
+        n_decoder_layers=None if decoder_layers == encoder_layers else decoder_layers,
         n_heads=settings["encoder_attention_heads"],
         d_ff=settings["encoder_ffn_dim"],
         dropout=number(settings, "dropout", float),
@@ -321,9 +324,11 @@ def marian_settings(config: ModelConfig) -> dict[str, Any]:
     """Return the settings of a model as Marian's. Raises InputError with the field if the model differs."""
     check_exportable(config)
     names: dict[str, str] = {activation: name for name, activation in _ACTIVATIONS.items()}
-    sizes = {"layers": config.n_layers, "attention_heads": config.n_heads, "ffn_dim": config.d_ff}
+    sizes = {"attention_heads": config.n_heads, "ffn_dim": config.d_ff}
     return _FIXED | {
         **{f"{stack}_{name}": size for stack in ("encoder", "decoder") for name, size in sizes.items()},
+        "encoder_layers": config.n_layers,
+        "decoder_layers": config.decoder_layers,
         "vocab_size": config.vocab_size,
         "decoder_vocab_size": config.vocab_size,
         "d_model": config.d_model,
@@ -366,7 +371,7 @@ def _layout(config: ModelConfig) -> dict[str, str]:
     """Return this project's name of each of Marian's weights, without embedding and output bias."""
     layout = {}
     for stack, layers in (("encoder", _LAYERS), ("decoder", _LAYERS | _CROSS_LAYERS)):
-        for i in range(config.n_layers):
+        for i in range(config.n_layers if stack == "encoder" else config.decoder_layers):
             for name, own in layers.items():
                 for kind in ("weight", "bias"):
                     layout[f"model.{stack}.layers.{i}.{name}.{kind}"] = f"{stack}.blocks.{i}.{own}.{kind}"
