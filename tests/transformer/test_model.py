@@ -23,6 +23,8 @@ VARIATIONS = [
     {"tying": "output"},
     {"tying": "none"},
     {"d_head": 3},
+    {"n_decoder_layers": 1},
+    {"n_decoder_layers": 3},
 ]
 
 
@@ -282,6 +284,13 @@ def test_printed_parameter_counts_fit_no_single_vocabulary_size() -> None:
     assert 37_000 not in base | big
 
 
+def test_n_decoder_layers_is_number_of_decoder_blocks() -> None:
+    model = small(n_layers=3, n_decoder_layers=1)
+    assert (len(model.encoder.blocks), len(model.decoder.blocks)) == (3, 1)
+    whole, others = count_parameters(small(n_layers=3)), small(n_layers=3).decoder.blocks[1:]
+    assert count_parameters(model) == whole - count_parameters(others)
+
+
 def test_parameter_count_of_gpt_adds_up() -> None:
     config = replace(SMALL, architecture="gpt", norm="pre", positions="learned")
     block = attention_parameters(16, 16) + (16 * 32 + 32 + 32 * 16 + 16) + 2 * 32
@@ -307,6 +316,9 @@ def test_every_parameter_gets_gradient(variation: dict[str, object]) -> None:
         ({"attention_dropout": 1.0}, "attention_dropout is 1.0"),
         ({"activation_dropout": -0.1}, "activation_dropout is -0.1"),
         ({"n_layers": 0}, "must be at least 1"),
+        ({"n_decoder_layers": 0}, "n_decoder_layers is 0; it must be at least 1"),
+        ({"n_decoder_layers": 1001}, "n_decoder_layers is 1001; it must be at most 1,000"),
+        ({"n_decoder_layers": 1, "architecture": "gpt"}, "For a GPT, set model.n_layers"),
     ],
 )
 def test_model_config_rejects_invalid_sizes(changes: dict[str, object], message: str) -> None:

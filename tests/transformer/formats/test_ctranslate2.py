@@ -47,6 +47,7 @@ VARIATIONS = {
     "swiglu, rms": replace(TINY, activation="swiglu", norm_kind="rms"),
     "silu, output bias": replace(TINY, activation="silu", output_bias=True),
     "not scaled": replace(TINY, scale_embedding=False),
+    "one decoder layer": replace(TINY, n_decoder_layers=1),
 }
 
 

@@ -45,9 +45,10 @@ SHAPES: dict[str, dict[str, Any]] = {
         "activation_function": "relu", "encoder_attention_heads": 1, "decoder_attention_heads": 1,
         "scale_embedding": False,
     },
-    "gelu, one layer, wide": { "updates": 120,
-        "activation_function": "gelu", "encoder_layers": 1, "decoder_layers": 1, "d_model": 24, "encoder_ffn_dim": 8,
-        "decoder_ffn_dim": 8,
+    "three encoder layers, one decoder layer": {"encoder_layers": 3, "decoder_layers": 1},
+    "gelu, one layer, wide": {
+        "updates": 120, "activation_function": "gelu", "encoder_layers": 1, "decoder_layers": 1,
+        "d_model": 24, "encoder_ffn_dim": 8, "decoder_ffn_dim": 8,
     },
     "no length penalty, beam 2": {"length_penalty": 0.0, "num_beams": 2, "activation_function": "gelu_new"},
     "greedy": {"num_beams": 1},
@@ -271,7 +272,8 @@ def test_import_does_not_run_pickled_code(marian: Path, tmp_path: Path, monkeypa
     ("settings", "message"),
     [
         ({"activation_function": "tanh"}, 'activation_function is "tanh"; only silu, swish'),
-        ({"decoder_layers": 1}, "decoder_layers is 1; it must be 2 as encoder_layers"),
+        ({"decoder_layers": 0}, "model.n_decoder_layers is 0; it must be at least 1"),
+        ({"decoder_ffn_dim": 8}, "decoder_ffn_dim is 8; it must be 32 as encoder_ffn_dim"),
         ({"normalize_before": True}, "normalize_before is true; only false is supported"),
         ({"share_encoder_decoder_embeddings": False}, "share_encoder_decoder_embeddings is false"),
         ({"decoder_vocab_size": 7}, "decoder_vocab_size is 7"),
