@@ -40,7 +40,7 @@ class MultiHeadAttention(nn.Module):
     def forward(
         self,
         x_BLD: Tensor,
-        memory_BMD: Tensor | Memory | None = None,
+        memory_BMD: Tensor | None = None,
         *,
         mask: Tensor | None = None,
         causal: bool = False,
@@ -50,25 +50,16 @@ class MultiHeadAttention(nn.Module):
 
         Args:
             x_BLD: source of the queries.
-            memory_BMD: source of keys and values: the encoder's output, or the `Memory` computed from it. A `Memory`
-                may have fewer rows than x, as in beam search: the hypotheses of a sentence, which are consecutive rows
-                of x, then share one row of the `Memory`.
+            memory_BMD: source of keys and values: the encoder's output.
             mask: boolean, broadcastable to (B, H, L, M); True means "may attend". Every row needs one True,
-                because the softmax over no positions is undefined. With a `Memory`, (B, 1, 1, M): 0 means "may attend",
-                -inf that it may not.
+                because the softmax over no positions is undefined.
             causal: position i attends only to positions up to i.
             cache: keys and values of the positions before those of x; those of x are appended.
         """
-        shape = x_BLD.shape
         if memory_BMD is None and (self.training or self.stacked is not None):
             q_BHLK, k_BHMK, v_BHMK = self._project_at_once(x_BLD)
         else:
-            if isinstance(memory_BMD, Memory):
-                k_BHMK, v_BHMK = memory_BMD.k_BHMK, memory_BMD.v_BHMK
-                # Rows of x that share a row of the memory become more queries of that row.
-                x_BLD = x_BLD.reshape(k_BHMK.size(0), -1, x_BLD.size(-1))
-            else:
-                k_BHMK, v_BHMK = self.project(x_BLD if memory_BMD is None else memory_BMD)
+            k_BHMK, v_BHMK = self.project(x_BLD if memory_BMD is None else memory_BMD)
             q_BHLK = self._heads(self.query(x_BLD))
         if self.rotary is not None:
             q_BHLK, k_BHMK = self.rotary(q_BHLK, k_BHMK, start=0 if cache is None else cache.length)
@@ -77,15 +68,36 @@ class MultiHeadAttention(nn.Module):
             if causal and cache.length > q_BHLK.size(2):  # `is_causal` counts the queries from position 0
                 mask, causal = _causal_mask(q_BHLK.size(2), cache.length, x_BLD.device), False
         # Eq. 1: softmax(Q K^T / sqrt(d_k)) V, for all heads.
-        if x_BLD.is_cpu and (isinstance(memory_BMD, Memory) or (cache is not None and shape[1] == 1)):
-            a_BHLK = _attend_in_step(q_BHLK, k_BHMK, v_BHMK, mask)
-        elif self.training and x_BLD.is_cpu and q_BHLK.dtype == torch.bfloat16:
+        if self.training and x_BLD.is_cpu and q_BHLK.dtype == torch.bfloat16:
             # On a CPU, PyTorch's kernel for bf16 takes 1.6 to 6 times as long for sentences as its kernel for fp32.
             with torch.autocast("cpu", enabled=False):
                 a_BHLK = self._attend(q_BHLK.float(), k_BHMK.float(), v_BHMK.float(), mask, causal).bfloat16()
         else:
             a_BHLK = self._attend(q_BHLK, k_BHMK, v_BHMK, mask, causal)
-        return self.out(a_BHLK.transpose(1, 2).flatten(2)).view(shape)  # Concat(head_1, ..., head_h) W^O
+        return self.out(a_BHLK.transpose(1, 2).flatten(2))  # Concat(head_1, ..., head_h) W^O
+
+    def step(self, x_ND: Tensor, cache: KVCache) -> Tensor:
+        """Attend from one new token per row to the tokens in the cache and to itself. Equals `forward` in eval mode."""
+        if self.stacked is None:
+            q_NH1K, k_NH1K, v_NH1K = (self._split(x_ND, layer) for layer in (self.query, self.key, self.value))
+        else:
+            heads = (self.heads, self.kv_heads, self.kv_heads)
+            q_NH1K, k_NH1K, v_NH1K = self._split(x_ND, self.stacked).split_with_sizes(heads, 1)
+        if self.rotary is not None:
+            q_NH1K, k_NH1K = self.rotary.forward(q_NH1K, k_NH1K, start=cache.length)
+        k_NHMK, v_NHMK = cache.append(k_NH1K, v_NH1K)
+        return self.out.forward(_attend_in_step(q_NH1K, k_NHMK, v_NHMK, None))
+
+    def step_to_memory(self, x_ND: Tensor, memory: Memory, bias_BG1M: Tensor) -> Tensor:
+        """Attend from one token per row to the encoder's output. Equals `forward` in eval mode.
+
+        Args:
+            memory: may have fewer rows than x, as in beam search: the hypotheses of a sentence, which are consecutive
+                rows of x, then share one row of the memory.
+            bias_BG1M: 0 where the memory has a token, else -inf.
+        """
+        q_NH1K = self._split(x_ND, self.query)
+        return self.out.forward(_attend_in_step(q_NH1K, memory.k_BHMK, memory.v_BHMK, bias_BG1M))
 
     def weights(self, x_BLD: Tensor, memory_BMD: Tensor, *, mask: Tensor | None = None) -> Tensor:
         """Return softmax(Q K^T / sqrt(d_k)) of Eq. 1, (B, H, L, M), for inspection. `forward` does not compute it."""
@@ -133,29 +145,45 @@ class MultiHeadAttention(nn.Module):
         projected = linear(x_BLD, weight, bias).split([layer.out_features for layer in layers], dim=-1)
         return tuple(self._heads(projection) for projection in projected)
 
+    def _split(self, x_ND: Tensor, layer: nn.Module) -> Tensor:
+        return layer.forward(x_ND).view(x_ND.size(0), -1, 1, self.head_size)
+
     def _heads(self, x_BLD: Tensor) -> Tensor:
         return x_BLD.unflatten(-1, (-1, self.head_size)).transpose(1, 2)
 
 
-def _attend_in_step(q_BHLK: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, bias_B11M: Tensor | None) -> Tensor:
-    """Return Eq. 1 for few queries, all of which attend to the same keys. Not for training.
+def _attend_in_step(q_NH1K: Tensor, k_BGMK: Tensor, v_BGMK: Tensor, bias_BG1M: Tensor | None) -> Tensor:
+    """Return Eq. 1 for one query per row, (N, H * K). Not for training.
+
+    Rows that share keys and values, and heads that share a key-value head (G of them), become Q queries of that head.
+
+    Args:
+        bias_BG1M: is added to the products; 0 means "may attend", -inf that it may not.
+    """
+    (N, H, _, K), (B, G, _, _) = q_NH1K.shape, k_BGMK.shape
+    if N == B:
+        return _few_queries(q_NH1K.reshape(B * G, -1, K), k_BGMK, v_BGMK, bias_BG1M).view(N, H * K)
+    q_BGWRK = q_NH1K.view(B, N // B, G, H // G, K).transpose(1, 2)
+    a_XQK = _few_queries(q_BGWRK.reshape(B * G, -1, K), k_BGMK, v_BGMK, bias_BG1M)
+    return a_XQK.view(q_BGWRK.shape).transpose(1, 2).reshape(N, H * K)
+
+
+def _few_queries(q_XQK: Tensor, k_BGMK: Tensor, v_BGMK: Tensor, bias_BG1M: Tensor | None) -> Tensor:
+    """Return Eq. 1 for the X = B * G heads.
 
     On a CPU, two batched products are up to five times as fast as `scaled_dot_product_attention` here, whose blocks
     are made for many queries.
-
-    Args:
-        bias_B11M: is added to the products; 0 means "may attend", -inf that it may not.
     """
-    kv_heads, shape = k_BHMK.size(1), q_BHLK.shape
-    # Query heads that share a key-value head become more queries of that head.
-    q_BHQK = q_BHLK if kv_heads == shape[1] else q_BHLK.reshape(shape[0], kv_heads, -1, shape[3])
-    scores = q_BHQK.new_empty(()).expand(shape[0] * kv_heads, q_BHQK.size(2), k_BHMK.size(2))
-    scores = torch.baddbmm(
-        scores, q_BHQK.flatten(0, 1), k_BHMK.flatten(0, 1).transpose(1, 2), beta=0, alpha=shape[-1] ** -0.5
-    )
-    if bias_B11M is not None:
-        scores.view(shape[0], kv_heads, -1, k_BHMK.size(2)).add_(bias_B11M)
-    return torch.bmm(scores.softmax(-1), v_BHMK.flatten(0, 1)).view(shape)
+    (X, Q, K), (B, G, M, _) = q_XQK.shape, k_BGMK.shape
+    if not q_XQK.is_cpu:
+        mask_B11M = None if bias_BG1M is None else bias_BG1M[:, :1]
+        return scaled_dot_product_attention(q_XQK.view(B, G, Q, K), k_BGMK, v_BGMK, attn_mask=mask_B11M).view(X, Q, K)
+    k_XKM, v_XMK = k_BGMK.view(X, M, K).transpose(1, 2), v_BGMK.view(X, M, K)
+    if bias_BG1M is None:
+        scores_XQM = torch.baddbmm(q_XQK.new_empty(1), q_XQK, k_XKM, beta=0, alpha=K**-0.5)
+    else:
+        scores_XQM = torch.baddbmm(bias_BG1M.view(X, 1, M), q_XQK, k_XKM, alpha=K**-0.5)
+    return torch.bmm(scores_XQM.softmax(-1), v_XMK)
 
 
 def _causal_mask(new: int, total: int, device: torch.device) -> Tensor | None:

@@ -6,7 +6,7 @@ from typing import assert_never
 from torch import Tensor, nn
 
 from transformer.attention import MultiHeadAttention
-from transformer.cache import KVCache, Memory
+from transformer.cache import DecodingState, KVCache, Memory
 from transformer.config import ModelConfig
 from transformer.dropout import Dropout
 from transformer.layers import make_feed_forward, make_norm
@@ -33,6 +33,12 @@ class Residual(nn.Module):
             return x_BLD + self.dropout(sublayer(self.norm(x_BLD)))
         return self.norm(x_BLD + self.dropout(sublayer(x_BLD)))  # LayerNorm(x + Sublayer(x))
 
+    def step(self, x_ND: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
+        """Apply the sub-layer to one token per row. Equals `forward` in eval mode."""
+        if self.pre_norm:
+            return x_ND + sublayer(self.norm.forward(x_ND))
+        return self.norm.forward(x_ND + sublayer(x_ND))
+
 
 class TransformerBlock(nn.Module):
     """Self-attention, cross-attention to the encoder (in the decoder only) and feed-forward network (Figure 1)."""
@@ -52,7 +58,7 @@ class TransformerBlock(nn.Module):
         x_BLD: Tensor,
         *,
         mask: Tensor | None = None,
-        memory: Tensor | Memory | None = None,
+        memory: Tensor | None = None,
         memory_mask: Tensor | None = None,
         cache: KVCache | None = None,
     ) -> Tensor:
@@ -62,6 +68,15 @@ class TransformerBlock(nn.Module):
             attend = self.cross_attention
             x_BLD = self.cross_residual(x_BLD, lambda x: attend(x, memory, mask=memory_mask))
         return self.feed_forward_residual(x_BLD, self.feed_forward)
+
+    def step(self, x_ND: Tensor, cache: KVCache, memory: Memory | None, bias_BG1M: Tensor | None) -> Tensor:
+        """Apply the sub-layers to one new token per row: (N, D) to (N, D). Equals `forward` with a cache."""
+        x_ND = self.self_residual.step(x_ND, lambda x: self.self_attention.step(x, cache))
+        if self.cross_attention is not None and self.cross_residual is not None:
+            assert memory is not None and bias_BG1M is not None
+            attend = self.cross_attention.step_to_memory
+            x_ND = self.cross_residual.step(x_ND, lambda x: attend(x, memory, bias_BG1M))
+        return self.feed_forward_residual.step(x_ND, self.feed_forward.step)
 
 
 class Stack(nn.Module):
@@ -79,22 +94,29 @@ class Stack(nn.Module):
         x_BLD: Tensor,
         *,
         mask: Tensor | None = None,
-        memory: Tensor | Sequence[Memory | None] | None = None,
+        memory: Tensor | None = None,
         memory_mask: Tensor | None = None,
         caches: Sequence[KVCache] | None = None,
     ) -> Tensor:
         """Apply all blocks: (B, L, D) to (B, L, D).
 
         Args:
-            memory: the encoder's output in training, or one `Memory` per block in decoding.
-            caches: one per block, in decoding.
+            memory: the encoder's output.
+            caches: one per block, for the tokens before x and those of x.
         """
         for i, block in enumerate(self.blocks):
             x_BLD = block(
                 x_BLD,
                 mask=mask,
-                memory=memory if isinstance(memory, Tensor) or memory is None else memory[i],
+                memory=memory,
                 memory_mask=memory_mask,
                 cache=None if caches is None else caches[i],
             )
         return self.norm(x_BLD)
+
+    def step(self, x_ND: Tensor, state: DecodingState) -> Tensor:
+        """Apply all blocks to one new token per row: (N, D) to (N, D)."""
+        for block, cache, memory in zip(self.blocks, state.caches, state.memories, strict=True):
+            assert isinstance(block, TransformerBlock)
+            x_ND = block.step(x_ND, cache, memory, state.memory_bias_BG1M)
+        return self.norm.forward(x_ND)

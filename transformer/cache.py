@@ -65,8 +65,8 @@ class DecodingState:
     """One cache per block, with one row per hypothesis."""
     memories: Sequence[Memory | None]
     """One memory per block; None if the model has no encoder."""
-    memory_bias_B11M: Tensor | None
-    """0 where the source has a token, else -inf; same rows as the memories."""
+    memory_bias_BG1M: Tensor | None
+    """0 where the source has a token, else -inf; same rows and heads as the memories."""
     spare_NHMK: Tensor | None = None
     """Spare buffer for the next cache that is reordered: allocating memory would cost more than the copy."""
 
@@ -83,10 +83,10 @@ class DecodingState:
             same_sentences: the number of rows stays, and every row keeps its sentence. Then the memories do not
                 change, and the host does not have to wait for the values of index_N.
         """
-        if self.memory_bias_B11M is not None and not same_sentences:
-            hypotheses = self.caches[0].k_NHMK.size(0) // self.memory_bias_B11M.size(0)  # per sentence
+        if self.memory_bias_BG1M is not None and not same_sentences:
+            hypotheses = self.caches[0].k_NHMK.size(0) // self.memory_bias_BG1M.size(0)  # per sentence
             index_B = _one_per_sentence(index_N // hypotheses)
-            self.memory_bias_B11M = self.memory_bias_B11M.index_select(0, index_B)
+            self.memory_bias_BG1M = self.memory_bias_BG1M.index_select(0, index_B)
             for memory in self.memories:
                 if memory is not None:
                     memory.select(index_B)

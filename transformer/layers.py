@@ -28,6 +28,10 @@ class FeedForward(nn.Module):
         """Compute (B, L, D) from (B, L, D)."""
         return self.outer(self.dropout(self.activation(self.inner(x_BLD))))  # Eq. 2
 
+    def step(self, x_ND: Tensor) -> Tensor:
+        """Compute (N, D) from (N, D). Equals `forward` in eval mode."""
+        return self.outer.forward(self.activation(self.inner.forward(x_ND)))
+
 
 def sinusoidal_positions(max_len: int, d_model: int) -> Tensor:
     """Return the position encodings of section 3.5, (max_len, d_model), with sine and cosine interleaved."""
@@ -93,6 +97,10 @@ class GatedFeedForward(nn.Module):
     def forward(self, x_BLD: Tensor) -> Tensor:
         """Compute (B, L, D) from (B, L, D)."""
         return self.outer(self.dropout(F.silu(self.gate(x_BLD)) * self.inner(x_BLD)))
+
+    def step(self, x_ND: Tensor) -> Tensor:
+        """Compute (N, D) from (N, D). Equals `forward` in eval mode."""
+        return self.outer.forward(F.silu(self.gate.forward(x_ND)) * self.inner.forward(x_ND))
 
 
 class RotaryPositions(nn.Module):

@@ -62,19 +62,13 @@ class Transformer(nn.Module):
         return DecodingState(
             caches=_caches(self.config, self.decoder, memory_BMD, max_len),
             memories=[_memory(block, memory_BMD) for block in self.decoder.blocks],
-            memory_bias_B11M=_bias(_for_all_queries(src_mask_BM), memory_BMD),
+            memory_bias_BG1M=_bias(_for_all_queries(src_mask_BM), memory_BMD, self.config.kv_heads),
         )
 
     def step(self, tokens_N: Tensor, state: DecodingState) -> Tensor:
         """Process one token per row. Return the logits (N, V) of the next token."""
-        assert state.memory_bias_B11M is not None
-        x_N1D = self.decoder(
-            self.tgt_embedding(tokens_N.unsqueeze(1), start=state.length),
-            memory=state.memories,
-            memory_mask=state.memory_bias_B11M,
-            caches=state.caches,
-        )
-        return self.output(x_N1D.squeeze(1))
+        x_N1D = self.tgt_embedding.forward(tokens_N.unsqueeze(1), start=state.length)
+        return self.output.forward(self.decoder.step(x_N1D.squeeze(1), state))
 
 
 class GPT(nn.Module):
@@ -102,15 +96,15 @@ class GPT(nn.Module):
     def start(self, prompt_BL: Tensor, max_len: int) -> DecodingState:
         """Process the prompt except its last token. Pass that token to the first call of `step`."""
         caches = _caches(self.config, self.decoder, self.embedding.tokens.weight, max_len, prompt_BL.size(0))
-        state = DecodingState(caches=caches, memories=[None] * len(caches), memory_bias_B11M=None)
+        state = DecodingState(caches=caches, memories=[None] * len(caches), memory_bias_BG1M=None)
         if prompt_BL.size(1) > 1:
             self.decoder(self.embedding(prompt_BL[:, :-1]), caches=caches)
         return state
 
     def step(self, tokens_N: Tensor, state: DecodingState) -> Tensor:
         """Process one token per row. Return the logits (N, V) of the next token."""
-        x_N1D = self.decoder(self.embedding(tokens_N.unsqueeze(1), start=state.length), caches=state.caches)
-        return self.output(x_N1D.squeeze(1))
+        x_N1D = self.embedding.forward(tokens_N.unsqueeze(1), start=state.length)
+        return self.output.forward(self.decoder.step(x_N1D.squeeze(1), state))
 
 
 def build(config: ModelConfig) -> Transformer | GPT:
@@ -148,9 +142,9 @@ def _for_all_queries(mask_BM: Tensor) -> Tensor:
     return mask_BM[:, None, None, :]
 
 
-def _bias(mask: Tensor, like: Tensor) -> Tensor:
+def _bias(mask_B11M: Tensor, like: Tensor, kv_heads: int) -> Tensor:
     """Return 0 where the mask is True and -inf elsewhere, in the dtype of `like`: computed once, not in every layer."""
-    return like.new_zeros(mask.shape).masked_fill(~mask, -torch.inf)
+    return like.new_zeros(mask_B11M.shape).masked_fill(~mask_B11M, -torch.inf).repeat(1, kv_heads, 1, 1)
 
 
 def _memory(block: nn.Module, memory_BMD: Tensor) -> Memory:

@@ -100,7 +100,7 @@ def _reorder(weight: Tensor) -> Tensor:
 
 
 def _product(x: Tensor, blocks: Tensor, bias: Tensor | None) -> Tensor:
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, blocks, bias, "none", [], "")
+    product: Tensor = torch.ops.mkldnn._linear_pointwise.default(x, blocks, bias, "none", [], "")
     return product
 
 
