@@ -73,7 +73,8 @@ class TransformerBlock(nn.Module):
         """Apply the sub-layers to one new token per row: (N, D) to (N, D). Equals `forward` with a cache."""
         x_ND = self.self_residual.step(x_ND, lambda x: self.self_attention.step(x, cache))
         if self.cross_attention is not None and self.cross_residual is not None:
-            assert memory is not None and bias_BG1M is not None
+            assert memory is not None
+            assert bias_BG1M is not None
             attend = self.cross_attention.step_to_memory
             x_ND = self.cross_residual.step(x_ND, lambda x: attend(x, memory, bias_BG1M))
         return self.feed_forward_residual.step(x_ND, self.feed_forward.step)

@@ -119,6 +119,28 @@ def _log_normalisers(logits_NV: Tensor) -> Tensor:
     return logits_NV.amax(dim=-1, keepdim=True).to(highest_N1.dtype) - highest_N1
 
 
+COLUMNS = 16
+"""Logits of a group in `topk`. It was good for vocabularies from 8,000 to 37,000 in measurements."""
+
+
+def topk(logits_NV: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return the k largest logits of each row, largest first, and their tokens; among equal ones, any.
+
+    For a large vocabulary on a CPU, `Tensor.topk` is slow. The k largest logits are in the k groups with the largest
+    maxima. Group g of G has the tokens g, g + G, g + 2G and so on.
+    """
+    V = logits_NV.shape[1]
+    G = V // COLUMNS
+    if not logits_NV.is_cpu or V < 8000 or k > G:
+        return tuple(logits_NV.topk(k))
+    group_Nk = logits_NV[:, : G * COLUMNS].unflatten(1, (COLUMNS, G)).amax(1).topk(k, sorted=False).indices
+    token_NC = (group_Nk.unsqueeze(2) + torch.arange(0, G * COLUMNS, G)).flatten(1)
+    rest = torch.arange(G * COLUMNS, V).expand(len(logits_NV), -1)
+    token_NC = torch.cat([token_NC, rest], dim=1)
+    top_Nk, pick_Nk = logits_NV.gather(1, token_NC).topk(k)
+    return top_Nk, token_NC.gather(1, pick_Nk)
+
+
 def check_finite(finite: bool) -> None:
     """Raise InputError unless the scores of a model are finite."""
     if not finite:
@@ -132,7 +154,7 @@ def _candidates(live_lp_BW: Tensor, logits_NV: Tensor, norm_N1: Tensor, count: i
     """
     B, W = live_lp_BW.shape
     per_row = min(count, logits_NV.shape[1])
-    top_NC, token_NC = logits_NV.topk(per_row)  # a row has at most `count` of the best `count`
+    top_NC, token_NC = topk(logits_NV, per_row)  # a row has at most `count` of the best `count`
     lp_BC = (live_lp_BW.unsqueeze(-1) + (top_NC - norm_N1).view(B, W, per_row)).flatten(1)
     token_BC = token_NC.view(B, W * per_row)
     missing = count - W * per_row

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from evaluate.config import LengthPenalty
 from evaluate.decoding.constraints import Constraints
-from evaluate.decoding.search import Hypothesis, beam_search, gnmt_length_penalty, length_penalty, log_normalisers
+from evaluate.decoding.search import Hypothesis, beam_search, gnmt_length_penalty, length_penalty, log_normalisers, topk
 from tests.toy_decoder import BOS, EOS, Table, all_outputs, forced_log_prob
 
 
@@ -287,3 +287,14 @@ def test_log_normalisers_equal_log_of_sum(dtype: torch.dtype) -> None:
     logits_NV = torch.randn(37, 50, dtype=torch.float64).to(dtype)  # not a multiple of the rows at once
     expected = logits_NV.double().logsumexp(-1, keepdim=True)
     torch.testing.assert_close(log_normalisers(logits_NV).double(), expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("vocab_size", [8000, 8009])
+def test_topk_equals_torch_topk(vocab_size: int) -> None:
+    logits_NV = torch.stack([torch.randperm(vocab_size).float() for _ in range(6)])
+    logits_NV[1] = logits_NV[1].sort(descending=True).values  # the largest are neighbours
+    logits_NV[2, 2:] = -torch.inf
+    (top_Nk, token_Nk), expected = topk(logits_NV, 8), logits_NV.topk(8)
+    assert torch.equal(top_Nk, expected.values)
+    finite = top_Nk.isfinite()
+    assert torch.equal(token_Nk[finite], expected.indices[finite])
