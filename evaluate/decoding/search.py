@@ -132,7 +132,8 @@ def topk(logits_NV: Tensor, k: int) -> tuple[Tensor, Tensor]:
     V = logits_NV.shape[1]
     G = V // COLUMNS
     if not logits_NV.is_cpu or V < 8000 or k > G:
-        return tuple(logits_NV.topk(k))
+        best = logits_NV.topk(k)
+        return best.values, best.indices
     group_Nk = logits_NV[:, : G * COLUMNS].unflatten(1, (COLUMNS, G)).amax(1).topk(k, sorted=False).indices
     token_NC = (group_Nk.unsqueeze(2) + torch.arange(0, G * COLUMNS, G)).flatten(1)
     rest = torch.arange(G * COLUMNS, V).expand(len(logits_NV), -1)
