@@ -177,9 +177,8 @@ def _few_queries(q_XQK: Tensor, k_BGMK: Tensor, v_BGMK: Tensor, bias_BG1M: Tenso
     (X, Q, K), (B, G, M, _) = q_XQK.shape, k_BGMK.shape
     if not q_XQK.is_cpu:
         mask_B11M = None if bias_BG1M is None else bias_BG1M[:, :1]
-        return scaled_dot_product_attention(q_XQK.view(B, G, Q, K), k_BGMK, v_BGMK, attn_mask=mask_B11M).reshape(
-            X, Q, K
-        )
+        a_BGQK = scaled_dot_product_attention(q_XQK.view(B, G, Q, K), k_BGMK, v_BGMK, attn_mask=mask_B11M)
+        return a_BGQK.reshape(X, Q, K)
     k_XKM, v_XMK = k_BGMK.view(X, M, K).transpose(1, 2), v_BGMK.view(X, M, K)
     if bias_BG1M is None:
         scores_XQM = torch.baddbmm(q_XQK.new_empty(1), q_XQK, k_XKM, beta=0, alpha=K**-0.5)
