@@ -72,7 +72,6 @@ def here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(gpu_check, "SETTINGS", (*gpu_check.SETTINGS, "batches.per_update=1"))
     yield
     torch.use_deterministic_algorithms(False)
-    torch.backends.cuda.enable_flash_sdp(True)
     AcceleratorState._reset_state(reset_partial_state=True)
 
 

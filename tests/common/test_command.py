@@ -95,7 +95,9 @@ def test_run_command_shortens_long_words(capsys: pytest.CaptureFixture[str]) -> 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
 def test_command_prints_one_line_for_several_interrupts() -> None:
     code = (
-        "from common.command import run_command\nimport time\nprint('ready', flush=True)\n"
+        "from common.command import run_command\nimport signal, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job of a shell ignores SIGINT
+        "print('ready', flush=True)\n"
         "def main():\n    try:\n        time.sleep(60)\n    finally:\n        time.sleep(0.2)\nrun_command(main)"
     )
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
