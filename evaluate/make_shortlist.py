@@ -33,9 +33,13 @@ def main() -> None:
     args = parse_args()
     if args.candidates < 1:
         raise InputError(f"--candidates is {args.candidates}; it must be at least 1")
+    if not args.output.absolute().parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {args.output.absolute().parent} to write {args.output.name} to")
     folder = find_folder(args.model)
     sources, targets = read_all_lines(args.source), read_all_lines(args.target)
     check_equal_lines(args.source, len(sources), args.target, len(targets))
+    if not sources:
+        raise InputError(f"{args.source} and {args.target} are empty. Give sentences and their translations.")
     normalize = read_about(folder).get("normalize_unicode") is not False
     tokenizer = open_translation_tokenizer(folder / "tokenizer.model", normalize)
     pairs = list(zip(tokenizer.encode(sources), tokenizer.encode_target(targets), strict=True))

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from common.errors import InputError
+from common.errors import InputError, first_line
 from common.files import replace_file
 from data_pipeline.tokenizers.sentence_piece import BOS_ID, EOS_ID
 from evaluate.decoding.constraints import Constraints
@@ -47,18 +47,27 @@ class Shortlist:
 
     @classmethod
     def load(cls, path: Path, vocab_size: int) -> "Shortlist":
-        """Read a file that `save` wrote. Raises InputError if it is damaged or belongs to another vocabulary."""
+        """Read a file that `save` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            InputError: the file is damaged or belongs to another vocabulary.
+        """
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no file {path}. Write one with python -m evaluate.make_shortlist.")
         try:
             found = cls(load_file(path)["candidates"])
         except (SafetensorError, KeyError) as error:
-            raise InputError(
-                f"{path} is not a shortlist: {error}. Write one with python -m evaluate.make_shortlist."
-            ) from error
+            raise _not_a_shortlist(path, first_line(error)) from error
+        if found.candidates_VC.dtype != torch.int64 or found.candidates_VC.dim() != 2:
+            raise _not_a_shortlist(path, "candidates is not a matrix of integers")
         if len(found.candidates_VC) != vocab_size:
             raise InputError(
                 f"{path} is a shortlist for {len(found.candidates_VC):,} tokens; the model has {vocab_size:,}. "
                 "Write a shortlist for this model with python -m evaluate.make_shortlist."
             )
+        if not ((found.candidates_VC >= 0) & (found.candidates_VC < vocab_size)).all():
+            raise _not_a_shortlist(path, f"a candidate is not from 0 to {vocab_size - 1}")
         return found
 
     def save(self, path: Path) -> None:
@@ -147,6 +156,10 @@ def _output_layer(model: Transformer, weight_SD: Tensor, bias_S: Tensor | None) 
         yield
     finally:
         model.output = before
+
+
+def _not_a_shortlist(path: Path, reason: str) -> InputError:
+    return InputError(f"{path} is not a shortlist: {reason}. Write one with python -m evaluate.make_shortlist.")
 
 
 def train_shortlist(pairs: list[tuple[list[int], list[int]]], vocab_size: int, candidates: int) -> Shortlist:

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from common.errors import InputError
 from data_pipeline.tokenizers.sentence_piece import EOS_ID
+from evaluate import make_shortlist
 from evaluate.backends.pytorch import PyTorchBackend
 from evaluate.config import DecodeConfig
 from evaluate.length_batches import IdPair
@@ -74,3 +76,40 @@ def test_shortlist_file_is_checked(folder: Path, tmp_path: Path) -> None:
     file.write_bytes(b"x")
     with pytest.raises(ValueError, match="is not a shortlist"):
         Translator.from_pretrained(folder, CONFIG, "cpu", shortlist=file)
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        Translator.from_pretrained(folder, CONFIG, "cpu", shortlist=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("candidates_VC", "reason"),
+    [
+        (torch.full((320, 2), 320), "a candidate is not from 0 to 319"),
+        (torch.full((320, 2), -1), "a candidate is not from 0 to 319"),
+        (torch.zeros(320, 2), "candidates is not a matrix of integers"),
+        (torch.zeros(320, dtype=torch.long), "candidates is not a matrix of integers"),
+    ],
+)
+def test_shortlist_with_impossible_candidates_is_rejected(
+    candidates_VC: torch.Tensor, reason: str, tmp_path: Path
+) -> None:
+    Shortlist(candidates_VC).save(tmp_path / "x.safetensors")
+    with pytest.raises(ValueError, match=f"x.safetensors is not a shortlist: {reason}"):
+        Shortlist.load(tmp_path / "x.safetensors", 320)
+
+
+@pytest.mark.parametrize(
+    ("text", "output", "message"),
+    [
+        ("", "x.safetensors", "a.txt and .*a.txt are empty"),
+        ("a b\n", "missing/x.safetensors", "there is no folder .*missing to write x.safetensors to"),
+    ],
+)
+def test_make_shortlist_rejects_empty_text_and_missing_folder(
+    text: str, output: str, message: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text(text)
+    options = ["--source", str(file), "--target", str(file), "--output", str(tmp_path / output)]
+    monkeypatch.setattr("sys.argv", ["make_shortlist", "--model", str(folder), *options])
+    with pytest.raises((InputError, FileNotFoundError), match=message):
+        make_shortlist.main()
