@@ -47,6 +47,17 @@ def changed_note(numbers: list[int]) -> str | None:
     return f"{name_lines(numbers)} {verb} changed for the model: {UNICODE_RULE}"
 
 
+def unknown_note(numbers: list[int]) -> str | None:
+    """Return a note about the lines with these numbers, whose characters a model does not know; None if none."""
+    if not numbers:
+        return None
+    verb = "have" if len(numbers) > 1 else "has"
+    return (
+        f"{name_lines(numbers)} {verb} characters that the model's vocabulary does not have. "
+        "They can be missing in the translation."
+    )
+
+
 def has_letter(text: str) -> bool:
     """Return True if the text has a letter of any script. Digits, punctuation, symbols and emoji are no letters."""
     return any(character.isalpha() and character not in _INVISIBLE_LETTERS for character in text)

@@ -8,7 +8,7 @@ from typing import Any, TextIO
 from common.command import describe_error
 from common.errors import InputError
 from common.strings import string_list
-from common.text import changed_note, name_lines
+from common.text import changed_note, name_lines, unknown_note
 from evaluate.config import SampleConfig
 from evaluate.scorer import Scorer, token_texts
 from evaluate.segmentation.lines import Segmenter, describe_too_long, translate_segments
@@ -57,6 +57,7 @@ class TranslationWriter:
         self._too_long: list[int] = []  # split because they are too long
         self._unsplit: list[int] = []  # several sentences, translated as one
         self._changed: list[int] = []  # changed to one Unicode form
+        self._unknown: list[int] = []  # with characters that the vocabulary does not have
 
     def write(self, out: TextIO, lines: list[str], first_line: int = 1, progress: bool = False) -> None:
         """Translate lines and write the results. `first_line` is the number of the first line.
@@ -65,6 +66,7 @@ class TranslationWriter:
         """
         lines = string_list(lines, first_line=first_line)  # before lines become segments, which have other numbers
         self._changed += self.translator.changed_lines(lines, first_line)
+        self._unknown += self.translator.unknown_lines(lines, first_line)
         if self.segmenter is None:
             translated = self._translate_whole_lines(lines, first_line, progress)
         else:
@@ -127,9 +129,10 @@ class TranslationWriter:
                 "and --attention need whole lines. Check that none is lost, or give one sentence per line.",
                 file=sys.stderr,
             )
-        if message := changed_note(self._changed):
-            print(f"note: {message}", file=sys.stderr)
-        self._too_long, self._unsplit, self._changed = [], [], []
+        for message in (changed_note(self._changed), unknown_note(self._unknown)):
+            if message:
+                print(f"note: {message}", file=sys.stderr)
+        self._too_long, self._unsplit, self._changed, self._unknown = [], [], [], []
 
     def _translate_whole_lines(self, lines: list[str], first_line: int, progress: bool) -> list[list[Translation]]:
         translated = self.translator.decode_whole_lines(

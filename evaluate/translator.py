@@ -8,9 +8,9 @@ import torch
 
 from common.errors import InputError
 from common.strings import string_list
-from common.text import changed_lines, changed_note, one_line
+from common.text import changed_lines, changed_note, one_line, unknown_note
 from data_pipeline.tokenizers import TranslationTokenizer, open_translation_tokenizer
-from data_pipeline.tokenizers.sentence_piece import EOS_ID
+from data_pipeline.tokenizers.sentence_piece import EOS_ID, UNK_ID
 from evaluate.backends import Backend, BackendName, Feature
 from evaluate.backends.ctranslate2 import CTranslate2Backend
 from evaluate.backends.pytorch import PyTorchBackend
@@ -208,8 +208,9 @@ class Translator:
         self, decode: Decode, lines: Iterable[str], prefixes: Iterable[str] | None, note: Note
     ) -> list[list[Translation]]:
         lines = string_list(lines)
-        if message := changed_note(self.changed_lines(lines)):
-            note(message)
+        for message in (changed_note(self.changed_lines(lines)), unknown_note(self.unknown_lines(lines))):
+            if message:
+                note(message)
         if prefixes is not None:
             return self.decode_whole_lines(decode, lines, prefixes)
         split = self.segmenter().split(lines)
@@ -223,6 +224,17 @@ class Translator:
             return []
         translated = (line if is_translated(line, self.config.translate_symbols) else "" for line in lines)
         return changed_lines(translated, first_line)
+
+    def unknown_lines(self, lines: list[str], first_line: int = 1) -> list[int]:
+        """Return the numbers of the translated lines with characters that the vocabulary does not have."""
+        if self.tokenizer.encodes_all:
+            return []
+        encoded = self.tokenizer.encode([one_line(line) for line in lines])
+        return [
+            number
+            for number, (line, ids) in enumerate(zip(lines, encoded, strict=True), first_line)
+            if UNK_ID in ids and is_translated(line, self.config.translate_symbols)
+        ]
 
     def encode(self, lines: Iterable[str], first_line: int = 1) -> list[list[int]]:
         """Return the ids of each line with EOS, [] for an empty line.

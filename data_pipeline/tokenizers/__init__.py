@@ -51,6 +51,8 @@ class TranslationTokenizer(Protocol):
 
     normalize_unicode: bool
     vocab_size: int
+    encodes_all: bool
+    """False: `encode` returns UNK_ID for characters that the vocabulary does not have."""
 
     def encode(self, texts: list[str], threads: int = 1) -> list[list[int]]:
         """Return the ids of each source, with EOS_ID at the end."""

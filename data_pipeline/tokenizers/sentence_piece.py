@@ -71,6 +71,7 @@ class Tokenizer:
 
     end_id: int | None = EOS_ID
     """Token that ends a document."""
+    encodes_all = True
 
     def __init__(self, model_file: Path | str, normalize_unicode: bool = True) -> None:
         self.normalize_unicode = normalize_unicode

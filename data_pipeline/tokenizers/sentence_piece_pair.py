@@ -28,6 +28,7 @@ class SentencePiecePair:
     """
 
     normalize_unicode = False
+    encodes_all = False
 
     def __init__(self, file: Path | str) -> None:
         try:
@@ -64,7 +65,7 @@ class SentencePiecePair:
         return "".join(texts.get(token, self.pieces[token]) for token in ids).replace(SPACE_MARK, " ")
 
     def normalize(self, text: str) -> str:
-        """Return the text as it is given to the models."""
+        """Return the text that the SentencePiece models get."""
         return replace_surrogates(text).strip()
 
     def save(self, folder: Path | str) -> None:
@@ -109,8 +110,7 @@ def import_marian_tokenizer(folder: Path, special: tuple[int, int, int], out_fil
         raise InputError(f"{folder}: pad_token_id, decoder_start_token_id or eos_token_id does not fit vocab.json")
     ids = [*first, *(token for token in range(len(pieces)) if token not in first)]
     names = [*SPECIAL, *(pieces[token] for token in ids[len(SPECIAL) :] if token is not None)]
-    models = (read_small(folder / "source.spm"), read_small(folder / "target.spm"))
-    _write(out_file, models, names)
+    _write(out_file, (_read_model(folder / "source.spm"), _read_model(folder / "target.spm")), names)
     SentencePiecePair(out_file)
     return ids
 
@@ -136,6 +136,15 @@ def _read_vocab(file: Path) -> list[str]:
     if missing := {"<unk>", "</s>", "<pad>"} - vocab.keys():
         raise InputError(f"{file} has no {min(missing)}")
     return sorted(vocab, key=lambda piece: int(vocab[piece]))
+
+
+def _read_model(file: Path) -> bytes:
+    model = read_small(file)
+    try:
+        _open(model)
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"{file} is not a SentencePiece model, or is damaged. Copy it again.") from error
+    return model
 
 
 def _write(file: Path, models: tuple[bytes, bytes], pieces: list[str]) -> None:

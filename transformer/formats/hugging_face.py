@@ -67,6 +67,14 @@ def find_model_type(folder: Path, model_type: str, what: str) -> dict[str, Any]:
     return dict(settings)
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the content of a JSON file. Raises InputError if it is not an object with named values."""
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path} must contain a JSON object, not {type(content).__name__}")
+    return content
+
+
 def check_known(settings: dict[str, Any], known: Collection[str], what: str) -> None:
     """Raise InputError with the first setting that is not known."""
     if unknown := sorted(settings.keys() - set(known)):

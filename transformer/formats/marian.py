@@ -5,7 +5,7 @@ interleaves them, so the numbers of every vector of size d_model get another ord
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from common.errors import InputError, first_line
-from common.files import read_json, replace_file, write_json
+from common.files import replace_file, write_json
 from common.settings import check_language
 from transformer.config import ModelConfig
 from transformer.formats.hugging_face import (
@@ -27,6 +27,7 @@ from transformer.formats.hugging_face import (
     find_folder_of,
     find_model_type,
     number,
+    read_object,
 )  # fmt: skip
 from transformer.formats.supported import Values, check_supported
 from transformer.layers import sinusoidal_positions
@@ -159,7 +160,7 @@ class MarianFolder:
     def languages(self) -> tuple[str, str] | None:
         """Source and target language, if `tokenizer_config.json` names one language each."""
         file = self.folder / "tokenizer_config.json"
-        names = read_json(file) if file.is_file() else {}
+        names = read_object(file) if file.is_file() else {}
         source, target = (str(names.get(f"{side}_lang") or "") for side in ("source", "target"))
         try:
             check_language("source_lang", source)
@@ -190,7 +191,7 @@ class MarianFolder:
         Raises FileNotFoundError or InputError if the weights are missing or damaged.
         """
         file = self._weights_file
-        config = ModelConfig(**{**self.config.__dict__, "vocab_size": len(ids)})
+        config = replace(self.config, vocab_size=len(ids))
         try:
             weights = self._reorder(config, _read_tensors(file), ids)
             with torch.device("meta"):  # check names and shapes before a model is allocated
@@ -241,7 +242,7 @@ def open_marian(source: str) -> MarianFolder:
     folder = find_folder_of(source, list(files), "a Marian model", "Helsinki-NLP/opus-mt-en-de")
     settings = find_model_type(folder, "marian", "a Marian model")
     own_file = folder / "generation_config.json"
-    own = read_json(own_file) if own_file.is_file() else {}
+    own = read_object(own_file) if own_file.is_file() else {}
     generation = {name: value for name, value in settings.items() if name in GENERATION} | own
     check_known(settings, _READ | _FIXED.keys() | GENERATION | _IGNORED | TRAINING | OUTPUTS, "Marian")
     check_known(own, GENERATION | OUTPUTS | {"_from_model_config"} | _READ, "generation_config.json")
@@ -362,9 +363,22 @@ def _check_generation(marian: MarianFolder) -> None:
     forced, (pad, start, end) = marian.generation.get("forced_eos_token_id"), marian.special
     if forced not in (None, end):
         raise InputError(f"forced_eos_token_id is {json.dumps(forced)}; only eos_token_id {end} is supported")
-    never = ([pad], [start], [read_json(marian.folder / "vocab.json").get("<unk>")])
-    if other := [ids for ids in marian.generation.get("bad_words_ids") or [] if ids not in never]:
+    _check_numbers({name: value for name, value in marian.generation.items() if value is not None})
+    never = ([pad], [start], [read_object(marian.folder / "vocab.json").get("<unk>")])
+    words = marian.generation.get("bad_words_ids") or []
+    if not isinstance(words, list):
+        raise InputError(f"bad_words_ids is {json.dumps(words)}; it must be a list")
+    if other := [ids for ids in words if ids not in never]:
         raise InputError(f"bad_words_ids contains {other[0]}; only padding, <unk> and the first token are supported")
+
+
+def _check_numbers(generation: dict[str, Any]) -> None:
+    """Raise InputError for a setting of the search that is no number, or too small."""
+    for name, least in (("num_beams", 1), ("max_length", 2)):
+        if name in generation and number(generation, name, int) < least:
+            raise InputError(f"{name} is {generation[name]}; it must be at least {least}")
+    if "length_penalty" in generation:
+        number(generation, "length_penalty", float)
 
 
 def _layout(config: ModelConfig) -> dict[str, str]:

@@ -18,6 +18,7 @@ from data_pipeline.tokenizers.sentence_piece import BOS_ID, EOS_ID, PAD_ID, UNK_
 from data_pipeline.tokenizers.sentence_piece_pair import SentencePiecePair
 from evaluate.config import DecodeConfig
 from evaluate.scorer import Scorer
+from evaluate.translation_writer import TranslationWriter
 from evaluate.translator import Translator
 from tests.tiny_model import TEXT, make_folder
 from transformer import convert
@@ -293,6 +294,30 @@ def test_import_rejects_unsupported_setting(
     assert not (tmp_path / "b").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("generation_config.json", "[3]", "generation_config.json must contain a JSON object, not list"),
+        ("generation_config.json", '{"num_beams": "x"}', 'num_beams is "x"; it must be an integer'),
+        ("generation_config.json", '{"num_beams": 0}', "num_beams is 0; it must be at least 1"),
+        ("generation_config.json", '{"max_length": -4}', "max_length is -4; it must be at least 2"),
+        ("generation_config.json", '{"length_penalty": "x"}', 'length_penalty is "x"; it must be a number'),
+        ("generation_config.json", '{"bad_words_ids": 3}', "bad_words_ids is 3; it must be a list"),
+        ("tokenizer_config.json", "[]", "tokenizer_config.json must contain a JSON object, not list"),
+        ("vocab.json", "[]", "vocab.json must contain a JSON object, not list"),
+        ("source.spm", "", "a/source.spm is not a SentencePiece model, or is damaged"),
+        ("target.spm", "junk", "a/target.spm is not a SentencePiece model, or is damaged"),
+    ],
+)
+def test_import_rejects_damaged_file(
+    name: str, content: str, message: str, marian: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = copy(marian, tmp_path / "a")
+    (folder / name).write_text(content)
+    with pytest.raises(ValueError, match=message):
+        run(monkeypatch, "--from", "marian", folder, tmp_path / "b")
+
+
 def test_import_rejects_other_positions(marian: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = copy(marian, tmp_path / "a")
     tensors = load_file(folder / "model.safetensors") | {"model.encoder.embed_positions.weight": torch.ones(40, 16)}
@@ -338,6 +363,21 @@ def test_language_code_is_one_token_and_keeps_line_whole(
     [ids] = translator.encode([">>deu<< The house. A dog."])
     assert translator.tokenizer.decode_text(ids[:1]) == ">>deu<<"
     assert not translator.config.split_sentences
+
+
+def test_characters_outside_vocabulary_give_note(
+    marian: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch, "--from", "marian", marian, tmp_path / "b")
+    translator = Translator.from_pretrained(tmp_path / "b", device="cpu")
+    lines, notes = ["The house.", "The \u4e2d house.", "\U0001f600", "A \u4e2d dog."], []
+    translator.translate(lines, note=notes.append)
+    expected = "lines 2, 4 have characters that the model's vocabulary does not have"
+    assert [note for note in notes if note.startswith(expected)] == notes != []
+    writer = TranslationWriter(translator)
+    writer.write(io.StringIO(), lines[1:2], first_line=7)
+    writer.print_notes()
+    assert "note: line 7 has characters that the model's vocabulary does not have" in capsys.readouterr().err
 
 
 def test_scores_use_target_model(marian: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
