@@ -1,7 +1,7 @@
 """Changed copies of sentence pairs, so that a model accepts capitals, typos and missing full stops (`data.augment_*`).
 
 Upper case, title case and a missing full stop change both sides of a pair; typos change only the source. URLs,
-placeholders, markup, and letters without case, such as those of Chinese, Arabic and Georgian, stay as they are.
+placeholders and markup stay as they are, and so does a script without capitals, such as Chinese or Arabic.
 """
 
 import re

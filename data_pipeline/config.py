@@ -88,14 +88,14 @@ class DataConfig:
 
     bpe_dropout: float = 0.0
     """BPE-dropout (Provilkov et al., 2020) of the training pairs, for `vocab_type=bpe`: probability with which a merge
-    is left out. Each epoch draws other subwords for the same text; 0.1 is usual. 0, as in the paper, always uses the
-    same subwords."""
+    is left out. Each epoch draws other subwords for the same text; 0.1 is usual. With 0, as in the paper, a text always
+    has the same subwords."""
 
     augment_upper: float = 0.0
     """Share of the training pairs that are in UPPER CASE, source and target. Each epoch takes other pairs. URLs,
-    placeholders such as `{name}`, and markup stay as they are. A pair that would have more tokens than the longest
-    prepared sentence stays unchanged: with 8,000 subwords, trained on normal text, 57% of the chosen pairs of
-    Multi30k."""
+    placeholders such as `{name}`, and markup stay as they are. Capitals need more subwords. A pair that would have more
+    tokens than the longest prepared sentence stays unchanged; with Multi30k and 8,000 subwords, these are 57% of the
+    chosen pairs."""
 
     augment_title: float = 0.0
     """Share of the training pairs that are in Title Case, source and target, chosen in the same way."""

@@ -34,8 +34,8 @@ class ModelConfig:
     n_layers: int = 6
     """N: number of blocks in the encoder, and again in the decoder (section 3.1)."""
     n_decoder_layers: int | None = None
-    """Number of blocks in the decoder, if it is another. None is n_layers, as in the paper. With a deep encoder and one
-    or two blocks here, translation is faster at about the same quality (Kasai et al., 2021)."""
+    """Number of blocks in the decoder; None is n_layers, as in the paper. A deep encoder with one or two blocks in the
+    decoder translates faster, and about as well (Kasai et al., 2021)."""
     n_heads: int = 8
     """h: number of attention heads, computed in parallel (section 3.2.2)."""
     d_head: int | None = None

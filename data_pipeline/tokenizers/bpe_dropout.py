@@ -15,7 +15,7 @@ from data_pipeline.micro_batches import key
 MOST_STATES = 500_000
 """States that are remembered. Then all are forgotten, to bound the memory."""
 LONGEST = 10_000
-"""Most merges of a word that are applied before one is left out."""
+"""Largest number of merges that are applied one after another without leaving one out."""
 BLOCK = 4096
 """Random numbers that are drawn at once."""
 _WORD = re.compile("\u2581[^\u2581]*")
@@ -31,7 +31,7 @@ class _State:
         self.merges = merges
         """Positions of the possible merges, the one with the highest priority first."""
         self.path: tuple[_State, ...] = ()
-        """This state and all states after it when no merge is left out. It is computed when it is first needed."""
+        """This state and those that follow it if no merge is left out; empty until `_complete` computes it."""
 
     def merged(self, position: int) -> tuple[str, ...]:
         """Return the subwords after a merge."""
@@ -45,7 +45,7 @@ class BpeDropout:
     Args:
         scores: each subword and its priority. Of two subwords, the one with the higher score is merged first.
         encode_symbol: returns the ids of a subword or of a character.
-        dropout: probability with which each possible merge is left out before a merge is applied.
+        dropout: probability of leaving out a possible merge, drawn again before each merge that is applied.
     """
 
     def __init__(self, scores: dict[str, float], encode_symbol: Callable[[str], list[int]], dropout: float) -> None:
@@ -70,12 +70,12 @@ class BpeDropout:
     def _draw(self, state: _State, random: Iterator[float]) -> tuple[int, ...]:
         """Return the ids at the end of a random path.
 
-        Before each merge, every possible merge is left out with the probability `dropout`. The one with the highest
-        priority of the others is applied. If there is no other, the path ends.
+        Before each merge, every possible merge is left out with the probability `dropout`. Of the others, the one with
+        the highest priority is applied. If there are no others, the path ends.
         """
         while True:
             path = state.path or self._complete(state)
-            steps = bisect_left(self._kept, -next(random))  # merges applied before the first one is left out
+            steps = bisect_left(self._kept, -next(random))  # merges before the first that is left out
             if steps >= len(path) - 1:
                 return path[-1].ids
             state = path[steps]
