@@ -9,6 +9,7 @@ import psutil  # type: ignore[import-untyped]
 import torch
 from accelerate import Accelerator
 
+from common.cores import cores_per_rank
 from common.errors import InputError
 
 
@@ -22,8 +23,7 @@ def set_threads(threads: int | None) -> None:
 
     `accelerate launch` would leave one thread per process.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(threads or max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    torch.set_num_threads(threads or cores_per_rank())
 
 
 def check_launcher() -> None:

@@ -5,23 +5,35 @@ runs have the same ones. They are drawn from the text that the prepared ids deco
 """
 
 import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from itertools import chain
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock, Thread, current_thread
 
+import numpy as np
+
+from common.cores import cores_per_rank
 from data_pipeline.augmentation import Augmentation
 from data_pipeline.config import DataConfig
 from data_pipeline.micro_batches import AnyInts, Draw
 from data_pipeline.token_store import TokenStore, TokenStoreWriter
 from data_pipeline.tokenizers.bpe_dropout import random_numbers
 from data_pipeline.tokenizers.sentence_piece import EOS_ID, SPACE_MARK, Tokenizer
+from data_pipeline.worker_pool import Workers
 
 Ids = list[int]
 Pair = tuple[Ids, Ids]
+Flat = tuple[AnyInts, AnyInts]
+"""Ids of many sentences, one after the other, and the number of ids of each."""
 
 CHUNK = 1000
 """Sentences that are drawn with one random generator. Another number would change the subwords of all runs."""
+CORES_PER_PROCESS = 4
+"""Cores of a rank for each process that draws."""
+PROCESSES_FROM = 20_000
+"""Number of pairs from which processes draw; for fewer, starting them is not worth while."""
 KEPT = 3
 """Epochs that stay available: the one of the current update, and the next two, which may be made ahead."""
 
@@ -29,22 +41,21 @@ KEPT = 3
 class SubwordSampler:
     """Draws the ids of each epoch ahead of time, in a thread.
 
-    If a sentence would have more subwords than the longest one of its store, it keeps its prepared subwords; if its
-    text is changed, its translation keeps the prepared ones, too. So the largest shapes stay the same, and all pairs
-    fit the model and the batches in every epoch.
+    On a machine with many cores, processes draw the chunks of a large corpus, so that a GPU need not wait for them.
 
     Args:
         stores: prepared ids of sources and targets.
     """
 
     def __init__(self, stores: tuple[TokenStore, TokenStore], tokenizer: Tokenizer, config: DataConfig) -> None:
-        self._stores, self._tokenizer = stores, tokenizer
-        self._longest = [int(store.lengths.max()) for store in stores]
-        self._dropout = tokenizer.bpe_dropout(config.bpe_dropout) if config.bpe_dropout else None
-        self._augmentation = Augmentation(config)
-        self._pool = ThreadPoolExecutor(max_workers=1)
+        self._pairs, self._vocab_size = len(stores[0]), tokenizer.vocab_size
+        processes = cores_per_rank() // CORES_PER_PROCESS if self._pairs >= PROCESSES_FROM else 1
+        self._workers = Workers(ChunkSampler(stores, tokenizer, config).sample, processes)
         self._lock = Lock()
         self._made: dict[Draw, Future[tuple[TokenStore, ...]]] = {}
+        self._threads: list[Thread] = []
+        self._ending = Event()
+        weakref.finalize(self, _end, self._ending, self._threads)
 
     def stores(self, draw: Draw) -> tuple[TokenStore, ...]:
         """Return the ids of an epoch, and begin to make those of the next one."""
@@ -61,22 +72,60 @@ class SubwordSampler:
 
     def _begin(self, draw: Draw) -> "Future[tuple[TokenStore, ...]]":
         if draw not in self._made:
-            self._made[draw] = self._pool.submit(self._make, draw)
+            made = self._made[draw] = Future()
+            # A daemon: the process does not wait for an epoch that nobody needs.
+            thread = Thread(target=self._run, args=(draw, made, *self._threads), daemon=True)
+            self._threads[:] = [thread]
+            thread.start()
             for old in list(self._made)[:-KEPT]:
                 del self._made[old]
         return self._made[draw]
 
+    def _run(self, draw: Draw, made: "Future[tuple[TokenStore, ...]]", *before: Thread) -> None:
+        for thread in before:
+            thread.join()
+        try:
+            made.set_result(self._make(draw))
+        except BaseException as error:
+            made.set_exception(error)
+
     def _make(self, draw: Draw) -> tuple[TokenStore, ...]:
         # The files are deleted at once; their content stays until the memory maps are closed.
-        size = self._tokenizer.vocab_size
+        tasks = ((draw, first) for first in range(0, self._pairs, CHUNK))
         with tempfile.TemporaryDirectory() as folder:
             src, tgt = Path(folder, "src"), Path(folder, "tgt")
-            with TokenStoreWriter(src, size) as src_out, TokenStoreWriter(tgt, size) as tgt_out:
-                for first in range(0, len(self._stores[0]), CHUNK):
-                    src_ids, tgt_ids = zip(*self._sample(draw, first), strict=True)
-                    src_out.append(src_ids)
-                    tgt_out.append(tgt_ids)
+            with TokenStoreWriter(src, self._vocab_size) as src_out, TokenStoreWriter(tgt, self._vocab_size) as tgt_out:
+                for src_ids, tgt_ids in self._workers.map(tasks):
+                    if self._ending.is_set():
+                        raise RuntimeError("the process ends")
+                    src_out.append_flat(*src_ids)
+                    tgt_out.append_flat(*tgt_ids)
             return TokenStore(src), TokenStore(tgt)
+
+
+class ChunkSampler:
+    """Draws the ids of a chunk of pairs.
+
+    If a sentence would have more subwords than the longest one of its store, it keeps its prepared subwords; if its
+    text is changed, its translation keeps the prepared ones, too. So the largest shapes stay the same, and all pairs
+    fit the model and the batches in every epoch.
+    """
+
+    def __init__(self, stores: tuple[TokenStore, TokenStore], tokenizer: Tokenizer, config: DataConfig) -> None:
+        self._arguments = stores, tokenizer, config
+        self._stores, self._tokenizer = stores, tokenizer
+        self._longest = [int(store.lengths.max()) for store in stores]
+        self._dropout = tokenizer.bpe_dropout(config.bpe_dropout) if config.bpe_dropout else None
+        self._augmentation = Augmentation(config)
+
+    def __reduce__(self) -> "tuple[type[ChunkSampler], tuple[object, ...]]":
+        # Another process begins without the states of words that this one has computed.
+        return ChunkSampler, self._arguments
+
+    def sample(self, task: tuple[Draw, int]) -> tuple[Flat, Flat]:
+        """Return the ids of sources and of targets. The task is the epoch and the number of the first pair."""
+        src, tgt = zip(*self._sample(*task), strict=True)
+        return _flatten(src), _flatten(tgt)
 
     def _sample(self, draw: Draw, first: int) -> Iterator[Pair]:
         """Yield the ids of `CHUNK` pairs."""
@@ -113,3 +162,16 @@ class SubwordSampler:
         if same_texts:
             return new[0] if src_fits else old[0], new[1] if tgt_fits else old[1]
         return new if src_fits and tgt_fits else old
+
+
+def _end(ending: Event, threads: list[Thread]) -> None:
+    """Let the thread delete its files before the process ends."""
+    ending.set()
+    for thread in threads:
+        if thread is not current_thread():
+            thread.join(timeout=5)
+
+
+def _flatten(sentences: Sequence[Ids]) -> Flat:
+    lengths = np.fromiter(map(len, sentences), np.int64, count=len(sentences))
+    return np.fromiter(chain.from_iterable(sentences), np.int32, count=int(lengths.sum())), lengths

@@ -1,5 +1,6 @@
 """Sampled subwords depend only on seed, epoch and pair, spell the same text, and never enlarge the largest shape."""
 
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -64,6 +65,35 @@ def test_sampler_returns_same_epoch_after_newer_ones(prepared: PreparedData) -> 
     for epoch in (1, 2, 3, 7):
         sampler.stores((1, epoch))
     assert [store.flat.tolist() for store in sampler.stores((1, 0))] == first
+
+
+def test_processes_sample_same_subwords_as_one_thread(prepared: PreparedData, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = sample(prepared, (1, 5))
+    monkeypatch.setattr("data_pipeline.subword_sampling.PROCESSES_FROM", 100)
+    monkeypatch.setattr("data_pipeline.subword_sampling.cores_per_rank", lambda: 8)
+    assert sample(prepared, (1, 5)) == expected
+
+
+def test_process_ends_without_waiting_for_next_epoch(prepared: PreparedData, tmp_path: Path) -> None:
+    """The thread that draws it deletes its files, too."""
+    code = (
+        "import sys, time; from pathlib import Path; from data_pipeline import subword_sampling as sampling\n"
+        "from data_pipeline.config import DataConfig; from data_pipeline.token_store import TokenStore\n"
+        "from data_pipeline.tokenizers.sentence_piece import Tokenizer\n"
+        "slow = sampling.ChunkSampler.sample\n"
+        "sampling.ChunkSampler.sample = lambda self, task: (time.sleep(task[0][1]), slow(self, task))[1]\n"
+        "sampling.CHUNK = 20\n"
+        "folder = Path(sys.argv[1]); stores = [TokenStore(folder / f'train.{side}') for side in ('src', 'tgt')]\n"
+        "config = DataConfig(bpe_dropout=0.2)\n"
+        "sampling.SubwordSampler(stores, Tokenizer(folder / 'tokenizer.model'), config).stores((1, 0))\n"
+        "time.sleep(0.5); print(len(list(Path(sys.argv[2]).iterdir())))\n"
+    )
+    command = [sys.executable, "-c", code, str(prepared.folder), str(tmp_path)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=40, env={**os.environ, "TMPDIR": str(tmp_path)}
+    )
+    assert (done.stdout, done.stderr) == ("1\n", "")
+    assert not list(tmp_path.iterdir())
 
 
 def test_validation_pairs_and_fingerprint_do_not_depend_on_bpe_dropout(prepared: PreparedData, tmp_path: Path) -> None:
