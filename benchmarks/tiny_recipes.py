@@ -7,7 +7,8 @@
 Every recipe is `BASE` with the changes in `RECIPES`. The base is always trained, first; --only selects others. --runs
 keeps all runs by name, updates and seed: a finished run is read, not trained again, and an interrupted one continues
 from its last checkpoint. The result is written after every run, with all finished runs of the selected recipes.
-With --at-once 2, two runs train in parallel with one thread each; compare their minutes only with one another.
+With --at-once 2, two runs train in parallel with one thread each; compare their minutes only with one another. On a
+machine with a GPU, all runs use it.
 
 BLEU is sacreBLEU of translations of the whole validation set with the model folder's settings; `p` compares all seeds
 of a recipe with all seeds of the base (benchmarks/paired_seeds.py). Updates and minutes to a BLEU are those of the
@@ -24,6 +25,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from benchmarks.launch import environment, training_command
 from benchmarks.paired_seeds import Statistics, p_value, sentence_statistics
@@ -82,12 +85,13 @@ def main() -> None:
     parser.add_argument("--target", type=float, default=36.0, help="BLEU whose updates and minutes are reported")
     parser.add_argument("--at-once", type=int, default=1, help="number of runs in parallel, with one thread each")
     parser.add_argument("--runs", type=Path, default=Path("runs/tiny_recipes"), help="folder of the runs")
+    parser.add_argument("--cache", type=Path, default=Path(".cache/data"), help="data.cache_dir")
     args = parser.parse_args()
     if args.smoke_test:
         smoke_test()
     elif args.data:
         jobs = list(product(args.seeds, dict.fromkeys(["base", *args.only])))
-        for recipes in compare(jobs, args.updates, args.target, args.at_once, args.runs, args.data):
+        for recipes in compare(jobs, args.updates, args.target, args.at_once, args.runs, args.cache, args.data):
             result = new_result(base=BASE, target=args.target, at_once=args.at_once, recipes=recipes)
             save("tiny_recipes", result, make_tables(result))
     else:
@@ -100,7 +104,7 @@ def smoke_test() -> None:
         write_corpus(folder)
         data = [str(folder / name) for name in ("train.en", "train.de", "valid.en", "valid.de")]
         jobs = [(1, "base"), (1, "Muon 4e-3")]
-        *_, recipes = compare(jobs, 8, 0.0, 1, folder / "runs", data, SMOKE_TEST)
+        *_, recipes = compare(jobs, 8, 0.0, 1, folder / "runs", folder / "cache", data, SMOKE_TEST)
         result = new_result(base=BASE, target=0.0, at_once=1, recipes=recipes)
         save("tiny_recipes", result, make_tables(result), smoke_test=True)
 
@@ -111,6 +115,7 @@ def compare(
     target: float,
     at_once: int,
     runs: Path,
+    cache: Path,
     data: Sequence[str],
     last: Sequence[str] = (),
 ) -> Iterator[dict[str, Any]]:
@@ -125,7 +130,7 @@ def compare(
     def one(seed: int, name: str) -> tuple[str, Path]:
         folder = runs / f"{name.replace(',', '').replace(' ', '-')}-{updates}-{seed}"
         own = settings(name, seed, updates, at_once, data)
-        train(folder, [*own, f"data.cache_dir={(runs / 'cache').resolve()}", *last])
+        train(folder, [*own, f"data.cache_dir={cache.resolve()}", *last])
         evaluate(folder, data)
         return name, folder
 
@@ -176,7 +181,8 @@ def start(command: Sequence[str], folder: Path) -> None:
     """Run a command with its output in `<folder>.log`. Raises InputError if the command fails."""
     log = folder.parent / f"{folder.name}.log"
     with log.open("a") as file:
-        done = subprocess.run(command, cwd=ROOT, env=environment(), stdout=file, stderr=subprocess.STDOUT)
+        own = None if torch.cuda.is_available() else environment()
+        done = subprocess.run(command, cwd=ROOT, env=own, stdout=file, stderr=subprocess.STDOUT)
     if done.returncode:
         raise InputError(f"a command failed with status {done.returncode}; its output is in {log}")
 

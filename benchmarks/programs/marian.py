@@ -19,8 +19,10 @@ from transformer.config import ModelConfig
 
 def make_config(config: ModelConfig, **others: Any) -> Any:
     """Return the `MarianConfig` of the same model size."""
-    sizes = {"layers": config.n_layers, "attention_heads": config.n_heads, "ffn_dim": config.d_ff}
+    sizes = {"attention_heads": config.n_heads, "ffn_dim": config.d_ff}
     return MarianConfig(
+        encoder_layers=config.n_layers,
+        decoder_layers=config.n_decoder_layers or config.n_layers,
         vocab_size=config.vocab_size,
         d_model=config.d_model,
         activation_function=config.activation,

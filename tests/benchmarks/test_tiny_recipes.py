@@ -79,9 +79,9 @@ def test_compare_trains_each_run_once(tmp_path: Path, monkeypatch: pytest.Monkey
     data = [str(tmp_path / name) for name in DATA]
     jobs, runs = [(1, "base"), (1, "Muon 4e-3")], tmp_path / "runs"
     monkeypatch.setattr(tiny_recipes, "start", run_here)
-    *_, recipes = compare(jobs, 8, 0.0, 1, runs, data, SMOKE_TEST)
+    *_, recipes = compare(jobs, 8, 0.0, 1, runs, tmp_path / "cache", data, SMOKE_TEST)
     monkeypatch.setattr(tiny_recipes, "start", lambda *_: pytest.fail("a finished run started again"))
-    *_, again = compare(jobs, 8, 0.0, 1, runs, data, SMOKE_TEST)
+    *_, again = compare(jobs, 8, 0.0, 1, runs, tmp_path / "cache", data, SMOKE_TEST)
     assert again == recipes
     assert recipes["Muon 4e-3"]["runs"][0]["updates"] == 8
     assert recipes["Muon 4e-3"]["p"] > 0
