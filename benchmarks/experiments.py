@@ -25,7 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 from data_pipeline.examples import IGNORE, Batch
 from train import distributed, loop, validation
 from train.loss import smoothed_cross_entropy
-from train.trainer import Trainer
+from train.trainer import Trainer, autocast
 
 TIMEOUT = 5
 """Seconds that a rank waits for another one under `short-timeout`."""
@@ -51,7 +51,8 @@ class RDrop(Trainer):
 
     def backward(self, batch: Batch, weight: float) -> Tensor:
         """Half the sum of both cross-entropies, and alpha / 2 of half the divergences in both directions."""
-        logits_BLV = self._forward(*(torch.cat([x, x]) for x in batch.inputs))
+        with autocast(self.config.train.precision, self.accelerator.device):
+            logits_BLV = self._parallel(*(torch.cat([x, x]) for x in batch.inputs))
         labels_BL = torch.cat([batch.labels_BL, batch.labels_BL])
         loss = smoothed_cross_entropy(logits_BLV, labels_BL, self.config.train.label_smoothing) / 2
         real = batch.labels_BL != IGNORE

@@ -20,7 +20,7 @@ from data_pipeline.examples import Batch
 from data_pipeline.micro_batches import ROW_MULTIPLE, MicroBatch, Update
 from train.config import RunConfig
 from train.distributed import new_sum, seed_dropout, sum_over_ranks
-from train.loss import smoothed_cross_entropy
+from train.loss import linear_cross_entropy
 from train.schedule import learning_rate
 from train.weight_mean import update_mean
 
@@ -55,8 +55,13 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[obj
 
     The trainer does not use the autocast of accelerate, because that converts all logits to fp32 at once.
     """
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+    dtype = half_dtype(precision)
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
+
+
+def half_dtype(precision: str) -> torch.dtype | None:
+    """Return the dtype of matrix products in `bf16` and `fp16`, or None in other precisions."""
+    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
 
 
 def make_scaler(precision: str, device: torch.device) -> torch.amp.GradScaler | None:
@@ -141,17 +146,14 @@ class Trainer:
 
     def backward(self, batch: Batch, weight: float) -> Tensor:
         """Run forward and backward on one batch and add `weight` times its gradient. Return the sum of its losses."""
-        logits_BLV = self._forward(*batch.inputs)
-        loss = smoothed_cross_entropy(logits_BLV, batch.labels_BL, self.config.train.label_smoothing)
+        loss = self._loss(self._parallel, batch, weight)
         self._backward(loss * weight)
         return loss.detach()
 
     def time_pass(self, batch: Batch) -> float:
         """Return the seconds of forward and backward on one batch, without sums over ranks. Delete the gradient."""
         started = time.perf_counter()
-        with autocast(self.config.train.precision, self.accelerator.device):
-            logits_BLV = self.model(*batch.inputs)
-        smoothed_cross_entropy(logits_BLV, batch.labels_BL, self.config.train.label_smoothing).backward()
+        self._loss(self.model, batch, weight=1.0).backward()
         if self.accelerator.device.type == "cuda":
             torch.cuda.synchronize()
         seconds = time.perf_counter() - started
@@ -177,14 +179,20 @@ class Trainer:
         if self.scaler is not None and state is not None:
             self.scaler.load_state_dict(state)
 
-    def _forward(self, *inputs: Tensor) -> Tensor:
-        """Return the logits, in half precision for `bf16` and `fp16`: the loss converts a few rows at a time."""
-        with autocast(self.config.train.precision, self.accelerator.device):
-            logits_BLV: Tensor = self._parallel(*inputs)
-        return logits_BLV
+    def _loss(self, model: nn.Module, batch: Batch, weight: float) -> Tensor:
+        """Return the sum of the losses of a batch. `weight` is the factor of the loss in the backward pass."""
+        config = self.config.train
+        with autocast(config.precision, self.accelerator.device):
+            x_BLD = model(*batch.inputs, logits=False)
+        scale = self._scaled(torch.full((), weight, device=x_BLD.device))
+        dtype = half_dtype(config.precision)
+        return linear_cross_entropy(x_BLD, self.model.output, batch.labels_BL, config.label_smoothing, dtype, scale)
 
     def _backward(self, loss: Tensor) -> None:
-        (loss if self.scaler is None else self.scaler.scale(loss)).backward()
+        self._scaled(loss).backward()
+
+    def _scaled(self, value: Tensor) -> Tensor:
+        return value if self.scaler is None else self.scaler.scale(value)
 
     def _decide(self, loss: float, norm: float) -> Kind:
         if math.isfinite(loss) and math.isfinite(norm):

@@ -40,17 +40,18 @@ class Transformer(nn.Module):
                 assert_never(unknown)
         initialise(self, config)
 
-    def forward(self, src_BM: Tensor, src_mask_BM: Tensor, tgt_BL: Tensor) -> Tensor:
+    def forward(self, src_BM: Tensor, src_mask_BM: Tensor, tgt_BL: Tensor, *, logits: bool = True) -> Tensor:
         """Return the logits (B, L, V) of the token after each target token.
 
         Args:
             src_BM: source ids.
             src_mask_BM: True for a token, False for padding.
             tgt_BL: target ids, shifted right. Padding at the end needs no mask, because attention is causal.
+            logits: if False, return the decoder's output (B, L, D), for a loss that computes the logits.
         """
         memory_BMD = self.encode(src_BM, src_mask_BM)
         x_BLD = self.decoder(self.tgt_embedding(tgt_BL), memory=memory_BMD, memory_mask=_for_all_queries(src_mask_BM))
-        return self.output(x_BLD)
+        return self.output(x_BLD) if logits else x_BLD
 
     def encode(self, src_BM: Tensor, src_mask_BM: Tensor) -> Tensor:
         """Return the encoder's output, (B, M, D)."""
@@ -89,9 +90,10 @@ class GPT(nn.Module):
                 assert_never(unknown)
         initialise(self, config)
 
-    def forward(self, tokens_BL: Tensor) -> Tensor:
-        """Return the logits (B, L, V) of the token after each token."""
-        return self.output(self.decoder(self.embedding(tokens_BL)))
+    def forward(self, tokens_BL: Tensor, *, logits: bool = True) -> Tensor:
+        """Return the logits (B, L, V) of the token after each token; without `logits`, the decoder's output."""
+        x_BLD = self.decoder(self.embedding(tokens_BL))
+        return self.output(x_BLD) if logits else x_BLD
 
     def start(self, prompt_BL: Tensor, max_len: int) -> DecodingState:
         """Process the prompt except its last token. Pass that token to the first call of `step`."""

@@ -96,7 +96,7 @@ def around_parts(trainer: Trainer, around: Around) -> Iterator[None]:
     """Enter `around(part)` at every forward pass, loss, backward pass and optimizer step."""
     places: tuple[tuple[Any, str, str], ...] = (
         (trainer.model, "forward", "forward"),
-        (trainer_module, "smoothed_cross_entropy", "loss"),
+        (trainer_module, "linear_cross_entropy", "loss"),
         (trainer, "_backward", "backward"),
         (trainer.optimizer, "step", "optimizer"),
     )

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from data_pipeline.examples import IGNORE
-from train.loss import CHUNK, smoothed_cross_entropy
+from train.loss import CHUNK, ROWS, linear_cross_entropy, smoothed_cross_entropy
 from transformer.config import ModelConfig
 from transformer.model import Transformer
 
@@ -64,54 +65,65 @@ def test_accumulated_gradient_equals_gradient_of_whole_batch(split: int) -> None
     for parts in (1, split):
         model.zero_grad()
         for rows in torch.arange(8).chunk(parts):
-            logits = model(src[rows], mask[rows], torch.ones(len(rows), 6, dtype=torch.long))
-            (smoothed_cross_entropy(logits, labels[rows], 0.1) / tokens).backward()
+            x = model(src[rows], mask[rows], torch.ones(len(rows), 6, dtype=torch.long), logits=False)
+            (linear_cross_entropy(x, model.output, labels[rows], 0.1) / tokens).backward()
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
     torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=1e-14)
 
 
-@pytest.mark.parametrize("chunk", [1, 40, 1 << 19])
+@pytest.mark.parametrize(("rows", "chunk"), [(1024, 1 << 19), (4, 40), (3, 1)])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_loss_and_gradient_equal_pytorch_cross_entropy(
-    chunk: int, smoothing: float, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("bias", [False, True])
+def test_linear_loss_and_gradients_equal_those_of_all_logits_at_once(
+    rows: int, chunk: int, smoothing: float, bias: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(ROWS, "cpu", rows)
     monkeypatch.setitem(CHUNK, "cpu", chunk)
-    torch.manual_seed(0)
-    logits = torch.randn(3, 7, 29, dtype=torch.float64, requires_grad=True)
-    labels = torch.randint(0, 29, (3, 7))
-    labels[:, 5:] = IGNORE
-    ours = smoothed_cross_entropy(logits, labels, smoothing)
-    theirs = torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORE, reduction="sum", label_smoothing=smoothing
-    )
+    x, output, labels = linear_example(bias)
+    wanted = (x, *output.parameters())
+    ours = linear_cross_entropy(x, output, labels, smoothing)
+    theirs = smoothed_cross_entropy(output(x), labels, smoothing)
     torch.testing.assert_close(ours, theirs, rtol=1e-13, atol=0)
-    gradients = [torch.autograd.grad(loss * 0.37, logits)[0] for loss in (ours, theirs)]
-    torch.testing.assert_close(*gradients, rtol=0, atol=1e-15)
-    with torch.no_grad():
-        torch.testing.assert_close(smoothed_cross_entropy(logits, labels, smoothing), theirs, rtol=1e-13, atol=0)
+    gradients = [torch.autograd.grad(loss * 0.37, wanted) for loss in (ours, theirs)]
+    torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-14)
 
 
-def test_loss_gradient_in_bfloat16_equals_rounded_exact_gradient() -> None:
+def linear_example(bias: bool = False) -> tuple[torch.Tensor, nn.Linear, torch.Tensor]:
     torch.manual_seed(0)
-    logits, labels = torch.randn(20, 300).bfloat16(), torch.randint(0, 300, (20,))
-    exact = logits.double().requires_grad_(True)
-    rough = logits.clone().requires_grad_(True)
-    smoothed_cross_entropy(exact[None], labels[None], 0.1).backward()
-    smoothed_cross_entropy(rough[None], labels[None], 0.1).backward()
-    assert exact.grad is not None
-    assert rough.grad is not None
-    torch.testing.assert_close(rough.grad.double(), exact.grad, rtol=2**-8, atol=1e-7)
+    labels = torch.randint(29, (3, 7))
+    labels[:, 5:] = IGNORE
+    return torch.randn(3, 7, 8).double().requires_grad_(True), nn.Linear(8, 29, bias=bias).double(), labels
 
 
-def test_loss_gradient_in_fp16_is_scaled_before_rounding() -> None:
-    # Probabilities down to 4e-8: fp16 knows nothing between 0 and 6e-8, and times 2^14 they are ordinary numbers.
-    logits = torch.linspace(0, -10, 3000).half().view(1, 1, -1).requires_grad_(True)
-    exact = logits.detach().double().requires_grad_(True)
-    for one in (logits, exact):
-        (smoothed_cross_entropy(one, torch.zeros(1, 1, dtype=torch.long), 0.0) * 2.0**14).backward()
-    assert logits.grad is not None
-    assert exact.grad is not None
-    torch.testing.assert_close(logits.grad.double(), exact.grad, rtol=2**-10, atol=0)
+def test_linear_loss_of_batch_without_targets_is_zero() -> None:
+    x, output, labels = linear_example()
+    loss = linear_cross_entropy(x, output, torch.full_like(labels, IGNORE), 0.1)
+    gradients = torch.autograd.grad(loss, (x, output.weight))
+    assert loss == 0
+    assert all((gradient == 0).all() for gradient in gradients)
+
+
+def test_linear_loss_in_bfloat16_differs_by_rounding_only() -> None:
+    x, output, labels = linear_example()
+    exact = torch.autograd.grad(linear_cross_entropy(x, output, labels, 0.1), (x, output.weight))
+    x, output = x.detach().float().requires_grad_(True), output.float()
+    loss = linear_cross_entropy(x, output, labels, 0.1, torch.bfloat16)
+    rough = torch.autograd.grad(loss, (x, output.weight))
+    assert loss.dtype == torch.float32
+    for own, expected in zip(rough, exact, strict=True):
+        assert own.dtype == torch.float32
+        assert (own - expected).norm() < 2**-7 * expected.norm()
+
+
+def test_linear_loss_in_fp16_scales_gradient_before_rounding() -> None:
+    # Probabilities down to 4e-8: fp16 has no numbers between 0 and 6e-8. Times 2^14, the probabilities can be stored.
+    output, labels, scale = nn.Linear(1, 3000, bias=False), torch.zeros(1, 1, dtype=torch.long), 2.0**14
+    output.weight.data = torch.linspace(0, -10, 3000)[:, None].half().float()
+    x = torch.ones(1, 1, 1)
+    loss = linear_cross_entropy(x, output, labels, 0.0, torch.float16, scale)
+    gradient, *_ = torch.autograd.grad(loss * scale, output.weight)
+    exact, *_ = torch.autograd.grad(smoothed_cross_entropy(output(x), labels, 0.0) * scale, output.weight)
+    torch.testing.assert_close(gradient, exact, rtol=2**-9, atol=0)
 
 
 def test_loss_without_gradient_converts_half_precision_in_blocks_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:

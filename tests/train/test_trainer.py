@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from data_pipeline.micro_batches import ROW_MULTIPLE
 from tests.train.test_training import make_config, run
 from train import distributed as devices
-from train import loop, trainer, validation
+from train import loop, loss, trainer, validation
 from train.config import RunConfig, TrainConfig
 from train.trainer import StepResult, Trainer
 
@@ -92,17 +92,17 @@ def test_loss_receives_logits_in_precision_of_run(
     corpus: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, dtype: torch.dtype
 ) -> None:
     """Converting all logits to fp32 first would need more memory than the model: 3.7 GB for 25,000 tokens."""
-    for user in (trainer, validation):
+    for user, name in ((loss, "_replace_by_gradient"), (validation, "smoothed_cross_entropy")):
         dtypes: list[torch.dtype] = []
-        monkeypatch.setattr(user, "smoothed_cross_entropy", record_dtype(user.smoothed_cross_entropy, dtypes))
+        monkeypatch.setattr(user, name, record_dtype(getattr(user, name), dtypes))
         run(make_config(corpus, tmp_path / "cache", *SHORT, f"train.precision={precision}"), tmp_path / user.__name__)
         assert set(dtypes) == {dtype}
 
 
-def record_dtype(loss: Callable[..., torch.Tensor], dtypes: list[torch.dtype]) -> Callable[..., torch.Tensor]:
-    def recording(logits_BLV: torch.Tensor, *rest: Any, **options: Any) -> torch.Tensor:
-        dtypes.append(logits_BLV.dtype)
-        return loss(logits_BLV, *rest, **options)
+def record_dtype(function: Callable[..., torch.Tensor], dtypes: list[torch.dtype]) -> Callable[..., torch.Tensor]:
+    def recording(logits: torch.Tensor, *rest: Any, **options: Any) -> torch.Tensor:
+        dtypes.append(logits.dtype)
+        return function(logits, *rest, **options)
 
     return recording
 
