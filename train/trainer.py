@@ -23,6 +23,7 @@ from train.distributed import new_sum, seed_dropout, sum_over_ranks
 from train.loss import linear_cross_entropy
 from train.schedule import learning_rate
 from train.weight_mean import update_mean
+from transformer.model import GPT, Transformer
 
 Kind = Literal["updated", "overflow", "non-finite"]
 
@@ -73,7 +74,7 @@ class Trainer:
     """Model and optimizer on the device of this rank; `step` does one update."""
 
     def __init__(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, accelerator: Accelerator, config: RunConfig
+        self, model: Transformer | GPT, optimizer: torch.optim.Optimizer, accelerator: Accelerator, config: RunConfig
     ) -> None:
         self.model, self.optimizer, self.accelerator, self.config = model, optimizer, accelerator, config
         trained: nn.Module = torch.compile(model) if config.train.compile else model  # type: ignore[assignment]
