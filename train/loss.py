@@ -80,7 +80,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         scale: Tensor,
     ) -> Tensor:
         w_VD, b_V = weight_VD.to(dtype), None if bias_V is None else bias_V.to(dtype)
-        dx_ND, dw_VD = torch.empty_like(x_ND), torch.zeros_like(weight_VD)
+        dx_ND, dw_VD = torch.empty_like(x_ND, dtype=dtype), torch.zeros_like(w_VD)
         db_V = None if bias_V is None else torch.zeros_like(bias_V)
         total = torch.zeros((), dtype=scale.dtype, device=x_ND.device)
         block = ROWS.get(x_ND.device.type, GPU_ROWS)
@@ -89,8 +89,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
             x_MD = x_ND[rows].to(dtype)
             logits_MV = F.linear(x_MD, w_VD, b_V)
             total += _replace_by_gradient(logits_MV, labels_N[rows], smoothing, scale)
-            dx_ND[rows] = logits_MV @ w_VD
-            dw_VD += logits_MV.T @ x_MD
+            torch.mm(logits_MV, w_VD, out=dx_ND[rows])
+            dw_VD.addmm_(logits_MV.T, x_MD)
             if db_V is not None:
                 db_V += logits_MV.sum(0, dtype=db_V.dtype)
         ctx.gradients, ctx.scale = (dx_ND, dw_VD, db_V), scale
