@@ -1,4 +1,4 @@
-"""Compare the loss of paper-transformer with PyTorch's function: milliseconds of forward and backward pass.
+"""Compare output layer and loss of paper-transformer with PyTorch's: milliseconds of forward and backward pass.
 
     python -m benchmarks.loss
     python -m benchmarks.loss --device cuda --tokens 8192
@@ -13,25 +13,29 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.runner import Tables, command_line, new_result, ratios, save, show_spread, spread, table, time_in_turn
 from common.command import run_command
 from data_pipeline.examples import IGNORE
-from train.loss import smoothed_cross_entropy
+from train.loss import linear_cross_entropy
 
 SMOOTHING = 0.1
-Loss = Callable[[Tensor, Tensor, float], Tensor]
+SIZES = {4000: 256, 37000: 512}
+"""d_model by vocabulary: the small and the base model of `benchmarks/training.py`."""
+Loss = Callable[[Tensor, nn.Linear, Tensor, float, torch.dtype], Tensor]
 
 
-def pytorch(logits_BLV: Tensor, labels_BL: Tensor, smoothing: float) -> Tensor:
-    """Return the same sum from `torch.nn.functional.cross_entropy`, in fp32."""
+def pytorch(x_BLD: Tensor, output: nn.Linear, labels_BL: Tensor, smoothing: float, dtype: torch.dtype) -> Tensor:
+    """Return the same sum from the layer under autocast and `torch.nn.functional.cross_entropy` in fp32."""
+    with torch.autocast(x_BLD.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
+        logits_BLV = output(x_BLD)
     logits_NV, labels_N = logits_BLV.flatten(0, 1).float(), labels_BL.flatten()
     return F.cross_entropy(logits_NV, labels_N, ignore_index=IGNORE, reduction="sum", label_smoothing=smoothing)
 
 
-LOSSES: dict[str, Loss] = {"paper-transformer": smoothed_cross_entropy, "PyTorch": pytorch}
+LOSSES: dict[str, Loss] = {"paper-transformer": linear_cross_entropy, "PyTorch": pytorch}
 
 
 def main() -> None:
@@ -43,7 +47,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     rounds = 1 if args.smoke_test else 15
-    cells = itertools.product((4000, 37000), (torch.bfloat16, torch.float32))
+    cells = itertools.product(SIZES, (torch.bfloat16, torch.float32))
     losses = [measure(vocab_size, dtype, args.tokens, args.device, rounds) for vocab_size, dtype in cells]
     result = new_result(tokens=args.tokens, threads=args.threads, losses=losses)
     save("loss" if args.device == "cpu" else "loss_gpu", result, make_tables(result), smoke_test=args.smoke_test)
@@ -52,13 +56,14 @@ def main() -> None:
 def measure(vocab_size: int, dtype: torch.dtype, tokens: int, device: str, rounds: int) -> dict[str, Any]:
     """Time both losses in turn."""
     torch.manual_seed(1)
-    logits_BLV = torch.randn(1, tokens, vocab_size, device=device, dtype=dtype, requires_grad=True)
+    x_BLD = torch.randn(1, tokens, SIZES[vocab_size], device=device, requires_grad=True)
+    output = nn.Linear(SIZES[vocab_size], vocab_size, bias=False, device=device)
     labels_BL = torch.randint(0, vocab_size, (1, tokens), device=device)
     labels_BL[:, ::12] = IGNORE
 
     def passes(loss: Loss) -> None:
-        logits_BLV.grad = None
-        (loss(logits_BLV, labels_BL, SMOOTHING) / tokens).backward()
+        x_BLD.grad = output.weight.grad = None
+        (loss(x_BLD, output, labels_BL, SMOOTHING, dtype) / tokens).backward()
 
     seconds = time_in_turn({name: partial(passes, loss) for name, loss in LOSSES.items()}, rounds, device)
     return {
