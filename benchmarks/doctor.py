@@ -204,7 +204,8 @@ def model_cases(copies: Copies, corpus: Corpus) -> Iterator[Case]:
         rate = make_setup(copies.config(corpus, f"schedule.scale={scale}"), setup.prepared)
         yield judge(f"schedule.scale={scale}", "learning rate", partial(learning_findings, rate.config, batch))
     huge = replace(setup.config, model=replace(setup.config.model, d_model=65536, d_ff=262144, n_layers=48, n_heads=64))
-    fits = check_weights_fit(estimate_memory(make_setup(huge, setup.prepared)), torch.device("cpu"))
+    cpu = torch.device("cpu")
+    fits = check_weights_fit(estimate_memory(make_setup(huge, setup.prepared), cpu), cpu)
     yield judge("a model larger than the memory", "memory", lambda: [fits] if fits else [])
 
 

@@ -60,6 +60,11 @@ def linear_cross_entropy(
     return total
 
 
+def most_rows(device: torch.device) -> int:
+    """Return the largest number of tokens whose logits exist at the same time in training."""
+    return ROWS.get(device.type, GPU_ROWS)
+
+
 class _LinearCrossEntropy(torch.autograd.Function):
     """Output layer and loss, whose gradient is computed in the forward pass: softmax minus smoothed label.
 
@@ -83,7 +88,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         dx_ND, dw_VD = torch.empty_like(x_ND, dtype=dtype), torch.zeros_like(w_VD)
         db_V = None if bias_V is None else torch.zeros_like(bias_V)
         total = torch.zeros((), dtype=scale.dtype, device=x_ND.device)
-        block = ROWS.get(x_ND.device.type, GPU_ROWS)
+        block = most_rows(x_ND.device)
         for first in range(0, len(x_ND), block):
             rows = slice(first, first + block)
             x_MD = x_ND[rows].to(dtype)

@@ -48,7 +48,7 @@ def examine(config: RunConfig) -> Iterator[Finding]:
         yield from text_findings(setup)
     yield from vocabulary_findings(setup)
     accelerator = make_accelerator(config.train, expand(config.data.cache_dir))
-    need = estimate_memory(setup)
+    need = estimate_memory(setup, accelerator.device)
     if too_large := check_weights_fit(need, accelerator.device):
         yield too_large
         return

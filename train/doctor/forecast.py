@@ -16,6 +16,7 @@ from data_pipeline.config import Task
 from data_pipeline.micro_batches import MicroBatch, choose_split, largest_micro_batch
 from train.doctor.findings import Finding, grade
 from train.doctor.flops import update_flops
+from train.loss import most_rows
 from train.optimizer import make_optimizer
 from train.run_time import BUSY, duration
 from train.setup import Setup, block_length
@@ -41,25 +42,29 @@ class MemoryNeed:
         return f"weights and Adam {self.weights / GIB:.2f} GiB, activations about {self.activations / GIB:.2f} GiB"
 
 
-def estimate_memory(setup: Setup) -> MemoryNeed:
+def estimate_memory(setup: Setup, device: torch.device) -> MemoryNeed:
     """Return an estimate that needs no computation on the device."""
     with torch.device("meta"):
         parameters = count_parameters(build(setup.config.model))
     size = 8 if setup.config.train.precision == "float64" else 4
-    return MemoryNeed(4.0 * size * parameters, size * activation_numbers(setup.config.model, largest(setup)))
+    activations = activation_numbers(setup.config.model, largest(setup), most_rows(device))
+    return MemoryNeed(4.0 * size * parameters, size * activations)
 
 
-def activation_numbers(shape: ModelConfig, micro_batch: MicroBatch) -> float:
+def activation_numbers(shape: ModelConfig, micro_batch: MicroBatch, block: int) -> float:
     """Return roughly how many numbers the forward pass of a micro-batch keeps.
 
-    14 d + 3 d_ff for each layer and position, 10 d more in a decoder with an encoder, and three times the logits.
-    Attention weights are omitted, because fused kernels do not store them.
+    14 d + 3 d_ff for each layer and position, 10 d more in a decoder with an encoder, the logits of a block of tokens,
+    and the gradient of the output layer. Attention weights are omitted, because fused kernels do not store them.
+
+    Args:
+        block: most target positions whose logits exist at the same time.
     """
     layer = 14 * shape.d_model + 3 * shape.d_ff
     decoder, encoder = (layer, 0) if shape.architecture == "gpt" else (layer + 10 * shape.d_model, layer)
-    of_encoder = shape.n_layers * encoder * micro_batch.src_len
-    of_decoder = (shape.decoder_layers * decoder + 3 * shape.vocab_size) * micro_batch.tgt_len
-    return float((of_encoder + of_decoder) * len(micro_batch.indices))
+    sources, targets = (len(micro_batch.indices) * length for length in (micro_batch.src_len, micro_batch.tgt_len))
+    of_layers = shape.n_layers * encoder * sources + shape.decoder_layers * decoder * targets
+    return float(of_layers + shape.vocab_size * (min(targets, block) + shape.d_model))
 
 
 def split_on_one_device(setup: Setup) -> int:

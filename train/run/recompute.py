@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from common.errors import InputError, first_line
@@ -23,6 +24,7 @@ from train.run.failed_update import check_identity, examples, module_norms, read
 from train.run.folder import reject_links_in_run
 from train.setup import Setup, make_setup
 from train.trainer import Trainer
+from transformer.model import GPT, Transformer
 
 SHOWN = 5
 """Most examples that are printed."""
@@ -131,7 +133,7 @@ def _locate(setup: Setup, micro_batch: MicroBatch, module: str, rows: list[bool]
 
 
 @contextmanager
-def watch_outputs(model: nn.Module) -> Iterator[list[tuple[str, list[bool]]]]:
+def watch_outputs(model: Transformer | GPT) -> Iterator[list[tuple[str, list[bool]]]]:
     """Collect the first module, in the order of the forward pass, whose output is not finite.
 
     Yields a list that gets one entry: the name of the module, and for each row of the batch, True if it is not finite.
@@ -148,7 +150,13 @@ def watch_outputs(model: nn.Module) -> Iterator[list[tuple[str, list[bool]]]]:
 
         return check
 
+    def compute_logits(decoder: nn.Module, inputs: Any, x_BLD: Tensor) -> None:
+        # In training, the loss computes the logits without a call of the output layer.
+        with torch.no_grad():
+            model.output(x_BLD)
+
     hooks = [module.register_forward_hook(make_hook(name)) for name, module in model.named_modules() if name]
+    hooks.append(model.decoder.register_forward_hook(compute_logits))
     try:
         yield found
     finally:

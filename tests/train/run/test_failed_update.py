@@ -25,8 +25,10 @@ from train.config import RunConfig
 from train.run import failed_update
 from train.run.checkpoints import Checkpoints, find_damage
 from train.run.failed_update import read_report
-from train.run.recompute import recompute
+from train.run.recompute import recompute, watch_outputs
 from train.trainer import StepResult, Trainer
+from transformer.config import ModelConfig
+from transformer.model import GPT
 
 SHORT = (
     *("train.max_steps=6", "checkpoints.every=2", "checkpoints.keep=3"),
@@ -366,3 +368,12 @@ def test_fp16_update_fails_if_no_loss_scale_makes_it_finite(
     lines = run(config, tmp_path / "run")
     assert [line["step"] for line in lines if "skipped" in line] == [BEFORE + 1]
     assert (tmp_path / "run/failed_updates/update-00000003/failed_update.json").exists()
+
+
+def test_replay_checks_logits_that_the_loss_computes() -> None:
+    model = GPT(ModelConfig("gpt", vocab_size=9, d_model=8, n_heads=2, d_ff=8, n_layers=1, tying="none"))
+    with torch.no_grad():
+        model.output.weight[3] = math.nan
+    with watch_outputs(model) as found:
+        model(torch.ones(2, 4, dtype=torch.long), logits=False)
+    assert found == [("output", [True, True])]
