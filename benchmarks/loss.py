@@ -82,7 +82,8 @@ def make_tables(result: dict[str, Any]) -> Tables:
     for own in result["losses"]:
         milliseconds = (f"{own['milliseconds'][name]:.1f}" for name in LOSSES)
         rows.append([f"{own['vocabulary']:,}", own["dtype"], *milliseconds, show_spread(own["speed_up"])])
-    return {"loss": [table(headings, rows, f"{result['tokens']} tokens, {result['threads']} threads.")]}
+    threads = "1 thread" if result["threads"] == 1 else f"{result['threads']} threads"
+    return {"loss": [table(headings, rows, f"{result['tokens']} tokens, {threads}.")]}
 
 
 if __name__ == "__main__":

@@ -70,7 +70,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     With a vocabulary of 37,000, the logits of 25,000 tokens need 3.7 GB in fp32, and as much for their gradient. Here a
     block of tokens has logits at the same time. Their gradient replaces them, a few rows at a time, and is multiplied
-    by x and by the weight. Only these products are kept. `benchmarks/loss.py` measures time and memory.
+    by x and by the weight. Only these products are kept. The gradient of the weight is summed over the blocks in the
+    dtype of the products: in bf16, the rounding error of 8 blocks is 1.4 times that of one block, about 0.4% of the
+    gradient. `benchmarks/loss.py` measures the time.
     """
 
     @staticmethod
