@@ -30,7 +30,7 @@ Flat = tuple[AnyInts, AnyInts]
 
 CHUNK = 1000
 """Sentences that are drawn with one random generator. Another number would change the subwords of all runs."""
-CORES_PER_PROCESS = 4
+CORES_PER_PROCESS = 2
 """Cores of a rank for each process that draws."""
 PROCESSES_FROM = 20_000
 """Number of pairs from which processes draw; for fewer, starting them is not worth while."""
