@@ -80,7 +80,7 @@ def test_gpu_run_measures_all_parts(tmp_path: Path) -> None:
     assert call(gpu_run.main, [str(tmp_path), "--smoke-test"]) == "0"
     results = json.loads((tmp_path / "results.json").read_text())
     assert list(results) == PARTS
-    cell = results["train-1"]["training"]["smallest"]["bf16"]
+    cell = results["compiled-1"]["training"]["smallest"]["bf16"]
     assert cell["paper-transformer, compiled (dynamic)"]["target_tokens_per_second"] > 0
     assert "MarianMTModel, bf16 weights, compiled (dynamic)" in results["all-compiled"]["training"]["smallest"]["bf16"]
     assert all(results["check"]["gpu_check"]["passed"].values())
