@@ -136,9 +136,10 @@ class ModelConfig:
 
     @property
     def least_parameters(self) -> int:
-        """Lower limit of the number of parameters: one embedding, and one stack without biases and norms."""
+        """Lower limit of the number of parameters: one embedding, and blocks without biases and norms."""
         attention = 2 * self.d_model * self.n_heads * self.head_size  # W^Q and W^O
-        return self.vocab_size * self.d_model + self.decoder_layers * (attention + 2 * self.d_model * self.d_ff)
+        blocks = self.decoder_layers + (self.n_layers if self.architecture == "transformer" else 0)
+        return self.vocab_size * self.d_model + blocks * (attention + 2 * self.d_model * self.d_ff)
 
     @property
     def decoder_layers(self) -> int:

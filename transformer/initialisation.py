@@ -1,12 +1,25 @@
 """First weights. The paper does not describe them; docs/paper.md, section 4, explains the choice."""
 
 import math
-from typing import assert_never
+from collections.abc import Callable
+from typing import Any, assert_never
 
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from transformer.config import ModelConfig
 from transformer.layers import Embedding
+
+
+class NoFirstWeights(TorchFunctionMode):
+    """Leave out the drawing of random weights, for a model whose weights are read from a file."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func.__name__.endswith(("normal_", "uniform_")):
+            return kwargs["tensor"] if kwargs and "tensor" in kwargs else args[0]
+        return func(*args, **(kwargs or {}))
 
 
 def initialise(model: nn.Module, config: ModelConfig) -> None:

@@ -18,6 +18,7 @@ from common.files import expand, read_json, read_small, reject_links, replace_fi
 from common.settings import check_language
 from transformer.config import ModelConfig
 from transformer.hub import download, upload
+from transformer.initialisation import NoFirstWeights
 from transformer.model import GPT, Transformer, build
 from transformer.weights import check_tensors, get_weights, save_tensors, set_weights
 
@@ -82,9 +83,11 @@ def load_pretrained(folder: str | Path, device: str | torch.device = "cpu") -> t
     try:
         tensors = load_file(str(file))
         _check_layers(config, tensors)
-        with torch.device("meta"):
-            check_tensors(build(config), tensors)  # before a model of that size is allocated
-        model = build(config)
+        if config.least_parameters > sum(tensor.numel() for tensor in tensors.values()):
+            with torch.device("meta"):
+                check_tensors(build(config), tensors)  # raises, before a model of that size is allocated
+        with NoFirstWeights():
+            model = build(config)
         set_weights(model, tensors)
     except (SafetensorError, InputError) as error:
         raise InputError(
