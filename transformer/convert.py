@@ -1,7 +1,8 @@
-"""Convert a GPT-2 or a Marian model of the library `transformers` to a model folder, and back.
+"""Convert a GPT-2 or a Marian model of the library `transformers` to a model folder, and back; or store in 8 bits.
 
 python -m transformer.convert --from marian Helsinki-NLP/opus-mt-en-de models/opus
 python -m transformer.convert --to marian models/opus models/opus-transformers
+python -m transformer.convert --to int8 models/opus models/opus-int8
 """
 
 import argparse
@@ -13,9 +14,10 @@ from common.errors import InputError
 from common.files import expand
 from evaluate.conversion import export_gpt2, export_marian, import_gpt2, import_marian
 from transformer.model import count_parameters
+from transformer.pretrained import save_int8
 
 READERS = {"gpt2": import_gpt2, "marian": import_marian}
-WRITERS = {"gpt2": export_gpt2, "marian": export_marian}
+WRITERS = {"gpt2": export_gpt2, "marian": export_marian, "int8": save_int8}
 
 
 def parse_args() -> argparse.Namespace:
@@ -23,7 +25,13 @@ def parse_args() -> argparse.Namespace:
     parser = CommandParser(description="Convert a model of the library transformers to a model folder, or back.")
     direction = parser.add_mutually_exclusive_group(required=True)
     direction.add_argument("--from", dest="reader", choices=READERS, help="read this format, write a model folder")
-    direction.add_argument("--to", dest="writer", choices=WRITERS, help="read a model folder, write this format")
+    direction.add_argument(
+        "--to",
+        dest="writer",
+        choices=WRITERS,
+        help="read a model folder, write this format; int8 is a "
+        "model folder with weights in 8 bits, a quarter of the size",
+    )
     parser.add_argument("source", help="folder, or a name on the Hugging Face Hub such as gpt2")
     parser.add_argument("output", type=expand, help="folder to write; it must be new or empty")
     if sys.argv[1:2] in (["import"], ["export"]):

@@ -20,6 +20,7 @@ from transformer.config import ModelConfig
 from transformer.hub import download, upload
 from transformer.initialisation import NoFirstWeights
 from transformer.model import GPT, Transformer, build
+from transformer.stored_weights import check_format, to_float, to_int8
 from transformer.weights import check_tensors, get_weights, save_tensors, set_weights
 
 FORMAT_VERSION = 1
@@ -69,6 +70,22 @@ def save_pretrained(
         save_tensors(temporary, get_weights(model))
 
 
+def save_int8(source: str | Path, output: Path) -> Transformer | GPT:
+    """Write a model folder again with its weights in 8 bits, the weights last; return the model of `source`."""
+    source = find_folder(source)
+    model, _ = load_pretrained(source)
+    about, weights = read_about(source), to_int8(get_weights(model))
+    output.mkdir(parents=True, exist_ok=True)
+    old = () if "decode" in about else ("config.yaml",)  # has the decoding settings of a folder of an older version
+    for name in ("tokenizer.model", "README.md", *old):
+        if (source / name).is_file():
+            write_bytes(output / name, read_small(source / name))
+    write_json(output / "config.json", about | {"weights": "int8"})
+    with replace_file(output / "model.safetensors") as temporary:
+        save_tensors(temporary, weights)
+    return model
+
+
 def load_pretrained(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Transformer | GPT, ModelConfig]:
     """Return the model of a folder, or of a Hub name such as `user/model`, in eval mode, and its settings.
 
@@ -81,7 +98,7 @@ def load_pretrained(folder: str | Path, device: str | torch.device = "cpu") -> t
     config = _model_config(about.get("model"), folder)
     file = folder / "model.safetensors"
     try:
-        tensors = load_file(str(file))
+        tensors = to_float(load_file(str(file)), about.get("weights"))
         _check_layers(config, tensors)
         if config.least_parameters > sum(tensor.numel() for tensor in tensors.values()):
             with torch.device("meta"):
@@ -131,7 +148,7 @@ def push_to_hub(folder: str | Path, name: str, private: bool = False) -> str:
 
 
 def read_about(folder: Path) -> dict[str, Any]:
-    """Return the content of `config.json`. Raises InputError if it is damaged or has another format version."""
+    """Return the content of `config.json`. Raises InputError if it is damaged or has another format."""
     path = folder / "config.json"
     about = read_json(path)
     version = about.get("format_version") if isinstance(about, dict) else None
@@ -143,6 +160,7 @@ def read_about(folder: Path) -> dict[str, Any]:
     if "source_lang" in about or "target_lang" in about:
         for name in ("source_lang", "target_lang"):
             check_language(f"{path}: {name}", about.get(name))
+    check_format(f"{path}: weights", about.get("weights"))
     return dict(about)
 
 
