@@ -13,6 +13,7 @@ from common.text_input import group_lines, read_all_lines, read_line_groups, rea
 from evaluate.backends import BackendName, Feature
 from evaluate.config import FORMULAS, DecodeConfig, LengthPenalty, SampleConfig
 from evaluate.translator import BACKENDS
+from transformer.included_models import describe_included_models
 
 _DECODE_HELP = {
     "beam": "number of hypotheses kept per sentence; 1 is greedy search",
@@ -83,7 +84,8 @@ def generation_config(args: argparse.Namespace) -> SampleConfig:
 
 
 def add_translation_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `transformer.translate` for segments, prefixes, sampling, the backend and the output."""
+    """Add the options of `transformer.translate` for model, segments, prefixes, sampling, backend and output."""
+    _add_direction(parser)
     parser.add_argument(
         "--documents",
         action="store_true",
@@ -121,6 +123,29 @@ def add_translation_options(parser: argparse.ArgumentParser) -> None:
         "--samples", type=int, metavar="N", help="sample N translations of each sentence instead of searching"
     )
     _add_sample_fields(parser, _SAMPLING)
+
+
+def _add_direction(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model",
+        action=_Model,
+        help="model folder, or a name on the Hugging Face Hub; list prints the included models (default: the included "
+        "model of --from and --to)",
+    )
+    parser.add_argument("--from", dest="source_lang", metavar="LANG", help="source language (default: en)")
+    parser.add_argument("--to", dest="target_lang", metavar="LANG", help="target language (default: de)")
+
+
+class _Model(argparse.Action):
+    """Stores the model; the value list prints the included models and ends the command."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        if values == "list":
+            print("\n".join(describe_included_models()) or "no included models")
+            parser.exit()
+        namespace.model = values
 
 
 def check_translation_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:

@@ -20,6 +20,7 @@ from evaluate.length_batches import IdPair, map_batches
 from evaluate.model_settings import read_decode_config
 from evaluate.segmentation.lines import Segmenter, copy_line, is_translated, too_long_note, translate_segments
 from evaluate.translation import EMPTY, Translation
+from transformer.included_models import check_languages, find_included_model
 from transformer.pretrained import check_vocab_size, find_folder, read_about
 
 Note = Callable[[str], object]
@@ -57,18 +58,21 @@ class Translator:
     @classmethod
     def from_pretrained(
         cls,
-        folder: str | Path,
+        folder: str | Path | None = None,
         config: DecodeConfig | None = None,
         device: str | torch.device | None = None,
         compute_type: str = "float32",
         backend: BackendName = "torch",
         prepack: bool = True,
         shortlist: Path | None = None,
+        source_lang: str | None = None,
+        target_lang: str | None = None,
     ) -> "Translator":
         """Load a translation model.
 
         Args:
-            folder: a model folder, or a name on the Hugging Face Hub such as `user/model`.
+            folder: a model folder, or a name on the Hugging Face Hub such as `user/model`. None is the included model
+                of the two languages.
             config: decoding settings; None are those of the model folder.
             device: None is the GPU if there is one.
             compute_type: number format of the computations. With bfloat16 and float16 the model needs half of the
@@ -80,22 +84,25 @@ class Translator:
                 for example to read its weights.
             shortlist: with torch, a file of `evaluate.make_shortlist`. Searches are faster with a large vocabulary, and
                 find only the tokens that the file lists.
+            source_lang: source language that the model must have. Without folder and languages it is en.
+            target_lang: target language that the model must have. Without folder and languages it is de.
 
         Raises:
             FileNotFoundError: there is no such model.
-            InputError: it is not a translation model, or the device cannot compute in that type.
+            InputError: it is not a translation model, or has other languages, or the device cannot compute in that
+                type.
         """
-        folder = find_folder(folder)
+        folder = find_model(folder, source_lang, target_lang)
         refuse_language_model(folder)
         config = config or read_decode_config(folder)
         about = read_about(folder)
         tokenizer = open_translation_tokenizer(folder / "tokenizer.model", about.get("normalize_unicode") is not False)
-        source_lang = str(about.get("source_lang", "en"))
+        language = str(about.get("source_lang", "en"))
         match backend:
             case "torch":
                 pytorch = PyTorchBackend.from_pretrained(folder, device, compute_type, prepack, shortlist)
                 check_vocab_size(folder, tokenizer.vocab_size, pytorch.model.config.vocab_size)
-                return cls(pytorch, tokenizer, config, source_lang)
+                return cls(pytorch, tokenizer, config, language)
             case "ctranslate2" if shortlist is not None:
                 raise InputError("a shortlist needs the backend torch. Omit --backend or --shortlist.")
             case "ctranslate2":
@@ -103,7 +110,7 @@ class Translator:
                 ctranslate2 = CTranslate2Backend.from_pretrained(
                     folder, name, "float32" if compute_type == "auto" else compute_type
                 )
-                return cls(ctranslate2, tokenizer, config, source_lang)
+                return cls(ctranslate2, tokenizer, config, language)
             case _:
                 raise InputError(f"backend is {backend!r}; it must be one of {', '.join(BACKENDS)}")
 
@@ -374,6 +381,18 @@ class Translator:
         decoded = self.tokenizer.decode([list(h.tokens) for hypotheses in found for h in hypotheses])
         texts = map(one_line, decoded)  # byte pieces of the vocabulary can spell a line break
         return [[Translation(next(texts), h.score, h.log_prob, h.tokens) for h in hypotheses] for hypotheses in found]
+
+
+def find_model(name: str | Path | None, source_lang: str | None, target_lang: str | None) -> Path:
+    """Return the folder of a translation model; the name None is the included model of the two languages.
+
+    Raises FileNotFoundError if there is no such folder, InputError if the model has other languages.
+    """
+    if name is None:
+        return find_included_model(source_lang, target_lang)
+    folder = find_folder(name)
+    check_languages(folder, source_lang, target_lang)
+    return folder
 
 
 def refuse_language_model(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Translate text: python -m transformer.translate --model runs/x "A sentence."
+"""Translate text: python -m transformer.translate [--from de --to en | --model runs/x] "A sentence."
 
 Sentences come from the command line, from a file (--input), from standard input, or from a prompt at a terminal.
 Lines end at "\\n" only. Every line of input gives one line of output, an empty line an empty one. The sentences of a
@@ -16,7 +16,6 @@ from evaluate.model_settings import read_decode_config
 from evaluate.options import (
     add_compute_type,
     add_decode_options,
-    add_model,
     add_translation_options,
     check_translation_options,
     decode_config,
@@ -24,8 +23,7 @@ from evaluate.options import (
     translation_sampling,
 )
 from evaluate.translation_writer import TranslationWriter
-from evaluate.translator import Translator
-from transformer.pretrained import find_folder
+from evaluate.translator import Translator, find_model
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,7 +36,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("sentences", nargs="*", metavar="SENTENCE", help="sentence to translate")
     parser.add_argument("--input", type=expand, help="text file (plain, .gz, .xz or .zst) with one sentence per line")
     parser.add_argument("--output", type=expand, help="output file (plain, .gz, .xz or .zst), written atomically")
-    add_model(parser)
     add_translation_options(parser)
     add_compute_type(parser, "auto", "; with ctranslate2 also int16 and others")
     parser.add_argument("--shortlist", type=expand, help="file of evaluate.make_shortlist: search only its tokens")
@@ -51,7 +48,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Translate the sentences that the command line names."""
     args = parse_args()
-    folder = find_folder(args.model)
+    folder = find_model(args.model, args.source_lang, args.target_lang)
     config, sampling = decode_config(args, read_decode_config(folder)), translation_sampling(args)
     # Files are read before the model, so that a missing file is reported at once.
     groups = translation_input(args)
