@@ -2,10 +2,11 @@
 
 In a checkout, `evaluate/translator.py` is imported as `evaluate.translator`. An installed wheel must not own such
 names, because Hugging Face has a package `evaluate`. pyproject.toml maps the folders, and `build_py` changes the import
-statements of the copied files to match.
+statements of the copied files to match. It also writes the commit of the checkout into the wheel.
 """
 
 import re
+import subprocess
 from pathlib import Path
 
 from setuptools.command.build_py import build_py as setuptools_build_py
@@ -19,8 +20,32 @@ def change_imports(text: str) -> str:
     return IMPORT.sub(r"\1\2 paper_transformer.\3", text)
 
 
+def read_commit() -> str:
+    """Return the commit of the checkout, `unknown` without one, for example in a source distribution."""
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty= and changes since"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+        )
+    except OSError:  # no git
+        return "unknown"
+    in_checkout = (Path(__file__).parent / ".git").exists()  # git also finds a checkout around an unpacked archive
+    return done.stdout.strip() if in_checkout and done.returncode == 0 else "unknown"
+
+
 class build_py(setuptools_build_py):
-    """Copies the packages, and changes the imports of the copies."""
+    """Copies the packages, changes the imports of the copies, and writes the commit."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            (Path(self.build_lib) / "paper_transformer" / "commit.txt").write_text(f"{read_commit()}\n")
+
+    def get_outputs(self, include_bytecode: bool = True) -> list[str]:
+        commit = str(Path(self.build_lib) / "paper_transformer" / "commit.txt")
+        return [*super().get_outputs(include_bytecode), commit]
 
     def build_module(self, module, module_file, package):  # type: ignore[no-untyped-def]
         copied, done = super().build_module(module, module_file, package)

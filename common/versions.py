@@ -27,8 +27,12 @@ def describe_versions() -> str:
 def git_commit(root: Path = ROOT) -> str | None:
     """Return the commit that is checked out at `root`, with a note if files were changed since.
 
-    Return None if `root` is not the top of a checkout, for example in an installed wheel.
+    An installed wheel names the commit that it was built from (`build_wheel.py`). Return None if `root` is neither, or
+    if the commit is unknown.
     """
+    if (built := root / "commit.txt").is_file():
+        commit = built.read_text(encoding="utf-8").strip()
+        return None if commit == "unknown" else commit
     top, commit = _git(root, "rev-parse", "--show-toplevel"), _git(root, "rev-parse", "HEAD")
     if not top or not commit or Path(top).resolve() != root.resolve():
         return None

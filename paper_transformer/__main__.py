@@ -5,7 +5,9 @@ import sys
 
 from common.command import module_name, run_command
 from common.errors import InputError
+from common.versions import git_commit, package_version
 from paper_transformer import __version__
+from transformer.included_models import included_models
 
 COMMANDS = {
     "translate": ("transformer/translate.py", "translate text"),
@@ -36,12 +38,21 @@ def main() -> None:
     if name in ("-h", "--help"):
         print(USAGE, end="")
     elif name in ("-V", "--version"):
-        print(f"paper-transformer {__version__}")
+        print(describe_package())
     elif name in COMMANDS:
         sys.argv[:2] = [f"paper-transformer {name}"]  # argparse prints it in the usage
         runpy.run_module(module_name(COMMANDS[name][0]), run_name="__main__")
     else:
         raise InputError(f"there is no command {name!r}. Give one of {', '.join(COMMANDS)}")
+
+
+def describe_package() -> str:
+    """Return the version, the commit if it is known, the version of PyTorch, and the included models."""
+    models = ", ".join(f"{source}-{target}" for source, target in included_models()) or "none"
+    torch = package_version("torch")
+    return (
+        f"paper-transformer {__version__}\ncommit {git_commit() or 'unknown'}\ntorch {torch}\nincluded models: {models}"
+    )
 
 
 def console() -> None:

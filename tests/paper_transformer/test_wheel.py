@@ -1,5 +1,6 @@
 """The wheel: one package, installed beside another package named `evaluate`, complete without the checkout."""
 
+import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -11,8 +12,12 @@ from pathlib import Path
 import pytest
 
 from build_wheel import ROOMS, change_imports
+from tests.tiny_model import make_folder
+from transformer.pretrained import FILES
 
 ROOT = Path(__file__).resolve().parents[2]
+INCLUDED = "transformer/included/aa-bb"
+"""A tiny included model that the fixture adds to the copy of the checkout."""
 CONTENT = ("paper_transformer", "configs", *ROOMS)
 
 
@@ -24,6 +29,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(ROOT / name, source)
     for name in CONTENT:
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    about = make_folder(source / INCLUDED) / "config.json"
+    about.write_text(about.read_text().replace('"en"', '"aa"').replace('"de"', '"bb"'))
     build = ("-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), ".")
     subprocess.run([sys.executable, *build], cwd=source, check=True, capture_output=True)
     with zipfile.ZipFile(next(wheels.glob("*.whl"))) as wheel:
@@ -48,8 +55,10 @@ def test_wheel_has_one_package_with_all_files(site: Path) -> None:
         str(path.relative_to(ROOT)) if name != "paper_transformer" else path.name
         for name in CONTENT
         for path in (ROOT / name).rglob("*")
-        if path.suffix in (".py", ".yaml", ".tsv") and "__pycache__" not in path.parts
+        if (path.suffix in (".py", ".yaml", ".tsv") or "included" in path.parts) and path.is_file()
+        if "__pycache__" not in path.parts
     }
+    expected |= {f"{INCLUDED}/{file}" for file in FILES} | {"commit.txt"}
     package = site / "paper_transformer"
     assert {str(path.relative_to(package)) for path in package.rglob("*") if path.is_file()} >= expected
 
@@ -90,10 +99,21 @@ def test_wheel_trains_translates_and_evaluates_in_another_folder(site: Path, tmp
     assert {path: path.stat().st_mtime_ns for path in site.rglob("*")} == before, "something wrote into the package"
 
 
+def test_wheel_translates_with_included_model_in_another_folder(site: Path, tmp_path: Path) -> None:
+    command = ("-m", "paper_transformer", "translate", "--beam", "2", "--max-extra", "4")
+    done = run(site, tmp_path, *command, "--from", "aa", "--to", "bb", "The red car.")
+    assert (done.returncode, done.stdout.count("\n")) == (0, 1), done.stderr
+    missing = run(site, tmp_path, *command, "--from", "xx", "The red car.")
+    assert (missing.returncode, missing.stderr.count("\n")) == (2, 1)
+    assert "no included model translates from xx; there are: aa to bb" in missing.stderr
+
+
 def test_console_command_prints_version_and_rejects_unknown_command(site: Path, tmp_path: Path) -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     done = run(site, tmp_path, "-m", "paper_transformer", "--version")
-    assert done.stdout == f"paper-transformer {version}\n", done.stderr
+    torch = importlib.metadata.version("torch")
+    expected = f"paper-transformer {version}\ncommit unknown\ntorch {torch}\nincluded models: aa-bb"
+    assert done.stdout.startswith(expected), done.stderr
     wrong = run(site, tmp_path, "-m", "paper_transformer", "translat")
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
     assert "there is no command 'translat'. Give one of translate, generate" in wrong.stderr
