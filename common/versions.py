@@ -31,8 +31,8 @@ def git_commit(root: Path = ROOT) -> str | None:
     if the commit is unknown.
     """
     if (built := root / "commit.txt").is_file():
-        commit = built.read_text(encoding="utf-8").strip()
-        return None if commit == "unknown" else commit
+        recorded = built.read_text(encoding="utf-8").strip()
+        return None if recorded == "unknown" else recorded
     top, commit = _git(root, "rev-parse", "--show-toplevel"), _git(root, "rev-parse", "HEAD")
     if not top or not commit or Path(top).resolve() != root.resolve():
         return None
