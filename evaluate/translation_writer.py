@@ -9,6 +9,7 @@ from common.command import describe_error
 from common.errors import InputError
 from common.strings import string_list
 from common.text import changed_note, name_lines, unknown_note
+from evaluate.confidence import foreign_note, lost_note
 from evaluate.config import SampleConfig
 from evaluate.scorer import Scorer, token_texts
 from evaluate.segmentation.lines import Segmenter, describe_too_long, translate_segments
@@ -58,6 +59,8 @@ class TranslationWriter:
         self._unsplit: list[int] = []  # several sentences, translated as one
         self._changed: list[int] = []  # changed to one Unicode form
         self._unknown: list[int] = []  # with characters that the vocabulary does not have
+        self._foreign: list[int] = []  # in the target language
+        self._lost: list[int] = []  # with characters that the translation lacks
 
     def write(self, out: TextIO, lines: list[str], first_line: int = 1, progress: bool = False) -> None:
         """Translate lines and write the results. `first_line` is the number of the first line.
@@ -67,6 +70,8 @@ class TranslationWriter:
         lines = string_list(lines, first_line=first_line)  # before lines become segments, which have other numbers
         self._changed += self.translator.changed_lines(lines, first_line)
         self._unknown += self.translator.unknown_lines(lines, first_line)
+        foreign = self.translator.foreign_lines(lines, first_line)
+        self._foreign += foreign
         if self.segmenter is None:
             translated = self._translate_whole_lines(lines, first_line, progress)
         else:
@@ -74,8 +79,16 @@ class TranslationWriter:
             self._too_long += [number for number, line in enumerate(split, first_line) if line.too_long]
             encode = self.translator.encode
             translated = translate_segments(split, lambda segments: self._decode(encode(segments), None, progress))
+        lost = [
+            self.translator.lost_characters(*pair) for pair in zip(lines, (t[0].text for t in translated), strict=True)
+        ]
+        self._lost += [number for number, characters in enumerate(lost, first_line) if characters]
         if self.as_json:
-            for line in self._json_objects(lines, translated):
+            for number, line in enumerate(self._json_objects(lines, translated), first_line):
+                if self.translator.calibration is not None:
+                    line["target_language"] = number in foreign
+                if characters := lost[number - first_line]:
+                    line["lost_characters"] = characters
                 print(json.dumps(line, ensure_ascii=False), file=out)
         elif self.n_best == 1 and (self.sampling is None or self.sampling.num_samples == 1):
             for best in translated:
@@ -129,10 +142,12 @@ class TranslationWriter:
                 "and --attention need whole lines. Check that none is lost, or give one sentence per line.",
                 file=sys.stderr,
             )
-        for message in (changed_note(self._changed), unknown_note(self._unknown)):
+        foreign, lost = foreign_note(self._foreign, self.translator.target_lang), lost_note(self._lost)
+        for message in (changed_note(self._changed), unknown_note(self._unknown), foreign, lost):
             if message:
                 print(f"note: {message}", file=sys.stderr)
-        self._too_long, self._unsplit, self._changed, self._unknown = [], [], [], []
+        self._too_long, self._unsplit, self._changed = [], [], []
+        self._unknown, self._foreign, self._lost = [], [], []
 
     def _translate_whole_lines(self, lines: list[str], first_line: int, progress: bool) -> list[list[Translation]]:
         translated = self.translator.decode_whole_lines(
@@ -155,7 +170,7 @@ class TranslationWriter:
         """Return an object for each line: its text, the length penalty, and its translations with scores."""
         config = self.translator.config
         penalty = {"alpha": config.alpha, "length_penalty": config.penalty_formula}
-        items = [[{"text": t.text, "score": t.score, "log_prob": t.log_prob} for t in best] for best in translated]
+        items = [[_json_item(t) for t in best] for best in translated]
         objects = [{"source": line, **penalty, "translations": i} for line, i in zip(lines, items, strict=True)]
         if self.token_scores or self.attention:
             self._add_details(objects, lines, translated)
@@ -178,3 +193,8 @@ class TranslationWriter:
                 line["source_tokens"] = token_texts(tokenizer, ids)
             for item, weights in zip(items, scorer.cross_attention(sources, outputs), strict=True):
                 item["attention"] = weights[-1].mean(0).tolist()
+
+
+def _json_item(translation: Translation) -> dict[str, Any]:
+    found = {"text": translation.text, "score": translation.score, "log_prob": translation.log_prob}
+    return found if translation.confidence is None else found | {"confidence": translation.confidence}

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from data_pipeline.tokenizers.sentence_piece import EOS_ID, UNK_ID
 from evaluate.backends import Backend, BackendName, Feature
 from evaluate.backends.ctranslate2 import CTranslate2Backend
 from evaluate.backends.pytorch import PyTorchBackend
+from evaluate.confidence import Calibration, foreign_note, read_calibration
 from evaluate.config import DecodeConfig, SampleConfig
 from evaluate.decoding.search import Hypothesis
 from evaluate.length_batches import IdPair, map_batches
@@ -49,11 +51,15 @@ class Translator:
         tokenizer: TranslationTokenizer,
         config: DecodeConfig | None = None,
         source_lang: str = "en",
+        target_lang: str = "de",
+        calibration: Calibration | None = None,
     ) -> None:
         self.backend = backend
         self.tokenizer = tokenizer
         self.config = config or DecodeConfig()
         self.source_lang = source_lang
+        self.target_lang = target_lang
+        self.calibration = calibration
 
     @classmethod
     def from_pretrained(
@@ -97,12 +103,13 @@ class Translator:
         config = config or read_decode_config(folder)
         about = read_about(folder)
         tokenizer = open_translation_tokenizer(folder / "tokenizer.model", about.get("normalize_unicode") is not False)
-        language = str(about.get("source_lang", "en"))
+        languages = str(about.get("source_lang", "en")), str(about.get("target_lang", "de"))
+        calibration = read_calibration(folder, tokenizer.vocab_size)
         match backend:
             case "torch":
                 pytorch = PyTorchBackend.from_pretrained(folder, device, compute_type, prepack, shortlist)
                 check_vocab_size(folder, tokenizer.vocab_size, pytorch.model.config.vocab_size)
-                return cls(pytorch, tokenizer, config, language)
+                return cls(pytorch, tokenizer, config, *languages, calibration)
             case "ctranslate2" if shortlist is not None:
                 raise InputError("a shortlist needs the backend torch. Omit --backend or --shortlist.")
             case "ctranslate2":
@@ -110,7 +117,7 @@ class Translator:
                 ctranslate2 = CTranslate2Backend.from_pretrained(
                     folder, name, "float32" if compute_type == "auto" else compute_type
                 )
-                return cls(ctranslate2, tokenizer, config, language)
+                return cls(ctranslate2, tokenizer, config, *languages, calibration)
             case _:
                 raise InputError(f"backend is {backend!r}; it must be one of {', '.join(BACKENDS)}")
 
@@ -215,7 +222,8 @@ class Translator:
         self, decode: Decode, lines: Iterable[str], prefixes: Iterable[str] | None, note: Note
     ) -> list[list[Translation]]:
         lines = string_list(lines)
-        for message in (changed_note(self.changed_lines(lines)), unknown_note(self.unknown_lines(lines))):
+        notes = changed_note(self.changed_lines(lines)), unknown_note(self.unknown_lines(lines))
+        for message in (*notes, foreign_note(self.foreign_lines(lines), self.target_lang)):
             if message:
                 note(message)
         if prefixes is not None:
@@ -242,6 +250,22 @@ class Translator:
             for number, (line, ids) in enumerate(zip(lines, encoded, strict=True), first_line)
             if UNK_ID in ids and is_translated(line, self.config.translate_symbols)
         ]
+
+    def foreign_lines(self, lines: list[str], first_line: int = 1) -> list[int]:
+        """Return the numbers of the lines that are surely in the target language; none without a calibration."""
+        if self.calibration is None:
+            return []
+        encoded = self.tokenizer.encode([one_line(line) for line in lines])
+        return [n for n, ids in enumerate(encoded, first_line) if self.calibration.is_target_language(ids)]
+
+    def lost_characters(self, line: str, translation: str) -> list[str]:
+        """Return the characters of a line that no piece of the vocabulary contains and the translation lacks."""
+        line = self.tokenizer.normalize(one_line(line))
+        return [c for c in dict.fromkeys(line) if not (c.isspace() or c in self._alphabet or c in translation)]
+
+    @cached_property
+    def _alphabet(self) -> frozenset[str]:
+        return frozenset("".join(self.tokenizer.pieces))
 
     def encode(self, lines: Iterable[str], first_line: int = 1) -> list[list[int]]:
         """Return the ids of each line with EOS, [] for an empty line.
@@ -352,7 +376,7 @@ class Translator:
 
         def compute(batch: list[IdPair]) -> list[list[Translation]]:
             found = decode(batch, [self._output_length(pair) for pair in batch])
-            return self._translations([hypotheses[:wanted] for hypotheses in found])
+            return self._translations(batch, [hypotheses[:wanted] for hypotheses in found])
 
         def fits(sentences: int, source_tokens: int, output_tokens: int) -> bool:
             return sentences * rows * (source_tokens + output_tokens) <= self.config.batch_tokens
@@ -377,10 +401,18 @@ class Translator:
         wished = max(len(pair.source) + self.config.max_extra, self.config.min_length, len(pair.target) + 1)
         return min(wished, self._largest_output)
 
-    def _translations(self, found: list[list[Hypothesis]]) -> list[list[Translation]]:
+    def _translations(self, batch: list[IdPair], found: list[list[Hypothesis]]) -> list[list[Translation]]:
         decoded = self.tokenizer.decode([list(h.tokens) for hypotheses in found for h in hypotheses])
         texts = map(one_line, decoded)  # byte pieces of the vocabulary can spell a line break
-        return [[Translation(next(texts), h.score, h.log_prob, h.tokens) for h in hypotheses] for hypotheses in found]
+        return [
+            [Translation(next(texts), h.score, h.log_prob, h.tokens, self._confidence(pair, h)) for h in hypotheses]
+            for pair, hypotheses in zip(batch, found, strict=True)
+        ]
+
+    def _confidence(self, pair: IdPair, found: Hypothesis) -> float | None:
+        if self.calibration is None:
+            return None
+        return self.calibration.confidence(pair.source, found.tokens, found.log_prob)
 
 
 def find_model(name: str | Path | None, source_lang: str | None, target_lang: str | None) -> Path:

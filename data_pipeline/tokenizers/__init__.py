@@ -51,8 +51,12 @@ class TranslationTokenizer(Protocol):
 
     normalize_unicode: bool
     vocab_size: int
+    pieces: list[str]
     encodes_all: bool
     """False: `encode` returns UNK_ID for characters that the vocabulary does not have."""
+
+    def normalize(self, text: str) -> str:
+        """Return the text that is encoded."""
 
     def encode(self, texts: list[str], threads: int = 1) -> list[list[int]]:
         """Return the ids of each source, with EOS_ID at the end."""

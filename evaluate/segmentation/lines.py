@@ -52,7 +52,7 @@ class SegmentedLine:
         """Return the translations of the line, best first, from those of its segments.
 
         Translation n contains translation n of each segment, or the last one of a segment that has fewer. Scores and
-        log-probabilities are added; tokens are joined, each segment with its EOS.
+        log-probabilities are added; tokens are joined, each segment with its EOS; the confidence is the lowest one.
         """
         if self.gaps == ("", ""):
             return translated[0]
@@ -63,12 +63,14 @@ class SegmentedLine:
 
     def _join(self, segments: list[Translation]) -> Translation:
         texts = [segment.text for segment in segments]
+        confidences = [segment.confidence for segment in segments if segment.confidence is not None]
         between = [_between_sentences(text, gap) for text, gap in zip(texts, self.gaps[1:-1], strict=False)]
         return Translation(
             text=self.gaps[0] + "".join(map("".join, zip(texts, [*between, self.gaps[-1]], strict=False))),
             score=sum((segment.score for segment in segments), 0.0),
             log_prob=sum((segment.log_prob for segment in segments), 0.0),
             tokens=tuple(token for segment in segments for token in segment.tokens),
+            confidence=min(confidences, default=None),
         )
 
 

@@ -1,0 +1,112 @@
+"""Confidence of a translation, and the language of a source text, from a calibration in `config.json`.
+
+`python -m evaluate.calibrate` fits a calibration and adds it to a model folder (docs/translating.md).
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from common.errors import InputError
+from common.text import name_lines
+from transformer.pretrained import read_about
+
+FIELD = "calibration"
+"""Field of `config.json`."""
+RARE = 4
+"""Largest level of a rare token: fewer than 16 per million of the source text."""
+MIN_TOKENS = 8
+"""A text of fewer tokens, EOS included, is never reported as one in another language."""
+MIN_BITS, MIN_BITS_PER_TOKEN = 16.0, 1.25
+"""A text is in the target language if it is so much likelier there than in the source language: together, and per
+token."""
+_ZERO = ord("a")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What turns log-probability and source tokens into a confidence, and what tells the two languages apart."""
+
+    bias: float
+    log_prob: float
+    """Weight of the log-probability per token of the translation."""
+    rare: float
+    """Weight of the share of rare tokens in the source."""
+    source_levels: str
+    """A letter for each token: how often it is in text of the source language. See `count_levels`."""
+    target_levels: str
+    """The same for text of the target language, encoded as a source."""
+
+    def confidence(self, source: Sequence[int], tokens: Sequence[int], log_prob: float) -> float:
+        """Return the expected chrF2 of a translation, divided by 100: from 0 to 1."""
+        log_prob_share, rare_share = features(self.source_levels, source, tokens, log_prob)
+        logit = self.bias + self.log_prob * log_prob_share + self.rare * rare_share
+        return round(1 / (1 + math.exp(-max(-30.0, min(30.0, logit)))), 3)
+
+    def is_target_language(self, source: Sequence[int]) -> bool:
+        """Return True if the tokens of a source are surely those of the target language."""
+        bits = sum(ord(self.target_levels[token]) - ord(self.source_levels[token]) for token in source)
+        return len(source) >= MIN_TOKENS and bits >= max(MIN_BITS, MIN_BITS_PER_TOKEN * len(source))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of the field of `config.json`."""
+        return asdict(self)
+
+
+def features(levels: str, source: Sequence[int], tokens: Sequence[int], log_prob: float) -> tuple[float, float]:
+    """Return log-probability per token of the translation, and share of rare tokens in the source."""
+    rare = sum(ord(levels[token]) - _ZERO <= RARE for token in source)
+    return log_prob / max(1, len(tokens)), rare / max(1, len(source))
+
+
+def count_levels(encoded: Iterable[Sequence[int]], vocab_size: int) -> str:
+    """Return a letter for each token: "a" if it is less than twice per million of the tokens, "b" if less than four
+    times, and so on. Half an occurrence is added to each token.
+    """
+    counts = [0.5] * vocab_size
+    for ids in encoded:
+        for token in ids:
+            counts[token] += 1
+    total = sum(counts)
+    return "".join(chr(_ZERO + max(0, int(math.log2(count / total * 1e6)))) for count in counts)
+
+
+def read_calibration(folder: Path, vocab_size: int) -> Calibration | None:
+    """Return the calibration of a model folder; None if it has none. Raises InputError if it is damaged."""
+    saved = read_about(folder).get(FIELD)
+    if saved is None:
+        return None
+    try:
+        found = Calibration(**saved)
+        numbers = [float(number) for number in (found.bias, found.log_prob, found.rare)]
+        valid = all(map(math.isfinite, numbers)) and len(found.source_levels) == len(found.target_levels) == vocab_size
+        valid = valid and (found.source_levels + found.target_levels).isalpha()
+    except (TypeError, ValueError, AttributeError):
+        valid = False
+    if not valid:
+        raise InputError(
+            f"{folder / 'config.json'}: {FIELD} is damaged or belongs to another model. "
+            "Run python -m evaluate.calibrate again, or remove the field."
+        )
+    return found
+
+
+def foreign_note(numbers: list[int], target_lang: str) -> str | None:
+    """Return a note about the lines with these numbers, which are in the target language; None if there are none."""
+    if not numbers:
+        return None
+    verb = "are" if len(numbers) > 1 else "is"
+    return f"{name_lines(numbers)} {verb} probably in the language of the translation already ({target_lang})"
+
+
+def lost_note(numbers: list[int]) -> str | None:
+    """Return a note about the lines with these numbers, of which a translation lacks characters; None if none."""
+    if not numbers:
+        return None
+    verb = "have" if len(numbers) > 1 else "has"
+    return (
+        f"{name_lines(numbers)} {verb} characters that the vocabulary contains as bytes only, and that are missing in "
+        "the translation"
+    )
