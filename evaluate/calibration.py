@@ -10,7 +10,7 @@ from evaluate.translation import Translation
 from evaluate.translator import Translator
 
 PENALTY = 1e-3
-"""Of the squared weights, so that the fit is unique if all sentences have the same share of rare tokens."""
+"""Factor of the squared weights, so that the fit is unique if all sentences have the same mean level."""
 
 
 class Scored(NamedTuple):
@@ -40,8 +40,8 @@ def fit(translator: Translator, scored: list[Scored], sources: list[str], target
     encode, size = translator.tokenizer.encode, translator.tokenizer.vocab_size
     levels = count_levels(encode(sources), size), count_levels(encode(targets), size)
     rows = [(1.0, *features(levels[0], s.source, s.translation.tokens, s.translation.log_prob)) for s in scored]
-    bias, log_prob, rare = fit_logistic(rows, [s.chrf for s in scored])
-    return Calibration(round(bias, 4), round(log_prob, 4), round(rare, 4), *levels)
+    bias, log_prob, frequency = fit_logistic(rows, [s.chrf for s in scored])
+    return Calibration(round(bias, 4), round(log_prob, 4), round(frequency, 4), *levels)
 
 
 def fit_logistic(rows: Sequence[Sequence[float]], values: list[float]) -> list[float]:

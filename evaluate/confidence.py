@@ -15,11 +15,9 @@ from transformer.pretrained import read_about
 
 FIELD = "calibration"
 """Field of `config.json`."""
-RARE = 4
-"""Largest level of a rare token: fewer than 16 per million of the source text."""
-MIN_TOKENS = 8
+MIN_TOKENS = 6
 """A text of fewer tokens, EOS included, is never reported as one in another language."""
-MIN_BITS, MIN_BITS_PER_TOKEN = 16.0, 1.25
+MIN_BITS, MIN_BITS_PER_TOKEN = 12.0, 1.5
 """A text is in the target language if it is so much likelier there than in the source language: together, and per
 token."""
 _ZERO = ord("a")
@@ -32,8 +30,8 @@ class Calibration:
     bias: float
     log_prob: float
     """Weight of the log-probability per token of the translation."""
-    rare: float
-    """Weight of the share of rare tokens in the source."""
+    frequency: float
+    """Weight of the mean level of the source tokens, so that rare words and single bytes lower the confidence."""
     source_levels: str
     """A letter for each token: how often it is in text of the source language. See `count_levels`."""
     target_levels: str
@@ -41,8 +39,8 @@ class Calibration:
 
     def confidence(self, source: Sequence[int], tokens: Sequence[int], log_prob: float) -> float:
         """Return the expected chrF2 of a translation, divided by 100: from 0 to 1."""
-        log_prob_share, rare_share = features(self.source_levels, source, tokens, log_prob)
-        logit = self.bias + self.log_prob * log_prob_share + self.rare * rare_share
+        per_token, level = features(self.source_levels, source, tokens, log_prob)
+        logit = self.bias + self.log_prob * per_token + self.frequency * level
         return round(1 / (1 + math.exp(-max(-30.0, min(30.0, logit)))), 3)
 
     def is_target_language(self, source: Sequence[int]) -> bool:
@@ -56,9 +54,9 @@ class Calibration:
 
 
 def features(levels: str, source: Sequence[int], tokens: Sequence[int], log_prob: float) -> tuple[float, float]:
-    """Return log-probability per token of the translation, and share of rare tokens in the source."""
-    rare = sum(ord(levels[token]) - _ZERO <= RARE for token in source)
-    return log_prob / max(1, len(tokens)), rare / max(1, len(source))
+    """Return the log-probability per token of the translation, and the mean level of the source tokens."""
+    level = sum(ord(levels[token]) - _ZERO for token in source)
+    return log_prob / max(1, len(tokens)), level / max(1, len(source))
 
 
 def count_levels(encoded: Iterable[Sequence[int]], vocab_size: int) -> str:
@@ -80,15 +78,15 @@ def read_calibration(folder: Path, vocab_size: int) -> Calibration | None:
         return None
     try:
         found = Calibration(**saved)
-        numbers = [float(number) for number in (found.bias, found.log_prob, found.rare)]
+        numbers = [float(number) for number in (found.bias, found.log_prob, found.frequency)]
         valid = all(map(math.isfinite, numbers)) and len(found.source_levels) == len(found.target_levels) == vocab_size
-        valid = valid and (found.source_levels + found.target_levels).isalpha()
+        valid = valid and (found.source_levels + found.target_levels).isascii()
     except (TypeError, ValueError, AttributeError):
         valid = False
     if not valid:
         raise InputError(
             f"{folder / 'config.json'}: {FIELD} is damaged or belongs to another model. "
-            "Run python -m evaluate.calibrate again, or remove the field."
+            "Remove the field, and run python -m evaluate.calibrate for a new one."
         )
     return found
 
