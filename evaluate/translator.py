@@ -423,7 +423,7 @@ def find_model(name: str | Path | None, source_lang: str | None, target_lang: st
     if name is None:
         return find_included_model(source_lang, target_lang)
     folder = find_folder(name)
-    check_languages(folder, source_lang, target_lang)
+    check_languages(folder, read_about(folder), source_lang, target_lang)
     return folder
 
 

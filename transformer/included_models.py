@@ -9,6 +9,7 @@ import re
 import struct
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from common.errors import InputError
 from common.files import read_json, read_small
@@ -48,9 +49,8 @@ def find_included_model(source_lang: str | None = None, target_lang: str | None 
     )
 
 
-def check_languages(folder: Path, source_lang: str | None, target_lang: str | None) -> None:
-    """Raise InputError if `config.json` of a model folder names another source or target language."""
-    about = read_json(folder / "config.json")
+def check_languages(folder: Path, about: dict[str, Any], source_lang: str | None, target_lang: str | None) -> None:
+    """Raise InputError if a model folder, whose `config.json` is `about`, names another source or target language."""
     for word, name, wanted in (("from", "source_lang", source_lang), ("to", "target_lang", target_lang)):
         if wanted is not None and about.get(name, wanted) != wanted:
             raise InputError(

@@ -92,6 +92,12 @@ def test_translate_refuses_language_that_model_does_not_have(
         run(monkeypatch, "--model", str(included / "en-de"), f"--{option}", lang, "A dog.")
 
 
+def test_translate_refuses_damaged_config_json_with_languages(included: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (included / "en-de" / "config.json").write_text("[]")
+    with pytest.raises(InputError, match="has format_version None"):
+        run(monkeypatch, "--model", str(included / "en-de"), "--from", "en", "A dog.")
+
+
 def test_translate_accepts_languages_of_model(included: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(monkeypatch, "--model", str(included / "en-de"), "--from", "en", "--to", "de", "A dog.")
 
