@@ -11,7 +11,6 @@ from common.arguments import settings_parser
 from common.command import run_command
 from common.settings import load_section
 from data_pipeline.config import DataConfig
-from data_pipeline.prepared_data import prepare
 
 
 def main() -> None:
@@ -29,6 +28,9 @@ def main() -> None:
         help="compare every byte of data above 4 GB in the cache with their checksums, not only a sample",
     )
     args = parser.parse_intermixed_args()
+    # Imported after the options are read: --help does not need NumPy.
+    from data_pipeline.prepared_data import prepare
+
     config = load_section(DataConfig, "data", args.config, args.overrides)
     prepared = prepare(config, Path(config.cache_dir), args.threads, every_byte=args.verify)
     print(prepared.summary())

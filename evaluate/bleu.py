@@ -15,10 +15,8 @@ if not __package__:  # run as a file: put the repository root first, before any 
 from common.arguments import CommandParser
 from common.command import run_command
 from common.files import expand
-from evaluate.evaluation import ReportOptions, evaluate_model, evaluate_text
 from evaluate.metrics.bleu_tokenizer import TOKENIZERS
 from evaluate.options import add_compute_type, add_decode_options, decode_config
-from evaluate.test_sets import Selection, parse_languages
 
 
 def parse_args() -> argparse.Namespace:
@@ -61,6 +59,10 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Evaluate a model or an existing translation."""
     args = parse_args()
+    # Imported after the options are read: --help does not need PyTorch.
+    from evaluate.evaluation import ReportOptions, evaluate_model, evaluate_text
+    from evaluate.test_sets import Selection, parse_languages
+
     languages = None if args.langpair is None else parse_languages(args.langpair)
     selection = Selection(args.source, tuple(args.reference or ()), args.test_set, languages)
     options = ReportOptions(args.baseline, args.output, args.tokenize, args.json, args.keep_unicode)

@@ -10,10 +10,7 @@ from common.command import run_command
 from common.errors import InputError
 from common.files import expand
 from common.text_input import check_equal_lines, read_all_lines
-from data_pipeline.tokenizers import open_translation_tokenizer
 from evaluate.options import add_model
-from evaluate.shortlist import train_shortlist
-from transformer.pretrained import find_folder, read_about
 
 
 def parse_args() -> argparse.Namespace:
@@ -31,6 +28,11 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Count the pairs and write the file."""
     args = parse_args()
+    # Imported after the options are read: --help does not need PyTorch.
+    from data_pipeline.tokenizers import open_translation_tokenizer
+    from evaluate.shortlist import train_shortlist
+    from transformer.pretrained import find_folder, read_about
+
     if args.candidates < 1:
         raise InputError(f"--candidates is {args.candidates}; it must be at least 1")
     if not args.output.absolute().parent.is_dir():

@@ -10,9 +10,7 @@ from typing import Any, get_args
 from common.errors import InputError
 from common.files import STANDARD_INPUT, expand
 from common.text_input import group_lines, read_all_lines, read_line_groups, read_lines
-from evaluate.backends import BackendName, Feature
-from evaluate.config import FORMULAS, DecodeConfig, LengthPenalty, SampleConfig
-from evaluate.translator import BACKENDS
+from evaluate.config import FORMULAS, BackendName, DecodeConfig, Feature, LengthPenalty, SampleConfig
 from transformer.included_models import describe_included_models
 
 _DECODE_HELP = {
@@ -150,6 +148,8 @@ class _Model(argparse.Action):
 
 def check_translation_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Exit with status 2 if options of `transformer.translate` exclude each other."""
+    from evaluate.translator import BACKENDS  # imports PyTorch, which --help does not need
+
     needed: dict[Feature, tuple[str, Any]] = {
         "sampling": ("--samples", args.samples),
         "prefix": ("--prefix", args.prefix),

@@ -8,6 +8,7 @@ import json
 import math
 import sys
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from common.arguments import CommandParser
 from common.command import run_command
@@ -16,8 +17,9 @@ from common.files import expand
 from common.text_input import check_equal_lines, read_all_lines
 from evaluate.config import DecodeConfig
 from evaluate.options import add_model
-from evaluate.scorer import Score, Scorer
-from evaluate.translator import Translator
+
+if TYPE_CHECKING:
+    from evaluate.scorer import Score
 
 
 def parse_args() -> argparse.Namespace:
@@ -45,6 +47,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Score the sentence pairs of two files."""
     args = parse_args()
+    from evaluate.scorer import Scorer  # imports PyTorch, which --help does not need
+    from evaluate.translator import Translator
+
     config = replace(DecodeConfig(), batch_tokens=args.batch_tokens)
     sources, targets = read_all_lines(args.source), read_all_lines(args.target)
     check_equal_lines(args.source, len(sources), args.target, len(targets))
@@ -61,7 +66,7 @@ def main() -> None:
     print(summary(scores), file=sys.stderr)
 
 
-def summary(scores: list[Score]) -> str:
+def summary(scores: "list[Score]") -> str:
     """Return numbers of pairs and tokens, mean log-probability per token, and perplexity, as one line."""
     tokens = sum(len(score.tokens) for score in scores)
     mean = math.fsum(score.log_prob for score in scores) / max(1, tokens)

@@ -12,11 +12,11 @@ from common.strings import string_list
 from common.text import changed_lines, changed_note, one_line, unknown_note
 from data_pipeline.tokenizers import TranslationTokenizer, open_translation_tokenizer
 from data_pipeline.tokenizers.sentence_piece import EOS_ID, UNK_ID
-from evaluate.backends import Backend, BackendName, Feature
+from evaluate.backends import Backend
 from evaluate.backends.ctranslate2 import CTranslate2Backend
 from evaluate.backends.pytorch import PyTorchBackend
 from evaluate.confidence import Calibration, foreign_note, read_calibration
-from evaluate.config import DecodeConfig, SampleConfig
+from evaluate.config import BackendName, DecodeConfig, Feature, SampleConfig
 from evaluate.decoding.search import Hypothesis
 from evaluate.length_batches import IdPair, map_batches
 from evaluate.model_settings import read_decode_config

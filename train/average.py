@@ -11,8 +11,6 @@ from common.arguments import CommandParser
 from common.command import run_command
 from common.errors import InputError
 from common.files import expand, lock
-from train.run.folder import reject_links_in_run
-from train.run.model_folder import write_model_folder
 
 
 def main() -> None:
@@ -26,6 +24,10 @@ def main() -> None:
     which.add_argument("--best", action="store_true", help="use the checkpoint with the lowest validation loss")
     parser.add_argument("--out", type=expand, metavar="FOLDER", help="folder to write (default: the run folder)")
     args = parser.parse_args()
+    # Imported after the options are read: --help does not need PyTorch.
+    from train.run.folder import reject_links_in_run
+    from train.run.model_folder import write_model_folder
+
     if args.last is not None and args.last < 1:
         raise InputError(f"--last is {args.last}; it must be at least 1")
     run: Path = args.run

@@ -10,8 +10,6 @@ import argparse
 from common.arguments import CommandParser
 from common.command import run_command
 from common.files import expand
-from train.run.failed_update import read_report
-from train.run.recompute import recompute
 
 
 def main() -> None:
@@ -19,6 +17,10 @@ def main() -> None:
     parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=expand, help="folder of a failed update, in runs/x/failed_updates/")
     folder = parser.parse_args().folder
+    # Imported after the options are read: --help does not need PyTorch.
+    from train.run.failed_update import read_report
+    from train.run.recompute import recompute
+
     report = read_report(folder)
     print(recompute(folder).compare(report))
 

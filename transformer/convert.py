@@ -12,12 +12,9 @@ from common.arguments import CommandParser
 from common.command import run_command
 from common.errors import InputError
 from common.files import expand
-from evaluate.conversion import export_gpt2, export_marian, import_gpt2, import_marian
-from transformer.model import count_parameters
-from transformer.pretrained import save_int8
 
-READERS = {"gpt2": import_gpt2, "marian": import_marian}
-WRITERS = {"gpt2": export_gpt2, "marian": export_marian, "int8": save_int8}
+READERS = ("gpt2", "marian")
+WRITERS = (*READERS, "int8")
 
 
 def parse_args() -> argparse.Namespace:
@@ -44,7 +41,14 @@ def main() -> None:
     args = parse_args()
     if args.output.exists() and not (args.output.is_dir() and not any(args.output.iterdir())):
         raise InputError(f"{args.output} already exists and is not an empty folder. Give another folder to write.")
-    convert = READERS[args.reader] if args.reader else WRITERS[args.writer]
+    # Imported after the options are read: --help does not need PyTorch.
+    from evaluate.conversion import export_gpt2, export_marian, import_gpt2, import_marian
+    from transformer.model import count_parameters
+    from transformer.pretrained import save_int8
+
+    readers = {"gpt2": import_gpt2, "marian": import_marian}
+    writers = {"gpt2": export_gpt2, "marian": export_marian, "int8": save_int8}
+    convert = readers[args.reader] if args.reader else writers[args.writer]
     model = convert(args.source, args.output)
     print(f"wrote {args.output}: {count_parameters(model):,} parameters of {args.source}")
 

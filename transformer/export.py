@@ -9,17 +9,13 @@ import argparse
 from common.arguments import CommandParser
 from common.command import run_command
 from common.files import expand
-from transformer.formats.argos import ARGOS_NOTE, export_argos
-from transformer.formats.ctranslate2 import COMPUTE_TYPES, PENALTY_NOTE, export_ctranslate2
-
-EXPORTERS = {"ctranslate2": export_ctranslate2, "argos": export_argos}
-NOTES = {"ctranslate2": f"Its README.md shows how to use it.\nnote: {PENALTY_NOTE}", "argos": f"\nnote: {ARGOS_NOTE}"}
+from transformer.formats.compute_types import COMPUTE_TYPES
 
 
 def parse_args() -> argparse.Namespace:
     """Return the options of the command line."""
     parser = CommandParser(description="Write a translation model for another runtime.")
-    parser.add_argument("--to", required=True, choices=EXPORTERS, help="runtime to export to")
+    parser.add_argument("--to", required=True, choices=("ctranslate2", "argos"), help="runtime to export to")
     parser.add_argument("--model", required=True, help="model folder, or a name on the Hugging Face Hub")
     parser.add_argument(
         "--output", required=True, type=expand, help="folder to write, or file (argos), which must not exist"
@@ -36,10 +32,18 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Export the model. Print its size and notes."""
     args = parse_args()
-    output = EXPORTERS[args.to](args.model, args.output, args.compute_type)
+    # Imported after the options are read: --help does not need PyTorch.
+    from transformer.formats.argos import ARGOS_NOTE, export_argos
+    from transformer.formats.ctranslate2 import PENALTY_NOTE, export_ctranslate2
+
+    export, note = {
+        "ctranslate2": (export_ctranslate2, f"Its README.md shows how to use it.\nnote: {PENALTY_NOTE}"),
+        "argos": (export_argos, f"\nnote: {ARGOS_NOTE}"),
+    }[args.to]
+    output = export(args.model, args.output, args.compute_type)
     files = output.iterdir() if output.is_dir() else [output]
     size = sum(file.stat().st_size for file in files) / 1e6
-    print(f"wrote {output}: {size:.1f} MB, {args.compute_type}. {NOTES[args.to]}".replace(" \n", "\n"))
+    print(f"wrote {output}: {size:.1f} MB, {args.compute_type}. {note}".replace(" \n", "\n"))
 
 
 if __name__ == "__main__":

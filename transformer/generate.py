@@ -14,7 +14,6 @@ from common.command import run_command
 from common.errors import InputError
 from common.files import expand
 from common.text_input import read_whole_text
-from evaluate.generator import Generator
 from evaluate.options import add_generation_options, add_model, generation_config
 
 SEPARATOR = "---"
@@ -46,6 +45,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Continue the prompts that the command line names."""
     args = parse_args()
+    # Imported after the options are read: --help does not need PyTorch.
+    from evaluate.generator import Generator
+
     # Settings and file are checked before the model is loaded, so that a mistake is reported at once.
     config = generation_config(args)
     prompts = [read_prompt(args.prompt_file)] if args.prompt_file else args.prompt or [None]

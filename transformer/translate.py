@@ -12,7 +12,6 @@ from common.arguments import CommandParser
 from common.command import run_command
 from common.files import expand, open_output
 from common.text_input import read_all_lines
-from evaluate.model_settings import read_decode_config
 from evaluate.options import (
     add_compute_type,
     add_decode_options,
@@ -22,8 +21,6 @@ from evaluate.options import (
     translation_input,
     translation_sampling,
 )
-from evaluate.translation_writer import TranslationWriter
-from evaluate.translator import Translator, find_model
 
 
 def parse_args() -> argparse.Namespace:
@@ -48,6 +45,11 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Translate the sentences that the command line names."""
     args = parse_args()
+    # Imported after the options are read: --help does not need PyTorch.
+    from evaluate.model_settings import read_decode_config
+    from evaluate.translation_writer import TranslationWriter
+    from evaluate.translator import Translator, find_model
+
     folder = find_model(args.model, args.source_lang, args.target_lang)
     config, sampling = decode_config(args, read_decode_config(folder)), translation_sampling(args)
     # Files are read before the model, so that a missing file is reported at once.
@@ -58,13 +60,9 @@ def main() -> None:
     writer = TranslationWriter(
         translator,
         None if whole_lines else translator.segmenter(args.documents),
-        n_best=args.n_best,
-        sampling=sampling,
-        prefixes=prefixes,
-        as_json=args.json,
-        token_scores=args.token_scores,
-        attention=args.attention,
-    )
+        n_best=args.n_best, sampling=sampling, prefixes=prefixes,
+        as_json=args.json, token_scores=args.token_scores, attention=args.attention,
+    )  # fmt: skip
     with open_output(args.output) as out:
         if groups is None:
             writer.prompt(out)

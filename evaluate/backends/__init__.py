@@ -1,18 +1,16 @@
 """Backends of the translator, PyTorch and CTranslate2: a batch of source ids to hypotheses."""
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
 from data_pipeline.tokenizers.sentence_piece import BOS_ID, PAD_ID, UNK_ID
-from evaluate.config import DecodeConfig, SampleConfig
+from evaluate.config import BackendName, DecodeConfig, Feature, SampleConfig
 from evaluate.decoding.search import Hypothesis
 from evaluate.length_batches import IdPair
 
-Feature = Literal["prefix", "sampling", "token scores", "attention"]
-BackendName = Literal["torch", "ctranslate2"]
 FORBIDDEN = (PAD_ID, UNK_ID, BOS_ID)
 """Tokens that no hypothesis contains."""
 

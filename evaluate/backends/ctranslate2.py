@@ -22,11 +22,12 @@ from common.checksums import is_whole, remove_damaged, write_checksums
 from common.errors import InputError
 from common.files import create_folder, lock, sha256
 from data_pipeline.tokenizers.sentence_piece import EOS_ID, Tokenizer
-from evaluate.backends import FORBIDDEN, BackendName, Feature
-from evaluate.config import DecodeConfig, SampleConfig
+from evaluate.backends import FORBIDDEN
+from evaluate.config import BackendName, DecodeConfig, Feature, SampleConfig
 from evaluate.decoding.search import Hypothesis, score_hypothesis
 from evaluate.length_batches import IdPair
-from transformer.formats.ctranslate2 import COMPUTE_TYPES, import_ctranslate2, read_pieces, write_export
+from transformer.formats.compute_types import COMPUTE_TYPES
+from transformer.formats.ctranslate2 import import_ctranslate2, read_pieces, write_export
 from transformer.pretrained import read_about
 
 EXPORT_VERSION = b"1"

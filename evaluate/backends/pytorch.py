@@ -12,8 +12,8 @@ from torch import Tensor
 
 from common.errors import InputError
 from data_pipeline.tokenizers.sentence_piece import BOS_ID, EOS_ID, PAD_ID
-from evaluate.backends import FORBIDDEN, BackendName, Feature
-from evaluate.config import DecodeConfig, SampleConfig
+from evaluate.backends import FORBIDDEN
+from evaluate.config import BackendName, DecodeConfig, Feature, SampleConfig
 from evaluate.decoding.constraints import Constraints
 from evaluate.decoding.sampling import random_numbers, sample_outputs
 from evaluate.decoding.search import Hypothesis, beam_search, log_probs, score_hypothesis

@@ -8,11 +8,13 @@ from collections import Counter
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import chain
-
-from sacrebleu.metrics import BLEU
+from typing import TYPE_CHECKING
 
 from common.errors import InputError, first_line
 from common.writing_systems import MOSTLY, UNSPACED_CODES, language_code, letters_by_script, unspaced_share
+
+if TYPE_CHECKING:
+    from sacrebleu.metrics import BLEU
 
 DEFAULT = "13a"
 SPM = ("flores101", "flores200")
@@ -49,7 +51,7 @@ def choose_tokenizer(asked: str | None, language: str | None, references: list[l
     return choice
 
 
-def open_bleu(tokenizer: str, lowercase: bool = False) -> BLEU:
+def open_bleu(tokenizer: str, lowercase: bool = False) -> "BLEU":
     """Return sacreBLEU's BLEU with a tokenizer. Raises InputError if it is not installed or cannot be downloaded."""
     if not is_installed(tokenizer):
         extra = _NEEDS[tokenizer][1]
@@ -57,6 +59,8 @@ def open_bleu(tokenizer: str, lowercase: bool = False) -> BLEU:
             f'--tokenize {tokenizer} needs MeCab, which is not installed. Run: pip install "sacrebleu[{extra}]"; '
             "or use --tokenize char."
         )
+    from sacrebleu.metrics import BLEU  # takes time; the names of the tokenizers do not need it
+
     try:
         return BLEU(tokenize=tokenizer, lowercase=lowercase, force=True)
     except (OSError, RuntimeError, SystemExit) as error:  # sacreBLEU exits if a download fails

@@ -14,9 +14,7 @@ import time
 from common.arguments import settings_parser
 from common.command import run_command, write_coloured
 from train.config import RunConfig
-from train.doctor.examine import examine
 from train.doctor.findings import LEVELS, Finding, Level
-from train.size import load_run
 
 COLOURS: dict[Level, int] = {"ok": 32, "warning": 33, "error": 31}
 """ANSI codes of green, yellow and red."""
@@ -30,6 +28,10 @@ def main() -> None:
     if parser.prog == "__main__.py":
         parser.prog = f"python -m {__package__}"
     args = parser.parse_intermixed_args()
+    # Imported after the options are read: --help does not need PyTorch.
+    from train.doctor.examine import examine
+    from train.size import load_run
+
     config, _ = load_run(args.config, args.overrides)
     started, levels = time.monotonic(), []
     coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ

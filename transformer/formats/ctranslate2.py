@@ -17,6 +17,7 @@ from torch import Tensor
 from common.errors import InputError
 from common.files import create_folder, expand
 from transformer.config import ModelConfig
+from transformer.formats.compute_types import COMPUTE_TYPES
 from transformer.formats.supported import Values, check_supported
 from transformer.model import GPT, Transformer
 from transformer.pretrained import find_folder, load_pretrained
@@ -66,10 +67,6 @@ _DECODER_BLOCK = _ENCODER_BLOCK | {
 }
 """For each layer of a CTranslate2 block, the layers of `TransformerBlock` that it consists of."""
 _GATED = {"ffn/linear_0": ("feed_forward.gate",), "ffn/linear_0_noact": ("feed_forward.inner",)}
-
-COMPUTE_TYPES = (
-    "float32", "float16", "bfloat16", "int16", "int8", "int8_float32", "int8_float16", "int8_bfloat16",
-)  # fmt: skip
 
 PENALTY_NOTE = (
     "CTranslate2 ranks translations by log P / n^length_penalty, where n counts `</s>`. In paper-transformer this is "

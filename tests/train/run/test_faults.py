@@ -23,7 +23,7 @@ from common.settings import last_overrides
 from train.run.checkpoints import Checkpoints, RunState
 
 FORKS = multiprocessing.get_context("forkserver")  # PyTorch is imported once, not for each launch
-FORKS.set_forkserver_preload(["train.train", "tests.train.run.test_faults", "torch._dynamo", "torch.utils.tensorboard"])
+FORKS.set_forkserver_preload(["train.loop", "tests.train.run.test_faults", "torch._dynamo", "torch.utils.tensorboard"])
 
 
 class Forked:
