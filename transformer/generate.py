@@ -1,7 +1,6 @@
 """Continue text with a GPT: python -m transformer.generate --model runs/x --prompt "Once"
 
-Prompts come from the command line or from a file. Without a prompt the model starts a new document. Standard output
-contains the prompts with their continuations only.
+Without a prompt the model starts a new document. Standard output contains prompts and their continuations only.
 """
 
 import argparse
@@ -45,12 +44,11 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Continue the prompts that the command line names."""
     args = parse_args()
-    # Imported after the options are read: --help does not need PyTorch.
-    from evaluate.generator import Generator
-
-    # Settings and file are checked before the model is loaded, so that a mistake is reported at once.
+    # Settings and file are checked before PyTorch is imported, so that a mistake is reported at once.
     config = generation_config(args)
     prompts = [read_prompt(args.prompt_file)] if args.prompt_file else args.prompt or [None]
+    from evaluate.generator import Generator
+
     generator = Generator.from_pretrained(args.model)
     notes: list[str] = []  # printed at the end: on a terminal they would interrupt the text
     if args.json:
