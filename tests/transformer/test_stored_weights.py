@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from evaluate.translator import Translator
 from tests.tiny_model import TEXT, make_folder
 from train.initial_weights import start_from
 from transformer import convert
-from transformer.export import EXPORTERS
+from transformer.formats.argos import export_argos
+from transformer.formats.ctranslate2 import export_ctranslate2
 from transformer.model import Transformer, build
 from transformer.pretrained import FILES, load_pretrained
 from transformer.stored_weights import SCALE, to_float, to_int8
@@ -94,10 +96,10 @@ def test_training_starts_from_int8_folder(folder: Path) -> None:
     assert all(torch.equal(get_weights(model)[name], tensor) for name, tensor in get_weights(loaded).items())
 
 
-@pytest.mark.parametrize("runtime", EXPORTERS)
-def test_int8_folder_is_exported(runtime: str, folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("export", [export_ctranslate2, export_argos])
+def test_int8_folder_is_exported(export: Callable[..., Path], folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("ctranslate2")
-    assert EXPORTERS[runtime](folder, tmp_path / "x.argosmodel", "float32").exists()
+    assert export(folder, tmp_path / "x.argosmodel", "float32").exists()
 
 
 def test_int8_folder_is_converted_to_marian(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
