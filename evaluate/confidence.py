@@ -15,8 +15,8 @@ from transformer.pretrained import read_about
 
 FIELD = "calibration"
 """Field of `config.json`."""
-MIN_TOKENS = 6
-"""A text of fewer tokens, EOS included, is never reported as one in another language."""
+MIN_TOKENS = 4
+"""A text whose common words have fewer tokens, EOS included, is never reported as one in another language."""
 MIN_BITS, MIN_BITS_PER_TOKEN = 12.0, 1.5
 """A text is in the target language if it is so much likelier there than in the source language: together, and per
 token."""
@@ -44,13 +44,19 @@ class Calibration:
         return round(1 / (1 + math.exp(-max(-30.0, min(30.0, logit)))), 3)
 
     def is_target_language(self, source: Sequence[int]) -> bool:
-        """Return True if the tokens of a source are surely those of the target language."""
+        """Return True if the tokens of `common_words` of a line are surely those of the target language."""
         bits = sum(ord(self.target_levels[token]) - ord(self.source_levels[token]) for token in source)
         return len(source) >= MIN_TOKENS and bits >= max(MIN_BITS, MIN_BITS_PER_TOKEN * len(source))
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of the field of `config.json`."""
         return asdict(self)
+
+
+def common_words(line: str) -> str:
+    """Return the words of a line that consist of letters and begin with a small one: no names, numbers or code."""
+    words = (word.strip(".,;:!?\"'()„“”") for word in line.split())
+    return " ".join(word for word in words if word.isalpha() and word[0].islower())
 
 
 def features(levels: str, source: Sequence[int], tokens: Sequence[int], log_prob: float) -> tuple[float, float]:

@@ -15,7 +15,7 @@ from data_pipeline.tokenizers.sentence_piece import EOS_ID, UNK_ID
 from evaluate.backends import Backend
 from evaluate.backends.ctranslate2 import CTranslate2Backend
 from evaluate.backends.pytorch import PyTorchBackend
-from evaluate.confidence import Calibration, foreign_note, read_calibration
+from evaluate.confidence import Calibration, common_words, foreign_note, read_calibration
 from evaluate.config import BackendName, DecodeConfig, Feature, SampleConfig
 from evaluate.decoding.search import Hypothesis
 from evaluate.length_batches import IdPair, map_batches
@@ -255,7 +255,7 @@ class Translator:
         """Return the numbers of the lines that are surely in the target language; none without a calibration."""
         if self.calibration is None:
             return []
-        encoded = self.tokenizer.encode([one_line(line) for line in lines])
+        encoded = self.tokenizer.encode([common_words(line) for line in lines])
         return [n for n, ids in enumerate(encoded, first_line) if self.calibration.is_target_language(ids)]
 
     def lost_characters(self, line: str, translation: str) -> list[str]:

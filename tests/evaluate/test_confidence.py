@@ -10,7 +10,7 @@ import pytest
 from common.errors import InputError
 from evaluate import calibrate
 from evaluate.calibration import fit_logistic, rank_correlation, reliability
-from evaluate.confidence import FIELD, Calibration, count_levels, read_calibration
+from evaluate.confidence import FIELD, Calibration, common_words, count_levels, read_calibration
 from evaluate.config import DecodeConfig
 from evaluate.translation_writer import TranslationWriter
 from evaluate.translator import Translator
@@ -70,6 +70,10 @@ def test_json_has_confidence_and_language(folder: Path, capsys: pytest.CaptureFi
     assert "note: line 2 is probably in the language of the translation already (de)\n" in capsys.readouterr().err
     with pytest.warns(UserWarning, match="line 1 is probably in the language of the translation"):
         translator([GERMAN[0]])
+
+
+def test_common_words_have_no_names_numbers_or_code() -> None:
+    assert common_words('Angela Merkel sagte "ja", und die SPD 7 x=1 https://a.de') == "sagte ja und die"
 
 
 def test_lost_characters_are_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
