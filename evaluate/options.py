@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import fields, replace
 from itertools import chain
+from pathlib import Path
 from typing import Any, get_args
 
 from common.errors import InputError
@@ -140,7 +141,7 @@ class _Model(argparse.Action):
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
     ) -> None:
-        if values == "list":
+        if values == "list" and not Path("list").exists():  # a folder of this name is a model folder
             print("\n".join(describe_included_models()) or "no included models")
             parser.exit()
         namespace.model = values
