@@ -9,6 +9,7 @@ as they come out. `sentences/s` are those of the test splits named first, in flo
 CTranslate2 in int8 if it is installed.
 """
 
+import argparse
 import json
 import shutil
 import subprocess
@@ -20,7 +21,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.runner import ROOT, Tables, command_line, new_result, save, say, table, temporary_folder
+from benchmarks.runner import ROOT, Tables, new_result, save, say, table, temporary_folder
+from common.arguments import CommandParser
 from common.command import run_command
 from common.text_input import read_all_lines
 from evaluate.translator import Translator
@@ -46,7 +48,7 @@ licence of this project (MIT), with this attribution:
 
 def main() -> None:
     """Make the folder and save the figures."""
-    parser = command_line(__doc__)
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="model folder")
     parser.add_argument("--valid", nargs=2, type=Path, required=True, metavar="FILE")
     parser.add_argument("--train", nargs=2, type=Path, required=True, metavar="FILE")

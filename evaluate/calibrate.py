@@ -11,11 +11,7 @@ from common.command import run_command
 from common.errors import InputError
 from common.files import expand, read_json, write_json
 from common.text_input import check_equal_lines, read_all_lines
-from evaluate.calibration import confidences, fit, log_probs, rank_correlation, reliability, score_sentences
-from evaluate.confidence import FIELD
 from evaluate.options import add_model
-from evaluate.translator import Translator
-from transformer.pretrained import find_folder
 
 MIN_SENTENCES = 40
 
@@ -41,10 +37,21 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Translate, fit on one half, print how well it ranks the other half, and write the fit."""
     args = parse_args()
+    # Imported after the options are read: --help does not need PyTorch.
+    from evaluate.calibration import confidences, fit, log_probs, rank_correlation, reliability, score_sentences
+    from evaluate.confidence import FIELD
+    from evaluate.translator import Translator
+    from transformer.pretrained import find_folder
+
+    if args.sentences < MIN_SENTENCES:
+        raise InputError(f"--sentences is {args.sentences}; a calibration needs at least {MIN_SENTENCES}")
     folder = find_folder(args.model)
     sources, references = read_all_lines(args.source), read_all_lines(args.reference)
     check_equal_lines(args.source, len(sources), args.reference, len(references))
     texts = tuple(map(read_all_lines, args.text)) if args.text else (sources, references)
+    for file, lines in zip(args.text or (), texts, strict=False):
+        if not any(map(str.strip, lines)):
+            raise InputError(f"{file} is empty. Give a text with sentences in the language of the model")
     pairs = [pair for pair in zip(sources, references, strict=True) if all(map(str.strip, pair))]
     pairs = random.Random(0).sample(pairs, min(args.sentences, len(pairs)))
     if len(pairs) < MIN_SENTENCES:

@@ -1,6 +1,6 @@
-"""Weights of a model folder in 8 bits: a matrix becomes int8 with a scale for each row, a vector stays as it is.
+"""Weights of a model folder in 8 bits: matrices become int8 with a scale for each row, vectors stay in fp32.
 
-`weights` in `config.json` names the format. The folder has about a quarter of the size, and loading gives fp32 weights.
+`weights` in `config.json` names the format. The folder is about a quarter of the size. Loading gives fp32 weights.
 """
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 from common.errors import InputError
 
 FORMATS = (None, "int8")
-"""Values of `weights` in `config.json`; None: the field is absent, and each tensor is stored as it is."""
+"""What `weights` in `config.json` can be. If the field is absent (None), tensors are stored in their own type."""
 SCALE = ".scale"
 """Ends the name of a matrix's scales, which have the shape (rows, 1)."""
 LARGEST = 127

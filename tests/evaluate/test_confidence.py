@@ -33,6 +33,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (["--sentences=-5"], "--sentences is -5; a calibration needs at least 40"),
+        (["--text", "{folder}/valid.en", "{folder}/empty"], "empty is empty"),
+    ],
+)
+def test_calibrate_refuses_too_little_text(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], error: str
+) -> None:
+    (folder / "empty").write_text("\n\n")
+    words = [f"--model={folder}", f"--source={folder}/valid.en", f"--reference={folder}/valid.de"]
+    monkeypatch.setattr("sys.argv", ["x", *words, *(option.format(folder=folder) for option in options)])
+    with pytest.raises(InputError, match=error):
+        calibrate.main()
+
+
 def test_fit_logistic_finds_weights() -> None:
     rows = [(1.0, x / 10, math.sin(x)) for x in range(-20, 20)]
     values = [1 / (1 + math.exp(-(0.5 + 2 * b - c))) for _, b, c in rows]
