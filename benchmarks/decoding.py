@@ -4,10 +4,10 @@
     python -m benchmarks.decoding --device cuda --batches 32 128 512
     python -m benchmarks.decoding --smoke-test
 
-Two model sizes: 256/3+3 (with --model, the weights and the vocabulary of that model) and base (random weights); beams 1
-and 4; batches of 1 and 32 sentences. In `forced`, every output has exactly --tokens tokens. In `natural`, sentences end
-by themselves; this needs a trained model, and Marian cannot use its weights, so it is omitted. The sources are as long
-as the sentences of --source, or of the built-in corpus.
+Two model sizes: small (that of --model, or d_model 256 with 3+3 layers and random weights) and base (random weights);
+beams 1 and 4; batches of 1 and 32 sentences. In `forced`, every output has exactly --tokens tokens. In `natural`,
+sentences end by themselves; this needs a trained model, and Marian cannot use its weights, so it is omitted. The
+sources are as long as the sentences of --source, or of the built-in corpus.
 
 Every program has its own process and waits while another one decodes. They take turns in rounds, so that other load on
 the machine slows all of them. Tokens are those of the best output, with EOS; other hypotheses do not count. Each
@@ -21,11 +21,13 @@ what it has measured. Needs `pip install -e '.[bench]'`.
 import argparse
 import itertools
 import random
+import statistics
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
+from operator import truediv
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +35,10 @@ import torch
 
 from benchmarks.programs import decode_ctranslate2, decode_paper_transformer, marian
 from benchmarks.programs.decoding import DecodeTask
-from benchmarks.roofline import measure_machine, roofline
+from benchmarks.roofline import BYTES, decoding_work, fastest, measure_machine
 from benchmarks.runner import (
     Start,
+    Table,
     Tables,
     command_line,
     compare_speeds,
@@ -117,13 +120,13 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     packages = {MARIAN: "transformers", CTRANSLATE2: "ctranslate2"}
     versions = {name: version(name) for program, name in packages.items() if program in args.programs}
-    limits = measure_machine(args.device)
-    result = new_result(threads=args.threads, device=args.device, versions=versions, limits=limits)
+    result = new_result(threads=args.threads, device=args.device, versions=versions, limits={})
     name = "decoding" if args.device == "cpu" else "decoding_gpu"
     with tempfile.TemporaryDirectory(prefix="decoding-") as folder:
         for size in args.sizes:
-            for own in compare(args, save_model(args, size, Path(folder) / size), limits):
+            for own in compare(args, save_model(args, size, Path(folder) / size)):
                 result[size] = own
+                set_limits(result, measure_machine(args.device))
                 write(name, result, make_tables(result), smoke_test=args.smoke_test, folder=args.out)
     save(name, result, make_tables(result), smoke_test=args.smoke_test, folder=args.out)
 
@@ -151,7 +154,7 @@ def save_model(args: argparse.Namespace, size: str, folder: Path) -> SavedModel:
     return SavedModel(config, folder / "weights.pt", folder / "exported", size == "small" and args.model is not None)
 
 
-def compare(args: argparse.Namespace, model: SavedModel, limits: dict[str, float]) -> Iterator[dict[str, Any]]:
+def compare(args: argparse.Namespace, model: SavedModel) -> Iterator[dict[str, Any]]:
     """Measure every cell of one model; yield the result of the model after each."""
     sources = read_sources(args, model)
     result: dict[str, Any] = {"model": asdict(model.config), "trained": model.trained}
@@ -168,13 +171,25 @@ def compare(args: argparse.Namespace, model: SavedModel, limits: dict[str, float
         say(key)
         cell = measure(tasks, args)
         if mode == "forced":
-            cell["limit"] = limit = roofline(model.config, sources[:batch], beam, args.tokens, limits)
-            for name in tasks:
-                cell[name]["share_of_the_limit"] = round(cell[name]["median"] / limit["tokens_per_second"], 3)
+            cell["limit"] = decoding_work(model.config, sources[:batch], beam, args.tokens, BYTES[args.device])
         if args.profile:
             cell["operations"] = profile(tasks[PAPER_TRANSFORMER][1])
         result[key] = cell
         yield result
+
+
+def set_limits(result: dict[str, Any], measured: dict[str, float]) -> None:
+    """Set the hardware limit of every cell, and the share of it that each program reaches.
+
+    The machine is measured after every cell. Its limit is the best of these figures: other load lowers them.
+    """
+    known = result["limits"]
+    result["limits"] = limits = {key: max(value, known.get(key, 0)) for key, value in measured.items()}
+    for _, _, cell in cells(result):
+        if limit := cell.get("limit"):
+            limit["tokens_per_second"] = round(fastest(limit, limits), 1)
+            for own in (own for own in cell.values() if "median" in own):
+                own["share_of_the_limit"] = round(own["median"] / limit["tokens_per_second"], 3)
 
 
 def read_sources(args: argparse.Namespace, model: SavedModel) -> list[list[int]]:
@@ -234,7 +249,7 @@ def make_tables(result: dict[str, Any]) -> Tables:
     for size, name, cell in cells(result):
         if name == next(key for key in result[size] if ", beam " in key):
             model, trained = result[size]["model"], "trained" if result[size]["trained"] else "random weights"
-            layers = f"{model['n_layers']}+{model['n_layers']} layers"
+            layers = f"{model['n_layers']}+{model['n_decoder_layers'] or model['n_layers']} layers"
             decoding.append(
                 table([], [], f"d_model {model['d_model']}, {layers}, {model['vocab_size']:,} subwords, {trained}:")
             )
@@ -255,10 +270,35 @@ def make_tables(result: dict[str, Any]) -> Tables:
         if "operations" in cell and name.startswith("forced, beam 4")
     ]
     return {
+        "fastest": [make_ratios(result)],
         "decoding": decoding,
         "limits": [table(["size", "outputs", "MFLOP per step", "MB per step", "limit (tokens/s)"], limits, note)],
         "operations": [table(["size", "outputs", "operations and their share of the time"], operations)],
     }
+
+
+def make_ratios(result: dict[str, Any]) -> Table:
+    """Return how many times as fast the fastest number format of paper-transformer is: medians of the rounds."""
+    measured = [
+        (size, name, {program: own["tokens_per_second"] for program, own in cell.items() if "median" in own})
+        for size, name, cell in cells(result)
+    ]
+    others = list(dict.fromkeys(other for _, _, speeds in measured for other in speeds if not is_ours(other)))
+    rows = []
+    for size, name, speeds in measured:
+        best = max(filter(is_ours, speeds), key=lambda program: statistics.median(speeds[program]))
+        ratios = [
+            f"{statistics.median(map(truediv, speeds[best], speeds[other])):.2f}" if other in speeds else ""
+            for other in others
+        ]
+        rows.append([size, name, result[size][name][best]["dtype"], *ratios])
+    headings = ["size", "outputs", "fastest number format of paper-transformer"]
+    return table([*headings, *(f"times as fast as {other}" for other in others)], rows)
+
+
+def is_ours(program: str) -> bool:
+    """Return whether a program is paper-transformer in some number format."""
+    return program.split()[0] == PAPER_TRANSFORMER
 
 
 def speed_cells(program: str, own: dict[str, Any]) -> list[str]:

@@ -18,7 +18,7 @@ from common.settings import last_overrides
 from train import train as train_command
 
 PARTS = [part for part in SECONDS if part != "prepare"]
-LIMITS = ("matmul_gflop_per_second", "copy_gb_per_second", "bytes_of_a_number")
+LIMITS = ("matmul_gflop_per_second", "copy_gb_per_second")
 COMMANDS = {module.__name__: module.main for module in (training, decoding, gpu_check, gpu_memory, time_to_bleu)}
 
 
