@@ -17,7 +17,7 @@ import sys
 import time
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
@@ -118,12 +118,19 @@ def campaign(folder: Path, ranks: int, kills: int, seed: int, start: StartRanks 
     return result
 
 
-def interrupted_run(folder: Path, ranks: int, kills: list[Kill], result: Campaign, start: StartRanks) -> None:
+def interrupted_run(
+    folder: Path,
+    ranks: int,
+    kills: list[Kill],
+    result: Campaign,
+    start: StartRanks,
+    settings: Sequence[str] = SETTINGS,
+) -> None:
     """Start and kill a run once per planned kill; then start it once more and wait for its end."""
     folder.mkdir()
     result.runs += 1
     for kill in kills:
-        run = start(SETTINGS, folder, ranks)
+        run = start(settings, folder, ranks)
         result.starts += 1
         try:
             wait_for(kill, run)
@@ -136,7 +143,7 @@ def interrupted_run(folder: Path, ranks: int, kills: list[Kill], result: Campaig
         result.missed += phase is None
         result.phases.update([phase] if phase else [])
         say(f"{folder.name}: {kill.kind} kill: {phase or 'too late, the run had ended'}")
-    last = run_to_end(start, folder, SETTINGS, ranks)
+    last = run_to_end(start, folder, settings, ranks)
     result.starts += 1
     if "damaged checkpoints ignored" in last.messages():
         result.differences.append(f"{folder.name}: a kill left a damaged checkpoint")

@@ -90,10 +90,11 @@ def largest_difference(a: list[float], b: list[float]) -> float:
 def test_two_ranks_equal_single_rank_in_float64_for_any_split(corpus: dict, tmp_path: Path) -> None:
     exact = (
         *("train.precision=float64", "model.dropout=0.0", "train.max_steps=50", "train.log_every=1"),
-        *("validation.every=1000", "checkpoints.every=1000"),
+        *("validation.every=1000", "checkpoints.every=1000", "batches.shard=150"),
     )
     one, said = losses([sys.executable], corpus, tmp_path, "one", *exact)
     assert "1 x cpu" in said
+    assert "updates per epoch in 3 shards" in said
     for split, micro in ((2, 800), (4, 400)):
         smaller = f"batches.micro_tokens={micro}"
         two, said = losses(TWO_RANKS, corpus, tmp_path, f"two-{micro}", *exact, smaller, ACCELERATE_USE_CPU="true")
@@ -113,7 +114,10 @@ def test_two_ranks_equal_single_rank_in_fp32_with_dropout(corpus: dict, tmp_path
 
 
 def test_train_resumes_with_another_number_of_ranks(corpus: dict, tmp_path: Path) -> None:
-    steps = ("train.log_every=1", "validation.every=4", "train.precision=float64", "model.dropout=0.0")
+    steps = (
+        *("train.log_every=1", "validation.every=4", "train.precision=float64", "model.dropout=0.0"),
+        "batches.shard=150",
+    )
     alone, _ = losses([sys.executable], corpus, tmp_path, "alone", *steps, "train.max_steps=8")
     losses([sys.executable], corpus, tmp_path, "both", *steps, "train.max_steps=4")
     two, said = losses(TWO_RANKS, corpus, tmp_path, "both", *steps, "train.max_steps=8", ACCELERATE_USE_CPU="true")

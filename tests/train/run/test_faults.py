@@ -15,11 +15,13 @@ import torch
 from torch import nn
 
 from benchmarks.damage import DAMAGES, FILES, find_problem
-from benchmarks.faults import campaign
-from benchmarks.launch import Ranks, rank_environments
-from benchmarks.run_folders import write_corpus
+from benchmarks.faults import Campaign, Kill, campaign, interrupted_run
+from benchmarks.launch import Ranks, rank_environments, run_to_end
+from benchmarks.run_folders import SETTINGS, STEPS, differences, write_corpus
 from benchmarks.runner import ROOT
 from common.settings import last_overrides
+from data_pipeline.batch_plan import BatchPlan
+from data_pipeline.token_store import TokenStore
 from train.run.checkpoints import Checkpoints, RunState
 
 FORKS = multiprocessing.get_context("forkserver")  # PyTorch is imported once, not for each launch
@@ -71,6 +73,24 @@ def test_killed_run_ends_with_same_files_as_uninterrupted_run(ranks: int, kills:
     assert outcome.differences == []
     assert outcome.kills == kills
     assert outcome.inside_a_save > 0, outcome.phases
+
+
+def test_run_killed_at_ends_of_shards_equals_uninterrupted_run(tmp_path: Path) -> None:
+    write_corpus(tmp_path)
+    settings = (*SETTINGS, "batches.shard=150")
+    run_to_end(start_forked, tmp_path / "uninterrupted", settings)
+    (cache,) = (tmp_path / "cache").glob("[!.]*")
+    src, tgt = (TokenStore(cache / f"train.{side}").lengths for side in ("src", "tgt"))
+    plan = BatchPlan(src, tgt, tokens_per_update=1024, per_update=2, max_buckets=24, seed=1, shard=150)
+    assert plan.shards == 3
+    shards = [int(plan.update(step).bucket_batches[0].indices[0]) % 3 for step in range(STEPS)]
+    ends = [done for done in range(1, STEPS) if shards[done - 1] != shards[done]]
+    assert len(ends) > 3, "the run has more than one epoch"
+    kills = [Kill("moment", ends[0]), Kill("moment", ends[2] - 1), Kill("moment", ends[3] + 1)]
+    outcome = Campaign()
+    interrupted_run(tmp_path / "killed", 1, kills, outcome, start_forked, settings)
+    assert outcome.kills == 3, "SIGKILL after the last update of a shard, before it, and after the first one"
+    assert differences(tmp_path / "killed/run", tmp_path / "uninterrupted/run") == []
 
 
 @pytest.fixture(scope="module")
