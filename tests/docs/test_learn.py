@@ -3,12 +3,15 @@
 import ast
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from common.errors import InputError
-from docs.learn import run
+from docs.learn import pictures, run
+from docs.learn.drawing import Drawing
 from docs.learn.run import examples, find_page, given_values, run_page, small_values, with_outputs, with_time
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,6 +56,13 @@ def run_text(text: str, values: dict[str, str]) -> list[str]:
     return [printed for _, printed in run_page(text, Path("page.md"), values)]
 
 
+@pytest.fixture(autouse=True)
+def keep_default_dtype() -> Iterator[None]:
+    """Restore what a page may change."""
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_page_prints_what_it_shows(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
@@ -79,6 +89,26 @@ def test_page_names_only_symbols_that_exist(page: Path) -> None:
             assert name.split(".")[-1] in symbols or name.endswith(".py"), f"{name} is not in {target}"
     for name in DOTTED_NAME.findall(text):
         assert is_dotted_name(name), name
+
+
+@pytest.mark.parametrize("name", pictures.PICTURES)
+def test_picture_equals_drawing_of_script(name: str) -> None:
+    assert (pictures.FOLDER / f"{name}.svg").read_text(encoding="utf-8") == pictures.PICTURES[name]().svg()
+
+
+def test_every_picture_is_drawn_by_script_and_shown() -> None:
+    files = {file.stem for file in pictures.FOLDER.iterdir()}
+    shown = set(re.findall(r"\]\(pictures/(\w+)\.svg\)", "".join(page.read_text(encoding="utf-8") for page in PAGES)))
+    assert files == set(pictures.PICTURES) == shown
+
+
+def test_drawing_escapes_text_and_defines_head_of_each_colour() -> None:
+    drawing = Drawing(10, 10, "a < b")
+    drawing.line((0, 0), (5, 5), "#123456", head=True)
+    drawing.text((5, 5), "x & y")
+    assert "<title>a &lt; b</title>" in drawing.svg()
+    assert "x &amp; y" in drawing.svg()
+    assert drawing.svg().count('<marker id="h123456"') == 1
 
 
 def symbols_of(file: Path) -> set[str]:
