@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 TYPED  := common data_pipeline evaluate train transformer paper_transformer benchmarks
-CODE   := $(TYPED) tests docs/exercises
+CODE   := $(TYPED) tests docs/exercises docs/learn
 
 .DELETE_ON_ERROR:
 .PHONY: help install demo test lint format clean
