@@ -97,8 +97,9 @@ def test_picture_equals_drawing_of_script(name: str) -> None:
 
 
 def test_every_picture_is_drawn_by_script_and_shown() -> None:
-    files = {file.stem for file in pictures.FOLDER.iterdir()}
-    shown = set(re.findall(r"\]\(pictures/(\w+)\.svg\)", "".join(page.read_text(encoding="utf-8") for page in PAGES)))
+    files = {file.stem for file in pictures.FOLDER.glob("*.svg")}
+    text = "".join(page.read_text(encoding="utf-8") for page in run.FOLDER.glob("*.md"))
+    shown = set(re.findall(r"\]\(pictures/([\w-]+)\.svg\)", text))
     assert files == set(pictures.PICTURES) == shown
 
 
