@@ -69,7 +69,7 @@ def main() -> None:
     seconds = time.perf_counter() - started
     print(f"\n{path.name}: {seconds:.0f} s")
     if args.write:
-        write_text(path, with_time(with_outputs(text, printed), args.page, seconds))
+        write_text(path, with_time(with_outputs(text, printed), [str(args.page), *args.values], seconds))
 
 
 def find_page(number: int) -> Path:
@@ -177,12 +177,12 @@ def with_outputs(text: str, printed: list[tuple[Example, str]]) -> str:
     return text
 
 
-def with_time(text: str, number: int, seconds: float) -> str:
-    """Return the page with its running time between `<!-- run -->` and `<!-- end -->`, and the machine."""
+def with_time(text: str, arguments: list[str], seconds: float) -> str:
+    """Return the page with command, running time and machine between `<!-- run -->` and `<!-- end -->`."""
     machine = describe_machine()
     shown = f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"
     hardware = f"{machine['cpu']}, {machine['cores']} cores, torch {machine['versions']['torch']}"
-    return TIME.sub(f"\n`python -m docs.learn.run {number}`: {shown} on {hardware}.\n", text)
+    return TIME.sub(f"\n`python -m docs.learn.run {' '.join(arguments)}`: {shown} on {hardware}.\n", text)
 
 
 if __name__ == "__main__":

@@ -175,11 +175,11 @@ def test_run_writes_output_and_time_into_page(
     run.main()
     written = (tmp_path / "01-title.md").read_text()
     assert [example.output for example in examples(written)] == ["3\n", "6\n"]
-    assert "`python -m docs.learn.run 1`: 0 seconds on " in written
+    assert "`python -m docs.learn.run 1 SIZE=3`: 0 seconds on " in written
     assert capsys.readouterr().out.startswith("3\n6\n")
 
 
 def test_with_outputs_and_with_time_keep_rest_of_page() -> None:
     printed = list(run_page(PAGE, Path("page.md"), small_values(PAGE)))
     assert with_outputs(PAGE, printed) == PAGE.replace("\n80\n", "\n8\n")
-    assert "3 minutes" in with_time(PAGE, 1, 180.0)
+    assert "3 minutes" in with_time(PAGE, ["1"], 180.0)
