@@ -135,13 +135,13 @@ def run_page(
     """
     namespace: dict[str, object] = {"__name__": "page"}
     trees = [ast.parse(example.code, str(path)) for example in examples(text)]
-    constants = {node.targets[0].id for tree in trees for node in tree.body if _is_constant(node)}
+    constants = {name for tree in trees for name, _ in _constants(tree)}
     if unknown := sorted(values.keys() - constants):
         raise InputError(f"{path.name} has no constant {unknown[0]}. It has {', '.join(sorted(constants))}.")
     for example, tree in zip(examples(text), trees, strict=True):
-        for node in tree.body:
-            if _is_constant(node) and node.targets[0].id in values:
-                node.value = ast.parse(values[node.targets[0].id], mode="eval").body
+        for name, assignment in _constants(tree):
+            if name in values:
+                assignment.value = ast.parse(values[name], "value", "eval").body
         ast.increment_lineno(ast.fix_missing_locations(tree), example.line - 1)
         out = _Output(echo)
         with redirect_stdout(out):
@@ -149,9 +149,11 @@ def run_page(
         yield example, out.getvalue()
 
 
-def _is_constant(node: ast.stmt) -> bool:
-    """Return True for `NAME = value` with a name in capitals."""
-    return isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id.isupper()
+def _constants(tree: ast.Module) -> Iterator[tuple[str, ast.Assign]]:
+    """Yield the statements `NAME = value` with a name in capitals."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(target := node.targets[0], ast.Name) and target.id.isupper():
+            yield target.id, node
 
 
 class _Output(io.StringIO):
