@@ -84,7 +84,7 @@ def generation_config(args: argparse.Namespace) -> SampleConfig:
 
 def add_translation_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `transformer.translate` for model, segments, prefixes, sampling, backend and output."""
-    _add_direction(parser)
+    add_direction(parser)
     parser.add_argument(
         "--documents",
         action="store_true",
@@ -124,7 +124,8 @@ def add_translation_options(parser: argparse.ArgumentParser) -> None:
     _add_sample_fields(parser, _SAMPLING)
 
 
-def _add_direction(parser: argparse.ArgumentParser) -> None:
+def add_direction(parser: argparse.ArgumentParser) -> None:
+    """Add --model, --from and --to."""
     parser.add_argument(
         "--model",
         action=_Model,

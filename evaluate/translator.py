@@ -429,6 +429,11 @@ def find_model(name: str | Path | None, source_lang: str | None, target_lang: st
 
 def refuse_language_model(folder: Path) -> None:
     """Raise InputError if the model folder contains a language model."""
-    model = read_about(folder).get("model")
-    if isinstance(model, dict) and model.get("architecture") == "gpt":
+    if is_language_model(folder):
         raise InputError(f"{folder} contains a language model (GPT), which cannot translate. Use transformer.generate.")
+
+
+def is_language_model(folder: Path) -> bool:
+    """Return True if the model folder contains a GPT."""
+    model = read_about(folder).get("model")
+    return isinstance(model, dict) and model.get("architecture") == "gpt"

@@ -99,13 +99,23 @@ class MultiHeadAttention(nn.Module):
         q_NH1K = self._split(x_ND, self.query)
         return self.out.forward(_attend_in_step(q_NH1K, memory.k_BHMK, memory.v_BHMK, bias_BG1M))
 
-    def weights(self, x_BLD: Tensor, memory_BMD: Tensor, *, mask: Tensor | None = None) -> Tensor:
-        """Return softmax(Q K^T / sqrt(d_k)) of Eq. 1, (B, H, L, M), for inspection. `forward` does not compute it."""
-        q_BHLK, k_BHMK = self._heads(self.query(x_BLD)), self._heads(self.key(memory_BMD))
+    def weights(
+        self, x_BLD: Tensor, memory_BMD: Tensor | None = None, *, mask: Tensor | None = None, causal: bool = False
+    ) -> Tensor:
+        """Return softmax(Q K^T / sqrt(d_k)) of Eq. 1, (B, H, L, M), for inspection. `forward` does not compute it.
+
+        The arguments are those of `forward`, without a cache.
+        """
+        q_BHLK = self._heads(self.query(x_BLD))
+        k_BHMK = self._heads(self.key(x_BLD if memory_BMD is None else memory_BMD))
+        if self.rotary is not None:
+            q_BHLK, k_BHMK = self.rotary(q_BHLK, k_BHMK)
         k_BHMK = k_BHMK.repeat_interleave(q_BHLK.size(1) // k_BHMK.size(1), dim=1)
         scores_BHLM = q_BHLK @ k_BHMK.transpose(-2, -1) / math.sqrt(self.head_size)
         if mask is not None:
             scores_BHLM = scores_BHLM.masked_fill(~mask, -math.inf)
+        if causal:
+            scores_BHLM = scores_BHLM.masked_fill(~torch.ones_like(scores_BHLM, dtype=torch.bool).tril(), -math.inf)
         return scores_BHLM.softmax(dim=-1)
 
     def project(self, memory_BMD: Tensor) -> tuple[Tensor, Tensor]:
