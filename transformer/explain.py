@@ -8,6 +8,7 @@ import argparse
 from common.arguments import CommandParser
 from common.command import run_command
 from common.files import expand, write_text
+from common.text import show_controls
 from evaluate.options import add_decode_options, add_direction, decode_config
 
 
@@ -69,7 +70,7 @@ def main() -> None:
         draw_figure(explanation, FigureChoice(args.attention, args.layer, tuple(args.head), args.word), args.figure)
         print(f"wrote {args.figure}")
     if args.html is None and args.figure is None:
-        print("\n".join(text_lines(explanation)))
+        print("\n".join(map(show_controls, text_lines(explanation))))
 
 
 if __name__ == "__main__":

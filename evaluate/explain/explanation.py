@@ -96,10 +96,7 @@ def explain_translation(translator: Translator, text: str) -> Explanation:
     fed = [BOS_ID, *best.tokens[:-1]]
     src_BM = torch.tensor([ids], device=translator.device)
     operations = record_forward(backend.model, src_BM, src_BM != PAD_ID, torch.tensor([fed], device=translator.device))
-    labels = Labels(
-        lambda tokens: translator.tokenizer.decode_text([UNK_ID, *tokens])[1:],  # keeps the space of the first token
-        {BOS_ID: "(start)", EOS_ID: "(end)", PAD_ID: "(padding)"},
-    )
+    labels = translation_labels(translator)
     steps = replay_beam(record, translator.config, EOS_ID)
     chosen = find_node(steps, best.tokens)
     source, target, written = labels.subwords(ids), labels.subwords(fed), labels.subwords(best.tokens)
@@ -126,7 +123,7 @@ def explain_text(generator: Generator, text: str, max_tokens: int) -> Explanatio
     _check_length(given)
     free = generator.model.config.max_len - given + 1
     with recorded_search(generator.model) as record:
-        output = generator.generate([text], SampleConfig(temperature=0, max_tokens=max(1, min(max_tokens, free))))[0][0]
+        output = generator.generate([text], SampleConfig(temperature=0, max_tokens=min(max_tokens, max(free, 1))))[0][0]
     prompt: list[int] = record.prompt_BL[0].tolist()
     likeliest = [int(logp_NV[0].argmax()) for logp_NV in record.log_probs_NV]
     fed = [*prompt, *likeliest[:-1]]
@@ -147,6 +144,13 @@ def explain_text(generator: Generator, text: str, max_tokens: int) -> Explanatio
         [choose(logp_NV[0], token) for logp_NV, token in zip(record.log_probs_NV, likeliest, strict=True)],
         labels, None,
     )  # fmt: skip
+
+
+def translation_labels(translator: Translator) -> Labels:
+    """Return the labels of a translator's tokens."""
+    special = {BOS_ID: "(start)", EOS_ID: "(end)", PAD_ID: "(padding)"}
+    # After another token, so that the tokenizer keeps the space of the first one.
+    return Labels(lambda tokens: translator.tokenizer.decode_text([UNK_ID, *tokens])[1:], special)
 
 
 def _source_ids(translator: Translator, text: str) -> list[int]:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from common.text import show_controls
 from evaluate.decoding.search import length_penalty
 from evaluate.explain.explanation import Beam, Explanation
 from evaluate.explain.record import Operation
@@ -17,9 +16,9 @@ EXCERPT = 4
 
 
 def text_lines(explanation: Explanation) -> Iterator[str]:
-    """Yield the lines of the explanation."""
-    yield f"input:  {show_controls(explanation.text)}"
-    yield f"output: {show_controls(explanation.output)}"
+    """Yield the lines of the explanation. They may contain control characters of the input."""
+    yield f"input:  {explanation.text}"
+    yield f"output: {explanation.output}"
     for name, sequence in explanation.sequences.items():
         yield f"{name} input, {len(sequence.texts)} subwords: {' '.join(sequence.texts)}"
     yield ""

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from dataclasses import dataclass
 from functools import cache
 
 from common.errors import InputError
@@ -36,29 +37,50 @@ def pronoun_agreement(sources: list[str], hypotheses: list[str]) -> tuple[int, i
         if expected is None:
             continue
         form, counts = expected
-        found = Counter(word for word in _words(hypothesis) if word in _GENDERED)
+        found = Counter(word for word in split_words(hypothesis) if word in _GENDERED)
         total += 1
         correct += found[form] >= counts[form] and all(found[word] <= counts[word] for word in found if word != form)
     return correct, total
 
 
-def _expected(source: str) -> tuple[str, Counter[str]] | None:
-    """Return the German form that "it" needs and the counts of all gendered pronouns; None if no noun decides."""
-    words = _words(source)
+@dataclass(frozen=True)
+class Referent:
+    """What "it" refers to in a sentence of the built-in corpus."""
+
+    it: int
+    """Place of "it" among the words, from 0. Full stops and question marks are words."""
+    noun: int
+    """Place of the noun."""
+    form: str
+    """German pronoun that "it" needs."""
+
+
+def find_referent(source: str) -> Referent | None:
+    """Return what "it" refers to; None if the sentence has not exactly one "it", or no noun before it."""
+    words = split_words(source)
     if words.count("it") != 1 or not _vocabulary().issuperset(words):
         return None
-    position = words.index("it")
-    noun = next((_singular_nouns()[word] for word in words[:position] if word in _singular_nouns()), None)
+    it = words.index("it")
+    noun = next((place for place, word in enumerate(words[:it]) if word in _singular_nouns()), None)
     if noun is None:
         return None
-    case = NOMINATIVE if words[position - 1] in _BEFORE_SUBJECT else ACCUSATIVE
-    form = IT[noun.gender].german[case]
+    case = NOMINATIVE if words[it - 1] in _BEFORE_SUBJECT else ACCUSATIVE
+    return Referent(it, noun, IT[_singular_nouns()[words[noun]].gender].german[case])
+
+
+def _expected(source: str) -> tuple[str, Counter[str]] | None:
+    """Return the German form that "it" needs and the counts of all gendered pronouns; None if no noun decides."""
+    found = find_referent(source)
+    if found is None:
+        return None
+    words = split_words(source)
     counts = Counter(_OTHERS[word] for word in words if word in _OTHERS)
-    counts.update([form, *("ihm" for word in words if word == "him")])
-    return form, counts
+    counts.update([found.form, *("ihm" for word in words if word == "him")])
+    return found.form, counts
 
 
-def _words(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
+    """Return the words of a text in lower case; a full stop or a question mark is a word."""
     return re.findall(r"\w+|[.?]", text.lower())
 
 

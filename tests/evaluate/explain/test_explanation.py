@@ -161,7 +161,9 @@ def test_language_model_is_explained_as_it_generates(generator: Generator) -> No
     found = explain_text(generator, "The cat", 6)
     assert found.output == generator.generate(["The cat"], SampleConfig(temperature=0, max_tokens=6))[0][0]
     assert [choice.rank for choice in found.choices] == [1] * 6
-    assert found.maps["decoder"].rows.words[:2] == ("The", "cat")
+    words = found.maps["decoder"].rows.words
+    assert words[0] == "The"
+    assert words[1].startswith("cat")
     assert len(list(text_lines(found))) > 20
 
 
