@@ -43,8 +43,11 @@ def draw_figure(explanation: Explanation, choice: FigureChoice, path: Path) -> N
     pyplot = _import_pyplot()
     longest = max(len(own.rows.words), len(own.columns.words))
     figure, axis = pyplot.subplots(figsize=(5, 0.32 * longest + 1.2), layout="constrained")
-    for head in heads:
-        _draw_lines(axis, weights_HLM[head], rows, COLOURS[head % len(COLOURS)])
+    for n, head in enumerate(heads):
+        shift = 0.14 * (n - (len(heads) - 1) / 2) if len(heads) < 6 else 0.0  # lines of several heads, side by side
+        _draw_lines(axis, weights_HLM[head], rows, COLOURS[head % len(COLOURS)], shift)
+        axis.plot([], [], color=COLOURS[head % len(COLOURS)], linewidth=4, label=f"{head + 1}")
+    axis.legend(title="head", loc="upper left", frameon=False, fontsize=9, title_fontsize=9)
     for x, words, align in ((0, own.rows.words, "right"), (1, own.columns.words, "left")):
         for y, word in enumerate(words):
             bold = "bold" if x == 0 and choice.word is not None and y in rows else "normal"
@@ -79,11 +82,11 @@ def select(explanation: Explanation, choice: FigureChoice) -> tuple[AttentionMap
     return own, layer - 1, [head - 1 for head in choice.heads] or range(heads), rows
 
 
-def _draw_lines(axis: Any, weights_LM: Tensor, rows: Sequence[int], colour: str) -> None:
+def _draw_lines(axis: Any, weights_LM: Tensor, rows: Sequence[int], colour: str, shift: float) -> None:
     for row in rows:
         for column, weight in enumerate(weights_LM[row].tolist()):
             if weight > 0.02:
-                axis.plot((0, 1), (row, column), color=colour, alpha=min(1.0, weight), linewidth=2.5)
+                axis.plot((0, 1), (row, column + shift), color=colour, alpha=min(1.0, weight), linewidth=2.5)
 
 
 def _import_pyplot() -> Any:

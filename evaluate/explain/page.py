@@ -17,7 +17,7 @@ SCRIPT = Path(__file__).with_name("page.js")
 ROW = 44
 """Height of a row of the tree, in pixels."""
 ATTENTION = """<section aria-labelledby="attention"><h2 id="attention">Attention</h2>
-<p>Point at a word, tap it, or move to it with the Tab and arrow keys.</p>
+<p>Point at a word, tap it, or move to it with the keys Tab, Left and Right.</p>
 <noscript><p>This part of the page needs JavaScript. The tables below do not.</p></noscript>
 <div class="controls"><label>Attention <select id="kind"></select></label>
 <label>Layer <select id="layer"></select></label> <label>Head <select id="head"></select></label></div>
