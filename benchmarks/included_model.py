@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.runner import ROOT, Tables, new_result, save, say, table, temporary_folder
+from benchmarks.runner import ROOT, Tables, about_machine, new_result, save, say, table, temporary_folder
 from common.arguments import CommandParser
 from common.command import run_command
 from common.text_input import read_all_lines
@@ -175,13 +175,23 @@ def cell(text: str) -> str:
 
 
 def make_tables(result: dict[str, Any]) -> Tables:
-    """Return BLEU and chrF of every test set."""
+    """Return BLEU and chrF of every test set, and the speeds."""
     rows = [
         [result["direction"], name, f"{own['lines']:,}", f"{own['bleu']:.1f}", f"{own['chrf']:.1f}"]
         for name, own in result["tests"].items()
     ]
     headings = ["direction", "test set", "lines", "BLEU", "chrF2"]
-    return {"included": [table(headings, rows, f"BLEU: `{next(iter(result['tests'].values()))['signature']}`.")]}
+    note = f"BLEU: `{next(iter(result['tests'].values()))['signature']}`."
+    speeds = [
+        [result["direction"], backend, threads.split()[0], f"{speed:.0f}"]
+        for name, speed in result["speeds"].items()
+        for backend, threads in [name.split(", ")]
+    ]
+    columns = ["direction", "backend and type", "threads", "sentences/s"]
+    return {
+        "included": [table(headings, rows, note)],
+        "included_speed": [table(columns, speeds, f"{about_machine(result)}.")],
+    }
 
 
 if __name__ == "__main__":

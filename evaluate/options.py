@@ -62,6 +62,17 @@ def decode_config(args: argparse.Namespace, base: DecodeConfig) -> DecodeConfig:
     return replace(base, **_given(args, (field.name for field in fields(DecodeConfig))))
 
 
+def add_backend(parser: argparse.ArgumentParser) -> None:
+    """Add --backend."""
+    parser.add_argument(
+        "--backend",
+        choices=get_args(BackendName),
+        default="torch",
+        help="ctranslate2 is faster on a CPU; it uses an export that is created on first use, see docs/export.md "
+        "(default: torch)",
+    )
+
+
 def add_compute_type(parser: argparse.ArgumentParser, default: str, more: str = "") -> None:
     """Add --compute-type; `more` is a note on other types."""
     parser.add_argument(
@@ -111,13 +122,7 @@ def add_translation_options(parser: argparse.ArgumentParser) -> None:
         help="with --json: add for each token of a translation the weights on the source tokens, the mean over the "
         "heads of the last layer",
     )
-    parser.add_argument(
-        "--backend",
-        choices=get_args(BackendName),
-        default="torch",
-        help="ctranslate2 is faster on a CPU; it uses an export that is created on first use, see docs/export.md "
-        "(default: torch)",
-    )
+    add_backend(parser)
     parser.add_argument(
         "--samples", type=int, metavar="N", help="sample N translations of each sentence instead of searching"
     )

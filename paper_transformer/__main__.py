@@ -20,6 +20,8 @@ COMMANDS = {
     "doctor": ("train/doctor/__main__.py", "check data, model, memory and time before a long run"),
     "average": ("train/average.py", "rebuild the model of a run from other checkpoints"),
     "replay": ("train/replay.py", "compute a failed update again"),
+    "distill": ("train/distill.py", "let a teacher translate training text"),
+    "calibrate": ("evaluate/calibrate.py", "add a confidence to the translations of a model"),
     "export": ("transformer/export.py", "export a model to CTranslate2 or Argos Translate"),
     "convert": ("transformer/convert.py", "convert GPT-2 and Marian models of transformers, in both directions"),
     "demo": ("train/demo.py", "train on the built-in corpus, evaluate and translate"),

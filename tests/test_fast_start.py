@@ -35,7 +35,7 @@ def imported(script: str, *arguments: str) -> set[str]:
 
 def test_help_of_commands_imports_no_slow_packages() -> None:
     script = "for module in sys.argv[1:]: run(module, '--help')\nprint(*sys.modules)"
-    commands = [*(module_name(file) for file, _ in COMMANDS.values()), "evaluate.make_shortlist", "evaluate.calibrate"]
+    commands = [*(module_name(file) for file, _ in COMMANDS.values()), "evaluate.make_shortlist"]
     found = imported(script, *commands)
     assert found & {*SLOW, "numpy", "sentencepiece", "torch", "tqdm"} == set()
 
