@@ -10,7 +10,10 @@ from train.schedule import noam
 def encoder_decoder() -> Drawing:
     """Page 7: the encoder's output gives keys and values to each block of the decoder."""
     d = Drawing(820, 430, "The encoder reads the source. Each decoder block takes keys and values from its output")
-    for x, name, colour in ((200, "encoder: reads the source once", BLUE), (590, "decoder: one word at a time", ORANGE)):
+    for x, name, colour in (
+        (200, "encoder: reads the source once", BLUE),
+        (590, "decoder: one word at a time", ORANGE),
+    ):
         d.text((x, 24), name, colour, bold=True)
     for i, word in enumerate(("The", "pizza", "came", "…", "it")):
         x = 60 + 70 * i
@@ -23,8 +26,9 @@ def encoder_decoder() -> Drawing:
     d.rectangle((200, 195), (330, 40), "feed-forward")
     d.line((200, 315), (200, 287), BLUE, head=True)
     d.line((200, 245), (200, 217), BLUE, head=True)
-    d.line((200, 175), (200, 152), BLUE, head=True)
-    d.text((200, 142), "N blocks", GREY, size=13)
+    d.line((200, 175), (200, 134), BLUE, head=True)
+    d.rectangle((200, 230), (356, 130), colour=GREY, strength=0)
+    d.text((24, 155), "N blocks", GREY, 13, "start")
     for i, word in enumerate(("<s>", "Die", "Pizza", "…", "und")):
         x = 450 + 70 * i
         d.text((x, 408), word)
@@ -35,17 +39,20 @@ def encoder_decoder() -> Drawing:
     for y in (315, 245, 175):
         d.line((590, y), (590, y - 28), ORANGE, head=True)
     d.line((590, 105), (590, 72), ORANGE, head=True)
-    d.text((590, 58), "probabilities of the next word: sie 0.9, es 0.1, …")
+    d.text((590, 58), "next word: sie 0.9, es 0.1, …")
     d.text((640, 231), "queries", ORANGE, size=13)
     d.bend((368, 84), (398, 84), (423, 190), BLUE, width=3)
     d.text((392, 70), "keys, values", BLUE, size=13, anchor="start")
-    d.text((770, 90), "N blocks", GREY, size=13)
+    d.rectangle((590, 195), (356, 200), colour=GREY, strength=0)
+    d.text((768, 84), "N blocks", GREY, 13, "end")
     return d
 
 
 def warm_up() -> Drawing:
     """Page 8: Eq. 3, with and without the warm-up."""
-    d = Drawing(820, 330, "The learning rate of Eq. 3 grows for 4,000 updates, and then falls with the root of the update")
+    d = Drawing(
+        820, 330, "The learning rate of Eq. 3 grows for 4,000 updates, and then falls with the root of the update"
+    )
     left, bottom, width, height, last, highest = 90, 275, 690, 225, 40_000, 2.0e-3
 
     def at(step: float, rate: float) -> Point:
@@ -61,7 +68,12 @@ def warm_up() -> Drawing:
     without = [(step, 512**-0.5 * step**-0.5) for step in steps if 512**-0.5 * step**-0.5 < highest]
     d.curve([at(*point) for point in without if point[0] <= 4000], GREY)
     d.curve([at(step, noam(step, 512, 4000)) for step in steps], BLUE, width=3)
-    d.text((at(4000, 1.75e-3)[0] - 20, at(0, 1.8e-3)[1]), "without warm-up: 1 / √step from the first update", GREY, anchor="start")
+    d.text(
+        (at(4000, 1.75e-3)[0] - 20, at(0, 1.8e-3)[1]),
+        "without warm-up: 1 / √step from the first update",
+        GREY,
+        anchor="start",
+    )
     d.text((at(5500, 0)[0], at(0, 0.78e-3)[1]), "peak after 4,000 updates: 1 / √(512 · 4,000)", BLUE, anchor="start")
     d.text((at(20000, 0)[0], at(0, 0.48e-3)[1]), "then it falls with 1 / √step", BLUE, anchor="start")
     d.text((left + width / 2, bottom + 42), "update", size=13)
@@ -90,7 +102,9 @@ TREE: tuple[tuple[str, str, float, Point, str], ...] = (
 
 def beam_search() -> Drawing:
     """Page 9: the outputs that a beam of 2 sees."""
-    d = Drawing(820, 440, "A tree of outputs: greedy search starts with es, a beam of 2 also keeps sie and finds the best")
+    d = Drawing(
+        820, 440, "A tree of outputs: greedy search starts with es, a beam of 2 also keeps sie and finds the best"
+    )
     for x, label, colour in ((150, "kept", BLUE), (260, "dropped", GREY), (400, "finished", GREEN)):
         d.rectangle((x, 26), (16, 16), colour=colour, strength=0.3)
         d.text((x + 16, 26), label, anchor="start", size=13)
@@ -100,16 +114,21 @@ def beam_search() -> Drawing:
     probability = {"<s>": 1.0}
     colours = {"kept": BLUE, "dropped": GREY, "finished": GREEN}
     greedy = "es schmeckte gut </s>"
-    for words, before, share, at, kind in TREE:
+    for words, before, share, at, _ in TREE:
         place[words], probability[words] = at, probability[before] * share
         start, end = place[before], (at[0] - 56, at[1])
         on_path = words == greedy[: len(words)]
-        d.line((start[0] + (24 if before == "<s>" else 56), start[1]), end, ORANGE if on_path else GREY, width=4 if on_path else 1.5)
+        d.line(
+            (start[0] + (24 if before == "<s>" else 56), start[1]),
+            end,
+            ORANGE if on_path else GREY,
+            width=4 if on_path else 1.5,
+        )
         middle = ((start[0] + 40 + end[0]) / 2, (start[1] + end[1]) / 2)
         if before == "<s>":
             d.text((middle[0] - 24, middle[1] + (-4 if at[1] < 230 else 8)), f"{share:g}", size=12)
     d.circle(place["<s>"], 24, "<s>", BLACK)
-    for words, _, share, at, kind in TREE:
+    for words, _, _, at, kind in TREE:
         d.rectangle(at, (112, 44), f"{words.split()[-1]}\n{probability[words]:.3g}", colours[kind], 0.18, 13)
         if kind == "finished":
             n = len(words.split())
@@ -126,7 +145,9 @@ REFERENCE = "Die Pizza kam aus dem Ofen und sie schmeckte gut ."
 
 def bleu() -> Drawing:
     """Page 10: which n-grams of a translation the reference has."""
-    d = Drawing(820, 300, "Words, pairs, triples and quadruples of a translation; the reference lacks those with the word es")
+    d = Drawing(
+        840, 300, "Words, pairs, triples and quadruples of a translation; the reference lacks those with the word es"
+    )
     hypothesis, reference = HYPOTHESIS.split(), REFERENCE.split()
     step = 60
     for y, name, words in ((40, "reference", reference), (80, "translation", hypothesis)):
@@ -144,7 +165,7 @@ def bleu() -> Drawing:
             at = (130 + step * (i + (n - 1) / 2), y)
             d.rectangle(at, (step - 8, 26), "yes" if right else "no", GREEN if right else ORANGE, 0.25, 12)
         matches = sum(gram in known for gram in grams)
-        d.text((808, y), f"{matches} of {len(grams)}", size=12, anchor="end")
+        d.text((830, y), f"{matches} of {len(grams)}", size=12, anchor="end")
     return d
 
 
@@ -156,7 +177,7 @@ def own_pair() -> Drawing:
     steps = (
         (205, "filter\npairs"),
         (330, "train the\nvocabulary"),
-        (460, "batches of\nequal length"),
+        (460, "batches of\nsimilar length"),
         (590, "updates,\nvalidation"),
         (715, "mean of\ncheckpoints"),
     )

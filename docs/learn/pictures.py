@@ -9,6 +9,7 @@ from pathlib import Path
 from common.command import run_command
 from common.files import write_text
 from data_pipeline.builtin.grammar import generate
+from docs.learn import decoder_pictures
 from docs.learn.drawing import BLUE, GREEN, GREY, ORANGE, PINK, Drawing
 
 FOLDER = Path(__file__).resolve().parent / "pictures"
@@ -189,6 +190,7 @@ PICTURES: dict[str, Callable[[], Drawing]] = {
     "heads": heads,
     "block": block,
     "gpt": gpt,
+    **decoder_pictures.PICTURES,
 }
 """For each name of a file, the function that draws it."""
 
