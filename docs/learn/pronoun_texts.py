@@ -68,7 +68,7 @@ def _draw(r: Random, between: int) -> Text | None:
     if len(set(candidates)) < len(IT) or pronoun_agreement([source], [candidates[gender]]) != (1, 1):
         return None
     words = _words(source)
-    distance = words.index("it") - words.index(things[0].english[0].split()[-1])
+    distance = words.index("it") - words.index(_words(things[0].english[0])[-1])
     return Text(source, candidates, gender, between, distance)
 
 

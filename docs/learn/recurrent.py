@@ -199,6 +199,7 @@ def measure_speed(makers: dict[str, Callable[[], nn.Module]], lengths: tuple[int
 
     The models take turns in every round, so other load on the machine slows all of them.
     """
+    torch.manual_seed(0)
     models: dict[str, Any] = {name: make() for name, make in makers.items()}
     found: dict[str, Any] = {"lengths": list(lengths), "training": [], "decoding": [], "chain": []}
     for length in lengths:

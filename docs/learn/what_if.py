@@ -19,7 +19,7 @@ from benchmarks.runner import Tables, about_machine, command_line, new_result, s
 from common.command import run_command
 from data_pipeline.builtin.grammar import generate
 from data_pipeline.config import BatchConfig
-from data_pipeline.tokenizers.sentence_piece import PAD_ID
+from data_pipeline.tokenizers.sentence_piece import BOS_ID, PAD_ID
 from docs.exercises.runs import OUT
 from docs.learn.small_training import (
     Recompute,
@@ -170,7 +170,7 @@ def weights_of(model: Transformer, setup: Setup, attention: str, pair: tuple[str
     src, tgt = tokenizer.encode([pair[0]]), tokenizer.encode_target([pair[1]])
     src_BM, labels_BL = pad(src), pad(tgt)
     with torch.no_grad():
-        model(src_BM, src_BM != PAD_ID, torch.cat([torch.full((1, 1), 2), labels_BL[:, :-1]], dim=1))
+        model(src_BM, src_BM != PAD_ID, torch.cat([torch.full((1, 1), BOS_ID), labels_BL[:, :-1]], dim=1))
     module = model.get_submodule(attention)
     assert isinstance(module, Scored)
     return module.seen_BHLM[0], [tokenizer.pieces[i] for i in src[0]]
