@@ -14,7 +14,7 @@ from benchmarks.tables import read_results
 from common.command import run_command
 from docs.learn.recurrent import IN_TRAINING
 
-PICTURE = Path(__file__).parent / "recurrent.png"
+PICTURE = Path(__file__).parent / "pictures" / "recurrent.png"
 
 
 def main() -> None:

@@ -44,12 +44,12 @@ from transformer.config import ModelConfig
 from transformer.model import Transformer, count_parameters
 
 SENTENCE = ("The pizza came out of the oven and it tasted good.", "Die Pizza kam aus dem Ofen und sie schmeckte gut.")
-VOCABULARY, TRAIN, VALID, TEST, EVERY = 800, 8000, 200, 200, 20
+VOCABULARY, TRAIN, VALID, TEST, EVERY = 800, 16000, 200, 200, 20
 CONFIG = RunConfig(
     model=ModelConfig(d_model=64, n_layers=2, n_heads=4, d_ff=256, dropout=0.0, max_len=128),
     batches=BatchConfig(tokens_per_update=1000, per_update=1, buckets=8),
-    schedule=ScheduleConfig(warmup_steps=100, scale=0.4),
-    train=TrainConfig(max_steps=300, label_smoothing=0.0),
+    schedule=ScheduleConfig(warmup_steps=100, scale=0.3),
+    train=TrainConfig(max_steps=500, label_smoothing=0.0),
 )
 
 
@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--only", action="append", choices=VARIANTS, help="train this variant; repeatable")
     parser.add_argument("--words", type=int, default=300, help="number of English words in the text (default: 300)")
     args = parser.parse_args()
-    config, sizes = (SMALLEST, (200, 20, 20, 300)) if args.smoke_test else (CONFIG, (TRAIN, VALID, TEST, VOCABULARY))
+    config, sizes = (SMALLEST, (200, 20, 20, 500)) if args.smoke_test else (CONFIG, (TRAIN, VALID, TEST, VOCABULARY))
     torch.set_num_threads(1)
     setup, test = sentences(args.runs / "text", config, args.words, *sizes)
     rows = []

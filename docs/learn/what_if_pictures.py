@@ -15,7 +15,7 @@ from common.command import run_command
 from docs.learn.swaps import PAPER
 from docs.learn.what_if import PICTURED
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parent / "pictures"
 
 
 def main() -> None:
