@@ -48,8 +48,8 @@ VOCABULARY, TRAIN, VALID, TEST, EVERY = 800, 16000, 200, 200, 20
 CONFIG = RunConfig(
     model=ModelConfig(d_model=64, n_layers=2, n_heads=4, d_ff=256, dropout=0.0, max_len=128),
     batches=BatchConfig(tokens_per_update=1000, per_update=1, buckets=8),
-    schedule=ScheduleConfig(warmup_steps=100, scale=0.3),
-    train=TrainConfig(max_steps=500, label_smoothing=0.0),
+    schedule=ScheduleConfig(warmup_steps=100, scale=0.4),
+    train=TrainConfig(max_steps=400, label_smoothing=0.0),
 )
 
 

@@ -79,5 +79,5 @@ def test_recurrent_runs_and_makes_tables(tmp_path: Path, monkeypatch: pytest.Mon
     assert all(len(row["runs"][0]["chosen"]) == len(recurrent.TESTED) for row in result["rows"])
     for name in recurrent.MODELS:
         assert f"| {name} | " in render(result["tables"]["recurrent_quality"])
-    monkeypatch.setattr(recurrent, "run", None)  # a finished run is not repeated
+    monkeypatch.setattr(recurrent, "train", None)  # a finished run is not repeated
     recurrent.main()
