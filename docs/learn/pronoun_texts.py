@@ -10,7 +10,6 @@ between them are about people, so "it" can only mean the noun.
 import random
 import re
 from dataclasses import dataclass
-from typing import cast
 
 from data_pipeline.builtin.clauses import IT, Clause, NounPhrase, render
 from data_pipeline.builtin.drawing import Random, another, any_of, choose, noun_phrase, nouns_in, verbs_named
@@ -54,14 +53,16 @@ def make_texts(n: int, between: int, seed: str, words: set[str] | None = None) -
 def _draw(r: Random, between: int) -> Text | None:
     """Return a text, or None if the pronoun is not "it" or its form does not show the gender."""
     first, _, second = choose(r, FAMILIES)(r)
-    place = next((place for place in ("subject", "object") if getattr(second, place) in IT), None)
+    assert isinstance(second, Clause)
+    pronouns = [part for part in (second.subject, second.object) if part in IT]
     nouns = [part for part in (first.subject, first.object, first.predicate) if isinstance(part, NounPhrase)]
     things = [part.noun for part in nouns if "person" not in part.noun.classes]
-    if place is None or not things:
+    if not pronouns or not things:
         return None
     gender = things[0].gender
     middle = [_about_people(r) for _ in range(between)]
-    last = [cast(Clause, second)._replace(**{place: it}) for it in IT]
+    is_subject = second.subject in IT
+    last = [second._replace(subject=it) if is_subject else second._replace(object=it) for it in IT]
     texts = [[render(clause) for clause in (first, *middle, clause)] for clause in last]
     source = " ".join(english for english, _ in texts[0])
     candidates = tuple(" ".join(german for _, german in pairs) for pairs in texts)

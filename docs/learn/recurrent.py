@@ -7,7 +7,7 @@ pronouns by the distance of pronoun and noun, and writes runs/results/recurrent.
 so a stopped script resumes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import cache, partial
 from pathlib import Path
@@ -216,7 +216,7 @@ def measure_speed(makers: dict[str, Callable[[], nn.Module]], lengths: tuple[int
     return found
 
 
-def _speeds(work: dict[str, Callable[[], object]], tokens: int, rounds: int) -> dict[str, Any]:
+def _speeds(work: Mapping[str, Callable[[], object]], tokens: int, rounds: int) -> dict[str, Any]:
     seconds = time_in_turn(work, rounds)
     return {
         name: {
@@ -275,7 +275,11 @@ def make_tables(result: dict[str, Any]) -> Tables:
     tables["recurrent_chain"] = [table(["tokens per sentence", *MODELS], chains)]
     for measure in ("chosen", "agreeing"):
         cells = [
-            [between, distance, *(show([100 * run[measure][between] for run in row["runs"]], ".0f") for row in rows)]
+            [
+                str(between),
+                str(distance),
+                *(show([100 * run[measure][between] for run in row["runs"]], ".0f") for row in rows),
+            ]
             for between, distance in zip(TESTED, result["distances"], strict=True)
         ]
         tables[f"recurrent_{measure}"] = [table([*DISTANCE, *(f"{name} (%)" for name in names)], cells)]

@@ -8,6 +8,7 @@ A finished run is not repeated, so a stopped script resumes.
 
 import copy
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -78,7 +79,7 @@ def main() -> None:
         for seed in range(1, args.seeds + 1):
             say(f"{name}, seed {seed}")
             file = args.runs / f"{label}-{seed}.json"
-            runs.append(finished(file, lambda name=name, seed=seed: run(name, seed, setup, test)))
+            runs.append(finished(file, partial(run, name, seed, setup, test)))
         rows.append({"variant": name, "change": VARIANTS[name].change, "runs": runs})
     text = {"words": args.words, "train": sizes[0], "valid": sizes[1], "test": sizes[2]}
     result = new_result(settings=settings_of(setup), text=text, rows=rows)
@@ -249,13 +250,14 @@ MAIN_HEADINGS = [
 
 def main_row(row: dict[str, Any], paper: dict[str, Any] | None) -> list[str]:
     """Return the cells of a variant."""
-    later = [run["swapped_later"].get(row["variant"]) for run in paper["runs"]] if paper else [None]
+    later = [run["swapped_later"].get(row["variant"]) for run in paper["runs"]] if paper else []
+    later = [score for score in later if score is not None]
     return [
         row["variant"],
         row["change"],
         spread([run["bleu"] for run in row["runs"]], ".1f"),
         spread(last_losses(row), ".3f"),
-        "" if None in later else spread(later, ".1f"),
+        spread(later, ".1f") if later else "",
     ]
 
 
