@@ -50,7 +50,9 @@ def main() -> None:
 def translate(model: str, compute_type: str, lines: list[str], shortlist: Path | None = None) -> list[str]:
     """Return the translations with the decoding settings of the model folder."""
     say(compute_type)
-    return Translator.from_pretrained(model, device="cpu", compute_type=compute_type, shortlist=shortlist)(lines)
+    return Translator.from_pretrained(
+        model, device="cpu", compute_type=compute_type, shortlist=shortlist, protect=False
+    )(lines)
 
 
 def make_tables(result: dict[str, Any]) -> Tables:

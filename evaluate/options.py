@@ -102,6 +102,19 @@ def add_translation_options(parser: argparse.ArgumentParser) -> None:
         help="split lines into sentences, and keep the white space at both ends of a line",
     )
     parser.add_argument(
+        "--format",
+        choices=("text", "html", "srt"),
+        default="text",
+        help="text: every line gives one line; html: keep tags, attributes, scripts and code; srt: subtitles, keep "
+        "numbers, times and lines (default: text)",
+    )
+    parser.add_argument(
+        "--protect",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="keep addresses, {placeholders}, %%s, `code`, tags and emoji of text unchanged (default: yes)",
+    )
+    parser.add_argument(
         "--prefix", type=expand, metavar="FILE", help="text file whose line n begins the translation of line n"
     )
     parser.add_argument(
@@ -178,6 +191,9 @@ def check_translation_options(parser: argparse.ArgumentParser, args: argparse.Na
         parser.error(f"--backend {args.backend} does not support {', '.join(missing)}. Use --backend torch.")
     if args.samples is not None and args.n_best != 1:
         parser.error("give either --samples or --n-best")
+    lines_only = {"--samples": args.samples, "--n-best": args.n_best != 1, "--json": args.json, "--prefix": args.prefix}
+    if args.format != "text" and any(lines_only.values()):
+        parser.error(f"--format {args.format} gives one document, without {', '.join(lines_only)}")
 
 
 def translation_input(args: argparse.Namespace) -> Iterator[list[str]] | None:

@@ -15,7 +15,7 @@ class Translation:
     """Natural log of the model's probability of `tokens`."""
     tokens: tuple[int, ...]
     """Token ids; () for a line that is not translated. The last one is EOS unless the output reached its largest length
-    first."""
+    first. Protected spans are not among them: those of words are stand-ins (`evaluate.segmentation.protection`)."""
     confidence: float | None = None
     """Expected chrF2 of the translation, divided by 100: from 0 to 1. For a line of several sentences, that of the
     worst. None for a line that is not translated, or if the model has no calibration (`evaluate.confidence`)."""

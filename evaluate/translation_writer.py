@@ -12,7 +12,9 @@ from common.text import changed_note, name_lines, unknown_note
 from evaluate.confidence import foreign_note, lost_note
 from evaluate.config import SampleConfig
 from evaluate.scorer import Scorer, token_texts
-from evaluate.segmentation.lines import Segmenter, describe_too_long, translate_segments
+from evaluate.segmentation.lines import Segmenter, describe_too_long
+from evaluate.segmentation.numbers import lost_numbers, numbers_note
+from evaluate.segmentation.placeholders import MaskedText
 from evaluate.segmentation.sentences import split_sentences
 from evaluate.translation import Translation
 from evaluate.translator import LineTooLong, Translator
@@ -61,6 +63,7 @@ class TranslationWriter:
         self._unknown: list[int] = []  # with characters that the vocabulary does not have
         self._foreign: list[int] = []  # in the target language
         self._lost: list[int] = []  # with characters that the translation lacks
+        self._numbers: list[int] = []  # with numbers that the translation lacks
 
     def write(self, out: TextIO, lines: list[str], first_line: int = 1, progress: bool = False) -> None:
         """Translate lines and write the results. `first_line` is the number of the first line.
@@ -68,27 +71,33 @@ class TranslationWriter:
         Raises LineTooLong for a line that is too long if there is no segmenter.
         """
         lines = string_list(lines, first_line=first_line)  # before lines become segments, which have other numbers
-        self._changed += self.translator.changed_lines(lines, first_line)
-        self._unknown += self.translator.unknown_lines(lines, first_line)
-        foreign = self.translator.foreign_lines(lines, first_line)
+        masked = [self.segmenter.mask(line) if self.segmenter else MaskedText(line) for line in lines]
+        visible = [line.visible for line in masked]
+        self._changed += self.translator.changed_lines(visible, first_line)
+        self._unknown += self.translator.unknown_lines(visible, first_line)
+        foreign = self.translator.foreign_lines(visible, first_line)
         self._foreign += foreign
         if self.segmenter is None:
             translated = self._translate_whole_lines(lines, first_line, progress)
         else:
-            split = self.segmenter.split(lines)
+            split = self.segmenter.split(masked)
             self._too_long += [number for number, line in enumerate(split, first_line) if line.too_long]
-            encode = self.translator.encode
-            translated = translate_segments(split, lambda segments: self._decode(encode(segments), None, progress))
-        lost = [
-            self.translator.lost_characters(*pair) for pair in zip(lines, (t[0].text for t in translated), strict=True)
-        ]
+            translated = self.translator.translate_split(split, self.n_best, self.sampling, progress)
+        texts = [best[0].text for best in translated]
+        lost, numbers = (
+            list(map(self.translator.lost_characters, visible, texts)),
+            list(map(lost_numbers, visible, texts)),
+        )
         self._lost += [number for number, characters in enumerate(lost, first_line) if characters]
+        self._numbers += [number for number, missing in enumerate(numbers, first_line) if missing]
         if self.as_json:
             for number, line in enumerate(self._json_objects(lines, translated), first_line):
                 if self.translator.calibration is not None:
                     line["target_language"] = number in foreign
                 if characters := lost[number - first_line]:
                     line["lost_characters"] = characters
+                if missing := numbers[number - first_line]:
+                    line["lost_numbers"] = missing
                 print(json.dumps(line, ensure_ascii=False), file=out)
         elif self.n_best == 1 and (self.sampling is None or self.sampling.num_samples == 1):
             for best in translated:
@@ -143,28 +152,23 @@ class TranslationWriter:
                 file=sys.stderr,
             )
         foreign, lost = foreign_note(self._foreign, self.translator.target_lang), lost_note(self._lost)
-        for message in (changed_note(self._changed), unknown_note(self._unknown), foreign, lost):
+        numbers = numbers_note(self._numbers)
+        for message in (changed_note(self._changed), unknown_note(self._unknown), foreign, lost, numbers):
             if message:
                 print(f"note: {message}", file=sys.stderr)
         self._too_long, self._unsplit, self._changed = [], [], []
-        self._unknown, self._foreign, self._lost = [], [], []
+        self._unknown, self._foreign, self._lost, self._numbers = [], [], [], []
 
     def _translate_whole_lines(self, lines: list[str], first_line: int, progress: bool) -> list[list[Translation]]:
-        translated = self.translator.decode_whole_lines(
-            lambda sources, prefixes: self._decode(sources, prefixes, progress), lines, self.prefixes, first_line
-        )
+        def decode(sources: list[list[int]], beginnings: list[list[int]] | None) -> list[list[Translation]]:
+            return self.translator.decode_ids(sources, self.n_best, self.sampling, progress, beginnings)
+
+        translated = self.translator.decode_whole_lines(decode, lines, self.prefixes, first_line)
         if self.translator.config.split_sentences:
             language = self.translator.source_lang
             several = (len(split_sentences(line, language)) > 1 for line in lines)
             self._unsplit += [number for number, found in enumerate(several, first_line) if found]
         return translated
-
-    def _decode(
-        self, sources: list[list[int]], prefixes: list[list[int]] | None, progress: bool
-    ) -> list[list[Translation]]:
-        if self.sampling is not None:
-            return self.translator.sample_ids(sources, self.sampling, progress, prefixes)
-        return self.translator.translate_ids(sources, self.n_best, progress, prefixes)
 
     def _json_objects(self, lines: list[str], translated: list[list[Translation]]) -> list[dict[str, Any]]:
         """Return an object for each line: its text, the length penalty, and its translations with scores."""

@@ -1,7 +1,7 @@
 """Translate lines of text: token ids, batches of similar length, a backend, and text again, in the given order."""
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -15,12 +15,23 @@ from data_pipeline.tokenizers.sentence_piece import EOS_ID, UNK_ID
 from evaluate.backends import Backend
 from evaluate.backends.ctranslate2 import CTranslate2Backend
 from evaluate.backends.pytorch import PyTorchBackend
-from evaluate.confidence import Calibration, common_words, foreign_note, read_calibration
+from evaluate.confidence import Calibration, common_words, foreign_note, lost_note, read_calibration
 from evaluate.config import BackendName, DecodeConfig, Feature, SampleConfig
 from evaluate.decoding.search import Hypothesis
 from evaluate.length_batches import IdPair, map_batches
 from evaluate.model_settings import read_decode_config
-from evaluate.segmentation.lines import Segmenter, copy_line, is_translated, too_long_note, translate_segments
+from evaluate.segmentation.lines import (
+    SegmentedLine,
+    Segmenter,
+    copy_line,
+    is_translated,
+    too_long_note,
+    translate_segments,
+)
+from evaluate.segmentation.marks import Weights
+from evaluate.segmentation.numbers import lost_numbers, numbers_note
+from evaluate.segmentation.placeholders import MaskedText
+from evaluate.segmentation.protection import translate_all
 from evaluate.translation import EMPTY, Translation
 from transformer.included_models import check_languages, find_included_model
 from transformer.pretrained import check_vocab_size, find_folder, read_about
@@ -53,6 +64,7 @@ class Translator:
         source_lang: str = "en",
         target_lang: str = "de",
         calibration: Calibration | None = None,
+        protect: bool = True,
     ) -> None:
         self.backend = backend
         self.tokenizer = tokenizer
@@ -60,6 +72,7 @@ class Translator:
         self.source_lang = source_lang
         self.target_lang = target_lang
         self.calibration = calibration
+        self.protect = protect
 
     @classmethod
     def from_pretrained(
@@ -73,6 +86,7 @@ class Translator:
         shortlist: Path | None = None,
         source_lang: str | None = None,
         target_lang: str | None = None,
+        protect: bool = True,
     ) -> "Translator":
         """Load a translation model.
 
@@ -92,6 +106,8 @@ class Translator:
                 find only the tokens that the file lists.
             source_lang: source language that the model must have. Without folder and languages it is en.
             target_lang: target language that the model must have. Without folder and languages it is de.
+            protect: addresses, placeholders, code, markup and emoji come out unchanged (docs/translating.md). False
+                leaves them to the model, for example to measure it.
 
         Raises:
             FileNotFoundError: there is no such model.
@@ -109,7 +125,7 @@ class Translator:
             case "torch":
                 pytorch = PyTorchBackend.from_pretrained(folder, device, compute_type, prepack, shortlist)
                 check_vocab_size(folder, tokenizer.vocab_size, pytorch.model.config.vocab_size)
-                return cls(pytorch, tokenizer, config, *languages, calibration)
+                return cls(pytorch, tokenizer, config, *languages, calibration, protect)
             case "ctranslate2" if shortlist is not None:
                 raise InputError("a shortlist needs the backend torch. Omit --backend or --shortlist.")
             case "ctranslate2":
@@ -117,7 +133,7 @@ class Translator:
                 ctranslate2 = CTranslate2Backend.from_pretrained(
                     folder, name, "float32" if compute_type == "auto" else compute_type
                 )
-                return cls(ctranslate2, tokenizer, config, *languages, calibration)
+                return cls(ctranslate2, tokenizer, config, *languages, calibration, protect)
             case _:
                 raise InputError(f"backend is {backend!r}; it must be one of {', '.join(BACKENDS)}")
 
@@ -152,7 +168,7 @@ class Translator:
 
         The sentences of a line are translated one by one (`DecodeConfig.split_sentences`). A sentence that is too long
         for the model is split further. A line without a letter is copied (`DecodeConfig.translate_symbols`). With
-        prefixes, each line is translated as a whole.
+        prefixes, each line is translated as a whole, and nothing in it is protected.
 
         Args:
             lines: any iterable of strings. Each item is one line; a line break inside it counts as a space.
@@ -160,18 +176,15 @@ class Translator:
             progress: show a progress bar on standard error.
             prefixes: text that begins the translations of each line, scored by the model; "" means no prefix. The
                 prefix of a line that is empty or copied is ignored.
-            note: called with a sentence if lines have more tokens than the model supports, and with another one if the
-                Unicode form of lines is changed (`data.normalize_unicode`).
+            note: called with a sentence for each kind of lines that were translated in another way than expected: with
+                more tokens than the model supports, in the target language, with lost characters or numbers, changed
+                to one Unicode form (`data.normalize_unicode`).
 
         Raises:
             InputError: the arguments are invalid. All are checked before the first line is translated.
             LineTooLong: with prefixes, a line is longer than the model supports.
         """
-
-        def decode(sources: list[list[int]], beginnings: list[list[int]] | None) -> list[list[Translation]]:
-            return self.translate_ids(sources, n_best, progress, beginnings)
-
-        return self._decode_lines(decode, lines, prefixes, note)
+        return self._translate_lines(lines, n_best, None, progress, prefixes, note)
 
     def sample(
         self,
@@ -185,15 +198,12 @@ class Translator:
 
         They are in the order of drawing. The same seed gives a line the same samples; other lines change them by
         rounding only. `score` and `log_prob` mean the same as in `translate`, and `DecodeConfig` limits the lengths.
-        Splits and copies lines, and raises errors, as `translate`.
+        Splits and copies lines, protects text, and raises errors, as `translate`. A sample that loses protected text is
+        dropped, so a line can have fewer samples.
         """
+        return self._translate_lines(lines, 1, config or SampleConfig(), progress, prefixes, note)
 
-        def decode(sources: list[list[int]], beginnings: list[list[int]] | None) -> list[list[Translation]]:
-            return self.sample_ids(sources, config, progress, beginnings)
-
-        return self._decode_lines(decode, lines, prefixes, note)
-
-    def segmenter(self, documents: bool = False) -> Segmenter:
+    def segmenter(self, documents: bool = False, protect: bool = False) -> Segmenter:
         """Return what splits lines by the settings and the limit of this translator. See `Segmenter`."""
         return Segmenter(
             self.tokenizer,
@@ -202,6 +212,7 @@ class Translator:
             sentences=self.config.split_sentences,
             symbols=self.config.translate_symbols,
             documents=documents,
+            protect=protect,
         )
 
     def decode_whole_lines(
@@ -218,20 +229,108 @@ class Translator:
         found = decode(sources, self.encode_prefixes(prefixes))
         return [best if ids else [copy_line(line)] for ids, best, line in zip(sources, found, lines, strict=True)]
 
-    def _decode_lines(
-        self, decode: Decode, lines: Iterable[str], prefixes: Iterable[str] | None, note: Note
+    def _translate_lines(
+        self,
+        lines: Iterable[str],
+        n_best: int,
+        sampling: SampleConfig | None,
+        progress: bool,
+        prefixes: Iterable[str] | None,
+        note: Note,
     ) -> list[list[Translation]]:
         lines = string_list(lines)
-        notes = changed_note(self.changed_lines(lines)), unknown_note(self.unknown_lines(lines))
-        for message in (*notes, foreign_note(self.foreign_lines(lines), self.target_lang)):
-            if message:
-                note(message)
-        if prefixes is not None:
-            return self.decode_whole_lines(decode, lines, prefixes)
-        split = self.segmenter().split(lines)
+        segmenter = self.segmenter(protect=self.protect)
+        if prefixes is None:
+            return self._translate_masked(list(map(segmenter.mask, lines)), segmenter, n_best, sampling, progress, note)
+
+        def decode(sources: list[list[int]], beginnings: list[list[int]] | None) -> list[list[Translation]]:
+            return self.decode_ids(sources, n_best, sampling, progress, beginnings)
+
+        self._note_source(lines, note)
+        translated = self.decode_whole_lines(decode, lines, prefixes)
+        self._note_lost(lines, translated, note)
+        return translated
+
+    def translate_masked(
+        self, texts: list[MaskedText], note: Note = warnings.warn, progress: bool = False
+    ) -> list[str]:
+        """Return the best translation of each masked text, with the white space at both ends. See `translate`."""
+        segmenter = self.segmenter(documents=True)
+        return [found[0].text for found in self._translate_masked(texts, segmenter, 1, None, progress, note)]
+
+    def _translate_masked(
+        self,
+        lines: list[MaskedText],
+        segmenter: Segmenter,
+        n_best: int,
+        sampling: SampleConfig | None,
+        progress: bool,
+        note: Note,
+    ) -> list[list[Translation]]:
+        visible = [line.visible for line in lines]
+        self._note_source(visible, note)
+        split = segmenter.split(lines)
         if message := too_long_note(split, self.max_len):
             note(message)
-        return translate_segments(split, lambda segments: decode(self.encode(segments), None))
+        translated = self.translate_split(split, n_best, sampling, progress)
+        self._note_lost(visible, translated, note)
+        return translated
+
+    def _note_source(self, lines: list[str], note: Note) -> None:
+        changed, unknown = changed_note(self.changed_lines(lines)), unknown_note(self.unknown_lines(lines))
+        for message in (changed, unknown, foreign_note(self.foreign_lines(lines), self.target_lang)):
+            if message:
+                note(message)
+
+    def _note_lost(self, lines: list[str], translated: list[list[Translation]], note: Note) -> None:
+        lost = [self.lost_characters(line, found[0].text) for line, found in zip(lines, translated, strict=True)]
+        if message := lost_note([number for number, characters in enumerate(lost, 1) if characters]):
+            note(message)
+        missing = [lost_numbers(line, found[0].text) for line, found in zip(lines, translated, strict=True)]
+        if message := numbers_note([number for number, found in enumerate(missing, 1) if found]):
+            note(message)
+
+    def translate_split(
+        self,
+        split: Sequence[SegmentedLine],
+        n_best: int = 1,
+        sampling: SampleConfig | None = None,
+        progress: bool = False,
+    ) -> list[list[Translation]]:
+        """Return the translations of lines that a segmenter has split, in order. `sampling` None: search for them."""
+
+        def translate(texts: list[str]) -> list[list[Translation]]:
+            return self.decode_ids(self.encode(texts), n_best, sampling, progress)
+
+        def translate_more(texts: list[str]) -> list[list[Translation]]:
+            encoded = self.tokenizer.encode(texts)
+            fitting = [ids if len(ids) <= self.max_len else [] for ids in encoded]
+            return self.decode_ids(fitting, self.config.beam, sampling)
+
+        def align(pairs: list[tuple[str, Translation]]) -> list[Weights | None]:
+            from evaluate.alignment import align  # needs this module
+
+            return align(self, pairs)
+
+        wanted = n_best if sampling is None else sampling.num_samples
+        masked = [segment for line in split for segment in line.masked_segments]
+        attention = align if "attention" in self.backend.supports else None
+        numbers = self.protect and sampling is None
+        found = translate_all(masked, translate, translate_more, attention, wanted, numbers)
+        return translate_segments(split, lambda _: found)
+
+    def decode_ids(
+        self,
+        sources: list[list[int]],
+        n_best: int = 1,
+        sampling: SampleConfig | None = None,
+        progress: bool = False,
+        prefixes: list[list[int]] | None = None,
+    ) -> list[list[Translation]]:
+        """Sample translations of encoded lines, or search for them if `sampling` is None."""
+        if sampling is not None:
+            return self.sample_ids(sources, sampling, progress, prefixes)
+        return self.translate_ids(sources, n_best, progress, prefixes)
 
     def changed_lines(self, lines: list[str], first_line: int = 1) -> list[int]:
         """Return the numbers of the lines that are changed to one Unicode form before they are translated."""

@@ -67,7 +67,7 @@ def _measure_bleu(setup: Setup, accelerator: Accelerator, model: Transformer) ->
     tokenizer = Tokenizer(setup.prepared.tokenizer_file, setup.config.data.normalize_unicode)
     # Lines are not split or copied: BLEU measures what the model was trained to do.
     config = DecodeConfig(beam=1, split_sentences=False, translate_symbols=True)
-    translator = Translator(PyTorchBackend(model), tokenizer, config)
+    translator = Translator(PyTorchBackend(model), tokenizer, config, protect=False)
     translated = list(zip(own, translator([sources[i] for i in own]), strict=True))
     of_all_ranks = dict(gather_object(translated))
     hypotheses, expected = [of_all_ranks[i] for i in chosen], [tokenizer.normalize(references[i]) for i in chosen]

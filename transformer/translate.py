@@ -46,6 +46,7 @@ def main() -> None:
     """Translate the sentences that the command line names."""
     args = parse_args()
     # Imported after the options are read: --help does not need PyTorch.
+    from evaluate.documents import open_document, write_document
     from evaluate.model_settings import read_decode_config
     from evaluate.translation_writer import TranslationWriter
     from evaluate.translator import Translator, find_model
@@ -55,11 +56,15 @@ def main() -> None:
     # Files are read before the model, so that a missing file is reported at once.
     groups = translation_input(args)
     prefixes = read_all_lines(args.prefix) if args.prefix else None
-    translator = Translator.from_pretrained(folder, config, None, args.compute_type, args.backend, True, args.shortlist)
+    document = None if args.format == "text" else open_document(args.format, groups)
+    translator = Translator.from_pretrained(
+        folder, config, None, args.compute_type, args.backend, True, args.shortlist, protect=args.protect
+    )
+    if document is not None:
+        return write_document(translator, document, args.output)
     whole_lines = args.prefix or args.token_scores or args.attention
     writer = TranslationWriter(
-        translator,
-        None if whole_lines else translator.segmenter(args.documents),
+        translator, None if whole_lines else translator.segmenter(args.documents, args.protect),
         n_best=args.n_best, sampling=sampling, prefixes=prefixes,
         as_json=args.json, token_scores=args.token_scores, attention=args.attention,
     )  # fmt: skip

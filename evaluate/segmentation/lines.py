@@ -6,13 +6,15 @@ copied.
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 
 from common.errors import InputError
 from common.text import has_letter, name_lines, one_line
 from common.writing_systems import language_code
 from data_pipeline.tokenizers import TranslationTokenizer
+from evaluate.segmentation.placeholders import BREAK, MASK, MaskedText, Span, count_masks, mask, unmask
 from evaluate.segmentation.sentences import split_sentences
 from evaluate.translation import EMPTY, Translation
 
@@ -42,6 +44,13 @@ class SegmentedLine:
     """Number of sentences into which the line was split."""
     too_long: bool = False
     """True if the line has more tokens than the model supports; for a document, if one of its sentences has."""
+    spans: tuple[tuple[Span, ...], ...] = ()
+    """The spans of each segment, which is a masked text; () if no segment of the line has one."""
+
+    @property
+    def masked_segments(self) -> list[MaskedText]:
+        """The segments with their spans."""
+        return list(map(MaskedText, self.segments, self.spans or ((),) * len(self.segments)))
 
     @property
     def is_copied(self) -> bool:
@@ -93,6 +102,7 @@ class Segmenter:
         sentences: bool = True,
         symbols: bool = False,
         documents: bool = False,
+        protect: bool = False,
     ) -> None:
         """Create a segmenter.
 
@@ -104,6 +114,7 @@ class Segmenter:
                 long.
             symbols: text without a letter becomes a segment. Otherwise it is copied.
             documents: keep the white space at both ends of a line; implies `sentences`.
+            protect: mask the spans of a line that a translation must contain unchanged (`mask`).
         """
         self.tokenizer = tokenizer
         self.limit = limit
@@ -111,30 +122,52 @@ class Segmenter:
         self.sentences = sentences or documents
         self.symbols = symbols
         self.documents = documents
+        self.protect = protect
 
-    def split(self, lines: list[str]) -> list[SegmentedLine]:
+    def split(self, lines: Sequence[str | MaskedText]) -> list[SegmentedLine]:
         """Split each line into segments; a line break inside a line counts as a space.
 
         A sentence that is too long is split at the best split point near its middle, and again if needed. White space
         between segments is kept. Raises InputError if a single character has more tokens than the limit.
         """
-        return [self._split(line) for line in lines]
+        return [self._split_masked(self.mask(line)) for line in lines]
+
+    def mask(self, line: str | MaskedText) -> MaskedText:
+        """Return the line with its spans masked if this segmenter protects them, else without spans."""
+        if isinstance(line, MaskedText):
+            return line
+        return mask(line) if self.protect else MaskedText(line)
+
+    def _split_masked(self, masked: MaskedText) -> SegmentedLine:
+        line = self._split(masked.text)
+        if not masked.spans:
+            return line
+        spans = iter(masked.spans)
+        gaps, in_segments = [unmask(line.gaps[0], spans)], []
+        for segment, gap in zip(line.segments, line.gaps[1:], strict=True):
+            in_segments.append(tuple(islice(spans, count_masks(segment))))
+            gaps.append(unmask(gap, spans))
+        return replace(line, gaps=tuple(gaps), spans=tuple(in_segments) if any(in_segments) else ())
 
     def _split(self, line: str) -> SegmentedLine:
-        if not is_translated(line, self.symbols):
+        if not self._is_translated(line):
             return SegmentedLine((), (one_line(line) if self.documents else copy_line(line).text,))
         line = one_line(line)
         fits = self._fits(line)
         sentences = split_sentences(line, self.language) if self.sentences or not fits else [line]
-        parts = [list(self._fit(sentence)) for sentence in sentences]
+        texts = [text for sentence in sentences for text in _split_at_breaks(sentence)]
+        parts = [list(self._fit(text)) for text in texts]
         segments, gaps = self._segments_and_gaps([text for sentence in parts for text in sentence])
         too_long = any(len(sentence) > 1 for sentence in parts) if self.documents else not fits
         return SegmentedLine(tuple(segments), tuple(gaps), len(sentences), too_long)
 
+    def _is_translated(self, text: str) -> bool:
+        return is_translated(text.replace(MASK, "").replace(BREAK, ""), self.symbols)
+
     def _segments_and_gaps(self, texts: list[str]) -> tuple[list[str], list[str]]:
         segments, gaps = [], [""]
         for text in texts:
-            if not is_translated(text, self.symbols):
+            if not self._is_translated(text):
                 gaps[-1] += text
                 continue
             segment = text.strip()
@@ -187,11 +220,15 @@ def describe_too_long(numbers: list[int], limit: int) -> str | None:
 
 
 def translate_segments(
-    lines: list[SegmentedLine], translate: Callable[[list[str]], list[list[Translation]]]
+    lines: Sequence[SegmentedLine], translate: Callable[[list[str]], list[list[Translation]]]
 ) -> list[list[Translation]]:
     """Return the translations of segmented lines, in order. `translate` gets all their segments at once."""
     translated = iter(translate([segment for line in lines for segment in line.segments]))
     return [line.join([next(translated) for _ in line.segments]) for line in lines]
+
+
+def _split_at_breaks(text: str) -> list[str]:
+    return re.split(f"({BREAK}+)", text) if BREAK in text else [text]
 
 
 def _best_split_point(text: str) -> int | None:

@@ -1,0 +1,90 @@
+"""Measure how many protected spans come out unchanged, and what protection costs or gains in chrF2.
+
+    python -m benchmarks.protection --model-dirs transformer/included/en-de transformer/included/de-en
+
+Translates the sentences of benchmarks/sentences that have spans: as the model does, in the parts between the spans, and
+with stand-ins and alignment, which is what `transformer.translate` does. Writes benchmarks/results/protection.json;
+with --smoke-test, 5 sentences are translated and nothing is written.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from sacrebleu.metrics import CHRF
+
+from benchmarks.runner import ROOT, Tables, about_machine, command_line, new_result, save, table
+from common.command import run_command
+from common.text_input import read_all_lines
+from evaluate.segmentation import protection
+from evaluate.segmentation.placeholders import mask
+from evaluate.segmentation.protection import is_kept
+from evaluate.translator import Translator
+
+SENTENCES = ("protected", "everyday")
+LINES = 2000
+"""Number of lines without spans that are searched for spans."""
+
+
+def main() -> None:
+    """Measure each model and save the result."""
+    parser = command_line(__doc__)
+    parser.add_argument("--model-dirs", nargs="+", type=Path, metavar="FOLDER", help="English and German models")
+    args = parser.parse_args()
+    if not args.model_dirs:
+        parser.error("give --model-dirs")
+    rows = [measure(Translator.from_pretrained(folder), 5 if args.smoke_test else None) for folder in args.model_dirs]
+    result = new_result(rows=rows, microseconds=microseconds_per_line())
+    save("protection", result, make_tables(result), smoke_test=args.smoke_test)
+
+
+def measure(translator: Translator, most: int | None) -> dict[str, Any]:
+    """Return the figures of one direction."""
+    folder = ROOT / "benchmarks/sentences"
+    sources, references = (
+        [line for name in SENTENCES for line in read_all_lines(folder / f"{name}.{language}")]
+        for language in (translator.source_lang, translator.target_lang)
+    )
+    pairs = [pair for pair in zip(sources, references, strict=True) if mask(pair[0]).spans][:most]
+    lines = [source for source, _ in pairs]
+    translator.protect = False
+    found = {"model alone": translator(lines)}
+    translator.protect = True
+    stand_ins, protection.STAND_INS = protection.STAND_INS, ()
+    found["parts between the spans"] = translator(lines)
+    protection.STAND_INS = stand_ins
+    found["stand-ins and alignment"] = translator(lines)
+    kept = {name: sum(map(is_kept, map(mask, lines), outputs)) for name, outputs in found.items()}
+    chrf = {
+        name: CHRF().corpus_score(outputs, [[reference for _, reference in pairs]]).score
+        for name, outputs in found.items()
+    }
+    direction = f"{translator.source_lang} to {translator.target_lang}"
+    return {"direction": direction, "lines": len(lines), "kept": kept, "chrf": chrf}
+
+
+def microseconds_per_line() -> float:
+    """Return the time in which a line without spans is searched for them."""
+    lines = ["The book that you gave me yesterday is very good, and my brother has read it, too."] * LINES
+    started = time.perf_counter()
+    for line in lines:
+        mask(line)
+    return (time.perf_counter() - started) / LINES * 1e6
+
+
+def make_tables(result: dict[str, Any]) -> Tables:
+    """Return a table of directions and methods."""
+    rows = [
+        [row["direction"], name, f"{row['kept'][name]} of {row['lines']}", f"{row['chrf'][name]:.1f}"]
+        for row in result["rows"]
+        for name in row["kept"]
+    ]
+    note = (
+        f"A line without spans takes {result['microseconds']:.1f} microseconds longer, and its translation is "
+        f"bit-identical. {about_machine(result)}."
+    )
+    return {"protection": [table(["direction", "method", "lines with all spans", "chrF2"], rows, note)]}
+
+
+if __name__ == "__main__":
+    run_command(main)
