@@ -1,22 +1,26 @@
 """Measure how many protected spans come out unchanged, and what protection costs or gains in chrF2.
 
-    python -m benchmarks.protection --model-dirs transformer/included/en-de transformer/included/de-en
+    python -m benchmarks.protection --data valid.en valid.de \\
+        --model-dirs transformer/included/en-de transformer/included/de-en
 
 Translates the sentences of benchmarks/sentences that have spans: as the model does, in the parts between the spans, and
-with stand-ins and alignment, which is what `transformer.translate` does. Writes benchmarks/results/protection.json;
-with --smoke-test, 5 sentences are translated and nothing is written.
+with stand-ins and alignment, which is what `transformer.translate` does. Translates the lines of --data that have
+digits, with and without protection. Writes benchmarks/results/protection.json; with --smoke-test, 5 sentences of each
+kind are translated and nothing is written.
 """
 
+import re
 import time
 from pathlib import Path
 from typing import Any
 
-from sacrebleu.metrics import CHRF
+from sacrebleu.metrics import BLEU, CHRF
 
 from benchmarks.runner import ROOT, Tables, about_machine, command_line, new_result, save, table
 from common.command import run_command
 from common.text_input import read_all_lines
 from evaluate.segmentation import protection
+from evaluate.segmentation.numbers import lost_numbers
 from evaluate.segmentation.placeholders import mask
 from evaluate.segmentation.protection import is_kept
 from evaluate.translator import Translator
@@ -29,12 +33,19 @@ LINES = 2000
 def main() -> None:
     """Measure each model and save the result."""
     parser = command_line(__doc__)
+    parser.add_argument("--data", nargs=2, type=Path, metavar="FILE", help="two files, such as valid.en and valid.de")
     parser.add_argument("--model-dirs", nargs="+", type=Path, metavar="FOLDER", help="English and German models")
     args = parser.parse_args()
-    if not args.model_dirs:
-        parser.error("give --model-dirs")
-    rows = [measure(Translator.from_pretrained(folder), 5 if args.smoke_test else None) for folder in args.model_dirs]
-    result = new_result(rows=rows, microseconds=microseconds_per_line())
+    if not (args.data and args.model_dirs):
+        parser.error("give --data and --model-dirs")
+    texts = {file.name.removesuffix(".gz").rsplit(".", 1)[-1]: read_all_lines(file) for file in args.data}
+    most = 5 if args.smoke_test else None
+    rows, numbers = [], []
+    for folder in args.model_dirs:
+        translator = Translator.from_pretrained(folder)
+        rows.append(measure(translator, most))
+        numbers.append(measure_numbers(translator, texts, most))
+    result = new_result(rows=rows, numbers=numbers, microseconds=microseconds_per_line())
     save("protection", result, make_tables(result), smoke_test=args.smoke_test)
 
 
@@ -63,6 +74,24 @@ def measure(translator: Translator, most: int | None) -> dict[str, Any]:
     return {"direction": direction, "lines": len(lines), "kept": kept, "chrf": chrf}
 
 
+def measure_numbers(translator: Translator, texts: dict[str, list[str]], most: int | None) -> dict[str, Any]:
+    """Return how many lines lose numbers in one direction, and BLEU."""
+    pairs = list(zip(texts[translator.source_lang], texts[translator.target_lang], strict=True))
+    pairs = [(source, reference) for source, reference in pairs if re.search(r"\d", source)][:most]
+    lines, references = [source for source, _ in pairs], [reference for _, reference in pairs]
+    found = {}
+    for translator.protect in (False, True):
+        outputs = translator(lines)
+        lost = sum(bool(lost_numbers(*pair)) for pair in zip(lines, outputs, strict=True))
+        found["protected" if translator.protect else "model alone"] = {
+            "lost": lost,
+            "bleu": BLEU().corpus_score(outputs, [references]).score,
+        }
+    lost_by_people = sum(bool(lost_numbers(*pair)) for pair in pairs)
+    direction = f"{translator.source_lang} to {translator.target_lang}"
+    return {"direction": direction, "lines": len(lines), "reference": lost_by_people, "found": found}
+
+
 def microseconds_per_line() -> float:
     """Return the time in which a line without spans is searched for them."""
     lines = ["The book that you gave me yesterday is very good, and my brother has read it, too."] * LINES
@@ -83,7 +112,14 @@ def make_tables(result: dict[str, Any]) -> Tables:
         f"A line without spans takes {result['microseconds']:.1f} microseconds longer, and its translation is "
         f"bit-identical. {about_machine(result)}."
     )
-    return {"protection": [table(["direction", "method", "lines with all spans", "chrF2"], rows, note)]}
+    numbers = [
+        [row["direction"], name, f"{found['lost']} of {row['lines']}", row["reference"], f"{found['bleu']:.1f}"]
+        for row in result["numbers"]
+        for name, found in row["found"].items()
+    ]
+    headings = ["direction", "method", "lines that lose numbers", "references that do", "BLEU of these lines"]
+    spans = table(["direction", "method", "lines with all spans", "chrF2"], rows, note)
+    return {"protection": [spans], "protected_numbers": [table(headings, numbers, f"{about_machine(result)}.")]}
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ STAND_INS: tuple[tuple[str, ...], ...] = (
 )
 """Words that models copy, the best first. The spans of a segment get different ones of the first list. If they are
 lost, the segment is translated again with the next list."""
-NUMBERS = ("25", "34", "47", "58", "63", "72", "86", "91")
+NUMBERS = (("25", "34", "47", "58", "63", "72", "86", "91"), ("7", "9", "8", "6", "5", "4"))
 """Stand-ins for numbers."""
 _BEFORE = re.compile(r"[\s.,;:!?…)\]}»”’]*")
 _AFTER = " ([{«„“‚"
@@ -77,12 +77,13 @@ def _mend_numbers(
     found = list(found)
     for i, more in zip(todo, translate([texts[i] for i in todo]), strict=True):
         found[i] = [t for t in more if not lost_numbers(texts[i], t.text)][:wanted] or found[i]
-    segments = {i: _Segment(mask_numbers(texts[i])) for i in todo if lost_numbers(texts[i], found[i][0].text)}
-    filled = {i: segment for i, segment in segments.items() if segment.fill(NUMBERS)}
-    again = translate([segment.text for segment in filled.values()]) if filled else []
-    for (i, segment), more in zip(filled.items(), again, strict=True):
-        segment.keep(more, wanted)
-        found[i] = [t for t in segment.finish(iter(())) if not lost_numbers(texts[i], t.text)] or found[i]
+    for names in NUMBERS:
+        segments = {i: _Segment(mask_numbers(texts[i])) for i in todo if lost_numbers(texts[i], found[i][0].text)}
+        filled = {i: segment for i, segment in segments.items() if segment.fill(names)}
+        again = translate([segment.text for segment in filled.values()]) if filled else []
+        for (i, segment), more in zip(filled.items(), again, strict=True):
+            segment.keep(more, wanted)
+            found[i] = [t for t in segment.finish(iter(())) if not lost_numbers(texts[i], t.text)] or found[i]
     return found
 
 
