@@ -19,8 +19,8 @@ _SPACE = "\u2581"
 def align(translator: Translator, pairs: list[tuple[str, Translation]]) -> list[Weights | None]:
     """Return the weights of the units of each translation on the units of its source (`evaluate.segmentation.marks`).
 
-    They are the cross-attention weights, the mean over the heads of the last layer. The result is None if the tokens
-    cannot be assigned to the words of the text.
+    They are the cross-attention weights, the mean over all heads and layers, which was better than the last layer. The
+    result is None if the tokens cannot be assigned to the words of the text.
     """
     sources = translator.encode(source for source, _ in pairs)
     targets = [translation.tokens for _, translation in pairs]
@@ -28,7 +28,7 @@ def align(translator: Translator, pairs: list[tuple[str, Translation]]) -> list[
     pieces = translator.tokenizer.pieces
     return [
         unit_weights(
-            weights[-1].mean(0),
+            weights.mean((0, 1)),
             token_units([pieces[token] for token in ids if token != EOS_ID], source),
             token_units([pieces[token] for token in translation.tokens if token != EOS_ID], translation.text),
             len(units(source)),

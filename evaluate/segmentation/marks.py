@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from evaluate.segmentation.placeholders import MASK, MaskedText, Span
 
 _UNIT = re.compile(r"\w+|[^\w\s]")
-THRESHOLD = 0.35
+THRESHOLD = 0.5
 """An element contains the target units whose weights on its source units are this large or larger, on average."""
 Weights = Sequence[Sequence[float]]
 """Row t: weights of target unit t on all source units, with a sum of at most 1."""
@@ -190,7 +190,9 @@ class _Placement:
             raise _NeedsWeights
         if any(node.start <= unit < node.end for node in taken):
             return float("-inf")
-        return sum(self.weights[unit][covered[0] : covered[1]]) - THRESHOLD
+        gain = sum(self.weights[unit][covered[0] : covered[1]]) - THRESHOLD
+        between_words = self._is_word(covered[0]) and self._is_word(covered[1] - 1)
+        return min(gain, -0.01) if between_words and self._is_mark(unit) else gain
 
     def _trim(self, covered: tuple[int, int], start: int, end: int) -> tuple[int, int]:
         """Leave punctuation at the ends of an element outside if the element has none there in the source."""

@@ -12,6 +12,7 @@ from evaluate.documents import translate_document
 from evaluate.segmentation.placeholders import mask
 from evaluate.segmentation.protection import is_kept
 from evaluate.translator import Translator
+from tests.evaluate.segmentation.test_html import DOCUMENTS
 from tests.tiny_model import TEXT, make_folder
 from transformer import included_models, translate
 
@@ -115,6 +116,14 @@ def test_command_translates_documents(
     page.write_text("1\n00:00:01,000 --> 00:00:02,000\nA dog.\n")
     run(capsys, monkeypatch, folder, "--format", "srt", "--input", str(page), "--output", str(tmp_path / "out"))
     assert (tmp_path / "out").read_text().splitlines()[:2] == ["1", "00:00:01,000 --> 00:00:02,000"]
+
+
+@pytest.mark.parametrize("document", [document for document, _ in DOCUMENTS])
+def test_html_keeps_its_tags_whatever_the_model_does(translator: Translator, document: str) -> None:
+    translated = translate_document(translator, document, "html")
+    assert sorted(re.findall("<[^<>]*>", translated)) == sorted(re.findall("<[^<>]*>", document))
+    blocks = "<(?:p|li|td|pre|script|style)[ >]"
+    assert re.findall(blocks, translated) == re.findall(blocks, document)
 
 
 def test_document_of_lines_is_translated_line_by_line(translator: Translator) -> None:

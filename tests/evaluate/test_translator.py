@@ -326,7 +326,8 @@ def test_translator_notes_lines_whose_unicode_form_changes(translator: Translato
     same = translator.translate(["Haus", "\u00fcber das", "das Haus", "\u00a0\u200b42"], note=notes.append)
     assert found == same
     rule = "Unicode NFC, and plain spaces for no-break and zero-width ones"
-    assert notes == [f"lines 2, 3 were changed for the model: {rule}"]
+    changed = [note for note in notes if "characters" not in note]  # the model of random weights loses ü, too
+    assert changed == [f"lines 2, 3 were changed for the model: {rule}"]
 
 
 def test_translator_replaces_line_break_in_line_by_space(translator: Translator) -> None:
