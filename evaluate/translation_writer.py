@@ -88,7 +88,8 @@ class TranslationWriter:
             list(map(self.translator.lost_characters, visible, texts)),
             list(map(lost_numbers, visible, texts)),
         )
-        self._lost += [number for number, characters in enumerate(lost, first_line) if characters]
+        if self.translator.tokenizer.encodes_all:  # otherwise they are among the unknown ones
+            self._lost += [number for number, characters in enumerate(lost, first_line) if characters]
         self._numbers += [number for number, missing in enumerate(numbers, first_line) if missing]
         if self.as_json:
             for number, line in enumerate(self._json_objects(lines, translated), first_line):

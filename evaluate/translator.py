@@ -284,7 +284,8 @@ class Translator:
 
     def _note_lost(self, lines: list[str], translated: list[list[Translation]], note: Note) -> None:
         lost = [self.lost_characters(line, found[0].text) for line, found in zip(lines, translated, strict=True)]
-        if message := lost_note([number for number, characters in enumerate(lost, 1) if characters]):
+        numbers = [number for number, characters in enumerate(lost, 1) if characters and self.tokenizer.encodes_all]
+        if message := lost_note(numbers):  # `unknown_note` names the others
             note(message)
         missing = [lost_numbers(line, found[0].text) for line, found in zip(lines, translated, strict=True)]
         if message := numbers_note([number for number, found in enumerate(missing, 1) if found]):
