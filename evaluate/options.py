@@ -109,10 +109,10 @@ def add_translation_options(parser: argparse.ArgumentParser) -> None:
         "numbers, times and lines (default: text)",
     )
     parser.add_argument(
-        "--protect",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="keep addresses, {placeholders}, %%s, `code`, tags and emoji of text unchanged (default: yes)",
+        "--no-protect",
+        dest="protect",
+        action="store_false",
+        help="leave addresses, {placeholders}, %%s, `code`, tags, emoji and lost numbers to the model",
     )
     parser.add_argument(
         "--prefix", type=expand, metavar="FILE", help="text file whose line n begins the translation of line n"
