@@ -7,35 +7,28 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from data_pipeline.tokenizers.sentence_piece import EOS_ID
-from evaluate.scorer import Scorer
 from evaluate.segmentation.marks import Weights, units
-from evaluate.translation import Translation
-from evaluate.translator import Translator
 
 _SPACE = "\u2581"
 """Begins a SentencePiece token that begins a word."""
 
 
-def align(translator: Translator, pairs: list[tuple[str, Translation]]) -> list[Weights | None]:
-    """Return the weights of the units of each translation on the units of its source (`evaluate.segmentation.marks`).
+def align(
+    pieces: list[str], source: tuple[str, Sequence[int]], target: tuple[str, Sequence[int]], weights: Tensor
+) -> Weights | None:
+    """Return the weights of the units of a translation on the units of its source (`evaluate.segmentation.marks`).
 
-    They are the cross-attention weights, the mean over all heads and layers, which was better than the last layer. The
-    result is None if the tokens cannot be assigned to the words of the text.
+    They are the mean over all layers and heads, which was better than the last layer. The result is None if the tokens
+    cannot be assigned to the words of the texts.
+
+    Args:
+        pieces: of the vocabulary.
+        source: text and tokens.
+        target: text and tokens.
+        weights: cross-attention weights (layers, heads, target tokens, source tokens).
     """
-    sources = translator.encode(source for source, _ in pairs)
-    targets = [translation.tokens for _, translation in pairs]
-    found = Scorer(translator).cross_attention(sources, targets)
-    pieces = translator.tokenizer.pieces
-    return [
-        unit_weights(
-            weights.mean((0, 1)),
-            token_units([pieces[token] for token in ids if token != EOS_ID], source),
-            token_units([pieces[token] for token in translation.tokens if token != EOS_ID], translation.text),
-            len(units(source)),
-            len(units(translation.text)),
-        )
-        for (source, translation), ids, weights in zip(pairs, sources, found, strict=True)
-    ]
+    found = [token_units([pieces[token] for token in ids if token != EOS_ID], text) for text, ids in (source, target)]
+    return unit_weights(weights.mean((0, 1)), *found, len(units(source[0])), len(units(target[0])))
 
 
 def token_units(pieces: Sequence[str], text: str) -> list[int] | None:

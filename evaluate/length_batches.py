@@ -23,6 +23,20 @@ Fits = Callable[[int, int, int], bool]
 """Return True if a batch is small enough: its pairs, the tokens of its longest source and of its longest output."""
 
 
+MAX_LOGITS = 2**25
+"""Largest number of logits in a batch of `fits_forced`: sentences times target tokens times vocabulary."""
+
+
+def fits_forced(batch_tokens: int, vocab_size: int) -> Fits:
+    """Return the limit of batches whose targets are given: all their logits are in memory at once."""
+
+    def fits(rows: int, source_tokens: int, target_tokens: int) -> bool:
+        positions = rows * (source_tokens + target_tokens)
+        return positions <= batch_tokens and rows * target_tokens * vocab_size <= MAX_LOGITS
+
+    return fits
+
+
 def map_batches(
     compute: Callable[[list[IdPair]], Sequence[Result]],
     pairs: Sequence[IdPair],

@@ -13,11 +13,8 @@ from common.strings import string_list
 from data_pipeline.tokenizers import TranslationTokenizer
 from data_pipeline.tokenizers.sentence_piece import EOS_ID, UNK_ID
 from evaluate.decoding.search import check_finite
-from evaluate.length_batches import IdPair, map_batches
+from evaluate.length_batches import IdPair, fits_forced, map_batches
 from evaluate.translator import LineTooLong, Translator
-
-MAX_LOGITS = 2**25
-"""Largest number of logits in a batch: sentences times target tokens times vocabulary."""
 
 Result = TypeVar("Result")
 Ids = Sequence[Sequence[int]]
@@ -104,12 +101,7 @@ class Scorer:
         pairs = [IdPair(tuple(source), tuple(target)) for source, target in zip(sources, targets, strict=True)]
         for number, pair in enumerate(pairs, 1):
             _check(pair, number, self.translator.max_len)
-        batch_tokens, vocab_size = self.translator.config.batch_tokens, self.translator.tokenizer.vocab_size
-
-        def fits(rows: int, source_tokens: int, target_tokens: int) -> bool:
-            positions = rows * (source_tokens + target_tokens)
-            return positions <= batch_tokens and rows * target_tokens * vocab_size <= MAX_LOGITS
-
+        fits = fits_forced(self.translator.config.batch_tokens, self.translator.tokenizer.vocab_size)
         return map_batches(
             compute,
             pairs,

@@ -12,13 +12,14 @@ from common.strings import string_list
 from common.text import changed_lines, changed_note, one_line, unknown_note
 from data_pipeline.tokenizers import TranslationTokenizer, open_translation_tokenizer
 from data_pipeline.tokenizers.sentence_piece import EOS_ID, UNK_ID
+from evaluate.alignment import align
 from evaluate.backends import Backend
 from evaluate.backends.ctranslate2 import CTranslate2Backend
 from evaluate.backends.pytorch import PyTorchBackend
 from evaluate.confidence import Calibration, common_words, foreign_note, lost_note, read_calibration
 from evaluate.config import BackendName, DecodeConfig, Feature, SampleConfig
 from evaluate.decoding.search import Hypothesis
-from evaluate.length_batches import IdPair, map_batches
+from evaluate.length_batches import IdPair, fits_forced, map_batches
 from evaluate.model_settings import read_decode_config
 from evaluate.segmentation.lines import (
     SegmentedLine,
@@ -308,17 +309,29 @@ class Translator:
             fitting = [ids if len(ids) <= self.max_len else [] for ids in encoded]
             return self.decode_ids(fitting, self.config.beam, sampling)
 
-        def align(pairs: list[tuple[str, Translation]]) -> list[Weights | None]:
-            from evaluate.alignment import align  # needs this module
-
-            return align(self, pairs)
-
         wanted = n_best if sampling is None else sampling.num_samples
         masked = [segment for line in split for segment in line.masked_segments]
-        attention = align if "attention" in self.backend.supports else None
+        attention = self._align if "attention" in self.backend.supports else None
         numbers = self.protect and sampling is None
         found = translate_all(masked, translate, translate_more, attention, wanted, numbers)
         return translate_segments(split, lambda _: found)
+
+    def _align(self, pairs: list[tuple[str, Translation]]) -> list[Weights | None]:
+        """Return the weights of each pair of a source and its translation; see `align`."""
+        encoded = self.encode(source for source, _ in pairs)
+        found = map_batches(
+            self.backend.cross_attention,
+            [IdPair(tuple(ids), t.tokens) for ids, (_, t) in zip(encoded, pairs, strict=True)],
+            fits_forced(self.config.batch_tokens, self.tokenizer.vocab_size),
+            lambda pair: len(pair.target),
+            skip=lambda pair: not pair.target,
+            skipped=torch.empty(1, 1, 0, 0),
+            progress=False,
+        )
+        return [
+            align(self.tokenizer.pieces, (source, ids), (t.text, t.tokens), weights)
+            for ids, (source, t), weights in zip(encoded, pairs, found, strict=True)
+        ]
 
     def decode_ids(
         self,

@@ -59,7 +59,7 @@ def test_scores_keep_order_and_do_not_depend_on_batches(scorer: Scorer, monkeypa
     together = [s.log_prob for s in scorer.score(sources, targets)]
     alone = [scorer.score([s], [t])[0].log_prob for s, t in zip(sources, targets, strict=True)]
     assert together == pytest.approx(alone, abs=1e-10)
-    monkeypatch.setattr("evaluate.scorer.MAX_LOGITS", 1)
+    monkeypatch.setattr("evaluate.length_batches.MAX_LOGITS", 1)
     assert [s.log_prob for s in scorer.score(sources, targets)] == pytest.approx(alone, abs=1e-10)
 
 
