@@ -27,8 +27,10 @@ def align(
         target: text and tokens.
         weights: cross-attention weights (layers, heads, target tokens, source tokens).
     """
-    found = [token_units([pieces[token] for token in ids if token != EOS_ID], text) for text, ids in (source, target)]
-    return unit_weights(weights.mean((0, 1)), *found, len(units(source[0])), len(units(target[0])))
+    in_source, in_target = (
+        token_units([pieces[token] for token in ids if token != EOS_ID], text) for text, ids in (source, target)
+    )
+    return unit_weights(weights.mean((0, 1)), in_source, in_target, len(units(source[0])), len(units(target[0])))
 
 
 def token_units(pieces: Sequence[str], text: str) -> list[int] | None:
