@@ -7,7 +7,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import cached_property
+from multiprocessing.connection import Connection
 from threading import Thread
 from typing import Any, Generic, TypeVar
 
@@ -19,6 +21,11 @@ POOL_FROM = 200_000
 """Number of sentence pairs from which several processes are faster than one."""
 
 
+def is_large(pairs: int) -> bool:
+    """Return True if several processes are faster than one for a corpus of this size."""
+    return pairs >= POOL_FROM
+
+
 def map_in_order(
     function: Callable[[Task], Result], tasks: Iterable[Task], pairs: int, processes: int
 ) -> Iterator[Result]:
@@ -26,7 +33,7 @@ def map_in_order(
 
     Function, tasks and results are pickled then. Raises as `Workers.map`.
     """
-    workers = Workers(function, processes if pairs >= POOL_FROM else 1)
+    workers = Workers(function, processes if is_large(pairs) else 1)
     try:
         yield from workers.map(tasks)
     finally:
@@ -53,9 +60,11 @@ class Workers(Generic[Task, Result]):
             yield from map(self._function, tasks)
             return
         waiting: deque[Future[Result]] = deque()
+        pool = self._pool  # made first: `multiprocessing` lets interrupts through when it starts its own process
         try:
             for task in tasks:
-                waiting.append(self._pool.submit(_call, task))
+                with _without_interrupts():  # a process that is started now inherits this
+                    waiting.append(pool.submit(_call, task))
                 if len(waiting) > 2 * self._processes:
                     yield waiting.popleft().result()
             while waiting:
@@ -67,33 +76,45 @@ class Workers(Generic[Task, Result]):
             ) from error
 
     def close(self) -> None:
-        """End the processes after the tasks that they have begun."""
+        """End the processes at once."""
         if "_pool" in vars(self):
             self._pool.shutdown(wait=False, cancel_futures=True)
+            self._open_end.close()
 
     @cached_property
     def _pool(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self._processes, context, _start, (self._function,))
+        watched, self._open_end = context.Pipe(duplex=False)
+        return ProcessPoolExecutor(self._processes, context, _start, (self._function, watched))
 
 
 _function: Callable[[Any], Any]
 """The function of this worker process."""
 
 
-def _start(function: Callable[[Any], Any]) -> None:
+def _start(function: Callable[[Any], Any], watched: Connection) -> None:
     global _function
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the one that started this decides
-    Thread(target=_end_with_parent, daemon=True).start()
+    Thread(target=_end_with, args=(watched,), daemon=True).start()
     _function = function
 
 
-def _end_with_parent() -> None:
-    """End this process when the one that started it ends, however that ends: it would wait for tasks forever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
+def _end_with(watched: Connection) -> None:
+    """End this process when the other end of a pipe is closed, or the process that has it ends, however it ends."""
+    watched.poll(None)
     os._exit(1)
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Let SIGINT wait. Ctrl-C reaches all processes; the one that started the others decides."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _call(task: Any) -> Any:

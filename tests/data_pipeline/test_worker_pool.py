@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import psutil  # type: ignore[import-untyped]
 import pytest
@@ -35,7 +36,8 @@ def test_workers_end_with_killed_parent() -> None:
     code = (
         "import os, signal; from data_pipeline.worker_pool import Workers; import psutil\n"
         "if __name__ == '__main__':\n"
-        "    print(*Workers(abs, 2).map(range(4)), *(p.pid for p in psutil.Process().children()), flush=True)\n"
+        "    workers = Workers(abs, 2)\n"
+        "    print(*workers.map(range(4)), *(p.pid for p in psutil.Process().children()), flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
@@ -47,3 +49,39 @@ def test_workers_end_with_killed_parent() -> None:
         time.sleep(0.1)
     assert not any(map(psutil.pid_exists, pids))
     assert "Traceback" not in done.stderr
+
+
+def test_interrupts_do_not_reach_workers_even_while_they_start() -> None:
+    workers = Workers(partial(signal.pthread_sigmask, signal.SIG_BLOCK), 2)
+    assert all(signal.SIGINT in blocked for blocked in workers.map([[], []]))
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    workers.close()
+
+
+def test_ctrl_c_ends_command_and_workers_at_once() -> None:
+    """Also while the first worker starts, and although the tasks take a minute."""
+    code = (
+        "import time; from common.command import run_command; from data_pipeline.worker_pool import map_in_order\n"
+        "def main():\n    list(map_in_order(time.sleep, [60] * 9, 10**6, 2))\n"
+        "if __name__ == '__main__':\n    run_command(main)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        while len(psutil.Process(process.pid).children()) < 2:  # the resource tracker of Python, and a worker
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.communicate(timeout=30)[1] == "interrupted\n"
+    assert process.returncode == 130
+    until = time.monotonic() + 20
+    while group_exists(process.pid) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not group_exists(process.pid)
+
+
+def group_exists(number: int) -> bool:
+    try:
+        os.killpg(number, 0)
+    except ProcessLookupError:
+        return False
+    return True
