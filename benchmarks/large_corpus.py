@@ -36,6 +36,9 @@ SHARD = 4_000_000
 BILLION = 1_000_000_000
 PRIVATE_BYTES = 3
 """Private memory of `prepare` for each pair: its filter reason, and two marks while a sample of the pairs is drawn."""
+HASH_BYTES = 8
+GROUP_BYTES = 10
+"""Bytes per pair by which the files of the groups are larger than the prepared data: reasons twice, and a hash."""
 RANKS = 2
 
 
@@ -194,7 +197,7 @@ def estimate(result: dict[str, Any]) -> dict[str, float]:
     return {
         "prepare_hours": round(times * prepared["seconds"] / 3600, 1),
         "prepare_private_gb": round(prepared["peak_private_gb"] + PRIVATE_BYTES * (BILLION - result["pairs"]) / 1e9, 1),
-        "hashes_on_disk_gb": 8.0,
+        "working_files_gb": round(BILLION * (HASH_BYTES + GROUP_BYTES) / 1e9 + times * prepared["prepared_gb"]),
         "prepared_gb": round(times * prepared["prepared_gb"]),
         "rank_private_gb": max(max(start["peak_private_gb_of_rank"]) for start in result["starts"]),
         "lengths_gb_of_a_host": round(times * prepared["lengths_gb"], 1),
@@ -234,7 +237,7 @@ def billion_table(result: dict[str, Any]) -> Table:
     rows = [
         [f"prepare, processes: {result['processes']}", f"{found['prepare_hours']:.1f} hours"],
         ["peak of private memory of prepare, main process", f"{found['prepare_private_gb']:.1f} GB"],
-        ["hashes on disk while duplicates are searched", f"{found['hashes_on_disk_gb']:.0f} GB"],
+        ["other files until its end: hashes and groups, without the text", f"{found['working_files_gb']:.0f} GB"],
         ["prepared data", f"{found['prepared_gb']:.0f} GB"],
         ["lengths, mapped once on each host", f"{found['lengths_gb_of_a_host']:.1f} GB"],
         ["peak of private memory of a rank", f"{found['rank_private_gb']:.2f} GB"],

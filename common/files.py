@@ -15,7 +15,7 @@ import shutil
 import sys
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -296,8 +296,7 @@ def lock(path: Path, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
     try:
         held.acquire(timeout=0)
     except Timeout:
-        wait = f"; waiting up to {timeout:.0f} s" if timeout < float("inf") else "; waiting for it"
-        print(f"{path.parent} is locked by another process{wait}", file=sys.stderr, flush=True)
+        print_locked(path.parent, f"waiting up to {timeout:.0f} s" if timeout < float("inf") else "waiting for it")
         try:
             held.acquire(timeout=timeout if timeout < float("inf") else -1, poll_interval=0.2)
         except Timeout as error:
@@ -308,3 +307,21 @@ def lock(path: Path, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
         yield
     finally:
         held.release()
+
+
+@contextmanager
+def try_lock(path: Path) -> Iterator[bool]:
+    """Hold a lock file as `lock`. Yield False if another process holds it, otherwise True."""
+    make_folder(path.parent)
+    held = FileLock(path)
+    with suppress(Timeout):
+        held.acquire(timeout=0)
+    try:
+        yield held.is_locked
+    finally:
+        held.release()
+
+
+def print_locked(folder: Path, doing: str) -> None:
+    """Print that another process works in a folder, and what this process does."""
+    print(f"{folder} is locked by another process; {doing}", file=sys.stderr, flush=True)

@@ -1,7 +1,8 @@
 """Prepare the data of a configuration ahead of training: load, filter and tokenize, and print what was dropped.
 
 Training does the same if it does not find the prepared data in the cache, or finds them damaged. The command reads only
-the section `data`.
+the section `data`. Several hosts that run the same command at once, with `data.cache_dir` on a disk that they share,
+prepare a large corpus together.
 """
 
 import os

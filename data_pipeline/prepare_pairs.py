@@ -1,11 +1,12 @@
 """Create the prepared data of a translation task: load, filter, train the tokenizer, tokenize, write."""
 
 import json
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
-from itertools import chain, count, islice
+from functools import cached_property, partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from common.errors import InputError
 from common.notes import keep_notes
 from common.text import UNICODE_RULE, unify
 from data_pipeline.config import DataConfig
+from data_pipeline.group_files import Arrays, GroupFiles, Step
 from data_pipeline.sources.columns import quote
 from data_pipeline.sources.corpus import Note, iterate_pairs, load_corpora
 from data_pipeline.sources.filters import (
@@ -37,7 +39,7 @@ from data_pipeline.sources.hub import NoSuchSplit
 from data_pipeline.sources.names import corpus_value, find_tokenizer
 from data_pipeline.token_store import TokenStoreWriter, smallest_type
 from data_pipeline.tokenizers.sentence_piece import Tokenizer, normalize, train_tokenizer
-from data_pipeline.worker_pool import map_in_order
+from data_pipeline.worker_pool import is_large
 
 if TYPE_CHECKING:  # slow import, not needed if the data are in the cache
     from datasets import Dataset
@@ -49,6 +51,9 @@ Flat = tuple[npt.NDArray[np.integer], npt.NDArray[np.int64]]
 PairHashes = npt.NDArray[np.uint64]
 GROUP = 100_000
 """Sentence pairs that a process filters or tokenizes at once."""
+TOKENIZER = "tokenizer.model"
+REASONS = "reasons.npz"
+"""File with the filter reasons of all pairs, which other hosts need to tokenize."""
 EXAMPLES = 3
 """Number of training pairs that the summary shows."""
 OLD_LABELS = {
@@ -59,21 +64,28 @@ OLD_LABELS = {
 """Names of filter reasons in reports of older versions."""
 
 
-def prepare_pairs(config: DataConfig, result: Path, work: Path, threads: int, quiet: bool) -> None:
+def prepare_pairs(config: DataConfig, result: Path, work: Path, files: GroupFiles, quiet: bool) -> None:
     """Write tokenizer, token stores of both splits, validation text and `report.json` to the folder `result`.
 
-    `work` is an empty folder for intermediate files; `quiet` shows no progress bars and no notes. Raises as `prepare`.
+    Args:
+        work: empty folder for intermediate files.
+        files: files of a large corpus that several processes prepare. Their folder need not exist.
+        quiet: show no progress bars and no notes.
+
+    Raises as `prepare`.
     """
     notes: list[str] = []
-    train, valid, reasons, changed = _load(config, work, threads, quiet, keep_notes(notes, quiet))
+    train, valid, reasons, changed = _load(config, work, files, quiet, keep_notes(notes, quiet))
     kept = reasons == FilterReason.KEPT
     _reject_empty(reasons, "training")
-    tokenizer = _make_tokenizer(train, kept, config, result)
+    tokenizer = _make_tokenizer(train, kept, config, result, files)
 
-    encode = _Encoder(tokenizer, result, config.max_length, threads, quiet)
-    encode(train, reasons, "train", config.max_ratio)
+    if is_large(len(train)):
+        _share(result / TOKENIZER, reasons, files)
+    encode = _Encoder(tokenizer, result, files, quiet)
+    encode(train, reasons, "train", _encoding(train, reasons, tokenizer, config))
     valid_reasons = _filter_valid(valid, config)
-    encode(valid, valid_reasons, "valid", None)
+    encode(valid, valid_reasons, "valid", _encoding(valid, valid_reasons, tokenizer, config, of_valid=True))
     _reject_empty(reasons, "training")
     _reject_empty(valid_reasons, "validation")
     with (result / "valid.jsonl").open("w", encoding="utf-8", newline="\n") as out:
@@ -87,13 +99,57 @@ def prepare_pairs(config: DataConfig, result: Path, work: Path, threads: int, qu
     (result / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+class PairsHelper:
+    """Computes groups of a large corpus that another process prepares.
+
+    Args:
+        work: empty folder for intermediate files.
+        files: those of the other process.
+    """
+
+    def __init__(self, config: DataConfig, work: Path, files: GroupFiles) -> None:
+        self._config, self._work, self._files = config, work, files
+
+    def help(self) -> None:
+        """Compute what no other process computes now. Return if nothing is left, or if the corpus is not large."""
+        try:
+            if (step := self._step()) is not None:
+                for _ in self._files.compute(step, range(step.groups)):
+                    pass
+        except FileNotFoundError:
+            if self._files.started:  # otherwise the other process has finished
+                raise
+
+    def _step(self) -> Step | None:
+        """Return the step of the other process; None if its corpus is not large or not loaded."""
+        if (self._files.folder / REASONS).exists():
+            return self._encoding
+        return self._filtering if self._files.started else None
+
+    @cached_property
+    def _train(self) -> "Dataset":
+        config, threads = self._config, self._files.processes
+        return load_corpora(config.train, config, "train", self._work, threads, note=lambda _: None)
+
+    @cached_property
+    def _filtering(self) -> Step:
+        return _filtering(self._train, self._config)
+
+    @cached_property
+    def _encoding(self) -> Step:
+        tokenizer = Tokenizer(self._files.folder / TOKENIZER, self._config.normalize_unicode)
+        (reasons,) = self._files.load(REASONS)
+        return _encoding(self._train, reasons, tokenizer, self._config)
+
+
 def count_usable_pairs(config: DataConfig, folder: Path, threads: int = 1) -> int:
     """Return how many training pairs the filters of texts keep. `folder` is for intermediate files.
 
     Filters of lengths in tokens need the vocabulary and are not applied. Raises as `prepare`.
     """
     with tempfile.TemporaryDirectory(dir=folder) as work:
-        _, _, reasons, _ = _load(config, Path(work), threads, quiet=True, note=lambda _: None)
+        files = GroupFiles(Path(work, "groups"), threads)
+        _, _, reasons, _ = _load(config, Path(work), files, quiet=True, note=lambda _: None)
     return int((reasons == FilterReason.KEPT).sum())
 
 
@@ -126,7 +182,7 @@ def _examples(report: dict[str, Any]) -> Iterable[tuple[int, Any]]:
 
 
 def _load(
-    config: DataConfig, work: Path, threads: int, quiet: bool, note: Note
+    config: DataConfig, work: Path, files: GroupFiles, quiet: bool, note: Note
 ) -> tuple["Dataset", "Dataset", FilterReasons, int]:
     """Return training pairs, validation pairs, filter reasons, and the number of training pairs that `unify` changes.
 
@@ -138,12 +194,12 @@ def _load(
     if quiet:
         datasets.disable_progress_bars()
     try:
-        train = load_corpora(config.train, config, "train", work, threads, note)
-        valid = _load_valid(config, work, threads, note)
+        train = load_corpora(config.train, config, "train", work, files.processes, note)
+        valid = _load_valid(config, work, files.processes, note)
     finally:
         if bars:
             datasets.enable_progress_bars()
-    reasons, hashes, changed = _filter_train(train, config, work, threads, quiet)
+    reasons, hashes, changed = _filter_train(train, config, work, files, quiet)
     if config.drop_duplicates:
         mark_duplicates(reasons, hashes)
     if valid is None:
@@ -166,22 +222,25 @@ def _load_valid(config: DataConfig, work: Path, threads: int, note: Note) -> "Da
 
 
 def _filter_train(
-    dataset: "Dataset", config: DataConfig, work: Path, threads: int, quiet: bool
+    dataset: "Dataset", config: DataConfig, work: Path, files: GroupFiles, quiet: bool
 ) -> tuple[FilterReasons, PairHashes, int]:
     reasons = np.zeros(len(dataset), np.uint8)
     hashes = np.memmap(work / "hashes", np.uint64, "w+", shape=(len(dataset),))
     done, changed = 0, 0
-    with tqdm(total=len(dataset), desc="filtering", unit=" pairs", disable=quiet) as bar:
-        for found in map_in_order(partial(_filter_group, config), _groups(dataset), len(dataset), threads):
-            end = done + len(found[0])
-            reasons[done:end], hashes[done:end] = found[:2]
-            changed += found[2]
-            bar.update(end - done)
-            done = end
+    for found in _results(dataset, _filtering(dataset, config), files, "filtering", quiet):
+        end = done + len(found[0])
+        reasons[done:end], hashes[done:end] = found[:2]
+        changed += int(found[2])
+        done = end
     return reasons, hashes, changed
 
 
-def _filter_group(config: DataConfig, group: "Dataset") -> tuple[FilterReasons, PairHashes, int]:
+def _filtering(dataset: "Dataset", config: DataConfig) -> Step:
+    return Step("filtered", partial(_filter_group, config), partial(_group, dataset), _groups(dataset))
+
+
+def _filter_group(config: DataConfig, group: "Dataset") -> Arrays:
+    """Return the filter reasons and the hashes of a group, and the number of pairs that `unify` changes."""
     reasons, hashes = np.zeros(len(group), np.uint8), np.zeros(len(group), np.uint64)
     unicode, changed = config.normalize_unicode, 0
     for i, (source, target) in enumerate(_pairs(group)):
@@ -189,7 +248,7 @@ def _filter_group(config: DataConfig, group: "Dataset") -> tuple[FilterReasons, 
         source, target = normalize(source, unicode), normalize(target, unicode)
         reasons[i] = filter_text(source, target, config)
         hashes[i] = pair_hash(source, target)
-    return reasons, hashes, changed
+    return reasons, hashes, np.array(changed)
 
 
 def _filter_valid(dataset: "Dataset", config: DataConfig) -> FilterReasons:
@@ -217,13 +276,17 @@ def _hold_out(reasons: FilterReasons, hashes: PairHashes, config: DataConfig) ->
     return held
 
 
-def _make_tokenizer(dataset: "Dataset", kept: npt.NDArray[np.bool_], config: DataConfig, result: Path) -> Tokenizer:
-    if config.tokenizer is not None:
-        tokenizer = Tokenizer(find_tokenizer(config.tokenizer), config.normalize_unicode)
+def _make_tokenizer(
+    dataset: "Dataset", kept: npt.NDArray[np.bool_], config: DataConfig, result: Path, files: GroupFiles
+) -> Tokenizer:
+    trained = files.folder / TOKENIZER  # by a process that was ended before it had prepared the data
+    if config.tokenizer is not None or trained.exists():
+        file = trained if config.tokenizer is None else find_tokenizer(config.tokenizer)
+        tokenizer = Tokenizer(file, config.normalize_unicode)
         tokenizer.save(result)
         return tokenizer
     assert config.vocab_type in ("bpe", "unigram"), "DataConfig checks it"
-    file = result / "tokenizer.model"
+    file = result / TOKENIZER
     texts = _sample(dataset, kept, config)
     return train_tokenizer(texts, file, config.vocab_size, config.vocab_type, config.normalize_unicode)
 
@@ -241,36 +304,50 @@ def _sample(dataset: "Dataset", kept: npt.NDArray[np.bool_], config: DataConfig)
         yield from target
 
 
+def _share(tokenizer: Path, reasons: FilterReasons, files: GroupFiles) -> None:
+    """Give other hosts what they need to tokenize."""
+    with files.publish(TOKENIZER) as copy:
+        shutil.copyfile(tokenizer, copy)
+    files.save(REASONS, reasons)
+
+
 @dataclass(frozen=True)
 class _Encoder:
     tokenizer: Tokenizer
     result: Path
-    max_length: int | None
-    threads: int
+    files: GroupFiles
     quiet: bool
 
-    def __call__(self, dataset: "Dataset", reasons: FilterReasons, name: str, max_ratio: float | None) -> None:
+    def __call__(self, dataset: "Dataset", reasons: FilterReasons, name: str, step: Step) -> None:
         """Write the ids of the kept pairs whose token counts pass the filters, and set the reasons of the others."""
         vocab_size, done = self.tokenizer.vocab_size, 0
-        encode = partial(_encode_group, self.tokenizer, self.max_length, max_ratio)
-        tasks = ((group, reasons[start : start + GROUP]) for start, group in zip(count(0, GROUP), _groups(dataset)))
         with (
             TokenStoreWriter(self.result / f"{name}.src", vocab_size) as src_out,
             TokenStoreWriter(self.result / f"{name}.tgt", vocab_size) as tgt_out,
-            tqdm(total=len(dataset), desc=f"tokenizing {name}", unit=" pairs", disable=self.quiet) as bar,
         ):
-            for new_reasons, src, tgt in map_in_order(encode, tasks, len(dataset), self.threads):
+            for new_reasons, *ids in _results(dataset, step, self.files, f"tokenizing {name}", self.quiet):
                 reasons[done : done + len(new_reasons)] = new_reasons
-                src_out.append_flat(*src)
-                tgt_out.append_flat(*tgt)
+                src_out.append_flat(*ids[:2])
+                tgt_out.append_flat(*ids[2:])
                 done += len(new_reasons)
-                bar.update(len(new_reasons))
+
+
+def _encoding(
+    dataset: "Dataset", reasons: FilterReasons, tokenizer: Tokenizer, config: DataConfig, of_valid: bool = False
+) -> Step:
+    encode = partial(_encode_group, tokenizer, config.max_length, None if of_valid else config.max_ratio)
+
+    def task(number: int) -> tuple["Dataset", FilterReasons]:
+        return _group(dataset, number), reasons[number * GROUP : (number + 1) * GROUP]
+
+    return Step("valid" if of_valid else "tokenized", encode, task, _groups(dataset))
 
 
 def _encode_group(
     tokenizer: Tokenizer, max_length: int | None, max_ratio: float | None, task: tuple["Dataset", FilterReasons]
-) -> tuple[FilterReasons, Flat, Flat]:
-    """Return the filter reasons of a group, and the ids of the pairs that are still kept."""
+) -> Arrays:
+    """Return the filter reasons of a group, and of the pairs that are still kept: ids and lengths of the sources, ids
+    and lengths of the targets."""
     group, reasons = task
     reasons = reasons.copy()
     kept = np.flatnonzero(reasons == FilterReason.KEPT)
@@ -282,7 +359,7 @@ def _encode_group(
         for out, rows in ((src_out, src), (tgt_out, tgt)):
             out.append(_flatten([ids for ids, reason in zip(rows, new_reasons, strict=True) if not reason], tokenizer))
         done += len(src)
-    return reasons, _join(src_out), _join(tgt_out)
+    return reasons, *_join(src_out), *_join(tgt_out)
 
 
 def _empty(tokenizer: Tokenizer) -> list[Flat]:
@@ -304,10 +381,26 @@ def _lengths(sentences: list[list[int]]) -> npt.NDArray[np.int64]:
     return np.fromiter(map(len, sentences), np.int64, count=len(sentences))
 
 
-def _groups(dataset: "Dataset") -> Iterator["Dataset"]:
-    """Yield the rows in groups of `GROUP`."""
-    for start in range(0, len(dataset), GROUP):
-        yield dataset.select(range(start, min(start + GROUP, len(dataset))))
+def _results(dataset: "Dataset", step: Step, files: GroupFiles, what: str, quiet: bool) -> Iterator[Arrays]:
+    """Yield the results of all groups, in their order. A large corpus is computed by several processes and hosts."""
+    with tqdm(total=len(dataset), desc=what, unit=" pairs", disable=quiet) as bar:
+        if not is_large(len(dataset)):
+            for group in map(step.task, range(step.groups)):
+                yield step.function(group)
+                bar.update(GROUP)
+            return
+        for _ in files.compute_all(step, quiet):
+            bar.update(GROUP)
+    yield from files.read(step)
+
+
+def _groups(dataset: "Dataset") -> int:
+    """Return the number of groups of `GROUP` pairs."""
+    return -(-len(dataset) // GROUP)
+
+
+def _group(dataset: "Dataset", number: int) -> "Dataset":
+    return dataset.select(range(number * GROUP, min((number + 1) * GROUP, len(dataset))))
 
 
 def _pairs(dataset: "Dataset") -> Iterator[tuple[str, str]]:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from common.errors import InputError
 from common.notes import keep_notes
 from data_pipeline.config import DataConfig
+from data_pipeline.group_files import GroupFiles
 from data_pipeline.sources.columns import quote
 from data_pipeline.sources.hub import NoSuchSplit
 from data_pipeline.sources.names import corpus_value, find_tokenizer
@@ -47,11 +48,11 @@ class Sizes:
     tokens: int = 0
 
 
-def prepare_text(config: DataConfig, result: Path, work: Path, threads: int, quiet: bool) -> None:
+def prepare_text(config: DataConfig, result: Path, work: Path, files: GroupFiles, quiet: bool) -> None:
     """Write tokenizer, token stores of both splits, and `report.json` to the folder `result`.
 
     If some tokens belong to prompts, a second token store of each split contains 1 for each predicted token, otherwise
-    0. `work` is an empty folder for intermediate files; `threads` is not used; `quiet` shows no progress bars and no
+    0. `work` is an empty folder for intermediate files; `files` are not used; `quiet` shows no progress bars and no
     notes. Raises as `prepare`.
     """
     notes: list[str] = []

@@ -2,30 +2,31 @@
 
 They are in `cache_dir/<fingerprint>/`. That folder appears by one rename when it is complete. So a second call opens it
 at once, and a killed process leaves no folder that looks complete. A lock file for each fingerprint lets only one
-process at a time create the same data. The folder has checksums, which are compared when it is opened: damaged data are
-created again.
+process at a time create the same data; the others wait and, if it is a large corpus of sentence pairs, compute some of
+its groups. The folder has checksums, which are compared when it is opened: damaged data are created again.
 """
 
 import errno
 import json
-import math
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from common.checksums import is_whole, read_checksums, remove_damaged, write_checksums
-from common.files import create_folder, expand, lock, read_json
+from common.files import create_folder, expand, print_locked, read_json, try_lock
 from common.notes import print_note
 from data_pipeline.config import DataConfig
 from data_pipeline.fingerprint import SourceFile, Sources, read_sources
-from data_pipeline.prepare_pairs import describe_pairs, prepare_pairs, summarise_pairs
+from data_pipeline.group_files import PAUSE, GroupFiles
+from data_pipeline.prepare_pairs import PairsHelper, describe_pairs, prepare_pairs, summarise_pairs
 from data_pipeline.prepare_text import describe_text, prepare_text, summarise_text
 from data_pipeline.tokenizers import open_tokenizer
 from data_pipeline.tokenizers.sentence_piece import Tokenizer
@@ -140,11 +141,7 @@ def prepare(
     created = False
     if not is_whole(folder, every_byte):
         _remove_unfinished(cache_dir)
-        with lock(_lock_file(cache_dir, folder.name), timeout=math.inf):
-            if not is_whole(folder, every_byte):  # another process may have created it in the meantime
-                remove_damaged(folder, every_byte, TEMPORARY)
-                _create(config, sources, folder, threads, quiet)
-                created = True
+        created = _Creation(config, sources, folder, threads, quiet, every_byte).create_or_help()
     prepared = PreparedData.open(folder, config, sources.files)
     if not created and not quiet:
         prepared.print_notes()
@@ -164,15 +161,61 @@ def wait_until_prepared(config: DataConfig, cache_dir: Path) -> PreparedData:
     return PreparedData.open(folder, config, sources.files)
 
 
-def _create(config: DataConfig, sources: Sources, folder: Path, threads: int, quiet: bool) -> None:
-    write = prepare_pairs if config.task == "translation" else prepare_text
-    with _disk_full_names(folder.parent), create_folder(folder, TEMPORARY) as result:
-        work = result / "work"
-        work.mkdir()
-        write(config, result, work, threads, quiet)
-        shutil.rmtree(work)
-        sources.check_unchanged(config)
-        write_checksums(result)
+@dataclass(frozen=True)
+class _Creation:
+    """Creates a folder of prepared data, or helps the process that creates it."""
+
+    config: DataConfig
+    sources: Sources
+    folder: Path
+    threads: int
+    quiet: bool
+    every_byte: bool
+
+    def create_or_help(self) -> bool:
+        """Return when the folder is complete: True if this process created it."""
+        if (created := self._try_to_create()) is not None:
+            return created
+        print_locked(self.folder.parent, "waiting for it, and helping it if the corpus is large")
+        with tempfile.TemporaryDirectory(
+            dir=self.folder.parent, prefix=f"{TEMPORARY}{self.folder.name}-", ignore_cleanup_errors=True
+        ) as work:
+            helper = PairsHelper(self.config, Path(work), self._files)
+            while (created := self._try_to_create()) is None:
+                if self.config.task == "translation":
+                    helper.help()
+                time.sleep(PAUSE)
+        return created
+
+    def _try_to_create(self) -> bool | None:
+        """Return None if another process holds the lock, False if it has created the folder, True if this one has."""
+        with try_lock(_lock_file(self.folder.parent, self.folder.name)) as locked:
+            if not locked:
+                return None
+            if created := not is_whole(self.folder, self.every_byte):
+                remove_damaged(self.folder, self.every_byte, TEMPORARY)
+                try:
+                    self._create()
+                except FileNotFoundError:
+                    if not is_whole(self.folder):  # if it is: a process that does not see the lock was faster
+                        raise
+            self._files.remove()
+            return created
+
+    def _create(self) -> None:
+        write = prepare_pairs if self.config.task == "translation" else prepare_text
+        with _disk_full_names(self.folder.parent), create_folder(self.folder, TEMPORARY) as result:
+            work = result / "work"
+            work.mkdir()
+            write(self.config, result, work, self._files, self.quiet)
+            shutil.rmtree(work)
+            self.sources.check_unchanged(self.config)
+            write_checksums(result)
+
+    @property
+    def _files(self) -> GroupFiles:
+        folder = self.folder.with_name(f"{TEMPORARY}{self.folder.name}-groups")
+        return GroupFiles(folder, self.threads, partial(self.sources.check_unchanged, self.config))
 
 
 def _lock_file(cache_dir: Path, name: str) -> Path:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -486,7 +487,7 @@ def test_prepare_uses_data_that_faster_process_wrote(
 ) -> None:
     """Some network file systems have locks that other hosts do not see."""
     write = prepared_data.prepare_pairs
-    monkeypatch.setattr(prepared_data, "lock", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(prepared_data, "try_lock", lambda _: nullcontext(True))
 
     def overtaken(*arguments: Any) -> None:
         write(*arguments)
@@ -532,6 +533,59 @@ def test_prepare_waits_for_another_process_that_creates_same_data(
         found = list(pool.map(lambda _: run(config, tmp_path), range(2)))
     assert [len(prepared.train) for prepared in found] == [300, 300]
     assert len(calls) == 1
+
+
+HOST = """
+import os, signal, sys, time
+from pathlib import Path
+from data_pipeline import group_files, prepare_pairs, worker_pool
+from data_pipeline.config import DataConfig
+from data_pipeline.prepared_data import prepare
+
+def filter_group(*arguments):
+    print("filtered", flush=True)
+    return original_filter(*arguments)
+
+def encode_group(*arguments):
+    print("tokenized", flush=True)
+    while len(sys.argv) > 1 and not list(cache.glob("*/tokenized-*.npz")):
+        time.sleep(0.01)
+    if len(sys.argv) > 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original_encode(*arguments)
+
+worker_pool.POOL_FROM, prepare_pairs.GROUP, group_files.PAUSE = 100, 30, 0.02
+original_filter, original_encode = prepare_pairs._filter_group, prepare_pairs._encode_group
+prepare_pairs._filter_group, prepare_pairs._encode_group = filter_group, encode_group
+cache = Path({cache!r})
+prepare({config!r}, cache, 1, quiet=True)
+"""
+
+
+def test_hosts_prepare_large_corpus_together_and_take_over_groups_of_killed_host(
+    config: DataConfig, tmp_path: Path
+) -> None:
+    """The first host holds a group until the second one has tokenized another, and is killed then."""
+    config = replace(config, train=corpus(tmp_path / "text", "many", [*pairs(300), *pairs(20), ("a " * 40, "b")]))
+    one = run(config, tmp_path)
+    code = HOST.format(cache=str(tmp_path / "shared"), config=config)
+    start = partial(subprocess.Popen, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with start([sys.executable, "-c", code, "is killed"]) as first:
+        assert first.stdout is not None
+        assert [first.stdout.readline() for _ in range(12)] == ["filtered\n"] * 11 + ["tokenized\n"]
+        with start([sys.executable, "-c", code]) as second:
+            printed, errors = second.communicate(timeout=60)
+        assert first.wait(timeout=60) == -signal.SIGKILL
+    assert printed.splitlines() == ["tokenized"] * 12, errors
+    assert "helping it if the corpus is large" in errors
+    assert "Traceback" not in errors
+    files = [
+        {file.name: file.read_bytes() for file in (folder / one.fingerprint).iterdir()}
+        for folder in (tmp_path / "cache", tmp_path / "shared")
+    ]
+    assert files[0] == files[1]
+    left = [name for name in results(tmp_path / "shared") if name != one.fingerprint]
+    assert all(name.startswith(".unfinished-") and not name.endswith("-groups") for name in left)
 
 
 def test_prepare_expands_home_folder_in_cache_dir(
