@@ -2,7 +2,8 @@
 
 In a checkout, `evaluate/translator.py` is imported as `evaluate.translator`. An installed wheel must not own such
 names, because Hugging Face has a package `evaluate`. pyproject.toml maps the folders, and `build_py` changes the import
-statements of the copied files to match. It also writes the commit of the checkout into the wheel.
+statements of the copied files to match, and the commands that messages and help texts name. It also writes the commit
+of the checkout into the wheel.
 """
 
 import re
@@ -14,10 +15,18 @@ from setuptools.command.build_py import build_py as setuptools_build_py
 ROOMS = ("common", "transformer", "data_pipeline", "evaluate", "train")
 IMPORT = re.compile(rf"^(\s*)(from|import) ({'|'.join(ROOMS)})(?=[. ])", re.MULTILINE)
 
+MODULE = re.compile(rf"(?<=python -m )({'|'.join(ROOMS)})(?=\.\w)")
+SCRIPT = re.compile(r"\b(python|accelerate launch) (train|evaluate)/(\w+)\.py\b")
+
 
 def change_imports(text: str) -> str:
     """Return Python source whose imports of rooms name `paper_transformer` first."""
     return IMPORT.sub(r"\1\2 paper_transformer.\3", text)
+
+
+def change_commands(text: str) -> str:
+    """Return text in which commands such as `python -m train.doctor` are those of an installed wheel."""
+    return SCRIPT.sub(r"\1 -m paper_transformer.\2.\3", MODULE.sub(r"paper_transformer.\1", text))
 
 
 def read_commit() -> str:
@@ -36,7 +45,7 @@ def read_commit() -> str:
 
 
 class build_py(setuptools_build_py):
-    """Copies the packages, changes the imports of the copies, and writes the commit."""
+    """Copies the packages, changes imports and commands in the copies, and writes the commit."""
 
     def run(self) -> None:
         super().run()
@@ -50,5 +59,5 @@ class build_py(setuptools_build_py):
     def build_module(self, module, module_file, package):  # type: ignore[no-untyped-def]
         copied, done = super().build_module(module, module_file, package)
         path = Path(copied)
-        path.write_text(change_imports(path.read_text(encoding="utf-8")), encoding="utf-8")
+        path.write_text(change_commands(change_imports(path.read_text(encoding="utf-8"))), encoding="utf-8")
         return copied, done

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from build_wheel import ROOMS, change_imports
+from build_wheel import ROOMS, change_commands, change_imports
 from tests.tiny_model import make_folder
 from transformer.pretrained import FILES
 
@@ -106,6 +106,7 @@ def test_wheel_translates_with_included_model_in_another_folder(site: Path, tmp_
     missing = run(site, tmp_path, *command, "--from", "xx", "The red car.")
     assert (missing.returncode, missing.stderr.count("\n")) == (2, 1)
     assert "no included model translates from xx; there are: aa to bb" in missing.stderr
+    assert "python -m paper_transformer.transformer.convert --from marian" in missing.stderr
 
 
 def test_console_command_prints_version_and_rejects_unknown_command(site: Path, tmp_path: Path) -> None:
@@ -132,6 +133,14 @@ def test_change_imports_changes_statements_only() -> None:
     assert change_imports(text) == (
         '"""evaluate.bleu"""\nfrom paper_transformer.evaluate.translator import X\n'
         "    import paper_transformer.train.loop\nimport trainer\n\n"
+    )
+
+
+def test_change_commands_names_commands_of_wheel() -> None:
+    text = "python -m train.doctor, accelerate launch train/train.py, python evaluate/bleu.py, python -m training.x"
+    assert change_commands(text) == (
+        "python -m paper_transformer.train.doctor, accelerate launch -m paper_transformer.train.train, "
+        "python -m paper_transformer.evaluate.bleu, python -m training.x"
     )
 
 
