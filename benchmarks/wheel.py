@@ -187,8 +187,8 @@ def make_tables(result: dict[str, Any]) -> Tables:
     left = ", ".join(result["left_in_environment"]) or "none"
     in_home = sorted({"/".join(Path(name).parts[:2]) for name in result["written_in_home"]})
     note = (
-        f"Wheel: {result['wheel_bytes'] / 1e6:.1f} MB, {result['installed_files']:,} files after the installation. Left "
-        f"in the environment after it was removed: {left}. Left in the home folder: {', '.join(in_home) or 'none'}. "
+        f"Wheel: {result['wheel_bytes'] / 1e6:.1f} MB, {result['installed_files']:,} files after the installation. "
+        f"Left in the environment after its removal: {left}. Left in the home folder: {', '.join(in_home) or 'none'}. "
         f"{about_machine(result)}, Python {result['machine']['python']}."
     )
     return {"wheel": [table(["command", "exit status", "as expected", "line that was checked"], rows, note)]}
