@@ -105,16 +105,18 @@ class PairsHelper:
     Args:
         work: empty folder for intermediate files.
         files: those of the other process.
+        quiet: show no progress bars.
     """
 
-    def __init__(self, config: DataConfig, work: Path, files: GroupFiles) -> None:
-        self._config, self._work, self._files = config, work, files
+    def __init__(self, config: DataConfig, work: Path, files: GroupFiles, quiet: bool) -> None:
+        self._config, self._work, self._files, self._quiet = config, work, files, quiet
 
     def help(self) -> None:
         """Compute what no other process computes now. Return if nothing is left, or if the corpus is not large."""
         try:
             if (step := self._step()) is not None:
-                for _ in self._files.compute(step, range(step.groups)):
+                computed = self._files.compute(step, range(step.groups))
+                for _ in tqdm(computed, desc=f"{step.name} here", unit=" groups", delay=1, disable=self._quiet):
                     pass
         except FileNotFoundError:
             if self._files.started:  # otherwise the other process has finished

@@ -176,13 +176,14 @@ class _Creation:
         """Return when the folder is complete: True if this process created it."""
         if (created := self._try_to_create()) is not None:
             return created
-        print_locked(self.folder.parent, "waiting for it, and helping it if the corpus is large")
+        of_pairs = self.config.task == "translation"
+        print_locked(self.folder.parent, f"waiting for it{', and helping it if the corpus is large' * of_pairs}")
         with tempfile.TemporaryDirectory(
             dir=self.folder.parent, prefix=f"{TEMPORARY}{self.folder.name}-", ignore_cleanup_errors=True
         ) as work:
-            helper = PairsHelper(self.config, Path(work), self._files)
+            helper = PairsHelper(self.config, Path(work), self._files, self.quiet)
             while (created := self._try_to_create()) is None:
-                if self.config.task == "translation":
+                if of_pairs:
                     helper.help()
                 time.sleep(PAUSE)
         return created

@@ -83,6 +83,8 @@ class Workers(Generic[Task, Result]):
 
     @cached_property
     def _pool(self) -> ProcessPoolExecutor:
+        # If this process is killed, Python's resource tracker cleans up, and warns of what it does.
+        os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")
         context = multiprocessing.get_context("spawn")
         watched, self._open_end = context.Pipe(duplex=False)
         return ProcessPoolExecutor(self._processes, context, _start, (self._function, watched))
