@@ -9,11 +9,14 @@ import torch
 from accelerate import Accelerator
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from data_pipeline.micro_batches import ROW_MULTIPLE
+from data_pipeline.examples import IGNORE, Batch
+from data_pipeline.micro_batches import ROW_MULTIPLE, Update
 from tests.train.test_training import make_config, run
+from tests.transformer.small_models import SMALL, small, sources, targets
 from train import distributed as devices
 from train import loop, loss, trainer, validation
 from train.config import RunConfig, TrainConfig
+from train.optimizer import make_optimizer
 from train.trainer import StepResult, Trainer
 
 SHORT = ("train.max_steps=2", "validation.every=100", "checkpoints.every=100", "checkpoints.average_last=1")
@@ -22,6 +25,22 @@ SHORT = ("train.max_steps=2", "validation.every=100", "checkpoints.every=100", "
 @pytest.fixture
 def config(corpus: dict[str, list[str]], tmp_path: Path) -> RunConfig:
     return make_config(corpus, tmp_path / "cache", *SHORT)
+
+
+def test_update_does_not_depend_on_micro_batches() -> None:
+    """Three sentences of 1, 6 and 3 predicted tokens: as one batch, and as a micro-batch each."""
+    (src_BM, mask_BM), tgt_BL = sources(), targets()
+    labels_BL = tgt_BL.where(torch.arange(6) < torch.tensor([[1], [6], [3]]), IGNORE)
+    update, results = Update(0, bucket_batches=(), src_tokens=16, predicted_tokens=10), []
+    for rows_of_batches in ([[0, 1, 2]], [[0], [1], [2]]):
+        config, model = RunConfig(model=SMALL), small(dropout=0.0).train()
+        one = Trainer(model, make_optimizer(model, config.optimizer), Accelerator(cpu=True), config)
+        batches = [
+            Batch((src_BM[rows], mask_BM[rows], tgt_BL[rows]), labels_BL[rows]) for rows in map(list, rows_of_batches)
+        ]
+        results.append(one.step(update, batches, asked=list))
+    assert results[0].loss == pytest.approx(results[1].loss, rel=1e-12)
+    assert results[0].gradient_norm == pytest.approx(results[1].gradient_norm, rel=1e-12)
 
 
 class Reads(TorchDispatchMode):
