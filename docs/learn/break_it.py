@@ -37,6 +37,7 @@ SETTINGS = (
     *("validation.bleu_sentences=50", "checkpoints.every=400", "checkpoints.average_last=1"),
 )
 """Settings that differ from configs/demo.yaml."""
+PYTEST = ("-q", "--tb=line", "-p", "no:cacheprovider", f"--rootdir={ROOT}")
 WIDTH, HEIGHT = 64, 16
 """Size of a curve in the terminal, in characters."""
 
@@ -66,7 +67,7 @@ def main() -> None:
 
 def train_with(number: int, runs: Path) -> dict[str, Any]:
     """Train with a bug, or without any (0). Return curve, validations and translations."""
-    config, folder = load_settings(RunConfig, ROOT / "configs" / "demo.yaml", SETTINGS), runs / str(number)
+    config, folder = load_settings(RunConfig, ROOT / "configs" / "demo.yaml", list(SETTINGS)), runs / str(number)
     with broken(BUGS[number]) if number else contextlib.nullcontext():
         train(config, folder)
         # Prepacking replaces some of the functions that the patches change.
@@ -128,10 +129,10 @@ def check() -> None:
     for number, bug in BUGS.items():
         (_, without, said), (_, with_bug, _) = run_test(bug)
         caught = without == 0 and with_bug == 1  # 1: tests failed; other numbers are errors of the call
-        print(
-            f"{number}  {bug.name}: {'caught by' if caught else 'NOT caught by'} {bug.test}\n{'' if caught else said}"
-        )
-        wrong += [] if caught else [bug.name]
+        print(f"{number}  {bug.name}: {'caught by' if caught else 'NOT caught by'} {bug.test}")
+        if not caught:
+            print(said)
+            wrong.append(bug.name)
     if wrong:
         raise InputError(f"the tests of {len(wrong)} bugs do not catch them: {', '.join(wrong)}")
 
@@ -143,9 +144,7 @@ def run_test(bug: Bug) -> list[tuple[str, int, str]]:
     results = []
     for name, context in (("without the bug", contextlib.nullcontext()), ("with the bug", broken(bug))):
         with context, contextlib.redirect_stdout(io.StringIO()) as output:
-            status = pytest.main(
-                ["-q", "--tb=line", "-p", "no:cacheprovider", f"--rootdir={ROOT}", str(ROOT / bug.test)]
-            )
+            status = pytest.main([*PYTEST, str(ROOT / bug.test)])
         results.append((name, int(status), output.getvalue()))
     return results
 

@@ -43,9 +43,8 @@ class Edit:
         """Return the changed lines with the file that contains them."""
         source = inspect.getsource(self.function)
         old, new = source.splitlines(), source.replace(self.before, self.after).splitlines()
-        lines = [
-            line for line in difflib.unified_diff(old, new, n=0, lineterm="") if line[:2] not in ("--", "++", "@@")
-        ]
+        difference = difflib.unified_diff(old, new, n=0, lineterm="")
+        lines = [line for line in difference if not line.startswith(("---", "+++", "@@"))]
         file = Path(inspect.getfile(self.function)).relative_to(ROOT)
         return "\n".join([f"{file}, {self.function.__qualname__}", *lines])
 
@@ -72,8 +71,8 @@ BUGS: dict[int, Bug] = {
                 "predicted = sum(batch.labels_BL.numel() for batch in batches)",
             ),
         ),
-        "The label of padding is a token like any other, and the loss is the mean over all positions. Padding is easy to "
-        "predict, so the loss looks lower than it is. The validation loss divides by the number of real tokens.",
+        "The label of padding is a token like any other, and the loss is the mean over all positions. Padding is easy "
+        "to predict, so the loss looks lower than it is. The validation loss divides by the number of real tokens.",
         "tests/data_pipeline/test_examples.py::test_padding_row_has_source_to_attend_to_and_no_target",
     ),
     2: Bug(
@@ -117,8 +116,8 @@ BUGS: dict[int, Bug] = {
             ),
             Edit(_few_queries, "alpha=K**-0.5", "alpha=1.0"),
         ),
-        "The dot products are not divided by the square root of d_k, as Eq. 1 says. Their standard deviation grows with "
-        "d_k, the softmax puts nearly all weight on one position, and its gradient is nearly 0.",
+        "Eq. 1 divides the dot products by the square root of d_k, and this code does not. Their standard deviation "
+        "grows with that root. The softmax puts nearly all weight on one position, and its gradient is nearly 0.",
         "tests/transformer/test_model.py::test_multi_head_attention_equals_eq_1_for_each_head",
     ),
     5: Bug(
@@ -140,8 +139,8 @@ BUGS: dict[int, Bug] = {
                 "                total += loss.detach()",
             ),
         ),
-        "The gradient of an update is that of its first micro-batch. The time of the other micro-batches is wasted: the "
-        "loss is computed over all of them, and they train nothing.",
+        "The gradient of an update is that of its first micro-batch. The loss is computed over all micro-batches, but "
+        "the others train nothing: most of the time is wasted.",
         "tests/train/test_trainer.py::test_update_does_not_depend_on_micro_batches",
     ),
     7: Bug(
