@@ -32,9 +32,11 @@ class Edit:
         """Return the code of the edited function."""
         source = inspect.getsource(self.function)
         assert self.before in source, f"{self.function.__qualname__} does not contain {self.before!r}"
+        source = source.replace(self.before, self.after)
+        if source.startswith(" "):  # a method is indented in its file, so it needs something around it
+            source = f"if True:\n{source}"
         namespace: dict[str, Any] = {}
-        # A method is indented in its file, so it needs something around it.
-        exec("if True:\n" + source.replace(self.before, self.after), self.function.__globals__, namespace)
+        exec(source, self.function.__globals__, namespace)
         edited = namespace[self.function.__name__]
         assert isinstance(edited, FunctionType)
         return edited.__code__
