@@ -114,7 +114,8 @@ def schedules() -> Drawing:
 
 def update() -> Drawing:
     """Section 5.1: a real update of four bucket batches, split into two micro-batches each for two ranks."""
-    lengths = np.array([[len(text.split()) + 1 for text in pair] for pair in generate("train", 600, 1)])
+    pairs = [[len(text.split()) + 1 for text in pair] for pair in generate("train", 600, 1)]
+    lengths = np.array([pair for pair in pairs if max(pair) <= 12])
     plan = BatchPlan(lengths[:, 0], lengths[:, 1], tokens_per_update=320, per_update=4, max_buckets=8, seed=1)
     chosen, colours, cell = plan.update(2), (BLUE, ORANGE), 9.0
     d = Drawing(WIDTH, 560, "An update: four bucket batches, each split into a micro-batch for each of two ranks")

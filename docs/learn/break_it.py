@@ -23,7 +23,7 @@ from common.command import run_command
 from common.errors import InputError
 from common.settings import load_settings
 from docs.exercises.runs import OUT
-from docs.learn.bugs import BUGS, Bug, broken
+from docs.learn.bugs import BUGS, broken
 from evaluate.config import DecodeConfig
 from evaluate.translator import Translator
 from train.config import RunConfig
@@ -119,34 +119,31 @@ def answer(number: int) -> None:
     for edit in bug.edits:
         print(f"{edit.diff()}\n")
     print(f"The test that catches it:\n$ python -m pytest {bug.test}\n")
-    for name, status, output in run_test(bug):
-        print(f"{name}: {'passes' if status == 0 else 'fails'}\n{output if status else ''}")
+    print(f"without the bug: {run_tests([bug.test])[1].splitlines()[-1]}")
+    with broken(bug):
+        print(f"with the bug:\n{run_tests([bug.test])[1]}")
 
 
 def check() -> None:
-    """Run the test of each bug. Raise InputError if it does not pass without the bug and fail with it."""
-    wrong = []
+    """Run the tests of the bugs. Raise InputError unless they pass without any bug, and each fails with its bug."""
+    status, output = run_tests(sorted({bug.test for bug in BUGS.values()}))
+    if status:
+        raise InputError(f"without any bug, the tests do not all pass:\n{output}")
     for number, bug in BUGS.items():
-        (_, without, said), (_, with_bug, _) = run_test(bug)
-        caught = without == 0 and with_bug == 1  # 1: tests failed; other numbers are errors of the call
-        print(f"{number}  {bug.name}: {'caught by' if caught else 'NOT caught by'} {bug.test}")
-        if not caught:
-            print(said)
-            wrong.append(bug.name)
-    if wrong:
-        raise InputError(f"the tests of {len(wrong)} bugs do not catch them: {', '.join(wrong)}")
+        with broken(bug):
+            status, output = run_tests([bug.test])
+        if status != 1:  # 1: a test failed; other numbers are errors of the call
+            raise InputError(f"{bug.test} does not catch bug {number}, {bug.name}:\n{output}")
+        print(f"{number}  {bug.name}: caught by {bug.test}")
 
 
-def run_test(bug: Bug) -> list[tuple[str, int, str]]:
-    """Run the test of a bug without and with the bug. Return name, exit status and output of both."""
+def run_tests(tests: list[str]) -> tuple[int, str]:
+    """Run tests in this process, with the bug that is in force. Return pytest's exit status and output."""
     import pytest  # of the development environment only
 
-    results = []
-    for name, context in (("without the bug", contextlib.nullcontext()), ("with the bug", broken(bug))):
-        with context, contextlib.redirect_stdout(io.StringIO()) as output:
-            status = pytest.main([*PYTEST, str(ROOT / bug.test)])
-        results.append((name, int(status), output.getvalue()))
-    return results
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        status = pytest.main([*PYTEST, *(str(ROOT / test) for test in tests)])
+    return int(status), output.getvalue()
 
 
 def collect(runs: Path, out: Path) -> None:
