@@ -1,10 +1,13 @@
 """Draw the pictures of docs/pictures: `python -m docs.pictures`.
 
-Positions, masks, schedules, attention, the plan of an update, and the curves of docs/learn/break-it.md. All are
-computed by the code that they show, and drawn as SVG in the style of docs/learn/drawing.py. A test compares the files
-with what this script draws. `python -m benchmarks.pictures` draws the pictures of measurements, and needs matplotlib.
+Positions, masks, schedules, the plan of an update, and the curves of docs/learn/break-it.md. All are computed by the
+code that they show, and drawn as SVG in the style of docs/learn/drawing.py. A test compares the files with what this
+script draws. With `--model runs/demo`, the attention of that model, too; without it, that picture stays as it is.
+`python -m docs.learn.pictures` draws the pictures of the ladder, and `python -m benchmarks.pictures` those of
+measurements, which need matplotlib.
 """
 
+import argparse
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -14,6 +17,7 @@ import numpy as np
 import torch
 
 from benchmarks.runner import RESULTS
+from common.arguments import CommandParser
 from common.command import run_command
 from common.files import write_text
 from data_pipeline.batch_plan import BatchPlan
@@ -30,13 +34,19 @@ from transformer.layers import sinusoidal_positions
 FOLDER = Path(__file__).resolve().parent / "pictures"
 WIDTH = 540
 """Width of a picture in pixels: its letters are still 11 pixels high on a phone that is 390 pixels wide."""
+PRONOUNS = ("er", "sie", "es")
 PIZZA = "The pizza came out of the oven and it tasted good."
 
 
 def main() -> None:
-    """Write all pictures."""
+    """Write the pictures."""
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, help="model folder for the picture of attention")
+    args = parser.parse_args()
     for name, draw in PICTURES.items():
         write_text(FOLDER / f"{name}.svg", draw().svg())
+    if args.model:
+        write_text(FOLDER / "attention.svg", attention(args.model).svg())
 
 
 def positions() -> Drawing:
@@ -69,21 +79,21 @@ def masks() -> Drawing:
     kinds = (
         ("encoder", source, source, mask_M.expand(len(source), -1), BLUE, "padding is masked"),
         ("decoder", target, target, causal_mask(len(target)), ORANGE, "later positions are masked"),
-        ("decoder to encoder", target, source, mask_M.expand(len(target), -1), GREEN, "padding is masked"),
+        ("cross-attention", target, source, mask_M.expand(len(target), -1), GREEN, "padding is masked"),
     )
-    d, cell = Drawing(WIDTH, 790, "The three masks: encoder, decoder, and decoder to encoder"), 26.0
+    d, left, cell = Drawing(WIDTH, 730, "The three masks: encoder, decoder, and cross-attention"), 270.0, 26.0
     d.text((24, 28), "Masks: rows attend to columns, section 3.2.3", anchor="start", bold=True)
     top = 110.0
     for name, rows, columns, mask_LM, colour, why in kinds:
-        d.matrix((210, top), [[0.75 if can else None for can in row] for row in mask_LM.tolist()], cell, colour, False)
+        d.matrix((left, top), [[0.75 if can else None for can in row] for row in mask_LM.tolist()], cell, colour, False)
         d.text((24, top + 10), name, colour, anchor="start", bold=True)
         words = why.split()
         for number, line in enumerate((" ".join(words[:2]), " ".join(words[2:]))):
             d.text((24, top + 34 + 19 * number), line, size=14, anchor="start")
         for i, word in enumerate(rows):
-            d.text((200, top + (i + 0.5) * cell), word, GREY if word == "pad" else "#000000", 14, "end")
+            d.text((left - 10, top + (i + 0.5) * cell), word, GREY if word == "pad" else "#000000", 14, "end")
         for j, word in enumerate(columns):
-            slanted(d, (210 + (j + 0.5) * cell, top - 6), word, GREY if word == "pad" else "#000000")
+            slanted(d, (left + (j + 0.5) * cell, top - 6), word, GREY if word == "pad" else "#000000")
         top += len(rows) * cell + 92
     return d
 
@@ -103,12 +113,13 @@ def schedules() -> Drawing:
     for number, (name, (colour, rate)) in enumerate(curves.items()):
         steps = range(1, last + 1, 100)
         d.curve([(left + width * step / last, bottom - height * rate(step) / peak) for step in steps], colour)
-        d.text((left + width, bottom - height + 26 + 21 * number), name, colour, anchor="end")
+        d.text((left + 0.25 * width, bottom - 66 + 22 * number), name, colour, anchor="start")
     for step in (0, 4000, last):
         d.text((left + width * step / last, bottom + 18), f"{step:,}", size=14)
     d.text((left - 8, bottom - height), f"{peak:.1e}", size=14, anchor="end")
     d.text((left - 8, bottom), "0", size=14, anchor="end")
-    d.text((left + width * 0.2, bottom + 36), "end of warm-up", GREY, size=14)
+    d.text((left + width * 0.2, bottom + 37), "end of warm-up", GREY, size=14)
+    d.text((left + width * 0.6, bottom + 18), "update", GREY, size=14)
     return d
 
 
@@ -118,56 +129,59 @@ def update() -> Drawing:
     lengths = np.array([pair for pair in pairs if max(pair) <= 12])
     plan = BatchPlan(lengths[:, 0], lengths[:, 1], tokens_per_update=320, per_update=4, max_buckets=8, seed=1)
     chosen, colours, cell = plan.update(2), (BLUE, ORANGE), 9.0
-    d = Drawing(WIDTH, 560, "An update: four bucket batches, each split into a micro-batch for each of two ranks")
+    rows = [len(batch.indices) for batch in chosen.bucket_batches]
+    second = 148 + cell * max(rows[:2])
+    y = second + 50 + cell * max(rows[2:])
+    d = Drawing(WIDTH, int(y + 125), "An update: four bucket batches, each split into micro-batches for two ranks")
     d.text((24, 28), "An update: 4 bucket batches, 2 ranks", anchor="start", bold=True)
     for rank, colour in enumerate(colours):
         d.text((24 + 262 * rank, 56), f"rank {rank}: micro-batch {rank} of each", colour, anchor="start")
     for number, micro_batch in enumerate(chosen.micro_batches(split=2, world_size=2)):
-        batch, rows = micro_batch.bucket_batch, len(micro_batch.indices)
-        left, top = 24 + 262.0 * (batch % 2), 98 + 160.0 * (batch // 2)
+        batch = micro_batch.bucket_batch
+        left, top = 24 + 262.0 * (batch % 2), (98.0, second)[batch // 2]
         if micro_batch.number == 0:
             d.text((left, top - 14), f"bucket batch {batch}: source, target", size=14, anchor="start")
-        top += micro_batch.number * (rows * cell + 6)
+        top += micro_batch.number * (len(micro_batch.indices) * cell + 6)
         for shift, width, own in ((0, micro_batch.src_len, 0), (micro_batch.src_len + 1, micro_batch.tgt_len, 1)):
             used = [0 if i == PADDING_ROW else int(lengths[i, own]) for i in micro_batch.indices]
             tokens = [[float(column < n) for column in range(width)] for n in used]
             shade(d, (left + shift * cell, top), cell, colours[number % 2], tokens)
             shade(d, (left + shift * cell, top), cell, GREY, [[0.2 * (1 - value) for value in row] for row in tokens])
     for rank, colour in enumerate(colours):
-        x, y = 140 + 260.0 * rank, 440.0
+        x = 140 + 260.0 * rank
         d.rectangle((x, y), (220, 46), f"rank {rank} adds the gradients\nof its 4 micro-batches", colour)
         d.line((x, y + 23), (270 + 80 * (rank - 0.5), y + 66), colour, head=True)
     label = f"sum over ranks, divided by {chosen.predicted_tokens} target tokens;\none optimizer step"
-    d.rectangle((270, 532), (400, 46), label, GREEN)
+    d.rectangle((270, y + 90), (400, 46), label, GREEN)
     return d
 
 
-def attention() -> Drawing:
-    """Section 3.2.3: the cross-attention of the included model."""
-    rows, columns, weights = cross_attention(PIZZA)
-    cell = 34.0
-    left, top = 110.0, 150.0
+def attention(model: Path) -> Drawing:
+    """Section 3.2.3: the cross-attention of a model that translates a sentence."""
+    rows, columns, weights = cross_attention(model, PIZZA)
+    left, top, cell = 110.0, 120.0, 30.0
     d = Drawing(
         WIDTH,
         int(top + len(rows) * cell + 24),
         "Cross-attention: for each German word, the English words that the decoder reads",
     )
     d.text((24, 28), "What the decoder reads for each German word", anchor="start", bold=True)
-    d.matrix((left, top), weights, cell, BLUE, False)
     for i, word in enumerate(rows):
+        colour = ORANGE if word in PRONOUNS else BLUE
+        d.matrix((left, top + i * cell), [weights[i]], cell, colour, False)
         d.text((left - 10, top + (i + 0.5) * cell), word, anchor="end")
     for j, word in enumerate(columns):
         slanted(d, (left + (j + 0.5) * cell, top - 6), word)
     return d
 
 
-def cross_attention(sentence: str) -> tuple[list[str], list[str], list[list[float]]]:
-    """Translate with the included model. Return the words of translation and source, and the weights.
+def cross_attention(model: Path, sentence: str) -> tuple[list[str], list[str], list[list[float]]]:
+    """Translate a sentence. Return the words of translation and source, and the weights.
 
     The weights are the mean of all heads of the last decoder layer. The weight of a source word is the sum of those of
     its subwords; the weights of a target word are the mean of those of its subwords.
     """
-    translator = Translator.from_pretrained()
+    translator = Translator.from_pretrained(model, prepack=False)
     assert isinstance(translator.backend, PyTorchBackend)
     (source,) = translator.encode([sentence])
     target = translator.translate_ids([source])[0][0].tokens
@@ -245,7 +259,6 @@ PICTURES: dict[str, Callable[[], Drawing]] = {
     "masks": masks,
     "schedules": schedules,
     "update": update,
-    "attention": attention,
     "break-it": break_it,
 }
 """Functions that draw, by the name of the file."""

@@ -4,29 +4,27 @@ from pathlib import Path
 
 import pytest
 
-from docs.pictures import FOLDER, PICTURES, WIDTH, words_of
-
-COMPUTED = ["positions", "masks", "schedules", "update", "break-it"]
-"""Pictures without a trained model. Another version of PyTorch may round the weights of `attention` differently."""
+from docs.pictures import FOLDER, PICTURES, WIDTH, cross_attention, words_of
+from tests import tiny_model
 
 
-@pytest.mark.parametrize("name", COMPUTED)
+@pytest.mark.parametrize("name", PICTURES)
 def test_picture_equals_file(name: str) -> None:
     assert PICTURES[name]().svg() == (FOLDER / f"{name}.svg").read_text(encoding="utf-8"), "run python -m docs.pictures"
 
 
-def test_picture_of_attention_shows_words_of_translation() -> None:
-    texts = (FOLDER / "attention.svg").read_text(encoding="utf-8")
-    drawn = PICTURES["attention"]().svg()
-    assert [line for line in drawn.splitlines() if line.startswith("<text")] == [
-        line for line in texts.splitlines() if line.startswith("<text")
-    ], "run python -m docs.pictures"
+def test_attention_has_a_row_per_target_word_and_weights_that_sum_to_1(tmp_path: Path) -> None:
+    folder = tiny_model.make_folder(tmp_path)
+    rows, columns, weights = cross_attention(folder, "The cat sees.")
+    assert columns[-1] == "(end)"
+    assert [len(row) for row in weights] == [len(columns)] * len(rows)
+    assert [sum(row) for row in weights] == pytest.approx([1.0] * len(rows))
 
 
 @pytest.mark.parametrize("file", sorted(FOLDER.glob("*.svg")), ids=lambda file: file.name)
 def test_pictures_are_small_and_have_a_title(file: Path) -> None:
     text = file.read_text(encoding="utf-8")
-    assert file.stem in PICTURES
+    assert file.stem in (*PICTURES, "attention")
     assert len(text) < 100_000
     assert f'width="{WIDTH}"' in text
     assert "<title>" in text
