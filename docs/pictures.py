@@ -259,7 +259,6 @@ PICTURES: dict[str, Callable[[], Drawing]] = {
     "masks": masks,
     "schedules": schedules,
     "update": update,
-    "break-it": break_it,
 }
 """Functions that draw, by the name of the file."""
 

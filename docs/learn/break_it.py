@@ -88,7 +88,7 @@ def show(number: int, run: dict[str, Any]) -> None:
     healthy = json.loads((RESULTS / "break_it.json").read_text(encoding="utf-8"))["runs"]["0"]
     print(f"\nTraining loss in nats per token: o healthy, {number} with bug {number}\n")
     print(draw({"o": healthy["curve"], str(number): run["curve"]}))
-    for name, own in (("healthy", healthy), (f"bug {number}", run)):
+    for name, own in (("healthy", healthy), (f"bug {number}" if number else "your run", run)):
         step, loss, bleu = own["validations"][-1]
         print(f"\n{name}: validation loss {loss:.2f} and BLEU {bleu:.1f} after {step} updates")
         for source, translation in zip(SENTENCES, own["translations"], strict=True):
