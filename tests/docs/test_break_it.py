@@ -13,8 +13,15 @@ from docs.learn import break_it
 from docs.learn.bugs import BUGS, broken
 
 TINY = (
-    *("data.grammar_pairs=300", "data.vocab_size=400", "model.d_model=16", "model.n_layers=1", "model.n_heads=2"),
-    *("model.d_ff=16", "batches.tokens_per_update=300", "batches.buckets=4", "schedule.warmup_steps=1"),
+    *(
+        "data.grammar_pairs=300",
+        "data.vocab_size=400",
+        "data.max_length=32",
+        "model.d_model=16",
+        "model.n_layers=1",
+        "model.n_heads=2",
+    ),
+    *("model.d_ff=16", "batches.tokens_per_update=1600", "batches.buckets=4", "schedule.warmup_steps=1"),
     *("train.max_steps=2", "train.log_every=1", "train.log_with=none", "train.threads=1", "validation.every=2"),
     *("validation.bleu_sentences=2", "checkpoints.every=2", "checkpoints.average_last=1"),
 )
@@ -23,7 +30,7 @@ TINY = (
 def test_each_bug_is_caught_by_its_test() -> None:
     """Each test passes without the bug and fails with it. In a process of its own, because pytest runs in it."""
     command = [sys.executable, "-m", "docs.learn.break_it", "--check"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("caught by") == len(BUGS) == 8
 
@@ -36,7 +43,6 @@ def test_broken_changes_functions_inside_block_only(number: int) -> None:
         assert all(function.__code__ is not code for function, code in zip(functions, before, strict=True))
     assert [function.__code__ for function in functions] == before
     for edit in BUGS[number].edits:
-        assert edit.before.splitlines()[0] in edit.diff()
         assert edit.after.splitlines()[-1] in edit.diff()
 
 
