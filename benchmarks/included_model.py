@@ -158,12 +158,13 @@ Sentences per second on an {result["machine"]["cpu"]}: {speeds}.
 ## What it is bad at
 
 News and other long sentences: most training sentences are short sentences of everyday life or texts about software.
-Rare names, numbers in words, markup, web addresses and emoji are sometimes changed or lost, and half of a long sentence
-may be missing. A fluent translation can be wrong. Do not rely on it where a mistake does harm.
+Rare names and numbers in words are sometimes changed or lost, and half of a long sentence may be missing. Markup, web
+addresses, emoji and most numbers are kept by `transformer.translate`, not by the model: other programs lose some. A
+fluent translation can be wrong. Do not rely on it where a mistake does harm.
 
 ## {len(pairs)} sentences, as they come out
 
-None of them was chosen for its translation.
+By `transformer.translate`. None of them was chosen for its translation.
 
 | {LANGUAGES.get(source, source)} | {LANGUAGES.get(target, target)} |
 |---|---|

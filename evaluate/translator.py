@@ -372,8 +372,11 @@ class Translator:
         return [n for n, ids in enumerate(encoded, first_line) if self.calibration.is_target_language(ids)]
 
     def lost_characters(self, line: str, translation: str) -> list[str]:
-        """Return the characters of a line that no piece of the vocabulary contains and the translation lacks."""
-        line = self.tokenizer.normalize(one_line(line))
+        """Return the characters of a line that no piece of the vocabulary contains and the translation lacks.
+
+        & is not among them, because its translation is a word.
+        """
+        line = self.tokenizer.normalize(one_line(line)).replace("&", "")
         return [c for c in dict.fromkeys(line) if not (c.isspace() or c in self._alphabet or c in translation)]
 
     @cached_property

@@ -10,7 +10,8 @@ _SEPARATOR = "[.,'’]"
 _DIGITS = re.compile(r"\d+")
 _TIME = re.compile(r"(?<![\d:])\d{1,2}:\d\d(?![\d:])")
 """A time of day, which languages often write as words: 2:30 is "halb drei"."""
-_NUMBER = re.compile(r"(?<!\w)\d+(?:[.,:/'’-]\d+)*(?!\w)")
+_NUMBER = re.compile(r"(?<!\w)\+?\d+(?:[.,:/'’ -]\d+)*(?!\w)")
+"""A number, or several with one sign between them, as in 030 123456 and 3/4."""
 
 
 def lost_numbers(source: str, translation: str) -> list[str]:

@@ -76,7 +76,8 @@ def _mend_numbers(
         return found
     found = list(found)
     for i, more in zip(todo, translate([texts[i] for i in todo]), strict=True):
-        found[i] = [t for t in more if not lost_numbers(texts[i], t.text)][:wanted] or found[i]
+        complete = [t for t in more if not lost_numbers(texts[i], t.text)]
+        found[i] = sorted(complete, key=lambda t: _wrong_numbers(texts[i], t.text))[:wanted] or found[i]
     for names in NUMBERS:
         segments = {i: _Segment(mask_numbers(texts[i])) for i in todo if lost_numbers(texts[i], found[i][0].text)}
         filled = {i: segment for i, segment in segments.items() if segment.fill(names)}
@@ -139,7 +140,7 @@ class _Segment:
 
     def _faults(self, translation: Translation) -> int:
         text = translation.text
-        return len(re.findall(self._compounds, text)) + len(lost_numbers(self.text, text))
+        return len(re.findall(self._compounds, text)) + _wrong_numbers(self.text, text)
 
     def without_marks(self) -> list[tuple[str, Translation]]:
         """Return the source and the translations whose alignment is needed."""
@@ -157,6 +158,11 @@ class _Segment:
                 text = _put_back(text, self.names, self.words.spans)
                 complete += [replace(t, text=text)] * is_kept(self.masked, text)
         return complete
+
+
+def _wrong_numbers(source: str, translation: str) -> int:
+    """Return how many numbers a translation lacks or adds."""
+    return len(lost_numbers(source, translation)) + len(lost_numbers(translation, source))
 
 
 def _count(text: str, name: str) -> int:

@@ -31,6 +31,7 @@ def test_lost_numbers_are_those_without_their_digits(source: str, translation: s
 def test_numbers_in_words_are_not_masked() -> None:
     masked = mask_numbers("MP3 has 1,250.5 and 10/11, 2nd.")
     assert [span.text for span in masked.spans] == ["1,250.5", "10/11"]
+    assert [span.text for span in mask_numbers("Call +49 30 123-456.").spans] == ["+49 30 123-456"]
     assert unmask(*masked) == "MP3 has 1,250.5 and 10/11, 2nd."
 
 
@@ -54,6 +55,7 @@ def translate(line: str, *forms: str) -> tuple[str, int]:
 
 def test_translation_with_the_numbers_is_taken() -> None:
     assert translate("has 13", "hat 13") == ("hat 13", 1)
+    assert translate("has 13", "hat 3", "hat 13 und 4", "hatte 13") == ("hatte 13", 2)
     assert translate("has 13", "hat 3", "hat {}") == ("hat has 13", 2)
 
 
