@@ -258,7 +258,9 @@ class _Placement:
             joined = joined and at == node.start
             at = node.start
             if node.closing is not None:
-                out.append("" if joined or node.start == node.end else self._lead(at))
+                empty = node.start == node.end
+                space = " " if empty and at > first and node.opening.space_before else ""
+                out.append(space if empty else "" if joined else self._lead(at))
                 out += [node.opening.span.text, self._render(node.children, at, node.end), node.closing.span.text]
                 joined = joined and node.start == node.end
                 at = node.end

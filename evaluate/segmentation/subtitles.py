@@ -8,7 +8,7 @@ from common.text import has_letter
 from evaluate.segmentation.placeholders import MaskedText, mask, unmask
 
 _TIME = re.compile(r"\s*\d{1,3}:\d{1,2}:\d{1,2}[,.]\d{1,3}\s*-->\s*\d{1,3}:\d{1,2}:\d{1,2}[,.]\d{1,3}(\s.*)?")
-_SPEAKER = re.compile(r"\s*(?:<[^<>]*>|\{[^{}]*\})*\s*[-–—]")
+_SPEAKER = re.compile(r"\s*(?:<[^<>]*>|\{[^{}]*\})*\s*[-–—]\s*")
 _EXPECTED = "Subtitles have a number, then a time such as 00:00:01,000 --> 00:00:02,500, then text, then an empty line."
 
 
@@ -22,8 +22,8 @@ class SrtDocument:
     def __init__(self, document: str) -> None:
         """Read a document. Raises InputError, with the number of the line, if it is not in this format."""
         self.blocks: list[MaskedText] = []
-        self._output: list[str | list[int]] = []
-        """Lines that are copied, and for each block the lengths of its lines."""
+        self._output: list[str | tuple[str, list[int]]] = []
+        """Lines that are copied, and for each block the text before it and the lengths of its lines."""
         text: list[str] = []
         in_subtitle = False
         lines = document.split("\n")
@@ -50,16 +50,23 @@ class SrtDocument:
         elif not has_letter("".join(mask(line).visible for line in lines)):
             self._output += lines
         else:
-            self._output.append([max(1, len(line.strip())) for line in lines])
-            self.blocks.append(mask(" ".join(line.strip() for line in lines)))
+            text = " ".join(line.strip() for line in lines)
+            dash = _SPEAKER.match(text)
+            before = dash[0] if dash else ""
+            self._output.append((before, [max(1, len(line.strip())) for line in lines]))
+            self.blocks.append(mask(text.removeprefix(before)))
 
     def join(self, translations: list[str]) -> str:
         """Return the document with the translations of its blocks."""
         rest = iter(translations)
         end = "\r\n" if any(isinstance(line, str) and line.endswith("\r") for line in self._output) else "\n"
-        parts = [
-            line if isinstance(line, str) else end.join(_wrap(next(rest), line)) + end[:-1] for line in self._output
-        ]
+        parts = []
+        for line in self._output:
+            if isinstance(line, str):
+                parts.append(line)
+            else:
+                before, lengths = line
+                parts.append(before + end.join(_wrap(next(rest), lengths)) + end[:-1])
         return "\n".join(parts)
 
 

@@ -106,6 +106,12 @@ def test_subtitles_keep_numbers_times_and_lines(end: str) -> None:
     assert document.join(list(map(upper, document.blocks))) == "\ufeff" + UPPER.replace("\n", end)
 
 
+def test_dash_before_a_speaker_is_not_translated() -> None:
+    document = SrtDocument("1\n00:00:01,000 --> 00:00:02,500\n<i>- Hi.\n- You?</i>")
+    assert [block.text[:3] for block in document.blocks] == ["Hi.", "You"]
+    assert document.join(["A.", "B?</i>"]).splitlines()[2:] == ["<i>- A.", "- B?</i>"]
+
+
 def test_subtitle_has_fewer_lines_if_its_translation_has_fewer_words() -> None:
     document = SrtDocument("1\n00:00:01,000 --> 00:00:02,500\nsee\nyou\nsoon\n\n2\n00:00:03,000 --> 00:00:04,000\nbye")
     assert document.join(["bis bald", "Ciao"]).splitlines()[2:5] == ["bis", "bald", ""]

@@ -35,8 +35,10 @@ Click Save 😊 to keep your changes 🎉.
 Klicken Sie auf Speichern 😊, um Ihre Änderungen zu behalten 🎉.
 👍 Click Save to keep your changes. 🎉
 👍 Klicken Sie auf Speichern, um Ihre Änderungen zu behalten. 🎉
+Click Save <i>😊</i> to keep your changes.
+Klicken Sie auf Speichern <i>😊</i>, um Ihre Änderungen zu behalten.
 Click <b></b>Save to keep your changes.
-Klicken Sie<b></b> auf Speichern, um Ihre Änderungen zu behalten.
+Klicken Sie <b></b> auf Speichern, um Ihre Änderungen zu behalten.
 Click </b>Save to keep <i>your changes.
 Klicken Sie </b> auf Speichern, um <i>Ihre Änderungen zu behalten.
 """.strip().splitlines()
