@@ -26,6 +26,19 @@ from evaluate.segmentation.protection import is_kept
 from evaluate.translator import Translator
 
 SENTENCES = ("protected", "everyday")
+FRAMES = {
+    "en": "Open #.|The file # was not found.|# has sent you a letter.|I do not know #.|Did you see # yesterday?|"
+    "If # is empty, the program ends.|Write the name of # here.|My brother lives near #.|Hello #, how are you?|"
+    "Please give me # and the book.",
+    "de": "Öffnen Sie #.|Die Datei # wurde nicht gefunden.|# hat dir einen Brief geschickt.|Ich kenne # nicht.|"
+    "Hast du gestern # gesehen?|Wenn # leer ist, endet das Programm.|Schreiben Sie den Namen von # hierher.|"
+    "Mein Bruder wohnt bei #.|Hallo #, wie geht es dir?|Bitte gib mir # und das Buch.",
+}
+SPANS = (
+    "{name}|{0}|{{ user.id }}|${total}|$HOME|%s|%d|%(n)s|%1$s|{w}x{h}|https://example.com/a?b=1#c|www.example.org|"
+    "a.b@example.com|`x = 1`|<code>y</code>|H<sub>2</sub>O|M&uuml;ller|<b>Tom</b>|<a href='x'>Maria</a>|Tom 😊"
+)
+"""Each span is put into each frame: 200 sentences."""
 LINES = 2000
 """Number of lines without spans that are searched for spans."""
 
@@ -70,8 +83,16 @@ def measure(translator: Translator, most: int | None) -> dict[str, Any]:
         name: CHRF().corpus_score(outputs, [[reference for _, reference in pairs]]).score
         for name, outputs in found.items()
     }
-    direction = f"{translator.source_lang} to {translator.target_lang}"
-    return {"direction": direction, "lines": len(lines), "kept": kept, "chrf": chrf}
+    frames = FRAMES[translator.source_lang].split("|")
+    made = [frame.replace("#", span) for frame in frames for span in SPANS.split("|")][:most]
+    return {
+        "direction": f"{translator.source_lang} to {translator.target_lang}",
+        "lines": len(lines),
+        "kept": kept,
+        "chrf": chrf,
+        "made": len(made),
+        "made_kept": sum(map(is_kept, map(mask, made), translator(made))),
+    }
 
 
 def measure_numbers(translator: Translator, texts: dict[str, list[str]], most: int | None) -> dict[str, Any]:
@@ -108,7 +129,9 @@ def make_tables(result: dict[str, Any]) -> Tables:
         for row in result["rows"]
         for name in row["kept"]
     ]
+    kept = ", ".join(f"{row['made_kept']} of {row['made']} ({row['direction']})" for row in result["rows"])
     note = (
+        f"Of sentences made of 10 frames and 20 spans, {kept} have all spans. "
         f"A line without spans takes {result['microseconds']:.1f} microseconds longer, and its translation is "
         f"bit-identical. {about_machine(result)}."
     )
