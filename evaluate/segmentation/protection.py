@@ -26,7 +26,7 @@ Align = Callable[[list[tuple[str, Translation]]], list[Weights | None]]
 """Returns the weights of each pair of a source and its translation, for `insert_marks`."""
 STAND_INS: tuple[tuple[str, ...], ...] = (
     ("X1", "X2", "X3", "X4", "X5", "X6", "X7", "X8"),
-    ("HTML", "XML", "SQL", "PHP", "BASE", "MATH"),
+    ("Linux", "Windows", "Python", "Firefox"),
     ("Tom", "Peter", "Anna", "Boston", "Paris", "Berlin"),
 )
 """Words that models copy, the best first. The spans of a segment get different ones of the first list. If they are
