@@ -54,7 +54,7 @@ class Example:
 
 
 def main() -> None:
-    """Run a page and print its output and the seconds that it took."""
+    """Run a page and print its output and the CPU time that it took."""
     parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("page", type=int, help="number of the page")
     parser.add_argument("values", nargs="*", metavar="NAME=value", help="other values for constants of the page")
@@ -64,10 +64,10 @@ def main() -> None:
     path = find_page(args.page)
     text = path.read_text(encoding="utf-8")
     values = (small_values(text) if args.small else {}) | given_values(args.values)
-    started = time.perf_counter()
+    started = time.process_time()  # seconds of the CPU do not depend on other jobs of the machine
     printed = list(run_page(text, path, values, echo=sys.stdout))
-    seconds = time.perf_counter() - started
-    print(f"\n{path.name}: {seconds:.0f} s")
+    seconds = time.process_time() - started
+    print(f"\n{path.name}: {seconds:.0f} s of CPU time")
     if args.write:
         write_text(path, with_time(with_outputs(text, printed), [str(args.page), *args.values], seconds))
 
@@ -184,7 +184,7 @@ def with_time(text: str, arguments: list[str], seconds: float) -> str:
     machine = describe_machine()
     shown = f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"
     hardware = f"{machine['cpu']}, {machine['cores']} cores, torch {machine['versions']['torch']}"
-    return TIME.sub(f"\n`python -m docs.learn.run {' '.join(arguments)}`: {shown} on {hardware}.\n", text)
+    return TIME.sub(f"\n`python -m docs.learn.run {' '.join(arguments)}`: {shown} of CPU time, {hardware}.\n", text)
 
 
 if __name__ == "__main__":
