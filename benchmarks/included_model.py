@@ -25,6 +25,7 @@ from benchmarks.runner import ROOT, Tables, about_machine, new_result, save, say
 from common.arguments import CommandParser
 from common.command import run_command
 from common.text_input import read_all_lines
+from evaluate.config import BackendName
 from evaluate.translator import Translator
 from transformer.included_models import FOLDER
 from transformer.pretrained import read_about
@@ -101,13 +102,14 @@ def evaluate(folder: Path, source: Path, reference: Path, *options: str) -> dict
 def measure_speeds(folder: Path, lines: list[str]) -> dict[str, float]:
     """Return lines per second of each backend, without loading the model."""
     before, speeds = torch.get_num_threads(), {}
-    for backend, compute_type in (("torch", "float32"), ("ctranslate2", "int8")):
+    programs: list[tuple[BackendName, str]] = [("torch", "float32"), ("ctranslate2", "int8")]
+    for backend, compute_type in programs:
         if backend == "torch" or find_spec("ctranslate2"):
             for threads in (1, 2):
                 torch.set_num_threads(threads)
                 translator = Translator.from_pretrained(
                     folder, backend=backend, compute_type=compute_type, protect=False
-                )  # type: ignore[arg-type]
+                )
                 translator(lines[:20])
                 started = time.perf_counter()
                 translator(lines)
