@@ -42,7 +42,8 @@ def draw_figure(explanation: Explanation, choice: FigureChoice, path: Path) -> N
     weights_HLM = own.by_words()[layer]
     pyplot = _import_pyplot()
     longest = max(len(own.rows.words), len(own.columns.words))
-    figure, axis = pyplot.subplots(figsize=(5, 0.32 * longest + 1.2), layout="constrained")
+    figure = pyplot.figure(figsize=(5, 0.32 * longest + 1.2))
+    axis = figure.add_axes((0.02, 0.02, 0.96, 0.9))
     for n, head in enumerate(heads):
         shift = 0.14 * (n - (len(heads) - 1) / 2) if len(heads) < 6 else 0.0  # lines of several heads, side by side
         _draw_lines(axis, weights_HLM[head], rows, COLOURS[head % len(COLOURS)], shift)

@@ -35,7 +35,8 @@ function show(row) {
     button.setAttribute("aria-pressed", String(n === pinned));
   });
   [...columns.children].forEach((word, m) => {
-    word.style.background = `color-mix(in srgb, var(--accent) ${(100 * weights[m]).toFixed(1)}%, transparent)`;
+    const strength = 100 * Math.sqrt(weights[m]); // so that weights of 5 % can be seen
+    word.style.background = `color-mix(in srgb, var(--accent) ${strength.toFixed(1)}%, transparent)`;
     word.lastElementChild.textContent = percent(weights[m]);
   });
   const order = weights.map((weight, m) => [weight, m]).sort((a, b) => b[0] - a[0]).slice(0, 5);
@@ -61,8 +62,10 @@ function drawHeads() {
   const map = maps[kind.value];
   byId("heads").replaceChildren();
   map.weights.forEach((heads, l) => {
-    make("h4", `Layer ${l + 1}`, byId("heads"));
-    const grid = make("div", "", byId("heads"));
+    const group = make("div", "", byId("heads"));
+    group.className = "layer";
+    make("h4", `Layer ${l + 1}`, group);
+    const grid = make("div", "", group);
     grid.className = "heads";
     heads.forEach((weights, h) => {
       const button = make("button", "", grid);
