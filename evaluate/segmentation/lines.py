@@ -136,7 +136,7 @@ class Segmenter:
         """Return the line with its spans masked if this segmenter protects them, else without spans."""
         if isinstance(line, MaskedText):
             return line
-        return mask(line) if self.protect else MaskedText(line)
+        return mask(one_line(line)) if self.protect else MaskedText(line)
 
     def _split_masked(self, masked: MaskedText) -> SegmentedLine:
         line = self._split(masked.text)

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from evaluate.config import DecodeConfig, SampleConfig
 from evaluate.documents import translate_document
@@ -35,6 +37,26 @@ LINES = [
 ]
 
 
+PARTS = [
+    "The cat",
+    " ",
+    ". ",
+    "\n",
+    "{x}",
+    "<b>",
+    "</b>",
+    "<br>",
+    "😊",
+    "`a. b`",
+    "\U000f0000",
+    "12",
+    "東",
+    "A dog sees",
+    "\x85",
+]
+few = settings(max_examples=40, deadline=None, derandomize=True)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_folder(tmp_path_factory.mktemp("model"))
@@ -61,6 +83,18 @@ def test_text_without_spans_is_translated_as_without_protection(translator: Tran
     lines = [*TEXT, "", "42", "One. Two.", "50 % of it"]
     assert translator.translate(lines, n_best=2) == alone.translate(lines, n_best=2)
     assert not all(map(is_kept, map(mask, LINES), alone(LINES)))
+
+
+def test_line_break_inside_a_span_becomes_a_space(translator: Translator) -> None:
+    assert "`a b`" in translator(["See `a\nb` now"])[0]
+
+
+@few
+@given(st.lists(st.sampled_from(PARTS), max_size=12).map("".join))
+def test_every_text_is_one_line_with_its_spans(translator: Translator, line: str) -> None:
+    (found,) = translator([line])
+    assert is_kept(mask(line.replace("\n", " ")), found)
+    assert "\n" not in found
 
 
 def test_line_of_spans_only_is_copied(translator: Translator) -> None:
