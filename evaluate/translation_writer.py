@@ -80,7 +80,7 @@ class TranslationWriter:
         if self.segmenter is None:
             translated = self._translate_whole_lines(lines, first_line, progress)
         else:
-            split = self.segmenter.split(masked)
+            split = self.segmenter.split_masked(masked)
             self._too_long += [number for number, line in enumerate(split, first_line) if line.too_long]
             translated = self.translator.translate_split(split, self.n_best, self.sampling, progress)
         texts = [best[0].text for best in translated]

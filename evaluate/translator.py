@@ -270,7 +270,7 @@ class Translator:
     ) -> list[list[Translation]]:
         visible = [line.visible for line in lines]
         self._note_source(visible, note)
-        split = segmenter.split(lines)
+        split = segmenter.split_masked(lines)
         if message := too_long_note(split, self.max_len):
             note(message)
         translated = self.translate_split(split, n_best, sampling, progress)

@@ -124,18 +124,20 @@ class Segmenter:
         self.documents = documents
         self.protect = protect
 
-    def split(self, lines: Sequence[str | MaskedText]) -> list[SegmentedLine]:
+    def split(self, lines: list[str]) -> list[SegmentedLine]:
         """Split each line into segments; a line break inside a line counts as a space.
 
         A sentence that is too long is split at the best split point near its middle, and again if needed. White space
         between segments is kept. Raises InputError if a single character has more tokens than the limit.
         """
-        return [self._split_masked(self.mask(line)) for line in lines]
+        return self.split_masked(list(map(self.mask, lines)))
 
-    def mask(self, line: str | MaskedText) -> MaskedText:
+    def split_masked(self, lines: list[MaskedText]) -> list[SegmentedLine]:
+        """Split lines that are masked already. See `split`."""
+        return list(map(self._split_masked, lines))
+
+    def mask(self, line: str) -> MaskedText:
         """Return the line with its spans masked if this segmenter protects them, else without spans."""
-        if isinstance(line, MaskedText):
-            return line
         return mask(one_line(line)) if self.protect else MaskedText(line)
 
     def _split_masked(self, masked: MaskedText) -> SegmentedLine:

@@ -54,7 +54,7 @@ PARTS = [
     "A dog sees",
     "\x85",
 ]
-few = settings(max_examples=40, deadline=None, derandomize=True)
+few = settings(max_examples=12, deadline=None, derandomize=True)
 
 
 @pytest.fixture(scope="module")
