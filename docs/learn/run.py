@@ -182,7 +182,7 @@ def with_outputs(text: str, printed: list[tuple[Example, str]]) -> str:
 def with_time(text: str, arguments: list[str], seconds: float) -> str:
     """Return the page with command, running time and machine between `<!-- run -->` and `<!-- end -->`."""
     machine = describe_machine()
-    shown = f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"
+    shown = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} minutes"
     hardware = f"{machine['cpu']}, {machine['cores']} cores, torch {machine['versions']['torch']}"
     return TIME.sub(f"\n`python -m docs.learn.run {' '.join(arguments)}`: {shown} of CPU time, {hardware}.\n", text)
 

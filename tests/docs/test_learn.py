@@ -175,7 +175,7 @@ def test_run_writes_output_and_time_into_page(
     run.main()
     written = (tmp_path / "01-title.md").read_text()
     assert [example.output for example in examples(written)] == ["3\n", "6\n"]
-    assert "`python -m docs.learn.run 1 SIZE=3`: 0 seconds of CPU time, " in written
+    assert "`python -m docs.learn.run 1 SIZE=3`: 0 s of CPU time, " in written
     assert capsys.readouterr().out.startswith("3\n6\n")
 
 
