@@ -84,6 +84,7 @@ TRIALS = (
     Trial(program("convert", "--to", "marian", "runs/tiny", "marian"), "wrote marian"),
     Trial(program("convert", "--from", "marian", "marian", "back"), "wrote back"),
     Trial(program("translate", "--model", "back", *SHORT), ""),
+    Trial(program("distill", "--teacher", "back", "--out", "new_too", "data.train=[a.en,a.de]"), "60 pairs"),
     Trial(program("train", *TEXT, *BLOCKS, *TINY, "run_dir=runs/gpt"), "runs/gpt"),
     Trial(program("generate", "--model", "runs/gpt", "--prompt", "The", "--max-tokens", "8"), ""),
     Trial(program("replay", "--help"), "usage: paper-transformer replay"),
