@@ -8,6 +8,7 @@ commands take turns. Writes benchmarks/results/start.json; with --smoke-test, on
 
 import os
 import resource
+import shlex
 import statistics
 import subprocess
 import sys
@@ -59,7 +60,7 @@ def row(name: str, seconds: Sequence[tuple[float, float]]) -> dict[str, Any]:
     wall, cpu = ([pair[i] for pair in seconds] for i in (0, 1))
     return {
         "name": name,
-        "command": " ".join(("python", *COMMANDS[name])),
+        "command": shlex.join(("python", *COMMANDS[name])),
         "seconds": [round(value, 3) for value in wall],
         "median": round(statistics.median(wall), 2),
         "least": round(min(wall), 2),

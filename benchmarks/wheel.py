@@ -9,6 +9,7 @@ inputs, without network, removes the package, and lists the files that are left.
 """
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -179,10 +180,21 @@ def write_inputs(folder: Path) -> None:
     (folder / "text.txt").write_text("The car is red.\n" * 200, encoding="utf-8")
 
 
+def shorten(command: str) -> str:
+    """Return a command line with one … for settings that follow each other, except data.train and run_dir."""
+    words = ["…" if re.match(r"(?!data\.train=)\w+\.\w+=", word) else word for word in command.split()]
+    return re.sub(r"…( …)+", "…", " ".join(words))
+
+
+def cell(printed: str) -> str:
+    """Return the beginning of a printed line for a cell of a table."""
+    return " ".join(printed.split())[:100].replace("|", "\\|").replace("<", "&lt;")
+
+
 def make_tables(result: dict[str, Any]) -> Tables:
-    """Return a row for each command."""
+    """Return a row for each command; the result has the whole command lines."""
     rows = [
-        [f"`{row['command']}`", row["status"], "yes" if row["passed"] else "no", row["printed"][:100]]
+        [f"`{shorten(row['command'])}`", row["status"], "yes" if row["passed"] else "no", cell(row["printed"])]
         for row in result["rows"]
     ]
     left = ", ".join(result["left_in_environment"]) or "none"
