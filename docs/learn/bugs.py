@@ -74,7 +74,8 @@ BUGS: dict[int, Bug] = {
             ),
         ),
         "The label of padding is a token like any other, and the loss is the mean over all positions. Padding is easy "
-        "to predict, so the loss looks lower than it is. The validation loss divides by the number of real tokens.",
+        "to predict, so the training loss is too low. The validation loss is divided by the number of real tokens. "
+        "Here few positions are padding, and the model learns nearly as well. With more padding the gap grows.",
         "tests/data_pipeline/test_examples.py::test_padding_row_has_source_to_attend_to_and_no_target",
     ),
     2: Bug(
@@ -92,7 +93,9 @@ BUGS: dict[int, Bug] = {
             ),
         ),
         "The norm is before the sub-layer instead of after the sum. That is pre-norm, which needs one more norm at the "
-        "end of each stack. Here it is missing, so the output layer and the cross-attention read a sum of any size.",
+        "end of each stack. Here it is missing, so output layer and cross-attention read the sum itself. With one "
+        "block per stack the sum is small, and the model even trains faster than the healthy one. The sum grows with "
+        "each block.",
         "tests/transformer/test_model.py::test_residual_is_post_norm_by_default_and_pre_norm_if_set",
     ),
     3: Bug(
@@ -105,7 +108,7 @@ BUGS: dict[int, Bug] = {
             ),
         ),
         "The decoder reads the token that it has to predict, and copies it. The loss is nearly 0. In translation there "
-        "is no such token: the decoder reads BOS and copies it, too.",
+        "is no such token yet: the decoder reads BOS, which is never written, and then repeats a token.",
         "tests/data_pipeline/test_examples.py::test_decoder_reads_bos_and_predicts_sentence_with_eos",
     ),
     4: Bug(
@@ -149,7 +152,7 @@ BUGS: dict[int, Bug] = {
         "tied weights scaled twice",
         (Edit(Embedding.forward, "self.tokens(tokens_BL) * self.scale", "self.tokens(tokens_BL) * self.scale**2"),),
         "The embedding is multiplied by the square root of d_model twice. The sum of embedding and position is then "
-        "nearly the embedding alone, and the model reads words without their order.",
+        "nearly the embedding alone. The model reads words without their order, and writes the same words repeatedly.",
         "tests/transformer/test_model.py::test_embedding_scales_tokens_by_sqrt_d_model_and_not_positions",
     ),
     8: Bug(
@@ -163,7 +166,8 @@ BUGS: dict[int, Bug] = {
             ),
         ),
         "The loss of each micro-batch is divided by its own number of tokens, and the update takes the mean of these "
-        "means. A token in a micro-batch with few tokens counts more than others. The curve hardly shows it.",
+        "means. A token in a micro-batch with few tokens counts more than others. The curve does not show it: the "
+        "micro-batches have similar numbers of tokens. With unequal micro-batches the error is larger.",
         "tests/train/test_trainer.py::test_update_does_not_depend_on_micro_batches",
     ),
 }
