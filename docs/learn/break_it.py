@@ -119,9 +119,11 @@ def answer(number: int) -> None:
     for edit in bug.edits:
         print(f"{edit.diff()}\n")
     print(f"The test that catches it:\n$ python -m pytest {bug.test}\n")
-    print(f"without the bug: {run_tests([bug.test])[1].splitlines()[-1]}")
+    status, output = run_tests([bug.test])
+    print("without the bug: it passes" if status == 0 else f"without the bug: it fails\n{output}")
     with broken(bug):
-        print(f"with the bug:\n{run_tests([bug.test])[1]}")
+        status, output = run_tests([bug.test])
+    print(f"with the bug: it {'fails' if status else 'passes'}\n{output}")
 
 
 def check() -> None:
