@@ -3,12 +3,13 @@
 Positions, masks, schedules, the plan of an update, and the curves of docs/learn/break-it.md. All are computed by the
 code that they show, and drawn as SVG in the style of docs/learn/drawing.py. A test compares the files with what this
 script draws. With `--model runs/demo`, the attention of that model, too; without it, that picture stays as it is.
-`python -m docs.learn.pictures` draws the pictures of the ladder, and `python -m benchmarks.pictures` those of
-measurements, which need matplotlib.
+`--all` also runs the scripts that draw the other pictures of docs/. Some of them need matplotlib.
 """
 
 import argparse
 import json
+import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -16,9 +17,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.runner import RESULTS
+from benchmarks.runner import RESULTS, ROOT
 from common.arguments import CommandParser
 from common.command import run_command
+from common.errors import InputError
 from common.files import write_text
 from data_pipeline.batch_plan import BatchPlan
 from data_pipeline.builtin.grammar import generate
@@ -32,6 +34,8 @@ from train.schedule import cosine, noam, wsd
 from transformer.layers import sinusoidal_positions
 
 FOLDER = Path(__file__).resolve().parent / "pictures"
+OTHERS = ("docs.learn.pictures", "docs.learn.what_if_pictures", "docs.learn.recurrent_picture", "benchmarks.pictures")
+"""Other scripts without arguments that draw pictures of docs/."""
 WIDTH = 540
 """Width of a picture in pixels: its letters are still 11 pixels high on a phone that is 390 pixels wide."""
 PRONOUNS = ("er", "sie", "es")
@@ -42,11 +46,15 @@ def main() -> None:
     """Write the pictures."""
     parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="model folder for the picture of attention")
+    parser.add_argument("--all", action="store_true", help=f"also run {', '.join(OTHERS)}")
     args = parser.parse_args()
     for name, draw in PICTURES.items():
         write_text(FOLDER / f"{name}.svg", draw().svg())
     if args.model:
         write_text(FOLDER / "attention.svg", attention(args.model).svg())
+    for module in OTHERS if args.all else ():
+        if subprocess.run([sys.executable, "-m", module], cwd=ROOT).returncode:
+            raise InputError(f"python -m {module} failed. Its error is printed above")
 
 
 def positions() -> Drawing:

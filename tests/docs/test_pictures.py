@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from docs.pictures import FOLDER, PICTURES, WIDTH, cross_attention, words_of
+from benchmarks.runner import ROOT
+from docs.pictures import FOLDER, OTHERS, PICTURES, WIDTH, cross_attention, words_of
 from tests import tiny_model
 
 
@@ -28,6 +29,12 @@ def test_pictures_are_small_and_have_a_title(file: Path) -> None:
     assert len(text) < 100_000
     assert f'width="{WIDTH}"' in text
     assert "<title>" in text
+
+
+@pytest.mark.parametrize("module", OTHERS)
+def test_all_runs_scripts_that_exist(module: str) -> None:
+    file = ROOT / f"{module.replace('.', '/')}.py"
+    assert '__name__ == "__main__"' in file.read_text(encoding="utf-8")
 
 
 def test_words_of_joins_subwords_and_separates_full_stop() -> None:
