@@ -33,7 +33,7 @@ def encoder_decoder() -> Drawing:
         x = 450 + 70 * i
         d.text((x, 408), word)
         d.line((x, 394), (x, 358), ORANGE, head=True)
-    rows = ("embedding + positions", "self-attention: sees only earlier words", "cross-attention", "feed-forward")
+    rows = ("embedding + positions", "self-attention: the words so far", "cross-attention", "feed-forward")
     for y, label in zip((335, 265, 195, 125), rows, strict=True):
         d.rectangle((590, y), (330, 40), label, ORANGE, 0.3 if label == "cross-attention" else 0.12)
     for y in (315, 245, 175):
@@ -41,7 +41,8 @@ def encoder_decoder() -> Drawing:
     d.line((590, 105), (590, 72), ORANGE, head=True)
     d.text((590, 58), "next word: sie 0.9, es 0.1, …")
     d.text((640, 231), "queries", ORANGE, size=13)
-    d.bend((368, 84), (398, 84), (423, 190), BLUE, width=3)
+    d.rectangle((200, 84), (346, 42), colour=BLUE, strength=0)
+    d.bend((373, 84), (400, 84), (423, 190), BLUE, width=3)
     d.text((392, 70), "keys, values", BLUE, size=13, anchor="start")
     d.rectangle((590, 195), (356, 200), colour=GREY, strength=0)
     d.text((768, 84), "N blocks", GREY, 13, "end")
