@@ -4,6 +4,7 @@
     python -m docs.learn.run 6 TEXT=my.txt      # with another value of a constant of the page
     python -m docs.learn.run 3 --small          # in seconds, with the small values that the tests use
     python -m docs.learn.run 3 --write          # and write the output and the running time into the page
+    python -m docs.learn.run questions          # the code of the twenty questions
 
 All fences of a page that begin with ```python run in one namespace, also the answers of the exercises. A fence that
 begins with ```python (not run) does not. A ```text fence after the code shows what the code prints. The tests compare
@@ -56,7 +57,7 @@ class Example:
 def main() -> None:
     """Run a page and print its output and the CPU time that it took."""
     parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("page", type=int, help="number of the page")
+    parser.add_argument("page", help="number of the page, or questions")
     parser.add_argument("values", nargs="*", metavar="NAME=value", help="other values for constants of the page")
     parser.add_argument("--small", action="store_true", help="use the small values of the tests")
     parser.add_argument("--write", action="store_true", help="write output and running time into the page")
@@ -69,15 +70,16 @@ def main() -> None:
     seconds = time.process_time() - started
     print(f"\n{path.name}: {seconds:.0f} s of CPU time")
     if args.write:
-        write_text(path, with_time(with_outputs(text, printed), [str(args.page), *args.values], seconds))
+        write_text(path, with_time(with_outputs(text, printed), [args.page, *args.values], seconds))
 
 
-def find_page(number: int) -> Path:
-    """Return the page with a number. Raises InputError if there is none."""
-    pages = {int(path.name[:2]): path for path in FOLDER.glob("[0-9][0-9]-*.md")}
-    if number not in pages:
-        raise InputError(f"there is no page {number}. The pages are {', '.join(map(str, sorted(pages)))}.")
-    return pages[number]
+def find_page(name: str) -> Path:
+    """Return the page with a number, or questions.md. Raises InputError if there is none."""
+    pages = {str(int(path.name[:2])): path for path in sorted(FOLDER.glob("[0-9][0-9]-*.md"))}
+    pages["questions"] = FOLDER / "questions.md"
+    if name not in pages:
+        raise InputError(f"there is no page {name}. The pages are {', '.join(pages)}.")
+    return pages[name]
 
 
 def small_values(text: str) -> dict[str, str]:

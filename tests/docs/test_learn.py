@@ -163,7 +163,12 @@ def test_given_values_rejects_word_without_value() -> None:
 
 def test_find_page_rejects_unknown_number() -> None:
     with pytest.raises(InputError, match="there is no page 99"):
-        find_page(99)
+        find_page("99")
+
+
+def test_find_page_finds_numbers_and_questions() -> None:
+    assert find_page("3").name.startswith("03-")
+    assert find_page("questions").name == "questions.md"
 
 
 def test_run_writes_output_and_time_into_page(
