@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-TYPED  := common data_pipeline evaluate train transformer paper_transformer benchmarks
+TYPED  := common data_pipeline evaluate train serve transformer paper_transformer benchmarks
 CODE   := $(TYPED) tests docs/exercises docs/learn
 
 .DELETE_ON_ERROR:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from setuptools.command.build_py import build_py as setuptools_build_py
 
-ROOMS = ("common", "transformer", "data_pipeline", "evaluate", "train")
+ROOMS = ("common", "transformer", "data_pipeline", "evaluate", "train", "serve")
 IMPORT = re.compile(rf"^(\s*)(from|import) ({'|'.join(ROOMS)})(?=[. ])", re.MULTILINE)
 
 MODULE = re.compile(rf"(?<=python -m )({'|'.join(ROOMS)})(?=\.\w)")

@@ -1,0 +1,1 @@
+"""An HTTP server that answers the clients of LibreTranslate."""

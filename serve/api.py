@@ -1,0 +1,125 @@
+"""The routes of the server."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from common.errors import InputError
+from serve.errors import ApiError
+from serve.fields import read_fields
+from serve.service import Service
+from serve.spec import DESCRIPTION, DETECT, DETECT_QUERY, ERRORS, TRANSLATE, TRANSLATE_QUERY
+
+log = logging.getLogger(__name__)
+HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+
+
+def create_app(service: Service, version: str) -> FastAPI:
+    """Return the server as an ASGI application."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        task = asyncio.create_task(service.batcher.run())
+        yield
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    app = FastAPI(
+        title="paper-transformer", version=version, description=DESCRIPTION, lifespan=lifespan,
+        openapi_url="/openapi.json", docs_url=None, redoc_url=None, redirect_slashes=False,
+    )  # fmt: skip
+    app.middleware("http")(_answer_always)
+    app.exception_handler(ApiError)(_api_error)
+    app.exception_handler(InputError)(_input_error)
+    app.exception_handler(HTTPException)(_http_error)
+    _add_routes(app, service)
+    return app
+
+
+def _add_routes(app: FastAPI, service: Service) -> None:
+    async def translate(request: Request) -> Response:
+        """Translate a text or a list of texts."""
+        fields = await read_fields(request, service.limits.body)
+        service.check_key(fields)
+        return JSONResponse(await service.translate(fields))
+
+    async def detect(request: Request) -> Response:
+        """Tell which of the languages of the server a text is in."""
+        fields = await read_fields(request, service.limits.body)
+        service.check_key(fields)
+        return JSONResponse(service.detect(fields))
+
+    for path, answer, body, query in (
+        ("/translate", translate, TRANSLATE, TRANSLATE_QUERY),
+        ("/detect", detect, DETECT, DETECT_QUERY),
+    ):
+        app.post(path, responses=ERRORS, openapi_extra=body)(answer)
+        app.get(path, responses=ERRORS, openapi_extra=query)(answer)
+
+    @app.get("/languages")
+    async def languages() -> Response:
+        """List the languages of the server, and to which ones each is translated."""
+        return JSONResponse(service.languages())
+
+    @app.get("/frontend/settings")
+    async def settings() -> Response:
+        """Return the limits of the server and its first direction."""
+        return JSONResponse(service.settings())
+
+    @app.get("/health")
+    async def health() -> Response:
+        """Return `ok` while the server runs."""
+        return JSONResponse({"status": "ok"})
+
+    @app.get("/spec", include_in_schema=False)
+    async def spec() -> Response:
+        return JSONResponse(app.openapi())
+
+
+async def _answer_always(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    """Answer also after an unexpected exception, and log one line without the text of the client."""
+    started = time.monotonic()
+    try:
+        response = await call_next(request)
+    except Exception as error:
+        log.error("%s while a request was answered", type(error).__name__, exc_info=True)
+        response = error_response(500, "The server could not answer this request")
+    response.headers.update(HEADERS)
+    known = {getattr(route, "path", None) for route in request.app.routes}
+    path = request.url.path if request.url.path in known else "(other path)"
+    milliseconds = 1000 * (time.monotonic() - started)
+    log.info("%s %s %d, %.0f ms", _method(request), path, response.status_code, milliseconds)
+    return response
+
+
+def _method(request: Request) -> str:
+    return request.method if request.method in ("GET", "POST", "HEAD", "OPTIONS") else "(other method)"
+
+
+async def _api_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return error_response(error.status, str(error), error.retry_after)
+
+
+async def _input_error(_: Request, error: Exception) -> Response:
+    return error_response(400, f"Invalid request: {error}")
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    response = error_response(error.status_code, str(error.detail))
+    response.headers.update(error.headers or {})
+    return response
+
+
+def error_response(status: int, message: str, retry_after: int | None = None) -> Response:
+    """Return an error as LibreTranslate writes it."""
+    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+    return JSONResponse({"error": message}, status, headers)

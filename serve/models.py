@@ -1,0 +1,71 @@
+"""The loaded models, one for each direction, and the languages that they translate."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from common.errors import InputError
+from common.writing_systems import language_code
+from evaluate.config import BackendName, DecodeConfig
+from evaluate.translator import Translator
+from serve.errors import ApiError
+
+NAMES = {
+    "ar": "Arabic", "bg": "Bulgarian", "ca": "Catalan", "cs": "Czech", "da": "Danish", "de": "German", "el": "Greek",
+    "en": "English", "es": "Spanish", "et": "Estonian", "eu": "Basque", "fa": "Persian", "fi": "Finnish",
+    "fr": "French", "ga": "Irish", "gl": "Galician", "he": "Hebrew", "hi": "Hindi", "hr": "Croatian",
+    "hu": "Hungarian", "id": "Indonesian", "is": "Icelandic", "it": "Italian", "ja": "Japanese", "ko": "Korean",
+    "lt": "Lithuanian", "lv": "Latvian", "mt": "Maltese", "nb": "Norwegian", "nl": "Dutch", "pl": "Polish",
+    "pt": "Portuguese", "ro": "Romanian", "ru": "Russian", "sk": "Slovak", "sl": "Slovenian", "sq": "Albanian",
+    "sr": "Serbian", "sv": "Swedish", "th": "Thai", "tr": "Turkish", "uk": "Ukrainian", "ur": "Urdu",
+    "vi": "Vietnamese", "zh": "Chinese",
+}  # fmt: skip
+"""English names of languages. Another language has its code as its name."""
+
+
+class Models:
+    """Translators by source and target language."""
+
+    def __init__(self, translators: Iterable[Translator]) -> None:
+        """Raise InputError if two models have the same direction, or if there is none."""
+        self.directions: dict[tuple[str, str], Translator] = {}
+        for translator in translators:
+            direction = language_code(translator.source_lang), language_code(translator.target_lang)
+            if direction in self.directions:
+                raise InputError(f"two models translate from {direction[0]} to {direction[1]}. Omit one --model.")
+            self.directions[direction] = translator
+        if not self.directions:
+            raise InputError("there is no model. Give a model folder (--model).")
+        self.languages = sorted({code for direction in self.directions for code in direction})
+
+    @classmethod
+    def load(cls, folders: dict[Path, DecodeConfig], compute_type: str, backend: BackendName) -> "Models":
+        """Load the models of these folders, with their decoding settings. Raises as `Translator.from_pretrained`."""
+        return cls(
+            Translator.from_pretrained(folder, config, None, compute_type, backend)
+            for folder, config in folders.items()
+        )
+
+    def language(self, name: str) -> str:
+        """Return the code of a language: `de` for de, DE, de-AT and deu. Raises ApiError if no model has it."""
+        code = language_code(name)
+        if code not in self.languages:
+            raise ApiError(400, f"{name[:40]} is not supported")
+        return code
+
+    def find(self, source: str, target: str) -> Translator | None:
+        """Return the model of a direction; None if source and target are one language. Raises ApiError."""
+        if source != target and (source, target) not in self.directions:
+            raise ApiError(
+                400,
+                f"{describe(target)} is not available as a target language from {describe(source)}",
+            )
+        return self.directions.get((source, target))
+
+    def targets(self, source: str) -> list[str]:
+        """Return the languages to which a language is translated, itself included."""
+        return [code for code in self.languages if code == source or (source, code) in self.directions]
+
+
+def describe(code: str) -> str:
+    """Return name and code of a language."""
+    return f"{NAMES.get(code, code)} ({code})"

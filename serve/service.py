@@ -1,0 +1,154 @@
+"""What the server answers to the fields of a request, in LibreTranslate's form."""
+
+import asyncio
+import hmac
+from collections.abc import Sequence
+from typing import Any, get_args
+
+from evaluate.segmentation.html import HtmlDocument
+from serve.batching import Batcher
+from serve.detection import detect
+from serve.errors import ApiError, invalid
+from serve.fields import Fields
+from serve.limits import Limits
+from serve.models import NAMES, Models
+from serve.translation import Format, Job, TranslatedText, translate_jobs
+
+Answer = dict[str, Any]
+
+
+class Service:
+    """Answers requests with the loaded models."""
+
+    def __init__(self, models: Models, limits: Limits, keys: Sequence[str] = ()) -> None:
+        """Create a service; `keys` are the API keys that clients may give, none if they need no key."""
+        self.models = models
+        self.limits = limits
+        self.keys = [key.encode() for key in keys]
+        self.batcher = Batcher(translate_jobs, lambda job: job.kind, lambda job: job.characters, limits)
+
+    def check_key(self, fields: Fields) -> None:
+        """Raise ApiError if the client needs a valid API key and has not given one."""
+        given = fields.get("api_key") or fields.get("apiKey")
+        if not self.keys:
+            return
+        if not isinstance(given, str):
+            raise ApiError(400, "Please contact the server operator to get an API key")
+        if not any(hmac.compare_digest(given.encode(), key) for key in self.keys):
+            raise ApiError(403, "Invalid API key")
+
+    async def translate(self, fields: Fields) -> Answer:
+        """Return the translations of a text or of a list of texts. Raises ApiError or InputError."""
+        texts = self._texts(fields)
+        target = self.models.language(_word(fields, "target"))
+        format = _format(fields)
+        alternatives = _alternatives(fields)
+        found = self._sources(_word(fields, "source"), texts, format)
+        translated = await self._translate(texts, [source for source, _ in found], target, format, alternatives)
+        columns: Answer = {"translatedText": [text.texts[0] for text in translated]}
+        if alternatives:
+            columns["alternatives"] = [list(text.texts[1:]) for text in translated]
+        if fields["source"] == "auto":
+            columns["detectedLanguage"] = [_detected(*language) for language in found]
+        columns["confidence"] = [text.confidence for text in translated]
+        return columns if isinstance(fields["q"], list) else {name: column[0] for name, column in columns.items()}
+
+    def detect(self, fields: Fields) -> list[Answer]:
+        """Return the languages that a text may be in, the likeliest first. Raises ApiError."""
+        return [_detected(*language) for language in self._detect("\n".join(self._texts(fields)))]
+
+    def languages(self) -> list[Answer]:
+        """Return all languages, and to which ones each is translated."""
+        return [
+            {"code": code, "name": NAMES.get(code, code), "targets": self.models.targets(code)}
+            for code in self.models.languages
+        ]
+
+    def settings(self) -> Answer:
+        """Return what LibreTranslate tells its web page."""
+        source, target = next(iter(self.models.directions))
+        return {
+            "charLimit": self.limits.characters,
+            "frontendTimeout": 500,
+            "apiKeys": bool(self.keys),
+            "keyRequired": bool(self.keys),
+            "suggestions": False,
+            "filesTranslation": False,
+            "supportedFilesFormat": [],
+            "language": {
+                name: {"code": code, "name": NAMES.get(code, code)}
+                for name, code in (("source", source), ("target", target))
+            },
+        }
+
+    def _texts(self, fields: Fields) -> list[str]:
+        q = fields.get("q")
+        if not q:
+            raise invalid("missing q parameter")
+        texts = q if isinstance(q, list) else [q]
+        if not all(isinstance(text, str) for text in texts):
+            raise invalid("q must be a text or a list of texts")
+        size = sum(map(len, texts))
+        if max(size, len(texts)) > self.limits.characters:
+            raise invalid(f"request ({max(size, len(texts))}) exceeds text limit ({self.limits.characters})")
+        return texts
+
+    def _sources(self, name: str, texts: list[str], format: Format) -> list[tuple[str, float]]:
+        """Return the source language of each text, with its confidence."""
+        if name != "auto":
+            return [(self.models.language(name), 100.0)] * len(texts)
+        return [self._detect(_visible(text) if format == "html" else text)[0] for text in texts]
+
+    def _detect(self, text: str) -> list[tuple[str, float]]:
+        found = detect(self.models, text)
+        if not found:
+            raise ApiError(400, "No model of this server can detect languages. Give the source language.")
+        return found
+
+    async def _translate(
+        self, texts: list[str], sources: list[str], target: str, format: Format, alternatives: int
+    ) -> list[TranslatedText]:
+        """Return the translations in order. The texts of each source language are one job."""
+        models = {source: self.models.find(source, target) for source in dict.fromkeys(sources)}
+        groups = {source: [text for text, s in zip(texts, sources, strict=True) if s == source] for source in models}
+        jobs = {
+            source: Job(model, tuple(groups[source]), format, min(1 + alternatives, model.config.beam))
+            for source, model in models.items()
+            if model is not None
+        }
+        found = await asyncio.gather(*map(self.batcher.submit, jobs.values()))
+        translated = {source: iter(results) for source, results in zip(jobs, found, strict=True)}
+        return [
+            next(translated[source]) if source in translated else TranslatedText((text,), None)
+            for text, source in zip(texts, sources, strict=True)
+        ]
+
+
+def _word(fields: Fields, name: str) -> str:
+    value = fields.get(name)
+    if not value or not isinstance(value, str):
+        raise invalid(f"missing {name} parameter")
+    return value
+
+
+def _format(fields: Fields) -> Format:
+    value = fields.get("format") or "text"
+    for known in get_args(Format):
+        if value == known:
+            return known
+    raise ApiError(400, f"{str(value)[:40]} format is not supported")
+
+
+def _alternatives(fields: Fields) -> int:
+    try:
+        return max(0, int(fields.get("alternatives") or 0))
+    except (TypeError, ValueError, OverflowError):
+        raise invalid("alternatives parameter is not a number") from None
+
+
+def _detected(language: str, confidence: float) -> Answer:
+    return {"language": language, "confidence": confidence}
+
+
+def _visible(document: str) -> str:
+    return "\n".join(block.visible for block in HtmlDocument(document).blocks)

@@ -1,0 +1,64 @@
+"""The description of the API that `/spec` and `/openapi.json` add to the names of the routes."""
+
+from typing import Any
+
+DESCRIPTION = (
+    "Translation with the API of LibreTranslate. `confidence` is an addition: the expected chrF2 of a translation, "
+    "divided by 100."
+)
+_TEXTS = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+_KEY = {"type": "string", "description": "API key, if the server needs one; also accepted as apiKey"}
+_Q = {"q": {**_TEXTS, "description": "Text, or a list of texts", "example": "The cat sees the house."}}
+_TRANSLATE = {
+    **_Q,
+    "source": {"type": "string", "description": "Source language, or auto", "example": "en"},
+    "target": {"type": "string", "description": "Target language", "example": "de"},
+    "format": {"type": "string", "enum": ["text", "html"], "default": "text"},
+    "alternatives": {"type": "integer", "minimum": 0, "default": 0, "description": "Number of other translations"},
+    "api_key": _KEY,
+}
+_DETECTED = {
+    "type": "object",
+    "properties": {"language": {"type": "string"}, "confidence": {"type": "number", "minimum": 0, "maximum": 100}},
+}
+_DETECTIONS = {"type": "array", "items": _DETECTED}
+_TRANSLATED = {
+    "type": "object",
+    "required": ["translatedText", "confidence"],
+    "properties": {
+        "translatedText": _TEXTS,
+        "alternatives": {"type": "array", "description": "A list of texts; for a list of texts, a list for each"},
+        "detectedLanguage": {"oneOf": [_DETECTED, _DETECTIONS], "description": "Only for the source auto"},
+        "confidence": {"description": "Number from 0 to 1 or null; for a list of texts, a list"},
+    },
+}
+_ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
+_PROBLEMS = {
+    400: "Invalid request", 403: "Invalid API key", 408: "The request was not sent in time",
+    413: "The body is too large", 429: "Too many requests are waiting", 500: "The server failed",
+    503: "The translation took too long",
+}  # fmt: skip
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"description": problem, "content": {"application/json": {"schema": _ERROR}}}
+    for status, problem in _PROBLEMS.items()
+}
+
+
+def _operation(fields: dict[str, Any], required: list[str], answer: dict[str, Any], in_query: bool) -> dict[str, Any]:
+    """Return what OpenAPI says about the request and the answer of a route."""
+    answers = {"200": {"description": "Answer", "content": {"application/json": {"schema": answer}}}}
+    if in_query:
+        parameters = [
+            {"in": "query", "name": name, "required": name in required, "schema": schema}
+            for name, schema in fields.items()
+        ]
+        return {"parameters": parameters, "responses": answers}
+    schema = {"type": "object", "required": required, "properties": fields}
+    kinds = ("application/json", "application/x-www-form-urlencoded", "multipart/form-data")
+    return {"requestBody": {"content": {kind: {"schema": schema} for kind in kinds}}, "responses": answers}
+
+
+TRANSLATE, TRANSLATE_QUERY = (
+    _operation(_TRANSLATE, ["q", "source", "target"], _TRANSLATED, in_query) for in_query in (False, True)
+)
+DETECT, DETECT_QUERY = (_operation({**_Q, "api_key": _KEY}, ["q"], _DETECTIONS, in_query) for in_query in (False, True))

@@ -1,0 +1,84 @@
+"""Translate the texts of several requests together."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import chain, islice, zip_longest
+from typing import Literal
+
+from evaluate.segmentation.html import HtmlDocument
+from evaluate.segmentation.lines import SegmentedLine
+from evaluate.translation import Translation
+from evaluate.translator import Translator
+
+Format = Literal["text", "html"]
+_LINE_END = re.compile(r"(\r\n|\r|\n)")
+
+
+@dataclass(frozen=True)
+class Job:
+    """Texts of a request that one model translates."""
+
+    translator: Translator
+    texts: tuple[str, ...]
+    format: Format = "text"
+    n_best: int = 1
+
+    @property
+    def characters(self) -> int:
+        """Number of characters of the texts."""
+        return sum(map(len, self.texts))
+
+    @property
+    def kind(self) -> tuple[int, int]:
+        """Jobs of equal kind can be translated together."""
+        return id(self.translator), self.n_best
+
+
+@dataclass(frozen=True)
+class TranslatedText:
+    """The translations of a text, best first."""
+
+    texts: tuple[str, ...]
+    """Distinct translations; at least one."""
+    confidence: float | None
+    """That of the worst sentence; None if no sentence has one (`Translation.confidence`)."""
+
+
+@dataclass(frozen=True)
+class _Parsed:
+    lines: list[SegmentedLine]
+    join: Callable[[list[str]], str]
+    """Returns the translated text from the translations of the lines."""
+
+
+def translate_jobs(jobs: list[Job]) -> list[list[TranslatedText]]:
+    """Return the translations of each text of each job. All jobs are of one kind.
+
+    Raises InputError if a text cannot be translated.
+    """
+    translator, n_best = jobs[0].translator, jobs[0].n_best
+    parsed = [[_parse(translator, text, job.format) for text in job.texts] for job in jobs]
+    lines = [line for texts in parsed for text in texts for line in text.lines]
+    found = iter(translator.translate_split(lines, n_best))
+    return [[_join(text, list(islice(found, len(text.lines)))) for text in texts] for texts in parsed]
+
+
+def _parse(translator: Translator, text: str, format: Format) -> _Parsed:
+    """Return the lines of a text, or the blocks of HTML, split into sentences."""
+    if format == "html":
+        document = HtmlDocument(text)
+        return _Parsed(translator.segmenter(documents=True).split_masked(document.blocks), document.join)
+    parts = _LINE_END.split(text)
+    segmenter = translator.segmenter(documents=True, protect=translator.protect)
+    return _Parsed(
+        segmenter.split(parts[::2]), lambda lines: "".join(chain(*zip_longest(lines, parts[1::2], fillvalue="")))
+    )
+
+
+def _join(text: _Parsed, found: list[list[Translation]]) -> TranslatedText:
+    """Return the translations of a text: number n has translation n of each line, or the last one."""
+    ranks = range(max(map(len, found), default=1))
+    texts = (text.join([line[min(rank, len(line) - 1)].text for line in found]) for rank in ranks)
+    confidences = [line[0].confidence for line in found if line[0].confidence is not None]
+    return TranslatedText(tuple(dict.fromkeys(texts)), min(confidences, default=None))

@@ -1,0 +1,46 @@
+"""A service with tiny models in both directions, in float64: other sentences of a batch then change no choice."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from data_pipeline.tokenizers.sentence_piece import Tokenizer
+from evaluate.confidence import Calibration, count_levels
+from evaluate.config import DecodeConfig
+from evaluate.translator import Translator
+from serve.limits import Limits
+from serve.models import Models
+from serve.service import Service
+from tests.tiny_model import TEXT, load_translator
+
+ENGLISH, GERMAN = TEXT[0], TEXT[4]
+CONFIG = DecodeConfig(beam=3, max_extra=4)
+
+
+def calibrate(tokenizer: Tokenizer) -> Calibration:
+    """Return a calibration that knows the words of `TEXT`."""
+    levels = (
+        count_levels(tokenizer.encode([line, line.lower()]), tokenizer.vocab_size)
+        for line in (" ".join(TEXT[:3]), " ".join(TEXT[3:]))
+    )
+    return Calibration(3.0, 1.0, 0.0, *levels)
+
+
+def swap(calibration: Calibration) -> Calibration:
+    """Return the calibration of the other direction."""
+    return replace(calibration, source_levels=calibration.target_levels, target_levels=calibration.source_levels)
+
+
+def make_models(folder: Path) -> Models:
+    """Return translators from English to German and back, with a calibration and the same random weights."""
+    translator, _ = load_translator(folder, CONFIG, torch.float64)
+    tokenizer = Tokenizer(folder / "tokenizer.model")
+    calibration = calibrate(tokenizer)
+    backward = Translator(translator.backend, tokenizer, CONFIG, "de", "en", swap(calibration))
+    return Models([Translator(translator.backend, tokenizer, CONFIG, "en", "de", calibration), backward])
+
+
+def make_service(folder: Path, limits: Limits | None = None, keys: tuple[str, ...] = ()) -> Service:
+    """Return a service with the models of `make_models`."""
+    return Service(make_models(folder), limits or Limits(), keys)
