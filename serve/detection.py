@@ -56,4 +56,4 @@ def _neighbours(
 def _target_bits(translator: Translator, text: str) -> float:
     """Return by how many bits a text is likelier in the target language than in the source language."""
     assert translator.calibration is not None
-    return translator.calibration.target_bits(translator.tokenizer.encode([text])[0])
+    return translator.calibration.target_bits(translator.tokenizer.encode([text])[0][:-1])  # without EOS
