@@ -45,9 +45,7 @@ class Calibration:
 
     def is_target_language(self, source: Sequence[int]) -> bool:
         """Return True if the tokens of `common_words` of a line are surely those of the target language."""
-        return len(source) >= MIN_TOKENS and self.target_bits(source) >= max(
-            MIN_BITS, MIN_BITS_PER_TOKEN * len(source)
-        )
+        return len(source) >= MIN_TOKENS and self.target_bits(source) >= max(MIN_BITS, MIN_BITS_PER_TOKEN * len(source))
 
     def target_bits(self, source: Sequence[int]) -> int:
         """Return by how many bits the tokens are likelier in the target language than in the source language."""
