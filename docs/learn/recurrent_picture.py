@@ -9,10 +9,11 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from benchmarks.pictures import COLOURS, import_pyplot, save
+from benchmarks.pictures import COLOURS, import_pyplot
 from benchmarks.tables import read_results
 from common.command import run_command
 from docs.learn.recurrent import IN_TRAINING
+from docs.learn.what_if_pictures import save_small
 
 PICTURE = Path(__file__).parent / "pictures" / "recurrent.png"
 
@@ -52,7 +53,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
     axes[0].legend(frameon=False)
     for axis in axes[:2]:
         axis.set_ylim(bottom=0)
-    save(figure, path, figures(result))
+    save_small(figure, path, figures(result))
 
 
 if __name__ == "__main__":

@@ -17,9 +17,9 @@ from transformer.block import Residual
 from transformer.model import Transformer
 
 
-def swap(model: nn.Module, old: type[nn.Module], new: type[nn.Module]) -> None:
+def swap(translator: nn.Module, old: type[nn.Module], new: type[nn.Module]) -> None:
     """Give all modules of a class another class."""
-    for module in model.modules():
+    for module in translator.modules():
         if type(module) is old:
             module.__class__ = new
 
@@ -84,62 +84,62 @@ class NoResidual(Residual):
 
 
 def score_by(kind: type[Scored]) -> Callable[[Transformer], None]:
-    return lambda model: swap(model, MultiHeadAttention, kind)
+    return lambda translator: swap(translator, MultiHeadAttention, kind)
 
 
-def additive(model: Transformer) -> None:
-    swap(model, MultiHeadAttention, Additive)
-    for module in model.modules():
+def additive(translator: Transformer) -> None:
+    swap(translator, MultiHeadAttention, Additive)
+    for module in translator.modules():
         if isinstance(module, Additive):
             module.v_HK = nn.Parameter(torch.randn(module.heads, module.head_size) / math.sqrt(module.head_size))
 
 
-def no_mask(model: Any) -> None:
-    swap(model, Transformer, SeesTheFuture)
-    for block in model.decoder.blocks:
+def no_mask(translator: Any) -> None:
+    swap(translator, Transformer, SeesTheFuture)
+    for block in translator.decoder.blocks:
         block.causal = False
 
 
-def blind_encoder(model: Any) -> None:
-    swap(model, MultiHeadAttention, Scored)  # the library's attention takes a padding mask or `causal`, not both
-    for block in model.encoder.blocks:
+def blind_encoder(translator: Any) -> None:
+    swap(translator, MultiHeadAttention, Scored)  # the library's attention takes a padding mask or `causal`, not both
+    for block in translator.encoder.blocks:
         block.causal = True
 
 
-def mask_turned_round(model: Any) -> None:
-    blind_encoder(model)
-    no_mask(model)
+def mask_turned_round(translator: Any) -> None:
+    blind_encoder(translator)
+    no_mask(translator)
 
 
-def no_positions(model: Any) -> None:
-    model.src_embedding.positions = model.tgt_embedding.positions = None
+def no_positions(translator: Any) -> None:
+    translator.src_embedding.positions = translator.tgt_embedding.positions = None
 
 
-def positions_in_first_layer(model: Transformer) -> None:
-    positions_LD = model.src_embedding.positions
+def positions_in_first_layer(translator: Transformer) -> None:
+    positions_LD = translator.src_embedding.positions
     assert positions_LD is not None
-    no_positions(model)
-    for stack in (model.encoder, model.decoder):
+    no_positions(translator)
+    for stack in (translator.encoder, translator.decoder):
         attention = stack.get_submodule("blocks.0.self_attention")
         attention.register_forward_pre_hook(lambda _, inputs: (inputs[0] + positions_LD[: inputs[0].size(1)],))
 
 
-def no_residual(model: Any) -> None:
-    swap(model, Residual, NoResidual)
+def no_residual(translator: Any) -> None:
+    swap(translator, Residual, NoResidual)
 
 
-def no_layer_norm(model: Any) -> None:
-    for module in model.modules():
+def no_layer_norm(translator: Any) -> None:
+    for module in translator.modules():
         if isinstance(module, Residual):
             module.norm = nn.Identity()  # type: ignore[assignment]
 
 
-def no_cross_attention(model: Any) -> None:
-    for block in model.decoder.blocks:
+def no_cross_attention(translator: Any) -> None:
+    for block in translator.decoder.blocks:
         block.cross_attention = block.cross_residual = None
 
 
-def keep(model: Transformer) -> None:
+def keep(translator: Transformer) -> None:
     """Change nothing."""
 
 

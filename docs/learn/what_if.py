@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from benchmarks.runner import Tables, about_machine, command_line, new_result, save, say, table
 from common.command import run_command
@@ -44,20 +45,25 @@ from transformer.attention import MultiHeadAttention
 from transformer.config import ModelConfig
 from transformer.model import Transformer, count_parameters
 
-SENTENCE = ("The pizza came out of the oven and it tasted good.", "Die Pizza kam aus dem Ofen und sie schmeckte gut.")
-VOCABULARY, TRAIN, VALID, TEST, EVERY = 800, 16000, 200, 200, 20
+PIZZA = "The pizza came out of the oven and it tasted good."
+"""Sentence whose words the text contains besides the most frequent ones."""
+SENTENCE = ("The guest has talked about their sick chef.", "Der Gast hat über ihren kranken Koch gesprochen.")
+"""Sentence whose attention the page shows."""
+VOCABULARY, TRAIN, VALID, TEST, EVERY = 800, 8000, 200, 200, 25
 CONFIG = RunConfig(
     model=ModelConfig(d_model=64, n_layers=2, n_heads=4, d_ff=256, dropout=0.0, max_len=128),
     batches=BatchConfig(tokens_per_update=1000, per_update=1, buckets=8),
-    schedule=ScheduleConfig(warmup_steps=100, scale=0.4),
-    train=TrainConfig(max_steps=400, label_smoothing=0.0),
+    schedule=ScheduleConfig(warmup_steps=60, scale=0.3),
+    train=TrainConfig(max_steps=250, label_smoothing=0.0),
 )
 
 
 SCORES = (PAPER, "squared products", "negated products", "no √d_k", "additive attention")
 """Variants whose attention weights are measured."""
 PICTURED = SCORES[:3]
-SHOWN = (PAPER, "no mask", "mask turned round", "no positions", "no cross-attention")
+ALIKE = (PAPER, "no residual")
+"""Variants whose positions are compared before training."""
+SHOWN = (PAPER, "no mask", "mask turned round", "no positions", "no residual", "no cross-attention", "no warm-up")
 """Variants whose translations the page shows."""
 
 
@@ -68,7 +74,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT, help=f"folder for the result (default: {OUT})")
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds of each variant (default: 3)")
     parser.add_argument("--only", action="append", choices=VARIANTS, help="train this variant; repeatable")
-    parser.add_argument("--words", type=int, default=300, help="number of English words in the text (default: 300)")
+    parser.add_argument("--words", type=int, default=200, help="number of English words in the text (default: 200)")
     args = parser.parse_args()
     config, sizes = (SMALLEST, (200, 20, 20, 500)) if args.smoke_test else (CONFIG, (TRAIN, VALID, TEST, VOCABULARY))
     torch.set_num_threads(1)
@@ -82,7 +88,11 @@ def main() -> None:
             runs.append(finished(file, partial(run, name, seed, setup, test)))
         rows.append({"variant": name, "change": VARIANTS[name].change, "runs": runs})
     text = {"words": args.words, "train": sizes[0], "valid": sizes[1], "test": sizes[2]}
-    result = new_result(settings=settings_of(setup), text=text, rows=rows)
+    alike = {
+        name: [similarity(build(VARIANTS[name], setup, seed)[0], setup) for seed in range(1, args.seeds + 1)]
+        for name in ALIKE
+    }
+    result = new_result(settings=settings_of(setup), text=text, rows=rows, similarity=alike)
     save("what_if", result, make_tables(result), smoke_test=args.smoke_test, folder=args.out)
 
 
@@ -100,7 +110,7 @@ def sentences(
 ) -> tuple[Setup, list[tuple[str, str]]]:
     """Return the setup and the test pairs. The sentences are generated once."""
     if not (folder / "test.de").exists():
-        known = frequent_words(generate("train", 2000, seed=1), words) | set(words_of(SENTENCE[0]))
+        known = frequent_words(generate("train", 2000, seed=1), words) | set(words_of(PIZZA))
         for split, n in (("train", n_train), ("valid", n_valid), ("test", n_test)):
             write_pairs(folder, split, easy_pairs(split, n, known))
     return set_up(config, folder, vocab_size), read_pairs(folder, "test")
@@ -195,6 +205,18 @@ def largest_weight(model: Transformer, setup: Setup) -> float:
     return round(float(torch.stack(found).mean()), 3)
 
 
+@torch.no_grad()
+def similarity(model: Transformer, setup: Setup) -> float:
+    """Return the cosine of the encoder's outputs at two positions of a sentence: the mean over pairs and sentences."""
+    found = []
+    for ids in tokenizer_of(setup).encode(setup.prepared.valid_text()[0][:20]):
+        src_BM = pad([ids])
+        x_MD = F.normalize(model.eval().encode(src_BM, src_BM != PAD_ID)[0], dim=-1)
+        n = len(x_MD)
+        found.append(((x_MD @ x_MD.T).sum() - n) / (n * (n - 1)))
+    return round(float(torch.stack(found).mean()), 3)
+
+
 # Tables.
 
 
@@ -228,15 +250,24 @@ def make_tables(result: dict[str, Any]) -> Tables:
             for name in measured
         ]
         tables["what_if_weights"] = [table(headings, cells, "Mean over heads, queries and 20 sentences; 3 seeds.")]
+    cells = [[name, spread(values, ".2f")] for name, values in result["similarity"].items()]
+    tables["what_if_similarity"] = [table(["variant", "cosine of two positions before training"], cells)]
     shown = [name for name in SHOWN if name in rows]
     if shown:
-        examples = [rows[name]["runs"][0]["examples"] for name in shown]
-        cells = [[source, reference, *(own[i][2] for own in examples)] for i, (source, reference, _) in
-                 enumerate(examples[0])]  # fmt: skip
-        columns = ["source", "reference", *shown]
-        turned = [[column, *(row[i] for row in cells[:2])] for i, column in enumerate(columns)]
-        tables["what_if_examples"] = [table(["", "sentence 1", "sentence 2"], turned, "Seed 1.")]
+        sources = [[source, reference] for source, reference, _ in rows[shown[0]]["runs"][0]["examples"][:2]]
+        cells = [
+            ["source", *(source for source, _ in sources)],
+            ["reference", *(reference for _, reference in sources)],
+        ]
+        for name in shown:
+            cells.append([name, *(shorten(text) for _, _, text in rows[name]["runs"][0]["examples"][:2])])
+        tables["what_if_examples"] = [table(["", "sentence 1", "sentence 2"], cells, "Seed 1.")]
     return tables
+
+
+def shorten(text: str) -> str:
+    """Return at most 60 characters of a translation."""
+    return (text if len(text) <= 60 else f"{text[:59]}…") or "(empty)"
 
 
 MAIN_HEADINGS = [
@@ -244,6 +275,7 @@ MAIN_HEADINGS = [
     "what is different",
     "BLEU: mean (min to max)",
     "validation loss (nats per token)",
+    "CPU time of training (s)",
     "BLEU of the paper's weights with the swap",
 ]
 
@@ -257,6 +289,7 @@ def main_row(row: dict[str, Any], paper: dict[str, Any] | None) -> list[str]:
         row["change"],
         spread([run["bleu"] for run in row["runs"]], ".1f"),
         spread(last_losses(row), ".3f"),
+        f"{mean(run['curve'][-1]['seconds'] for run in row['runs']):.0f}",
         spread(later, ".1f") if later else "",
     ]
 
