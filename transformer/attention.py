@@ -24,14 +24,13 @@ class MultiHeadAttention(nn.Module):
 
     def __init__(self, config: ModelConfig, *, rotary: bool = False) -> None:
         super().__init__()
-        self.head_size = config.head_size
-        inner, kv_inner = config.n_heads * config.head_size, config.kv_heads * config.head_size
+        self.head_size, self.value_size = config.head_size, config.value_size
         self.heads, self.kv_heads = config.n_heads, config.kv_heads
         self.stacked: nn.Module | None = None
-        self.query = nn.Linear(config.d_model, inner)
-        self.key = nn.Linear(config.d_model, kv_inner)
-        self.value = nn.Linear(config.d_model, kv_inner)
-        self.out = nn.Linear(inner, config.d_model)
+        self.query = nn.Linear(config.d_model, config.n_heads * config.head_size)
+        self.key = nn.Linear(config.d_model, config.kv_heads * config.head_size)
+        self.value = nn.Linear(config.d_model, config.kv_heads * config.value_size)
+        self.out = nn.Linear(config.n_heads * config.value_size, config.d_model)
         # Differs from the paper: grouped-query attention, Ainslie et al. (2023)
         self.grouped = config.kv_heads < config.n_heads
         self.rotary = RotaryPositions(config) if rotary else None  # Differs from the paper: Su et al. (2021)
@@ -60,7 +59,7 @@ class MultiHeadAttention(nn.Module):
             q_BHLK, k_BHMK, v_BHMK = self._project_at_once(x_BLD)
         else:
             k_BHMK, v_BHMK = self.project(x_BLD if memory_BMD is None else memory_BMD)
-            q_BHLK = self._heads(self.query(x_BLD))
+            q_BHLK = _heads(self.query(x_BLD), self.head_size)
         if self.rotary is not None:
             q_BHLK, k_BHMK = self.rotary(q_BHLK, k_BHMK, start=0 if cache is None else cache.length)
         if cache is not None:
@@ -79,10 +78,11 @@ class MultiHeadAttention(nn.Module):
     def step(self, x_ND: Tensor, cache: KVCache) -> Tensor:
         """Attend from one new token per row to the tokens in the cache and to itself. Equals `forward` in eval mode."""
         if self.stacked is None:
-            q_NH1K, k_NH1K, v_NH1K = (self._split(x_ND, layer) for layer in (self.query, self.key, self.value))
+            q_NH1K, k_NH1K = (_one_query(layer.forward(x_ND), self.head_size) for layer in (self.query, self.key))
+            v_NH1K = _one_query(self.value.forward(x_ND), self.value_size)
         else:
             heads = (self.heads, self.kv_heads, self.kv_heads)
-            q_NH1K, k_NH1K, v_NH1K = self._split(x_ND, self.stacked).split_with_sizes(heads, 1)
+            q_NH1K, k_NH1K, v_NH1K = _one_query(self.stacked.forward(x_ND), self.head_size).split_with_sizes(heads, 1)
         if self.rotary is not None:
             q_NH1K, k_NH1K = self.rotary.forward(q_NH1K, k_NH1K, start=cache.length)
         k_NHMK, v_NHMK = cache.append(k_NH1K, v_NH1K)
@@ -96,7 +96,7 @@ class MultiHeadAttention(nn.Module):
                 rows of x, then share one row of the memory.
             bias_BG1M: 0 where the memory has a token, else -inf.
         """
-        q_NH1K = self._split(x_ND, self.query)
+        q_NH1K = _one_query(self.query.forward(x_ND), self.head_size)
         return self.out.forward(_attend_in_step(q_NH1K, memory.k_BHMK, memory.v_BHMK, bias_BG1M))
 
     def weights(
@@ -106,8 +106,8 @@ class MultiHeadAttention(nn.Module):
 
         The arguments are those of `forward`, without a cache.
         """
-        q_BHLK = self._heads(self.query(x_BLD))
-        k_BHMK = self._heads(self.key(x_BLD if memory_BMD is None else memory_BMD))
+        q_BHLK = _heads(self.query(x_BLD), self.head_size)
+        k_BHMK = _heads(self.key(x_BLD if memory_BMD is None else memory_BMD), self.head_size)
         if self.rotary is not None:
             q_BHLK, k_BHMK = self.rotary(q_BHLK, k_BHMK)
         k_BHMK = k_BHMK.repeat_interleave(q_BHLK.size(1) // k_BHMK.size(1), dim=1)
@@ -120,7 +120,7 @@ class MultiHeadAttention(nn.Module):
 
     def project(self, memory_BMD: Tensor) -> tuple[Tensor, Tensor]:
         """Return the keys and values, (B, H, M, K) each; H is the number of key-value heads."""
-        return self._heads(self.key(memory_BMD)), self._heads(self.value(memory_BMD))
+        return _heads(self.key(memory_BMD), self.head_size), _heads(self.value(memory_BMD), self.value_size)
 
     def _attend(self, q_BHLK: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
         """Return Eq. 1 for all heads, with dropout on the attention weights in training."""
@@ -135,9 +135,13 @@ class MultiHeadAttention(nn.Module):
         )
 
     def stack(self) -> None:
-        """Replace the projections of queries, keys and values by one layer. For self-attention and inference only."""
+        """Replace the projections of queries, keys and values by one layer, if their heads have one size.
+
+        For self-attention and inference only.
+        """
         layers = (self.query, self.key, self.value)
-        if not all(isinstance(layer, nn.Linear) for layer in layers):  # they are quantised
+        quantised = not all(isinstance(layer, nn.Linear) for layer in layers)
+        if quantised or self.value_size != self.head_size:
             return
         weight = torch.cat([layer.weight.detach() for layer in layers])
         self.stacked = nn.Linear(weight.size(1), weight.size(0), device="meta")
@@ -148,22 +152,29 @@ class MultiHeadAttention(nn.Module):
     def _project_at_once(self, x_BLD: Tensor) -> tuple[Tensor, ...]:
         """Return queries, keys and values from one matrix product, which is faster than three for many tokens."""
         if self.stacked is not None:
-            sizes = [heads * self.head_size for heads in (self.heads, self.kv_heads, self.kv_heads)]
-            return tuple(self._heads(projection) for projection in self.stacked(x_BLD).split(sizes, dim=-1))
-        layers = (self.query, self.key, self.value)
-        weight, bias = torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers])
-        projected = linear(x_BLD, weight, bias).split([layer.out_features for layer in layers], dim=-1)
-        return tuple(self._heads(projection) for projection in projected)
+            projected = self.stacked(x_BLD)
+        else:
+            layers = (self.query, self.key, self.value)
+            weight, bias = torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers])
+            projected = linear(x_BLD, weight, bias)
+        heads = (self.heads, self.kv_heads, self.kv_heads)
+        sizes = (self.head_size, self.head_size, self.value_size)
+        parts = projected.split([n * size for n, size in zip(heads, sizes, strict=True)], dim=-1)
+        return tuple(_heads(part, size) for part, size in zip(parts, sizes, strict=True))
 
-    def _split(self, x_ND: Tensor, layer: nn.Module) -> Tensor:
-        return layer.forward(x_ND).view(x_ND.size(0), -1, 1, self.head_size)
 
-    def _heads(self, x_BLD: Tensor) -> Tensor:
-        return x_BLD.unflatten(-1, (-1, self.head_size)).transpose(1, 2)
+def _heads(x_BLD: Tensor, size: int) -> Tensor:
+    """Return (B, H, L, K) for K = size."""
+    return x_BLD.unflatten(-1, (-1, size)).transpose(1, 2)
+
+
+def _one_query(x_ND: Tensor, size: int) -> Tensor:
+    """Return (N, H, 1, K) for K = size."""
+    return x_ND.view(x_ND.size(0), -1, 1, size)
 
 
 def _attend_in_step(q_NH1K: Tensor, k_BGMK: Tensor, v_BGMK: Tensor, bias_BG1M: Tensor | None) -> Tensor:
-    """Return Eq. 1 for one query per row, (N, H * K). Not for training.
+    """Return Eq. 1 for one query per row, (N, H * size of a value). Not for training.
 
     Rows that share keys and values, and heads that share a key-value head (G of them), become Q queries of that head.
 
@@ -172,10 +183,10 @@ def _attend_in_step(q_NH1K: Tensor, k_BGMK: Tensor, v_BGMK: Tensor, bias_BG1M: T
     """
     (N, H, _, K), (B, G, _, _) = q_NH1K.shape, k_BGMK.shape
     if N == B:
-        return _few_queries(q_NH1K.reshape(B * G, -1, K), k_BGMK, v_BGMK, bias_BG1M).view(N, H * K)
+        return _few_queries(q_NH1K.reshape(B * G, -1, K), k_BGMK, v_BGMK, bias_BG1M).view(N, -1)
     q_BGWRK = q_NH1K.view(B, N // B, G, H // G, K).transpose(1, 2)
     a_XQK = _few_queries(q_BGWRK.reshape(B * G, -1, K), k_BGMK, v_BGMK, bias_BG1M)
-    return a_XQK.view(q_BGWRK.shape).transpose(1, 2).reshape(N, H * K)
+    return a_XQK.view(*q_BGWRK.shape[:-1], -1).transpose(1, 2).reshape(N, -1)
 
 
 def _few_queries(q_XQK: Tensor, k_BGMK: Tensor, v_BGMK: Tensor, bias_BG1M: Tensor | None) -> Tensor:
@@ -188,8 +199,8 @@ def _few_queries(q_XQK: Tensor, k_BGMK: Tensor, v_BGMK: Tensor, bias_BG1M: Tenso
     if not q_XQK.is_cpu:
         mask_B11M = None if bias_BG1M is None else bias_BG1M[:, :1]
         a_BGQK = scaled_dot_product_attention(q_XQK.view(B, G, Q, K), k_BGMK, v_BGMK, attn_mask=mask_B11M)
-        return a_BGQK.reshape(X, Q, K)
-    k_XKM, v_XMK = k_BGMK.view(X, M, K).transpose(1, 2), v_BGMK.view(X, M, K)
+        return a_BGQK.reshape(X, Q, -1)
+    k_XKM, v_XMK = k_BGMK.view(X, M, K).transpose(1, 2), v_BGMK.view(X, M, -1)
     if bias_BG1M is None:
         scores_XQM = torch.baddbmm(q_XQK.new_empty(1), q_XQK, k_XKM, beta=0, alpha=K**-0.5)
     else:

@@ -14,10 +14,10 @@ from torch import Tensor
 class KVCache:
     """Keys and values of one self-attention for the tokens so far, (N, H, max_len, K) each."""
 
-    def __init__(self, n: int, kv_heads: int, max_len: int, head_size: int, like: Tensor) -> None:
+    def __init__(self, n: int, kv_heads: int, max_len: int, head_size: int, value_size: int, like: Tensor) -> None:
         """Allocate `n` rows of `max_len` positions, with the dtype and the device of `like`."""
         self.k_NHMK = like.new_empty(n, kv_heads, max_len, head_size)
-        self.v_NHMK = torch.empty_like(self.k_NHMK)
+        self.v_NHMK = like.new_empty(n, kv_heads, max_len, value_size)
         self.length = 0
 
     @torch.no_grad()
@@ -33,7 +33,7 @@ class KVCache:
     def reorder(self, index_N: Tensor, spare_NHMK: Tensor | None) -> Tensor:
         """Set row i to the old row index_N[i]. Copies only the positions in use.
 
-        Copies into `spare_NHMK` if it has enough rows. Returns the buffer that is no longer used, as the next spare.
+        Copies into `spare_NHMK` if it has enough rows of the right size. Returns the buffer that is no longer used, as the next spare.
         """
         k_NHMK, v_NHMK = self.k_NHMK, self.v_NHMK
         self.k_NHMK = _take_rows(k_NHMK, index_N, self.length, spare_NHMK)
@@ -103,7 +103,7 @@ def _one_per_sentence(sentence_N: Tensor) -> Tensor:
 
 def _take_rows(x_NHMK: Tensor, index_N: Tensor, length: int, spare_NHMK: Tensor | None) -> Tensor:
     n = index_N.numel()
-    if spare_NHMK is None or spare_NHMK.size(0) < n:
+    if spare_NHMK is None or spare_NHMK.size(0) < n or spare_NHMK.size(3) != x_NHMK.size(3):
         spare_NHMK = x_NHMK.new_empty(n, *x_NHMK.shape[1:])
     torch.index_select(x_NHMK[:, :, :length], 0, index_N, out=spare_NHMK[:n, :, :length])
     return spare_NHMK[:n]

@@ -12,6 +12,7 @@ LARGEST = {
     "n_decoder_layers": 1000,
     "n_heads": 65_536,
     "d_head": 65_536,
+    "d_value": 65_536,
     "d_ff": 4_194_304,
     "max_len": 1_000_000,
 }
@@ -39,7 +40,9 @@ class ModelConfig:
     n_heads: int = 8
     """h: number of attention heads, computed in parallel (section 3.2.2)."""
     d_head: int | None = None
-    """d_k = d_v: size of one head; None is d_model / n_heads (section 3.2.2). Table 3 (B) varies d_k and keeps d_v."""
+    """d_k: size of one head's queries and keys; None is d_model / n_heads (section 3.2.2)."""
+    d_value: int | None = None
+    """d_v: size of one head's values; None is d_k, as in the paper's base model. Table 3 (B) varies d_k and keeps d_v."""
     d_ff: int = 2048
     """Inner width of the position-wise feed-forward network (section 3.3)."""
     dropout: float = 0.1
@@ -94,8 +97,10 @@ class ModelConfig:
                 f"model.d_model {self.d_model} is not divisible by model.n_heads {self.n_heads}; "
                 "change one of them, or set model.d_head"
             )
-        if self.d_head is not None and self.d_head < 1:
-            raise InputError(f"model.d_head is {self.d_head}; it must be at least 1")
+        for name in ("d_head", "d_value"):
+            size = getattr(self, name)
+            if size is not None and size < 1:
+                raise InputError(f"model.{name} is {size}; it must be at least 1")
         if self.n_kv_heads is not None and (self.n_kv_heads < 1 or self.n_heads % self.n_kv_heads):
             raise InputError(
                 f"model.n_heads {self.n_heads} is not divisible by model.n_kv_heads {self.n_kv_heads}; "
@@ -137,7 +142,7 @@ class ModelConfig:
     @property
     def least_parameters(self) -> int:
         """Lower limit of the number of parameters: one embedding, and blocks without biases and norms."""
-        attention = 2 * self.d_model * self.n_heads * self.head_size  # W^Q and W^O
+        attention = self.d_model * self.n_heads * (self.head_size + self.value_size)  # W^Q and W^O
         blocks = self.decoder_layers + (self.n_layers if self.architecture == "transformer" else 0)
         return self.vocab_size * self.d_model + blocks * (attention + 2 * self.d_model * self.d_ff)
 
@@ -148,8 +153,13 @@ class ModelConfig:
 
     @property
     def head_size(self) -> int:
-        """K, the paper's d_k = d_v."""
+        """K, the paper's d_k."""
         return self.d_head if self.d_head is not None else self.d_model // self.n_heads
+
+    @property
+    def value_size(self) -> int:
+        """Size of a head's values, the paper's d_v."""
+        return self.d_value if self.d_value is not None else self.head_size
 
     @property
     def kv_heads(self) -> int:

@@ -158,4 +158,5 @@ def _memory(block: nn.Module, memory_BMD: Tensor) -> Memory:
 
 def _caches(config: ModelConfig, stack: Stack, like: Tensor, max_len: int, n: int | None = None) -> list[KVCache]:
     rows = like.size(0) if n is None else n
-    return [KVCache(rows, config.kv_heads, max_len, config.head_size, like) for _ in stack.blocks]
+    sizes = config.head_size, config.value_size
+    return [KVCache(rows, config.kv_heads, max_len, *sizes, like) for _ in stack.blocks]

@@ -187,7 +187,7 @@ def heads_off(model: Transformer, heads: Sequence[Head]) -> Iterator[None]:
         for kind, layer, head in heads:
             stack, sublayer = kind.split()
             weight = model.get_parameter(f"{stack}.blocks.{layer}.{sublayer}.out.weight")
-            columns = weight[:, head * model.config.head_size : (head + 1) * model.config.head_size]
+            columns = weight[:, head * model.config.value_size : (head + 1) * model.config.value_size]
             saved.append((columns, columns.clone()))
             columns.zero_()
         try:

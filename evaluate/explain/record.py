@@ -94,7 +94,7 @@ def record_forward(model: Transformer | GPT, *inputs: Tensor) -> list[Operation]
     values["softmax"] = log_probs(logits_BLV).exp()
     described = ((name, value, describe(name, model.config)) for name, value in values.items())
     return [
-        Operation(name, *found, _split_heads(value, model.config.head_size) if "K" in found[-1] else value)
+        Operation(name, *found, _split_heads(value, _head_size(name, model.config)) if "K" in found[-1] else value)
         for name, value, found in described
         if found is not None
     ]
@@ -155,6 +155,10 @@ def _hook(name: str, module: nn.Module, values: dict[str, Tensor]) -> Callable[.
             values[name] = result
 
     return store
+
+
+def _head_size(name: str, config: ModelConfig) -> int:
+    return config.value_size if name.endswith(".value") else config.head_size
 
 
 def _split_heads(x_BLD: Tensor, head_size: int) -> Tensor:

@@ -23,6 +23,7 @@ VARIATIONS = [
     {"tying": "output"},
     {"tying": "none"},
     {"d_head": 3},
+    {"d_value": 5},
     {"n_decoder_layers": 1},
     {"n_decoder_layers": 3},
 ]
@@ -246,8 +247,8 @@ def test_parameter_counts_of_base_and_big_add_up_by_layer(config: ModelConfig, t
     ("changes", "total"),
     [
         *[({"n_heads": h}, 63_082_496) for h in (1, 4, 16, 32)],
-        ({"d_head": 16}, 48_905_984),
-        ({"d_head": 32}, 53_631_488),
+        ({"d_head": 16, "d_value": 64}, 55_990_784),
+        ({"d_head": 32, "d_value": 64}, 58_354_688),
         ({"n_layers": 2}, 33_656_832),
         ({"n_layers": 4}, 48_369_664),
         ({"n_layers": 8}, 77_795_328),

@@ -25,6 +25,8 @@ EACH: list[dict[str, object]] = [
     {"norm_kind": "rms"},
     {"n_kv_heads": 1},
     {"n_kv_heads": 2},
+    {"d_value": 5},
+    {"d_value": 2, "n_kv_heads": 2},
     {"scale_embedding": False},
     {"init": "gpt2"},
     {"activation": "swiglu", "positions": "rotary", "norm_kind": "rms", "n_kv_heads": 2, "d_head": 6, "init": "gpt2"},

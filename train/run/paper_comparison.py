@@ -28,6 +28,7 @@ FIELDS: dict[str, tuple[str, str]] = {
     "model.n_heads": ("3.2.2", "heads"),
     "model.n_kv_heads": ("3.2.2", "heads of keys and values"),
     "model.d_head": ("3.2.2", "size of a head"),
+    "model.d_value": ("3.2.2", "size of a head's values"),
     "model.d_ff": ("3.3", "d_ff"),
     "model.activation": ("3.3", "activation"),
     "model.norm": ("3.1", "place of the norm"),
@@ -195,7 +196,8 @@ def _used_settings(config: RunConfig) -> dict[str, Any]:
         unused = ["schedule.peak_lr", "schedule.lowest_lr", "schedule.decay_steps"]
     unused += ["schedule.decay_share"] if config.schedule.name != "wsd" else []
     unused += ["optimizer.weight_decay"] if config.optimizer.name == "adam" else []
-    flat |= {"model.d_head": config.model.head_size, "model.n_kv_heads": config.model.kv_heads}
+    flat |= {"model.d_head": config.model.head_size, "model.d_value": config.model.value_size}
+    flat |= {"model.n_kv_heads": config.model.kv_heads}
     flat["train.init_from"] = public_name(train.init_from) if train.init_from else None
     return {field: value for field, value in flat.items() if field not in unused}
 

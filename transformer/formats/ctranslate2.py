@@ -34,6 +34,7 @@ _SUPPORTED: dict[str, Values] = {
     "n_decoder_layers": None,
     "n_heads": None,
     "d_head": None,
+    "d_value": (None,),
     "d_ff": None,
     "dropout": None,
     "attention_dropout": None,

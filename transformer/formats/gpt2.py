@@ -51,6 +51,7 @@ _SUPPORTED: dict[str, Values] = {
     "n_decoder_layers": (None,),
     "n_heads": None,
     "d_head": None,  # checked in `check_exportable`, with n_heads
+    "d_value": (None,),
     "d_ff": None,
     "dropout": None,
     "attention_dropout": None,

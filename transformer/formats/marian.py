@@ -50,6 +50,7 @@ _SUPPORTED: dict[str, Values] = {
     "n_decoder_layers": None,
     "n_heads": None,
     "d_head": None,  # checked in `check_exportable`
+    "d_value": (None,),
     "d_ff": None,
     "dropout": None,
     "attention_dropout": None,
