@@ -11,8 +11,8 @@ With --at-once 2, two runs train in parallel with one thread each; compare their
 machine with a GPU, all runs use it.
 
 BLEU is sacreBLEU of translations of the whole validation set with the model folder's settings; `p` compares all seeds
-of a recipe with all seeds of the base (benchmarks/paired_seeds.py). Updates and minutes to a BLEU are those of the
-first validation during training that is not below --target, by greedy search with the weights of that update.
+of a recipe with all seeds of the base (evaluate/metrics/paired_seeds.py). Updates and minutes to a BLEU are those of
+the first validation during training that is not below --target, by greedy search with the weights of that update.
 Writes benchmarks/results/tiny_recipes.json.
 """
 
@@ -29,13 +29,13 @@ from typing import Any
 import torch
 
 from benchmarks.launch import environment, training_command
-from benchmarks.paired_seeds import Statistics, p_value, sentence_statistics
 from benchmarks.run_folders import write_corpus
 from benchmarks.run_logs import Clock, read_lines, read_validations
 from benchmarks.runner import ROOT, Tables, command_line, new_result, save, say, table, temporary_folder
 from common.command import run_command
 from common.errors import InputError
 from common.text_input import read_all_lines
+from evaluate.metrics.paired_seeds import Statistics, p_value, sentence_statistics
 from transformer.model import count_parameters
 from transformer.pretrained import load_pretrained
 

@@ -33,7 +33,8 @@ class KVCache:
     def reorder(self, index_N: Tensor, spare_NHMK: Tensor | None) -> Tensor:
         """Set row i to the old row index_N[i]. Copies only the positions in use.
 
-        Copies into `spare_NHMK` if it has enough rows of the right size. Returns the buffer that is no longer used, as the next spare.
+        Copies into `spare_NHMK` if it has enough rows of the right size. Returns the buffer that is no longer used, as
+        the next spare.
         """
         k_NHMK, v_NHMK = self.k_NHMK, self.v_NHMK
         self.k_NHMK = _take_rows(k_NHMK, index_N, self.length, spare_NHMK)

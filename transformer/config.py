@@ -42,7 +42,7 @@ class ModelConfig:
     d_head: int | None = None
     """d_k: size of one head's queries and keys; None is d_model / n_heads (section 3.2.2)."""
     d_value: int | None = None
-    """d_v: size of one head's values; None is d_k, as in the paper's base model. Table 3 (B) varies d_k and keeps d_v."""
+    """d_v: size of one head's values; None is d_k, as in the paper's base model. Table 3 (B) varies d_k alone."""
     d_ff: int = 2048
     """Inner width of the position-wise feed-forward network (section 3.3)."""
     dropout: float = 0.1

@@ -12,11 +12,11 @@ from accelerate.state import AcceleratorState
 from sacrebleu.metrics import BLEU
 
 from benchmarks import tiny_recipes
-from benchmarks.paired_seeds import mean_bleu, p_value, sentence_statistics
 from benchmarks.run_folders import write_corpus
 from benchmarks.tiny_recipes import RECIPES, SMOKE_TEST, compare, make_tables, settings
 from common.settings import load_settings
 from evaluate.evaluation import ReportOptions, evaluate_model
+from evaluate.metrics.paired_seeds import mean_bleu, p_value, sentence_statistics
 from evaluate.test_sets import Selection
 from train import loop
 from train.config import RunConfig
