@@ -12,6 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from common.errors import InputError
+from serve.connections import Connection
 from serve.limits import Limits
 
 
@@ -44,7 +45,7 @@ def is_loopback(sock: socket.socket) -> bool:
 def run(app: FastAPI, sock: socket.socket, limits: Limits) -> None:
     """Answer requests until SIGINT or SIGTERM. Requests that were accepted before are still answered."""
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, http="h11", ws="none", lifespan="on",
+        app, log_config=None, access_log=False, server_header=False, http=Connection, ws="none", lifespan="on",
         timeout_graceful_shutdown=int(limits.seconds) + 1,
     )  # fmt: skip
     for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn sends the signal again when it has stopped

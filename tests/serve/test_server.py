@@ -2,19 +2,16 @@
 
 import importlib
 import json
-import os
 import signal
 import socket
-import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
 
+from benchmarks.server_process import running_server
 from common.errors import InputError
 from serve.limits import Limits
 from serve.options import read_keys
@@ -23,21 +20,6 @@ from serve.server import address, is_loopback, listen
 from tests.tiny_model import TEXT
 from transformer import serve
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@contextmanager
-def running(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Start the server; yield the process and its address."""
-    command = [sys.executable, "-m", "transformer.serve", "--port", "0", *options]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        try:
-            yield process, process.stderr.readline().split()[0]
-        finally:
-            process.kill()
-
 
 def test_process_answers_accepted_request_and_ends(folder: Path) -> None:
     body = urlencode({"q": "\n".join(TEXT[:3]), "source": "en", "target": "de", "api_key": "k3y"}).encode()
@@ -45,17 +27,17 @@ def test_process_answers_accepted_request_and_ends(folder: Path) -> None:
         "POST /translate?api_key=k3y HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
         f"Content-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n"
     )
-    with running("--model", str(folder), "--max-extra", "4") as (process, url):
-        with urllib.request.urlopen(f"{url}/languages") as answer:
+    with running_server("--model", str(folder), "--max-extra", "4") as server:
+        with urllib.request.urlopen(f"{server.url}/languages") as answer:
             assert [language["code"] for language in json.load(answer)] == ["de", "en"]
-        with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), 30) as client:
+        with socket.create_connection(("127.0.0.1", server.port), 30) as client:
             client.sendall(head.encode())
             assert client.recv(1000).startswith(b"HTTP/1.1 100")  # the request is accepted, and its body awaited
-            process.send_signal(signal.SIGTERM)
+            server.process.send_signal(signal.SIGTERM)
             client.sendall(body)
             received = b"".join(iter(lambda: client.recv(65536), b""))
-        _, log = process.communicate(timeout=30)
-    assert process.returncode == 0
+        assert server.wait(30) == 0
+    log = "".join(server.log)
     assert len(json.loads(received.partition(b"\r\n\r\n")[2])["translatedText"].split("\n")) == 3
     assert "POST /translate 200" in log
     assert not any(word in log for word in ("k3y", "Traceback", TEXT[0], str(folder)))
