@@ -1,9 +1,11 @@
-"""The memory of this machine."""
+"""The memory of this machine and of this process."""
 
 import os
 from pathlib import Path
 
-GIB = 2**30
+import psutil  # type: ignore[import-untyped]
+
+MIB, GIB = 2**20, 2**30
 
 
 def machine_memory() -> float:
@@ -15,3 +17,8 @@ def machine_memory() -> float:
     limit = Path("/sys/fs/cgroup/memory.max")
     text = limit.read_text().strip() if limit.exists() else "max"
     return physical if text == "max" else min(physical, float(text))
+
+
+def process_memory() -> float:
+    """Return the memory that this process uses now, in bytes (resident set size)."""
+    return float(psutil.Process().memory_info().rss)

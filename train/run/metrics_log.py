@@ -5,6 +5,7 @@ Each line is a JSON object with the update's number, `step`.
 
 import json
 import math
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +39,27 @@ class MetricsLog:
     def add_timing(self, step: int, values: dict[str, float]) -> None:
         """Append values that depend on the machine, with the time of day (Unix time in seconds)."""
         _append(self.timing_file, {"step": step, "time": round(time.time(), 3), **values})
+
+
+def read_log(path: Path) -> list[dict[str, float]]:
+    """Return the lines of `metrics.jsonl` or `timing.jsonl`, oldest first; [] if there is no such file.
+
+    Lines that no run writes in full are left out: the run may still write the last one, or be from somebody else.
+    """
+    text = read_small(path).decode(errors="replace") if path.is_file() else ""
+    return [values for line in text.splitlines() if (values := _parse(line))]
+
+
+def _parse(line: str) -> dict[str, float]:
+    """Return the names and numbers of a line; {} for anything else."""
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(values, dict) or not all(re.fullmatch(r"\w+", name) for name in values):
+        return {}
+    numbers = all(type(value) in (int, float) and math.isfinite(value) for value in values.values())
+    return values if numbers and isinstance(values.get("step"), int) else {}
 
 
 def _append(path: Path, line: dict[str, Any]) -> None:

@@ -1,19 +1,17 @@
 """Write the model folder of a run: the mean of its checkpoints (section 6.1) and a model card."""
 
-import json
-import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from common.errors import InputError
-from common.files import read_small
 from common.settings import load_saved_settings
 from common.versions import describe_versions
 from data_pipeline.tokenizers import open_tokenizer
 from train.config import RunConfig
 from train.run.checkpoints import Checkpoints, find_damage, load_mean, read_state
 from train.run.folder import reject_links_in_run
+from train.run.metrics_log import read_log
 from train.run.paper_comparison import public_names, read_comparison
 from transformer.model import build, count_parameters
 from transformer.model_card import model_card
@@ -111,17 +109,5 @@ def last_validation(run_dir: Path) -> dict[str, Any]:
 
     Lines that no run writes in full are ignored: their names and numbers would go into the model card.
     """
-    path = run_dir / "metrics.jsonl"
-    lines = read_small(path).decode(errors="replace").splitlines() if path.is_file() else []
-    return next((values for line in reversed(lines) if "valid_loss" in (values := _parse_metrics(line))), {})
-
-
-def _parse_metrics(line: str) -> dict[str, Any]:
-    """Return the names and numbers of a line; {} for anything else."""
-    try:
-        values = json.loads(line)
-    except (ValueError, RecursionError):
-        return {}
-    if not isinstance(values, dict) or not all(re.fullmatch(r"\w+", name) for name in values):
-        return {}
-    return values if "step" in values and all(type(value) in (int, float) for value in values.values()) else {}
+    lines = read_log(run_dir / "metrics.jsonl")
+    return next((values for values in reversed(lines) if "valid_loss" in values), {})

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
+from common.memory import MIB, process_memory
 from common.settings import flatten_settings
 from train.config import RunConfig
 from train.setup import Setup
@@ -66,7 +67,10 @@ class Progress:
             "seconds_per_update": round(seconds / self._updates, 5),
             "tgt_tokens_per_second": round(speed, 1),
             "cpu_seconds": round(time.process_time(), 1),
+            "memory_mib": round(process_memory() / MIB),
         }
+        if self.accelerator.device.type == "cuda":
+            timing["gpu_memory_mib"] = round(torch.cuda.max_memory_allocated() / MIB)
         self._since, self._tokens, self._updates = time.perf_counter(), 0, 0
         return timing
 

@@ -4,7 +4,7 @@ import json
 import math
 from pathlib import Path
 
-from train.run.metrics_log import MetricsLog
+from train.run.metrics_log import MetricsLog, read_log
 
 
 def test_metrics_log_omits_values_that_json_does_not_have(tmp_path: Path) -> None:
@@ -23,3 +23,13 @@ def test_metrics_log_of_resumed_run_starts_with_lines_of_checkpoint(tmp_path: Pa
     assert MetricsLog(tmp_path, 1, kept).read_metrics() == kept
     timing = [json.loads(line) for line in (tmp_path / "timing.jsonl").read_text().splitlines()]
     assert [line["step"] for line in timing] == [1]
+
+
+def test_read_log_leaves_out_lines_that_no_run_writes(tmp_path: Path) -> None:
+    log, lines = (
+        tmp_path / "metrics.jsonl",
+        ['{"step": 1, "loss": 2.5}', "[]", '{"step": 2, "loss": "<b>"}', '{"loss": 1}'],
+    )
+    log.write_text("\n".join([*lines, '{"step": 3, "loss": NaN}', '{"step": 4, "lo']))
+    assert read_log(log) == [{"step": 1, "loss": 2.5}]
+    assert read_log(tmp_path / "missing") == []
