@@ -5,14 +5,18 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from common.errors import InputError
+from serve.documents import FileStore
 from serve.errors import ApiError
 from serve.fields import read_fields
+from serve.file_routes import add_file_routes
+from serve.metrics import METRICS_TYPE, Metrics
 from serve.service import Service
 from serve.spec import DESCRIPTION, DETECT, DETECT_QUERY, ERRORS, TRANSLATE, TRANSLATE_QUERY
 
@@ -35,11 +39,12 @@ def create_app(service: Service, version: str) -> FastAPI:
         title="paper-transformer", version=version, description=DESCRIPTION, lifespan=lifespan,
         openapi_url="/openapi.json", docs_url=None, redoc_url=None, redirect_slashes=False,
     )  # fmt: skip
-    app.middleware("http")(_answer_always)
+    app.middleware("http")(partial(_answer_always, service.metrics))
     app.exception_handler(ApiError)(_api_error)
     app.exception_handler(InputError)(_input_error)
     app.exception_handler(HTTPException)(_http_error)
     _add_routes(app, service)
+    add_file_routes(app, service, FileStore())
     return app
 
 
@@ -78,13 +83,19 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         """Return `ok` while the server runs."""
         return JSONResponse({"status": "ok"})
 
+    @app.get("/metrics", include_in_schema=False)
+    async def metrics() -> Response:
+        return Response(service.metrics.text(), media_type=METRICS_TYPE)
+
     @app.get("/spec", include_in_schema=False)
     async def spec() -> Response:
         return JSONResponse(app.openapi())
 
 
-async def _answer_always(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Answer also after an unexpected exception, and log one line without the text of the client."""
+async def _answer_always(
+    metrics: Metrics, request: Request, call_next: Callable[[Request], Awaitable[Response]]
+) -> Response:
+    """Answer also after an unexpected exception; log and count the answer without the text of the client."""
     started = time.monotonic()
     try:
         response = await call_next(request)
@@ -92,10 +103,10 @@ async def _answer_always(request: Request, call_next: Callable[[Request], Awaita
         log.error("%s while a request was answered", type(error).__name__, exc_info=True)
         response = error_response(500, "The server could not answer this request")
     response.headers.update(HEADERS)
-    known = {getattr(route, "path", None) for route in request.app.routes}
-    path = request.url.path if request.url.path in known else "(other path)"
-    milliseconds = 1000 * (time.monotonic() - started)
-    log.info("%s %s %d, %.0f ms", _method(request), path, response.status_code, milliseconds)
+    route = getattr(request.scope.get("route"), "path", "(other path)")
+    seconds = time.monotonic() - started
+    log.info("%s %s %d, %.0f ms", _method(request), route, response.status_code, 1000 * seconds)
+    metrics.count_request(route, response.status_code, seconds)
     return response
 
 

@@ -28,6 +28,7 @@ class Batcher(Generic[Job, Result]):
         kind: Callable[[Job], Hashable],
         size: Callable[[Job], int],
         limits: Limits,
+        count: Callable[[int], object] = lambda jobs: None,
     ) -> None:
         """Create a batcher; `run` must run in the event loop.
 
@@ -35,20 +36,30 @@ class Batcher(Generic[Job, Result]):
             compute: returns the result of each job of a batch. It runs in a thread of its own.
             kind: only jobs of equal kind are computed together.
             size: number of characters of a job; `limits.characters` is that of a batch of several jobs.
+            count: called with the number of jobs of each batch.
         """
         self._compute = compute
         self._kind = kind
         self._size = size
         self._limits = limits
+        self._count = count
         self._waiting: list[tuple[Job, asyncio.Future[Result]]] = []
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "translate")
         self._seconds = 0.0
 
-    async def submit(self, job: Job) -> Result:
-        """Return the result of a job. Raises ApiError if too many jobs wait, or if it takes too long."""
+    @property
+    def waiting(self) -> int:
+        """Number of jobs that wait."""
         self._drop_cancelled()
-        if len(self._waiting) >= self._limits.queue:
+        return len(self._waiting)
+
+    async def submit(self, job: Job, continued: bool = False) -> Result:
+        """Return the result of a job. Raises ApiError if too many jobs wait, or if it takes too long.
+
+        A job that continues a request, whose first part is computed, waits also if too many jobs wait.
+        """
+        if self.waiting >= self._limits.queue and not continued:
             raise ApiError(429, "Slowdown: too many requests are waiting", max(1, math.ceil(self._seconds)))
         future = asyncio.get_running_loop().create_future()
         self._waiting.append((job, future))
@@ -69,7 +80,10 @@ class Batcher(Generic[Job, Result]):
                 if self._limits.batch > 1:
                     await asyncio.sleep(WAIT)
             started = time.monotonic()
-            await self._finish(self._take())
+            batch = self._take()
+            if batch:
+                self._count(len(batch))
+                await self._finish(batch)
             self._seconds = time.monotonic() - started
 
     def _drop_cancelled(self) -> None:

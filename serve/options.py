@@ -22,6 +22,10 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
         "(default: 5000)",
     )  # fmt: skip
     parser.add_argument(
+        "--file-char-limit", type=int, default=100_000, metavar="N", help="largest number of characters in a file "
+        "(default: 100000)",
+    )  # fmt: skip
+    parser.add_argument(
         "--queue", type=int, default=64, metavar="N", help="largest number of requests that wait; more are refused "
         "with status 429 (default: 64)",
     )  # fmt: skip

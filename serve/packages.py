@@ -4,7 +4,10 @@ import importlib
 
 from common.errors import InputError
 
-PACKAGES = {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
+PACKAGES = {
+    "fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart",
+    "prometheus_client": "prometheus-client",
+}  # fmt: skip
 """Names for pip, by names for import."""
 
 

@@ -8,9 +8,11 @@ from typing import Any, get_args
 from evaluate.segmentation.html import HtmlDocument
 from serve.batching import Batcher
 from serve.detection import detect
+from serve.documents import FORMATS, Document, File
 from serve.errors import ApiError, invalid
 from serve.fields import Fields
 from serve.limits import Limits
+from serve.metrics import Metrics
 from serve.models import NAMES, Models
 from serve.translation import Format, Job, TranslatedText, translate_jobs
 
@@ -25,7 +27,10 @@ class Service:
         self.models = models
         self.limits = limits
         self.keys = [key.encode() for key in keys]
-        self.batcher = Batcher(translate_jobs, lambda job: job.kind, lambda job: job.characters, limits)
+        self.metrics = Metrics(lambda: self.batcher.waiting)
+        self.batcher = Batcher(
+            translate_jobs, lambda job: job.kind, lambda job: job.characters, limits, self.metrics.count_batch
+        )
 
     def check_key(self, fields: Fields) -> None:
         """Raise ApiError if the client needs a valid API key and has not given one."""
@@ -53,6 +58,23 @@ class Service:
         columns["confidence"] = [text.confidence for text in translated]
         return columns if isinstance(fields["q"], list) else {name: column[0] for name, column in columns.items()}
 
+    async def translate_file(self, fields: Fields, file: File) -> File:
+        """Return the translation of a file. Raises ApiError or InputError."""
+        document = await asyncio.to_thread(Document.parse, file.format, file.text)
+        size = len(document.visible)
+        if size > self.limits.file_characters:
+            raise invalid(f"file ({size}) exceeds text limit ({self.limits.file_characters})")
+        target = self.models.language(_word(fields, "target"))
+        [(source, _)] = self._sources(_word(fields, "source"), [document.visible], "text")
+        model = self.models.find(source, target)
+        if model is None:
+            return file.translated(file.text, target)
+        texts: list[str] = []
+        for number, job in enumerate(document.jobs(model)):
+            texts += [text.texts[0] for text in await self.batcher.submit(job, continued=number > 0)]
+        self.metrics.count_characters(source, target, size)
+        return file.translated(await asyncio.to_thread(document.join, texts), target)
+
     def detect(self, fields: Fields) -> list[Answer]:
         """Return the languages that a text may be in, the likeliest first. Raises ApiError."""
         return [_detected(*language) for language in self._detect("\n".join(self._texts(fields)))]
@@ -73,8 +95,9 @@ class Service:
             "apiKeys": bool(self.keys),
             "keyRequired": bool(self.keys),
             "suggestions": False,
-            "filesTranslation": False,
-            "supportedFilesFormat": [],
+            "filesTranslation": True,
+            "supportedFilesFormat": list(FORMATS),
+            "fileCharLimit": self.limits.file_characters,
             "language": {
                 name: {"code": code, "name": NAMES.get(code, code)}
                 for name, code in (("source", source), ("target", target))
@@ -117,6 +140,8 @@ class Service:
             if model is not None
         }
         found = await asyncio.gather(*map(self.batcher.submit, jobs.values()))
+        for source, job in jobs.items():
+            self.metrics.count_characters(source, target, job.characters)
         translated = {source: iter(results) for source, results in zip(jobs, found, strict=True)}
         return [
             next(translated[source]) if source in translated else TranslatedText((text,), None)

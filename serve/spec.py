@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from serve.documents import MEDIA_TYPES
+
 DESCRIPTION = (
     "Translation with the API of LibreTranslate. `confidence` is an addition: the expected chrF2 of a translation, "
     "divided by 100."
@@ -34,7 +36,7 @@ _TRANSLATED = {
 }
 _ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
 _PROBLEMS = {
-    400: "Invalid request", 403: "Invalid API key", 408: "The request was not sent in time",
+    400: "Invalid request", 403: "Invalid API key", 404: "There is no such file", 408: "The request came too slowly",
     413: "The body is too large", 429: "Too many requests are waiting", 500: "The server failed",
     503: "The translation took too long",
 }  # fmt: skip
@@ -62,3 +64,19 @@ TRANSLATE, TRANSLATE_QUERY = (
     _operation(_TRANSLATE, ["q", "source", "target"], _TRANSLATED, in_query) for in_query in (False, True)
 )
 DETECT, DETECT_QUERY = (_operation({**_Q, "api_key": _KEY}, ["q"], _DETECTIONS, in_query) for in_query in (False, True))
+
+TRANSLATE_FILE = _operation(
+    {
+        "file": {"type": "string", "format": "binary", "description": "File: .txt, .srt or .html, in UTF-8"},
+        **{name: _TRANSLATE[name] for name in ("source", "target", "api_key")},
+    },
+    ["file", "source", "target"],
+    {"type": "object", "required": ["translatedFileUrl"], "properties": {"translatedFileUrl": {"type": "string"}}},
+    in_query=False,
+)
+TRANSLATE_FILE["requestBody"]["content"] = {
+    kind: schema for kind, schema in TRANSLATE_FILE["requestBody"]["content"].items() if kind == "multipart/form-data"
+}
+DOWNLOAD = {"responses": {"200": {"description": "Translated file", "content": {
+    kind: {"schema": {"type": "string"}} for kind in MEDIA_TYPES.values()
+}}}}  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Literal
 
 from evaluate.segmentation.html import HtmlDocument
 from evaluate.segmentation.lines import SegmentedLine
+from evaluate.segmentation.placeholders import MaskedText
 from evaluate.translation import Translation
 from evaluate.translator import Translator
 
@@ -23,11 +24,13 @@ class Job:
     texts: tuple[str, ...]
     format: Format = "text"
     n_best: int = 1
+    blocks: tuple[MaskedText, ...] = ()
+    """Blocks of text of a document; each is translated as a text after `texts`."""
 
     @property
     def characters(self) -> int:
         """Number of characters of the texts."""
-        return sum(map(len, self.texts))
+        return sum(map(len, self.texts)) + sum(len(block.text) for block in self.blocks)
 
     @property
     def kind(self) -> tuple[int, int]:
@@ -58,7 +61,11 @@ def translate_jobs(jobs: list[Job]) -> list[list[TranslatedText]]:
     Raises InputError if a text cannot be translated.
     """
     translator, n_best = jobs[0].translator, jobs[0].n_best
-    parsed = [[_parse(translator, text, job.format) for text in job.texts] for job in jobs]
+    parsed = [
+        [_parse(translator, text, job.format) for text in job.texts]
+        + [_Parsed(translator.segmenter(documents=True).split_masked([block]), "".join) for block in job.blocks]
+        for job in jobs
+    ]
     lines = [line for texts in parsed for text in texts for line in text.lines]
     found = iter(translator.translate_split(lines, n_best))
     return [[_join(text, list(islice(found, len(text.lines)))) for text in texts] for texts in parsed]

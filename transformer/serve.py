@@ -45,7 +45,7 @@ def main() -> None:
     from serve.service import Service
     from transformer.included_models import included_models
 
-    limits = Limits(args.char_limit, args.queue, args.timeout, args.batch_requests)
+    limits = Limits(args.char_limit, args.queue, args.timeout, args.batch_requests, args.file_char_limit)
     keys = read_keys(args)
     folders = [find_model(name, None, None) for name in args.model] or list(included_models().values())
     configs = {folder: decode_config(args, read_decode_config(folder)) for folder in folders}

@@ -119,6 +119,8 @@ def test_spec_describes_all_routes(client: TestClient) -> None:
         "/languages": {"get"},
         "/frontend/settings": {"get"},
         "/health": {"get"},
+        "/translate_file": {"post"},
+        "/download_file/{name}": {"get"},
     }
     assert "429" in spec["paths"]["/translate"]["post"]["responses"]
 
