@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 TYPED  := common data_pipeline evaluate train serve transformer paper_transformer benchmarks
-CODE   := $(TYPED) tests docs/exercises docs/learn
+CODE   := $(TYPED) tests docs
 
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint format clean
+.PHONY: help install demo test lint format docs clean
 
 help:
 	@echo "make demo     train a translator on the built-in corpus and translate with it (offline, 5 minutes on 2 CPU cores)"
@@ -14,7 +14,8 @@ help:
 	@echo "make lint     run ruff and mypy"
 	@echo "make format   rewrite the code in the style that ruff checks"
 	@echo "make install  create the virtual environment .venv"
-	@echo "make clean    remove .venv, caches and runs/demo"
+	@echo "make docs     build the manual as a web site in build/site"
+	@echo "make clean    remove .venv, caches, build/ and runs/demo"
 
 install: $(VENV)/installed
 
@@ -41,5 +42,8 @@ format: install
 test: lint
 	$(BIN)/python -m pytest -n 2
 
+docs: install
+	$(BIN)/python -m docs.build_site
+
 clean:
-	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache runs/demo *.egg-info
+	rm -rf $(VENV) .cache build .mypy_cache .ruff_cache .pytest_cache runs/demo *.egg-info
