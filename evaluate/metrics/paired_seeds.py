@@ -3,17 +3,19 @@
 from collections.abc import Sequence
 
 import numpy as np
-from sacrebleu.metrics import BLEU
+
+from evaluate.metrics.bleu_tokenizer import DEFAULT, open_bleu
 
 Statistics = np.ndarray
 """Per sentence: length of hypothesis and reference, matching n-grams and all n-grams for n = 1 to 4."""
 
 
-def sentence_statistics(hypotheses: Sequence[str], references: Sequence[str]) -> Statistics:
-    """Return the numbers (sentences, 10) whose sums determine the BLEU of the corpus."""
+def sentence_statistics(hypotheses: Sequence[str], references: Sequence[str], tokenizer: str = DEFAULT) -> Statistics:
+    """Return the numbers (sentences, 10) whose sums determine the BLEU of the corpus, with sacreBLEU's tokenizer."""
+    bleu = open_bleu(tokenizer)
     rows = []
     for hypothesis, reference in zip(hypotheses, references, strict=True):
-        score = BLEU().corpus_score([hypothesis], [[reference]])
+        score = bleu.corpus_score([hypothesis], [[reference]])
         rows.append([score.sys_len, score.ref_len, *score.counts, *score.totals])
     return np.array(rows)
 
