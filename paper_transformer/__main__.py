@@ -19,6 +19,7 @@ COMMANDS = {
     "score": ("evaluate/score.py", "score existing translations with a model"),
     "prepare": ("data_pipeline/prepare.py", "prepare training data without training"),
     "doctor": ("train/doctor/__main__.py", "check data, model, memory and time before a long run"),
+    "sweep": ("train/sweep.py", "train many settings with several seeds, and compare them"),
     "average": ("train/average.py", "rebuild the model of a run from other checkpoints"),
     "replay": ("train/replay.py", "compute a failed update again"),
     "distill": ("train/distill.py", "let a teacher translate training text"),
