@@ -7,6 +7,9 @@ import textwrap
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+PAPER = re.compile(r"(?<!\d, )\b[Ss]ection \d[\d.]*\d|Table \d(?: \([A-E]\))?|Eq\. \d")
+"""Place in the paper. `Radford et al., 2019, section 2.3` is in another paper."""
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -20,6 +23,11 @@ class Setting:
     """Its default as users type it; null stands for None."""
     meaning: str
     """Its docstring in one line."""
+
+    @property
+    def paper(self) -> str:
+        """Places of the paper that the meaning names, such as `section 3.1, Eq. 2`."""
+        return ", ".join(dict.fromkeys(place.replace("Section", "section") for place in PAPER.findall(self.meaning)))
 
 
 def list_settings(schema: type[Any], section: str = "") -> list[Setting]:

@@ -46,7 +46,7 @@ class DataConfig:
     """`translation`: sentence pairs. `language_modelling`: text, for `model.architecture=gpt`."""
 
     train: Any = "wmt/wmt14:de-en"
-    """Training corpus."""
+    """Training corpus; the default is that of section 5.1."""
 
     valid: Any = None
     """Validation corpus. None: the validation split of `train`, if `train` is the built-in corpus or a dataset that has
@@ -72,12 +72,12 @@ class DataConfig:
     """Column of a table with the target: its name or number. None: found like `source_column`."""
 
     vocab_size: int = 37000
-    """Number of subwords in the vocabulary that both languages share, special tokens included."""
+    """Number of subwords in the vocabulary that both languages share (section 5.1), special tokens included."""
 
     vocab_type: Literal["bpe", "unigram", "characters", "gpt2"] = "bpe"
-    """Kind of tokenizer. `bpe`: byte-pair encoding, as in the paper for English-German. `unigram`: SentencePiece's
-    unigram model. For text also `characters`: each character that occurs; and `gpt2`: the byte-pair encoding of GPT-2
-    (needs the package tokenizers)."""
+    """Kind of tokenizer. `bpe`: byte-pair encoding, as in the paper for English-German (section 5.1). `unigram`:
+    SentencePiece's unigram model. For text also `characters`: each character that occurs; and `gpt2`: the byte-pair
+    encoding of GPT-2 (needs the package tokenizers)."""
 
     tokenizer: str | None = None
     """Tokenizer to use unchanged: a model folder, or a file `tokenizer.model`. None: train one on the training data."""

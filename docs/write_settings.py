@@ -20,6 +20,9 @@ in a YAML file too. One pair of quotes around a value is removed, so `run_dir="n
 shell: `'run_dir="null"'`). A path in a list may contain pairs of brackets: `[a [1]/x.en,a [1]/x.de]`.
 In a YAML file, put such a path in quotes.
 
+The last column has the places of [the paper](paper.md) that define a setting. The others have none there.
+`python train/train.py --help` prints the same list.
+
 This page is generated from the dataclasses by `python -m docs.write_settings`; a test compares both.
 """
 
@@ -31,14 +34,17 @@ def page() -> str:
         rows = list(settings)
         nested = rows[0].name != section
         parts.append(f"## {section}\n" + (f"\n{section_meaning(RunConfig, section)}\n" if nested else ""))
-        parts.append("| setting | type or values | default | meaning |\n|---|---|---|---|\n" + "".join(map(row, rows)))
+        parts.append(
+            "| setting | type or values | default | meaning | paper |\n|---|---|---|---|---|\n"
+            + "".join(map(row, rows))
+        )
     return "\n".join(parts)
 
 
 def row(setting: Setting) -> str:
     """Return a row of the table."""
     meaning = re.sub(r"\bNone\b", "`null`", setting.meaning.replace("|", "\\|"))
-    return f"| `{setting.name}` | {setting.kind} | `{setting.default}` | {meaning} |\n"
+    return f"| `{setting.name}` | {setting.kind} | `{setting.default}` | {meaning} | {setting.paper} |\n"
 
 
 if __name__ == "__main__":

@@ -28,18 +28,21 @@ class DecodeConfig:
     """
 
     beam: int = 4
-    """Number of hypotheses kept per sentence, at most 1,000; 1 is greedy search."""
+    """Number of hypotheses kept per sentence (section 6.1), at most 1,000; 1 is greedy search."""
     alpha: float = 0.6
-    """Exponent of the length penalty, at most 10. Hypotheses are ranked by log P(y|x) divided by the length penalty."""
+    """Exponent of the length penalty (section 6.1), at most 10. Hypotheses are ranked by log P(y|x) divided by the
+    length penalty."""
     length_penalty: LengthPenalty = "gnmt"
-    """Length penalty of n tokens. `gnmt`: ((5 + n) / 6)^alpha, the paper's. `length`: n^alpha, that of fairseq, Marian,
-    CTranslate2 and transformers, which ranks differently at the same alpha. `none`: 1, for every alpha."""
+    """Length penalty of n tokens. `gnmt`: ((5 + n) / 6)^alpha, the paper's (section 6.1). `length`: n^alpha, that of
+    fairseq, Marian, CTranslate2 and transformers, which ranks differently at the same alpha. `none`: 1, for every
+    alpha."""
     min_length: int = 1
     """Smallest number of tokens in an output. It has priority over `max_extra`."""
     max_length: int | None = None
     """Largest number of tokens in an output; None is the limit of the model, `model.max_len`."""
     max_extra: int = 50
-    """Largest number of tokens that an output has more than its source. The limit of the model applies too."""
+    """Largest number of tokens that an output has more than its source (section 6.1). The limit of the model applies
+    too."""
     batch_tokens: int = 32768
     """Size of a batch, which limits its memory: number of hypotheses times the tokens of the longest source and of the
     longest possible output. A sentence that needs more is a batch of its own."""

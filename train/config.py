@@ -139,7 +139,8 @@ class CheckpointConfig:
     """Settings of the checkpoints and of their average (section 6.1). Raises InputError if a number is out of range."""
 
     every: int = 1500
-    """Number of updates between two checkpoints. The paper's base model did 1,500 updates in 10 minutes."""
+    """Number of updates between two checkpoints. The paper's base model did 1,500 updates in 10 minutes (section
+    6.1)."""
     keep: int = 5
     """Number of newest checkpoints that stay on disk. The checkpoint with the lowest validation loss is kept, too."""
     average_last: int = 5

@@ -35,8 +35,8 @@ class ModelConfig:
     n_layers: int = 6
     """N: number of blocks in the encoder, and again in the decoder (section 3.1)."""
     n_decoder_layers: int | None = None
-    """Number of blocks in the decoder; None is n_layers, as in the paper. A deep encoder with one or two blocks in the
-    decoder translates faster, and about as well (Kasai et al., 2021)."""
+    """Number of blocks in the decoder; None is n_layers, as in the paper (section 3.1). A deep encoder with one or two
+    blocks in the decoder translates faster, and about as well (Kasai et al., 2021)."""
     n_heads: int = 8
     """h: number of attention heads, computed in parallel (section 3.2.2)."""
     d_head: int | None = None
@@ -54,7 +54,8 @@ class ModelConfig:
     """Dropout rate on the hidden layer of the feed-forward network, between the two layers of Eq. 2. The paper has
     none; tensor2tensor's later `transformer_base` has 0.1 and calls it `relu_dropout`."""
     norm: Literal["post", "pre"] = "post"
-    """`post`: LayerNorm(x + Sublayer(x)), as in the paper. `pre`: x + Sublayer(LayerNorm(x)), and a final norm."""
+    """`post`: LayerNorm(x + Sublayer(x)), as in the paper (section 3.1). `pre`: x + Sublayer(LayerNorm(x)), and a final
+    norm."""
     positions: Literal["sinusoidal", "learned", "rotary"] = "sinusoidal"
     """Section 3.5. `learned` is Table 3 (E). `rotary` adds nothing to the embeddings; it rotates the queries and keys
     of self-attention (Su et al., 2021)."""
@@ -67,12 +68,14 @@ class ModelConfig:
     `output`: target embedding and output layer; `none`: three matrices."""
     output_bias: bool = False
     """True: add a trained bias to the logits, as Marian does (Junczys-Dowmunt et al., 2018). False: do not, as in the
-    paper."""
+    paper (section 3.4)."""
     norm_kind: Literal["layer", "rms"] = "layer"
-    """`layer`: layer normalisation, as in the paper. `rms`: without mean and bias (Zhang and Sennrich, 2019)."""
+    """`layer`: layer normalisation, as in the paper (section 3.1). `rms`: without mean and bias (Zhang and Sennrich,
+    2019)."""
     n_kv_heads: int | None = None
-    """Number of heads of keys and values; None is n_heads, as in the paper. If it is smaller, n_heads / n_kv_heads
-    neighbouring query heads share one, and the cache in decoding shrinks by that factor (Ainslie et al., 2023)."""
+    """Number of heads of keys and values; None is n_heads, as in the paper (section 3.2.2). If it is smaller, n_heads /
+    n_kv_heads neighbouring query heads share one, and the cache in decoding shrinks by that factor (Ainslie et al.,
+    2023)."""
     scale_embedding: bool = True
     """True: multiply the token embeddings by sqrt(d_model) (section 3.4). False: do not, as in GPT-2."""
     init: Literal["xavier", "gpt2"] = "xavier"

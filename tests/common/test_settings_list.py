@@ -33,6 +33,14 @@ def test_list_settings_returns_types_and_defaults_as_typed() -> None:
     assert found["train.compile"] == ("true or false", "false")
 
 
+def test_list_settings_finds_places_of_paper() -> None:
+    found = {setting.name: setting.paper for setting in list_settings(RunConfig)}
+    assert found["model.positions"] == "section 3.5, Table 3 (E)"
+    assert found["schedule.name"] == "Eq. 3"
+    assert found["decode.alpha"] == "section 6.1"
+    assert found["model.init"] == found["train.threads"] == ""  # section 2.3 is that of another paper
+
+
 def test_settings_page_equals_dataclasses() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), "run python -m docs.write_settings"
 
