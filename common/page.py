@@ -23,7 +23,7 @@ def html_page(title: str, body: str, style: str = "", script: str = "", data: An
         data: is put into the page as JSON, in the element with the id `data`.
     """
     style = STYLE.read_text(encoding="utf-8") + style
-    policy = f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'"
+    policy = f"default-src 'none'; style-src '{policy_hash(style)}'; script-src '{policy_hash(script)}'"
     parts = [
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
@@ -60,5 +60,6 @@ def _json(data: Any) -> str:
     return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def _hash(text: str) -> str:
+def policy_hash(text: str) -> str:
+    """Return what allows this style or script, and no other, in a content security policy."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

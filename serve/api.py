@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
 
 from fastapi import FastAPI, Request, Response
@@ -17,6 +17,7 @@ from serve.errors import ApiError
 from serve.fields import read_fields
 from serve.file_routes import add_file_routes
 from serve.metrics import METRICS_TYPE, Metrics
+from serve.page import add_page
 from serve.service import Service
 from serve.spec import DESCRIPTION, DETECT, DETECT_QUERY, ERRORS, TRANSLATE, TRANSLATE_QUERY
 
@@ -29,11 +30,11 @@ def create_app(service: Service, version: str) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        task = asyncio.create_task(service.batcher.run())
+        tasks = [asyncio.create_task(batcher.run()) for batcher in (service.batcher, service.explainer)]
         yield
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     app = FastAPI(
         title="paper-transformer", version=version, description=DESCRIPTION, lifespan=lifespan,
@@ -45,6 +46,7 @@ def create_app(service: Service, version: str) -> FastAPI:
     app.exception_handler(HTTPException)(_http_error)
     _add_routes(app, service)
     add_file_routes(app, service, FileStore())
+    add_page(app, service)
     return app
 
 

@@ -19,6 +19,11 @@ FILES = 50
 FILE_SECONDS = 1800.0
 """Time for which a translated file is kept."""
 
+MAX_BEAM = 8
+"""Largest beam that a request may choose."""
+MAX_EXPLAINED = 400
+"""Largest number of characters of a sentence that is explained."""
+
 
 @dataclass(frozen=True)
 class Limits:

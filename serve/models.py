@@ -1,6 +1,8 @@
 """The loaded models, one for each direction, and the languages that they translate."""
 
+import copy
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from common.errors import InputError
@@ -35,15 +37,21 @@ class Models:
             self.directions[direction] = translator
         if not self.directions:
             raise InputError("there is no model. Give a model folder (--model).")
+        self.folders: dict[tuple[str, str], Path] = {}
+        """Model folders, as far as they are known."""
+        self._variants: dict[tuple[str, str, int], Translator] = {}
+        self._readable: dict[tuple[str, str], Translator] = {}
         self.languages = sorted({code for direction in self.directions for code in direction})
 
     @classmethod
     def load(cls, folders: dict[Path, DecodeConfig], compute_type: str, backend: BackendName) -> "Models":
         """Load the models of these folders, with their decoding settings. Raises as `Translator.from_pretrained`."""
-        return cls(
+        models = cls(
             Translator.from_pretrained(folder, config, None, compute_type, backend)
             for folder, config in folders.items()
         )
+        models.folders = dict(zip(models.directions, folders, strict=True))
+        return models
 
     def language(self, name: str) -> str:
         """Return the code of a language: `de` for de, DE, de-AT and deu. Raises ApiError if no model has it."""
@@ -60,6 +68,28 @@ class Models:
                 f"{describe(target)} is not available as a target language from {describe(source)}",
             )
         return self.directions.get((source, target))
+
+    def with_beam(self, source: str, target: str, beam: int | None) -> Translator | None:
+        """Return the model of a direction with another beam. It shares the weights. See `find`."""
+        found = self.find(source, target)
+        if found is None or beam is None:
+            return found
+        variant = self._variants.setdefault((source, target, beam), copy.copy(found))
+        variant.config = replace(found.config, beam=beam)
+        return variant
+
+    def readable(self, source: str, target: str) -> Translator:
+        """Return the model of a direction in float32 and not prepacked, for `explain_translation`.
+
+        It is loaded on first use, so only one thread may call this. Raises ApiError.
+        """
+        if (source, target) not in self._readable:
+            folder = self.folders.get((source, target))
+            if folder is None:
+                raise ApiError(400, f"Nothing explains translations from {describe(source)} to {describe(target)}")
+            config = replace(self.directions[source, target].config, split_sentences=False)
+            self._readable[source, target] = Translator.from_pretrained(folder, config, prepack=False)
+        return self._readable[source, target]
 
     def targets(self, source: str) -> list[str]:
         """Return the languages to which a language is translated, itself included."""

@@ -3,6 +3,7 @@
 import asyncio
 import hmac
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, get_args
 
 from evaluate.segmentation.html import HtmlDocument
@@ -10,11 +11,12 @@ from serve.batching import Batcher
 from serve.detection import detect
 from serve.documents import FORMATS, Document, File
 from serve.errors import ApiError, invalid
+from serve.explanations import Question, explain_all
 from serve.fields import Fields
-from serve.limits import Limits
+from serve.limits import MAX_BEAM, MAX_EXPLAINED, Limits
 from serve.metrics import Metrics
 from serve.models import NAMES, Models
-from serve.translation import Format, Job, TranslatedText, translate_jobs
+from serve.translation import Format, Job, Sentence, TranslatedText, translate_jobs
 
 Answer = dict[str, Any]
 
@@ -31,6 +33,7 @@ class Service:
         self.batcher = Batcher(
             translate_jobs, lambda job: job.kind, lambda job: job.characters, limits, self.metrics.count_batch
         )
+        self.explainer = Batcher(explain_all, id, lambda question: len(question.text), replace(limits, batch=1))
 
     def check_key(self, fields: Fields) -> None:
         """Raise ApiError if the client needs a valid API key and has not given one."""
@@ -75,6 +78,30 @@ class Service:
         self.metrics.count_characters(source, target, size)
         return file.translated(await asyncio.to_thread(document.join, texts), target)
 
+    async def sentences(self, fields: Fields) -> Answer:
+        """Return the sentences of a text with all translations of the beam. Raises ApiError or InputError."""
+        text, beam = self._text(fields), _beam(fields)
+        target = self.models.language(_word(fields, "target"))
+        [(source, confidence)] = self._sources(_word(fields, "source"), [text], "text")
+        translator = self.models.with_beam(source, target, beam)
+        parts: tuple[Sentence | str, ...] = (text,)
+        if translator is not None:
+            job = Job(translator, (text,), n_best=min(translator.config.beam, MAX_BEAM))
+            parts = (await self.batcher.submit(job))[0].parts
+            self.metrics.count_characters(source, target, len(text))
+        answer: Answer = {"parts": [part if isinstance(part, str) else _sentence(part) for part in parts]}
+        return answer | ({"detectedLanguage": _detected(source, confidence)} if fields["source"] == "auto" else {})
+
+    async def explain(self, fields: Fields) -> str:
+        """Return a page that shows how a sentence is translated. Raises ApiError or InputError."""
+        text, beam = self._text(fields), _beam(fields)
+        if len(text) > MAX_EXPLAINED:
+            raise invalid(f"the sentence has {len(text)} characters; at most {MAX_EXPLAINED} are explained")
+        source, target = (self.models.language(_word(fields, name)) for name in ("source", "target"))
+        if self.models.find(source, target) is None:
+            raise invalid("source and target are the same language")
+        return await self.explainer.submit(Question(self.models, source, target, text, beam))
+
     def detect(self, fields: Fields) -> list[Answer]:
         """Return the languages that a text may be in, the likeliest first. Raises ApiError."""
         return [_detected(*language) for language in self._detect("\n".join(self._texts(fields)))]
@@ -98,6 +125,7 @@ class Service:
             "filesTranslation": True,
             "supportedFilesFormat": list(FORMATS),
             "fileCharLimit": self.limits.file_characters,
+            "detection": any(translator.calibration is not None for translator in self.models.directions.values()),
             "language": {
                 name: {"code": code, "name": NAMES.get(code, code)}
                 for name, code in (("source", source), ("target", target))
@@ -115,6 +143,9 @@ class Service:
         if max(size, len(texts)) > self.limits.characters:
             raise invalid(f"request ({max(size, len(texts))}) exceeds text limit ({self.limits.characters})")
         return texts
+
+    def _text(self, fields: Fields) -> str:
+        return self._texts({**fields, "q": [_word(fields, "q")]})[0]
 
     def _sources(self, name: str, texts: list[str], format: Format) -> list[tuple[str, float]]:
         """Return the source language of each text, with its confidence."""
@@ -169,6 +200,26 @@ def _alternatives(fields: Fields) -> int:
         return max(0, int(fields.get("alternatives") or 0))
     except (TypeError, ValueError, OverflowError):
         raise invalid("alternatives parameter is not a number") from None
+
+
+def _beam(fields: Fields) -> int | None:
+    value = fields.get("beam")
+    if value is None or value == "":
+        return None
+    if str(value) not in map(str, range(1, MAX_BEAM + 1)):
+        raise invalid(f"beam must be from 1 to {MAX_BEAM}")
+    return int(value)
+
+
+def _sentence(sentence: Sentence) -> Answer:
+    found = {one.text: one for one in reversed(sentence.translations)}  # of equal texts, the best
+    return {
+        "source": sentence.source,
+        "translations": [
+            {"text": one.text, "score": round(one.score, 3), "confidence": one.confidence}
+            for one in reversed(found.values())
+        ],
+    }
 
 
 def _detected(language: str, confidence: float) -> Answer:

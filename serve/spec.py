@@ -3,6 +3,7 @@
 from typing import Any
 
 from serve.documents import MEDIA_TYPES
+from serve.limits import MAX_BEAM
 
 DESCRIPTION = (
     "Translation with the API of LibreTranslate. `confidence` is an addition: the expected chrF2 of a translation, "
@@ -80,3 +81,44 @@ TRANSLATE_FILE["requestBody"]["content"] = {
 DOWNLOAD = {"responses": {"200": {"description": "Translated file", "content": {
     kind: {"schema": {"type": "string"}} for kind in MEDIA_TYPES.values()
 }}}}  # fmt: skip
+
+_SENTENCE = {key: value for key, value in _TRANSLATE.items() if key in ("source", "target", "api_key")} | {
+    "q": {"type": "string", "description": "Text", "example": "The cat sees the house."},
+    "beam": {"type": "integer", "minimum": 1, "maximum": MAX_BEAM, "description": "Beam; by default that of the model"},
+}
+_PARTS = {
+    "type": "array",
+    "description": "Copied text as strings, and sentences as objects",
+    "items": {
+        "oneOf": [
+            {"type": "string"},
+            {
+                "type": "object",
+                "required": ["source", "translations"],
+                "properties": {
+                    "source": {"type": "string"},
+                    "translations": {
+                        "type": "array",
+                        "items": {
+                            "type": "object",
+                            "required": ["text", "score", "confidence"],
+                            "properties": {
+                                "text": {"type": "string"},
+                                "score": {"type": "number"},
+                                "confidence": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
+                            },
+                        },
+                    },
+                },
+            },
+        ]
+    },
+}
+SENTENCES = _operation(
+    _SENTENCE,
+    ["q", "source", "target"],
+    {"type": "object", "required": ["parts"], "properties": {"parts": _PARTS, "detectedLanguage": _DETECTED}},
+    in_query=False,
+)
+EXPLAIN = _operation(_SENTENCE, ["q", "source", "target"], {}, in_query=False)
+EXPLAIN["responses"]["200"]["content"] = {"text/html": {"schema": {"type": "string"}}}

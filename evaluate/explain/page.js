@@ -46,15 +46,20 @@ function show(row) {
   document.querySelectorAll("#heads svg .row").forEach((mark) => mark.setAttribute("y", row));
 }
 
-function rectangle(x, y, width, rest) {
-  return `<rect x="${x}" y="${y}" width="${width}" height="1" ${rest}/>`;
+function draw(name, attributes, parent) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+  Object.entries(attributes).forEach(([key, value]) => element.setAttribute(key, value));
+  parent.append(element);
+  return element;
 }
 
 function drawHead(button, weights, width, name) {
-  const cells = weights.flatMap((row, n) => row.map((weight, m) =>
-    weight < 30 ? "" : rectangle(m, n, 1, `fill-opacity="${weight / 1000}"`)));
-  button.innerHTML = `<svg viewBox="0 0 ${width} ${weights.length}" preserveAspectRatio="none" height="72" `
-    + `aria-hidden="true">${cells.join("")}${rectangle(0, pinned, width, 'class="row"')}</svg>`;
+  const viewBox = `0 0 ${width} ${weights.length}`;
+  const map = draw("svg", { viewBox, preserveAspectRatio: "none", height: 72, "aria-hidden": "true" }, button);
+  weights.forEach((row, n) => row.forEach((weight, m) => {
+    if (weight >= 30) draw("rect", { x: m, y: n, width: 1, height: 1, "fill-opacity": weight / 1000 }, map);
+  }));
+  draw("rect", { x: 0, y: pinned, width, height: 1, class: "row" }, map);
   make("small", name, button);
 }
 
@@ -120,3 +125,7 @@ kind.addEventListener("change", changeKind);
 layer.addEventListener("change", update);
 head.addEventListener("change", update);
 changeKind();
+if (window.parent !== window) { // in a frame, whose page fits its height to this one
+  const tell = () => window.parent.postMessage({ height: Math.ceil(document.body.getBoundingClientRect().height) }, "*");
+  new ResizeObserver(tell).observe(document.body);
+}

@@ -133,7 +133,8 @@ def _tree(beam: Beam, labels: Labels) -> str:
     for step in beam.steps:
         shown = [node for node in step.candidates if node.fate != "dropped" or node is beam.chosen]
         shown.sort(key=lambda node: node.fate != "kept")  # finished ones below
-        width = 16 + 8 * max([len(labels.of(node.token)) for node in shown] + [6])
+        least = 9 if any(node.fate == "ended" for node in shown) else 6  # characters of the figures below the label
+        width = 16 + 8 * max([len(labels.of(node.token)) for node in shown] + [least])
         for row, node in enumerate(shown):
             middle = ROW * row + ROW / 2
             place[id(node)] = (left, left + width, middle)

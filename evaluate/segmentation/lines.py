@@ -70,12 +70,21 @@ class SegmentedLine:
             for rank in range(max(map(len, translated), default=1))
         ]
 
+    def gaps_around(self, texts: list[str]) -> list[str]:
+        """Return the text before, between and after the translations of the segments; see `gaps`."""
+        between = [_between_sentences(text, gap) for text, gap in zip(texts, self.gaps[1:-1], strict=False)]
+        return [self.gaps[0], *between, *self.gaps[-1:]][: len(texts) + 1]
+
+    def alone(self) -> list["SegmentedLine"]:
+        """Return a line for each segment."""
+        return [SegmentedLine((text,), ("", ""), spans=(spans,) * bool(spans)) for text, spans in self.masked_segments]
+
     def _join(self, segments: list[Translation]) -> Translation:
         texts = [segment.text for segment in segments]
         confidences = [segment.confidence for segment in segments if segment.confidence is not None]
-        between = [_between_sentences(text, gap) for text, gap in zip(texts, self.gaps[1:-1], strict=False)]
+        first, *others = self.gaps_around(texts)
         return Translation(
-            text=self.gaps[0] + "".join(map("".join, zip(texts, [*between, self.gaps[-1]], strict=False))),
+            text=first + "".join(map("".join, zip(texts, others, strict=True))),
             score=sum((segment.score for segment in segments), 0.0),
             log_prob=sum((segment.log_prob for segment in segments), 0.0),
             tokens=tuple(token for segment in segments for token in segment.tokens),

@@ -16,6 +16,7 @@ from tests.tiny_model import make_folder
 from transformer.pretrained import FILES
 
 ROOT = Path(__file__).resolve().parents[2]
+SUFFIXES = (".py", ".yaml", ".tsv", ".css", ".html", ".js", ".svg")
 INCLUDED = "transformer/included/aa-bb"
 """A tiny included model that the fixture adds to the copy of the checkout."""
 CONTENT = ("paper_transformer", "configs", *ROOMS)
@@ -55,7 +56,7 @@ def test_wheel_has_one_package_with_all_files(site: Path) -> None:
         str(path.relative_to(ROOT)) if name != "paper_transformer" else path.name
         for name in CONTENT
         for path in (ROOT / name).rglob("*")
-        if (path.suffix in (".py", ".yaml", ".tsv", ".css", ".js") or "included" in path.parts) and path.is_file()
+        if (path.suffix in SUFFIXES or "included" in path.parts) and path.is_file()
         if "__pycache__" not in path.parts
     }
     expected |= {f"{INCLUDED}/{file}" for file in FILES} | {"commit.txt"}
