@@ -94,6 +94,7 @@ async function translate(signal) {
   try {
     const answer = await (await post("sentences", asked, signal)).json();
     if (signal.aborted) return;
+    byId("problem").textContent = "";
     show(answer, asked);
     rememberLast(remember, REMEMBER_DELAY);
   } catch (error) {

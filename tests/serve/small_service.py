@@ -38,7 +38,9 @@ def make_models(folder: Path) -> Models:
     tokenizer = Tokenizer(folder / "tokenizer.model")
     calibration = calibrate(tokenizer)
     backward = Translator(translator.backend, tokenizer, CONFIG, "de", "en", swap(calibration))
-    return Models([Translator(translator.backend, tokenizer, CONFIG, "en", "de", calibration), backward])
+    models = Models([Translator(translator.backend, tokenizer, CONFIG, "en", "de", calibration), backward])
+    models.folders = dict.fromkeys(models.directions, folder)
+    return models
 
 
 def make_service(folder: Path, limits: Limits | None = None, keys: tuple[str, ...] = ()) -> Service:

@@ -116,6 +116,8 @@ def test_spec_describes_all_routes(client: TestClient) -> None:
     assert {path: set(routes) for path, routes in spec["paths"].items()} == {
         "/translate": {"get", "post"},
         "/detect": {"get", "post"},
+        "/sentences": {"post"},
+        "/explain": {"post"},
         "/languages": {"get"},
         "/frontend/settings": {"get"},
         "/health": {"get"},

@@ -1,5 +1,6 @@
 """Texts of several requests are translated together, each as alone."""
 
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,9 @@ def test_texts_of_several_jobs_are_translated_as_alone(models: Models) -> None:
         Job(translator, (f"{TEXT[1]} {TEXT[2]}\n\n42\n{TEXT[0]}", TEXT[1]), n_best=2),
         Job(translator, (f"<p>{TEXT[2]}</p>", "", "<b>{name}</b> sees it."), "html", n_best=2),
     ]
-    together = translate_jobs(jobs)
-    assert together == [translate_jobs([job])[0] for job in jobs]
+    together, alone = translate_jobs(jobs), [translate_jobs([job])[0] for job in jobs]
+    for found, expected in zip(chain(*together), chain(*alone), strict=True):
+        assert (found.texts, found.confidence) == (expected.texts, expected.confidence)
 
 
 def test_text_keeps_line_ends_and_white_space(models: Models) -> None:
