@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 CHROMIUM = next((path for path in map(Path, ("/usr/bin/chromium", "/usr/bin/chromium-browser")) if path.exists()), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(1)>"
+TIMES = "00:00:01,000 --> 00:00:02,000"
 PROBLEMS = ("error", "warning")
 """Kinds of messages in the console that no test may cause, such as what the policy refuses."""
 
@@ -258,6 +259,12 @@ def test_file_is_chosen_or_dropped(browser: "Browser", url: str) -> None:
         for event in ("dragover", "drop"):
             page.dispatch_event("#text", event, {"dataTransfer": data})
         expect(page.locator("#text")).to_have_value(TEXT[2])
+        page.set_input_files("#file", {"name": "d.srt", "mimeType": "", "buffer": f"1\n{TIMES}\n{TEXT[0]}\n".encode()})
+        with page.expect_download() as download:
+            page.click("#download")
+        assert download.value.suggested_filename.startswith("d_")
+        translated = Path(download.value.path()).read_text(encoding="utf-8")
+        assert translated.startswith(f"1\n{TIMES}\n")
         page.fill("#text", "a" * 301)
         page.wait_for_selector("#problem:not(:empty)")
         assert "301 characters. This server translates at most 300" in str(page.locator("#problem").text_content())
@@ -315,8 +322,9 @@ def test_phone_shows_page_in_light_and_dark_without_scrolling_sideways(browser: 
             page.locator(f"#{part} summary").tap()
         page.frame_locator("#explanation iframe").locator("#said").wait_for()
         assert page.evaluate("document.documentElement.scrollWidth") == 390
-        for scheme, colour in (("light", "rgb(255, 255, 255)"), ("dark", "rgb(22, 24, 28)")):
-            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        colours: dict[Any, str] = {"light": "rgb(255, 255, 255)", "dark": "rgb(22, 24, 28)"}
+        for scheme, colour in colours.items():
+            page.emulate_media(color_scheme=scheme)
             expect(page.locator("body")).to_have_css("background-color", colour)
 
 
