@@ -10,6 +10,7 @@ from functools import partial
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from common.errors import InputError
 from serve.documents import FileStore
@@ -125,10 +126,13 @@ async def _input_error(_: Request, error: Exception) -> Response:
     return error_response(400, f"Invalid request: {error}")
 
 
-async def _http_error(_: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     response = error_response(error.status_code, str(error.detail))
     response.headers.update(error.headers or {})
+    if error.status_code == 405:  # Starlette names only the methods of the first route of this path
+        routes = (route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE)
+        response.headers["Allow"] = ", ".join(sorted({method for route in routes for method in route.methods}))
     return response
 
 

@@ -197,9 +197,12 @@ def _format(fields: Fields) -> Format:
 
 def _alternatives(fields: Fields) -> int:
     try:
-        return max(0, int(fields.get("alternatives") or 0))
+        alternatives = int(fields.get("alternatives") or 0)
     except (TypeError, ValueError, OverflowError):
         raise invalid("alternatives parameter is not a number") from None
+    if alternatives < 0:
+        raise invalid("alternatives parameter is below 0")
+    return alternatives
 
 
 def _beam(fields: Fields) -> int | None:

@@ -9,13 +9,15 @@ DESCRIPTION = (
     "Translation with the API of LibreTranslate. `confidence` is an addition: the expected chrF2 of a translation, "
     "divided by 100."
 )
+_TEXT = {"type": "string", "minLength": 1}
 _TEXTS = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 _KEY = {"type": "string", "description": "API key, if the server needs one; also accepted as apiKey"}
-_Q = {"q": {**_TEXTS, "description": "Text, or a list of texts", "example": "The cat sees the house."}}
+_Q_TYPES = {"oneOf": [_TEXT, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
+_Q = {"q": {**_Q_TYPES, "description": "Text, or a list of texts", "example": "The cat sees the house."}}
 _TRANSLATE = {
     **_Q,
-    "source": {"type": "string", "description": "Source language, or auto", "example": "en"},
-    "target": {"type": "string", "description": "Target language", "example": "de"},
+    "source": {**_TEXT, "description": "Source language, or auto", "example": "en"},
+    "target": {**_TEXT, "description": "Target language", "example": "de"},
     "format": {"type": "string", "enum": ["text", "html"], "default": "text"},
     "alternatives": {"type": "integer", "minimum": 0, "default": 0, "description": "Number of other translations"},
     "api_key": _KEY,
