@@ -47,7 +47,7 @@ def build(config: Path) -> None:
     zensical = Path(sys.executable).with_name("zensical")
     if not zensical.is_file():
         raise InputError("Zensical, which builds the site, is not installed. Run: pip install -e '.[docs]'")
-    command = [zensical, "build", "--clean", "--strict", "--config-file", config]
+    command = [str(zensical), "build", "--clean", "--strict", "--config-file", str(config)]
     if subprocess.run(command, cwd=ROOT).returncode:
         raise InputError("Zensical has reported problems. Repair the pages that it names above")
 

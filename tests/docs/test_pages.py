@@ -152,6 +152,22 @@ def test_page_links_to_files_and_headings_that_exist(page: str) -> None:
             assert heading in slugs(file.read_text(encoding="utf-8")), target
 
 
+def test_site_lists_every_page() -> None:
+    listed = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    for page in PAGES:
+        if page.startswith("docs/"):
+            name = page.removeprefix("docs/").replace("README.md", "index.md")
+            assert re.search(rf"[ :]{re.escape(name)}$", listed, re.MULTILINE), f"add {name} to nav in mkdocs.yml"
+
+
+def test_messages_of_troubleshooting_page_exist() -> None:
+    text = "".join(file.read_text(encoding="utf-8") for room in ROOMS for file in (ROOT / room).rglob("*.py"))
+    table = text_of("docs/troubleshooting.md").partition("| message contains |")[2].partition("\n\n")[0]
+    for message in re.findall(r"^\| `([^`]+)`", table, re.MULTILINE):
+        fixed = re.sub(r"\b2(?= days)", "{LONGEST_DAYS}", message)
+        assert fixed in text, message
+
+
 def test_no_text_installs_package_by_name_from_index() -> None:
     """The package is not on an index, so such a command fails or installs something else."""
     sources = [file for room in (*ROOMS, "benchmarks") for file in (ROOT / room).rglob("*.py")]
