@@ -3,12 +3,20 @@
 import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 
 def print_note(text: str) -> None:
     """Print a line on standard error, in the first process of a host only."""
     if os.environ.get("LOCAL_RANK", "0") == "0" and sys.stderr is not None:
-        print(text, file=sys.stderr, flush=True)
+        with above_live_lines():
+            print(text, file=sys.stderr, flush=True)
+
+
+def above_live_lines() -> AbstractContextManager[None]:
+    """Return a context that removes progress bars from the terminal, and draws them again at its end."""
+    library = sys.modules.get("tqdm")  # if nothing has imported it, there are no bars
+    return nullcontext() if library is None else library.tqdm.external_write_mode(file=sys.stderr)
 
 
 def keep_notes(kept: list[str], quiet: bool) -> Callable[[str], None]:

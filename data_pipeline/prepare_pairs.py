@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from common.errors import InputError
 from common.notes import keep_notes
+from common.progress_bar import ProgressBar
 from common.text import UNICODE_RULE, unify
 from data_pipeline.config import DataConfig
 from data_pipeline.group_files import Arrays, GroupFiles, Step
@@ -116,8 +116,9 @@ class PairsHelper:
         try:
             if (step := self._step()) is not None:
                 computed = self._files.compute(step, range(step.groups))
-                for _ in tqdm(computed, desc=f"{step.name} here", unit=" groups", delay=1, disable=self._quiet):
-                    pass
+                with ProgressBar(f"{step.name} here", None, "groups", show=not self._quiet, delay=1) as bar:
+                    for _ in computed:
+                        bar.update(1)
         except FileNotFoundError:
             if self._files.started:  # otherwise the other process has finished
                 raise
@@ -385,7 +386,7 @@ def _lengths(sentences: list[list[int]]) -> npt.NDArray[np.int64]:
 
 def _results(dataset: "Dataset", step: Step, files: GroupFiles, what: str, quiet: bool) -> Iterator[Arrays]:
     """Yield the results of all groups, in their order. A large corpus is computed by several processes and hosts."""
-    with tqdm(total=len(dataset), desc=what, unit=" pairs", disable=quiet) as bar:
+    with ProgressBar(what, len(dataset), "pairs", show=not quiet) as bar:
         if not is_large(len(dataset)):
             for group in map(step.task, range(step.groups)):
                 yield step.function(group)

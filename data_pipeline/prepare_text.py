@@ -9,10 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from common.errors import InputError
 from common.notes import keep_notes
+from common.progress_bar import ProgressBar
 from data_pipeline.config import DataConfig
 from data_pipeline.group_files import GroupFiles
 from data_pipeline.sources.columns import quote
@@ -167,7 +166,7 @@ def _write(
     sizes = Sizes()
     with (
         ExitStack() as writers,
-        tqdm(desc=f"tokenizing {stem.name}", unit=" tokens", unit_scale=True, disable=quiet) as bar,
+        ProgressBar(f"tokenizing {stem.name}", None, "tokens", show=not quiet) as bar,
     ):
         out = writers.enter_context(TokenStoreWriter(stem, tokenizer.vocab_size))
         mask_file = stem.with_name(f"{stem.name}.predicted")

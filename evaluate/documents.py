@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from common.errors import InputError
 from common.files import open_output
+from common.progress_bar import shows_progress_to
 from evaluate.segmentation.html import HtmlDocument
 from evaluate.segmentation.subtitles import SrtDocument
 from evaluate.translator import Note, Translator
@@ -56,6 +57,5 @@ def write_document(translator: Translator, document: HtmlDocument | SrtDocument,
     def note(message: str) -> None:
         print(f"note: of the blocks of text, {message}", file=sys.stderr)
 
-    progress = output is not None and sys.stderr.isatty()
     with open_output(output) as out:
-        print(document.join(translator.translate_masked(document.blocks, note, progress)), file=out)
+        print(document.join(translator.translate_masked(document.blocks, note, shows_progress_to(output))), file=out)

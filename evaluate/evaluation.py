@@ -118,8 +118,9 @@ def evaluate_model(
     with open_figures(options.json if accelerator.is_main_process else None) as figures:
         for test_set, stem, other, tokenizer in zip(test_sets, stems, baselines, tokenizers, strict=True):
             assert test_set.sources is not None
-            progress = accelerator.is_main_process and sys.stderr.isatty()
-            hypotheses, translation = translate_lines(translator, test_set.sources, progress)
+            hypotheses, translation = translate_lines(
+                translator, test_set.sources, progress=accelerator.is_main_process
+            )
             if accelerator.is_main_process:  # scoring takes one process
                 if message := describe_too_long(translation.too_long, translator.max_len):
                     print(f"note: {message}", file=sys.stderr)

@@ -5,11 +5,13 @@ from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from common.progress_bar import ProgressBar
 from data_pipeline.tokenizers.sentence_piece import PAD_ID
 
 Result = TypeVar("Result")
+DELAY = 3
+"""Seconds after which a terminal shows the progress."""
 
 
 class IdPair(NamedTuple):
@@ -46,6 +48,7 @@ def map_batches(
     skip: Callable[[IdPair], bool],
     skipped: Result,
     progress: bool,
+    what: str = "translating",
 ) -> list[Result]:
     """Return a result for each pair, in order.
 
@@ -56,13 +59,14 @@ def map_batches(
         fits: limits the size of a batch, except for a single pair.
         output_length: number of tokens of the longest output of a pair.
         skip: True for a pair that is not computed; its result is `skipped`.
-        progress: show a progress bar on standard error.
+        progress: show the progress on standard error.
+        what: name of the work in the progress.
     """
     indices: dict[IdPair, list[int]] = {}
     for index, pair in enumerate(pairs):
         indices.setdefault(pair, []).append(index)
     results = [skipped] * len(pairs)
-    with tqdm(total=len(pairs), unit="line", disable=not progress) as bar:
+    with ProgressBar(what, len(pairs), "lines", show=progress, delay=DELAY) as bar:
         bar.update(sum(map(skip, pairs)))
         for batch in length_batches((pair for pair in indices if not skip(pair)), fits, output_length):
             for pair, result in zip(batch, compute(batch), strict=True):

@@ -56,7 +56,7 @@ def main() -> None:
     if not sources:
         raise InputError(f"{args.source} is empty. Give a file with at least one sentence.")
     translator = Translator.from_pretrained(args.model, config)
-    scores = Scorer(translator).score(sources, targets, progress=sys.stderr.isatty())
+    scores = Scorer(translator).score(sources, targets, progress=True)
     for score in scores:
         line: dict[str, object] = {"log_prob": score.log_prob, "count": len(score.tokens)}
         if args.tokens:

@@ -110,6 +110,7 @@ class Scorer:
             skip=lambda pair: not pair.target,
             skipped=empty,
             progress=progress,
+            what="scoring",
         )
 
     def _scores(self, batch: list[IdPair]) -> list[Score]:

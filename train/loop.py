@@ -190,6 +190,10 @@ class Run:
         Raises:
             InputError: `train.max_nonfinite_updates` consecutive updates were not finite.
         """
+        with self.progress.live(self.state.step):
+            return self._updates(stop)
+
+    def _updates(self, stop: StopRequest) -> Reason | None:
         settings = self.config.train
         for update, batches in ahead(self._make_batches, range(self.state.step, settings.max_steps)):
             result = self.trainer.step(update, batches, stop.asked)
@@ -199,7 +203,7 @@ class Run:
             self.state = replace(self.state, step=update.step + 1, nonfinite_updates=nonfinite)
             step, reason = self.state.step, stop.agreed(result.stop_requests)
             last = step == settings.max_steps
-            self.progress.count_update(update.predicted_tokens)
+            self.progress.count_update(step, update.predicted_tokens)
             if step % settings.log_every == 0 or last or result.kind != "updated":
                 self._log(step, result.values())
             self._reject_nonfinite(result)
@@ -215,6 +219,7 @@ class Run:
         """Validate and save if it is time to."""
         step = self.state.step
         if step % self.config.validation.every == 0 or last:
+            self.progress.show_activity("validating")
             self._validate()
         if step % self.config.checkpoints.every == 0:
             self._save("regular")

@@ -2,14 +2,14 @@
 
 import math
 import signal
-import sys
 import threading
 import time
 import types
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Literal
 
-from common.processes import local_rank
+from common.notes import print_note
 
 Reason = Literal["signal", "time"]
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -58,6 +58,5 @@ class StopRequest:
         if self.number is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.number = number
-        if local_rank() == 0:
-            message = "Stopping after this update. Press Ctrl-C again to stop at once without saving."
-            print(message, file=sys.stderr, flush=True)
+        with suppress(RuntimeError):  # if the signal interrupted a write to standard error
+            print_note("Stopping after this update. Press Ctrl-C again to stop at once without saving.")

@@ -6,7 +6,6 @@ line are translated one by one; a line without a letter is copied. Standard outp
 """
 
 import argparse
-import sys
 
 from common.arguments import CommandParser
 from common.command import run_command
@@ -46,6 +45,7 @@ def main() -> None:
     """Translate the sentences that the command line names."""
     args = parse_args()
     # Imported after the options are read: --help does not need PyTorch.
+    from common.progress_bar import shows_progress_to
     from evaluate.documents import open_document, write_document
     from evaluate.model_settings import read_decode_config
     from evaluate.translation_writer import TranslationWriter
@@ -72,7 +72,7 @@ def main() -> None:
         if groups is None:
             writer.prompt(out)
         else:
-            writer.write_groups(out, groups, progress=args.output is not None and sys.stderr.isatty())
+            writer.write_groups(out, groups, progress=shows_progress_to(args.output))
     writer.print_notes()
 
 

@@ -7,9 +7,8 @@ same words in another order (2-core AMD EPYC).
 
 from collections.abc import Iterator
 
-from tqdm import tqdm
-
 from common.errors import InputError
+from common.progress_bar import ProgressBar
 from common.writing_systems import count_words
 
 LINE_CHARACTERS = 200_000
@@ -58,8 +57,10 @@ class ShowProgress(list[str]):
     """A list of lines that shows on standard error how far a metric has read it, after `DELAY` seconds."""
 
     def __iter__(self) -> Iterator[str]:
-        lines = tqdm(super().__iter__(), "scoring", len(self), leave=False, mininterval=2, delay=DELAY, unit="line")
-        return iter(lines)
+        with ProgressBar("scoring", len(self), "lines", delay=DELAY) as bar:
+            for line in super().__iter__():
+                yield line
+                bar.update(1)
 
 
 def first_long_line(lines: list[str]) -> tuple[int, int] | None:

@@ -175,14 +175,15 @@ def test_prepared_data_do_not_depend_on_number_of_processes(
 
 
 def test_prepare_prints_only_progress_and_only_if_not_quiet(
-    config: DataConfig, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    config: DataConfig, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("common.progress_bar.LINE_EVERY", 0)
     prepare(config, tmp_path / "a", 1, quiet=True)
     assert capfd.readouterr() == ("", "")
     prepare(replace(config, valid=None), tmp_path / "b", 1, quiet=False)
     printed = capfd.readouterr()
     assert printed.out == ""
-    assert "tokenizing" in printed.err
+    assert "tokenizing train: 300 of 300 pairs, 100%, " in printed.err
 
 
 def test_summary_names_held_out_pairs_for_new_and_cached_data(config: DataConfig, tmp_path: Path) -> None:

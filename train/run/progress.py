@@ -1,4 +1,4 @@
-"""Progress of training: lines on the terminal, and accelerate's trackers (TensorBoard, W&B, trackio)."""
+"""Progress of training: lines, a live line below them on a terminal, and accelerate's trackers (TensorBoard, W&B, …)."""
 
 import hashlib
 import time
@@ -10,6 +10,8 @@ import torch
 from accelerate import Accelerator
 
 from common.memory import MIB, process_memory
+from common.notes import above_live_lines
+from common.progress_bar import LiveLine, clock, shows_live_line
 from common.settings import flatten_settings
 from train.config import RunConfig
 from train.setup import Setup
@@ -23,6 +25,8 @@ class Progress:
         self.accelerator, self.config, self.run_dir = accelerator, config, run_dir
         self._tokens, self._updates = 0, 0
         self._since = time.perf_counter()
+        self._before = (0, 0, 0.0)  # tokens, updates and seconds of the interval before
+        self._line: LiveLine | None = None
         if config.train.log_with != "none":
             self._start_trackers(step)
 
@@ -41,10 +45,34 @@ class Progress:
             f"run folder  {self.run_dir}"
         )
 
-    def count_update(self, tokens: int) -> None:
-        """Count an update with this number of predicted tokens, for the speed."""
+    @contextmanager
+    def live(self, step: int) -> Iterator[None]:
+        """Show the live line while the block runs, if standard error is a terminal. `step`: number of updates done."""
+        if self.accelerator.is_main_process and shows_live_line():
+            self._line = LiveLine("step", self.config.train.max_steps, step)
+        try:
+            yield
+        finally:
+            if self._line is not None:
+                self._line.close()
+            self._line = None
+
+    def count_update(self, step: int, tokens: int) -> None:
+        """Count the update with this number of predicted tokens, for the speed. Draw the live line."""
         self._tokens += tokens
         self._updates += 1
+        if self._line is not None:
+            before_tokens, before_updates, before_seconds = self._before
+            seconds = before_seconds + time.perf_counter() - self._since
+            left = (self.config.train.max_steps - step) * seconds / (before_updates + self._updates)
+            speed = (before_tokens + self._tokens) / seconds
+            self._line.set(step, f"{speed:,.0f} target tokens/s", f"{clock(left)} left")
+
+    def show_activity(self, text: str) -> None:
+        """Show on the live line what happens between two updates."""
+        if self._line is not None:
+            self._line.speed = text
+            self._line.refresh()
 
     def report(self, step: int, values: dict[str, float]) -> dict[str, float]:
         """Print and track the values of an update or a validation.
@@ -61,7 +89,7 @@ class Progress:
             return {}
         seconds = time.perf_counter() - self._since
         speed, left = self._tokens / seconds, self.config.train.max_steps - step
-        eta = _clock(left * seconds / self._updates)
+        eta = clock(left * seconds / self._updates)
         self.print(f"step {step:>6} | {shown} | {speed:,.0f} target tokens/s | {eta} left")
         timing = {
             "seconds_per_update": round(seconds / self._updates, 5),
@@ -71,6 +99,7 @@ class Progress:
         }
         if self.accelerator.device.type == "cuda":
             timing["gpu_memory_mib"] = round(torch.cuda.max_memory_allocated() / MIB)
+        self._before = (self._tokens, self._updates, seconds)
         self._since, self._tokens, self._updates = time.perf_counter(), 0, 0
         return timing
 
@@ -92,7 +121,8 @@ class Progress:
     def print(self, text: str) -> None:
         """Print in the main process."""
         if self.accelerator.is_main_process:
-            print(text, flush=True)
+            with above_live_lines():
+                print(text, flush=True)
 
     def _start_trackers(self, step: int) -> None:
         kind = self.config.train.log_with
@@ -111,9 +141,3 @@ class Progress:
 
 def _short(value: float) -> str:
     return f"{value:.2e}" if 0 < abs(value) < 0.01 else f"{value:.4g}"
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(int(minutes), 60)
-    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{int(seconds):02}s"

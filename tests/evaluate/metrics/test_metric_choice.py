@@ -64,9 +64,9 @@ def test_show_progress_keeps_lines() -> None:
 def test_show_progress_prints_lines_if_metric_is_slow(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(limits, "DELAY", 0)
+    monkeypatch.setattr("common.progress_bar.LINE_EVERY", 0)
     assert list(ShowProgress(REFERENCES)) == REFERENCES
-    assert "scoring: " in capsys.readouterr().err
+    assert "scoring: 6 of 6 lines, 100%, " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("hypotheses", [HYPOTHESES, WORSE, REFERENCES, ["y"] * 6])
