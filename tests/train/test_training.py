@@ -25,6 +25,7 @@ from data_pipeline.micro_batches import Update
 from evaluate.config import DecodeConfig
 from evaluate.translator import Translator
 from tests.conftest import make_pairs, write_parallel
+from tests.terminal import terminal_for_messages
 from train import loop
 from train.config import RunConfig
 from train.run import checkpoints as checkpoint
@@ -433,6 +434,24 @@ def test_train_accepts_moved_run_folder(finished: Path, corpus: dict, cache: Pat
     moved = tmp_path / "moved"
     shutil.copytree(finished, moved)
     run(make_config(corpus, cache, f"run_dir={moved}/"), moved)
+
+
+def test_train_shows_live_line_on_terminal_and_prints_the_same_lines(
+    corpus: dict, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = make_config(corpus, cache, "train.max_steps=4", "checkpoints.average_last=1")
+
+    def lines() -> list[str]:
+        return [re.split(r"[\d/]", line)[0] for line in capsys.readouterr().out.splitlines()]
+
+    plain, printed = run(config, tmp_path / "a"), lines()
+    with terminal_for_messages(columns=100) as terminal:
+        assert run(config, tmp_path / "b") == plain
+        shown = terminal.text()
+    assert lines() == printed
+    assert "step 0/4 |" in shown
+    assert "| validating | " in shown
+    assert shown.endswith(" \r"), "the line is removed at the end"
 
 
 def test_tensorboard_has_each_step_once_after_restart(corpus: dict, cache: Path, tmp_path: Path) -> None:

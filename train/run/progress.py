@@ -1,4 +1,4 @@
-"""Progress of training: lines, a live line below them on a terminal, and accelerate's trackers (TensorBoard, W&B, …)."""
+"""Progress of training: lines, a live line on a terminal, and accelerate's trackers (TensorBoard, W&B, trackio)."""
 
 import hashlib
 import time
