@@ -1,4 +1,4 @@
-"""Limits on an output: forbidden tokens, a minimum length, a prefix.
+"""Limits on an output: forbidden tokens, a minimum length, a prefix, terms.
 
 Shapes: N rows of the decoder, S sentences, B sentences still searched, T tokens of the longest prefix, V vocabulary.
 """
@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 
 from common.errors import InputError
-
-NO_TOKEN = -1
-"""Fills rows of token ids after their last token."""
+from evaluate.decoding.terms import NO_TOKEN, Term, TermTables, WordEnds
 
 
 @dataclass(frozen=True)
@@ -26,9 +24,13 @@ class Constraints:
     """Smallest number of tokens in an output, EOS included."""
     prefixes: Sequence[Sequence[int]] = ()
     """Tokens that begin the output of each sentence; () means that no sentence has a prefix."""
+    terms: Sequence[Sequence[Term]] = ()
+    """Terms that the output of each sentence contains; () means that no sentence has terms."""
+    words: WordEnds | None = None
+    """Needed if there are terms."""
 
     def check(self, max_lens: Sequence[int]) -> None:
-        """Raise InputError if the output of a sentence cannot have the required length or prefix.
+        """Raise InputError if the output of a sentence cannot have the required length, prefix or terms.
 
         Args:
             max_lens: largest number of tokens in the output of each sentence, EOS included.
@@ -41,6 +43,18 @@ class Constraints:
                 raise InputError(f"a prefix has {len(prefix)} tokens; an output of {max_len} tokens must be longer")
             if {self.eos_id, *self.forbidden_ids} & set(prefix):
                 raise InputError("a prefix contains EOS or a forbidden token")
+        assert len(self.terms) in (0, len(max_lens))
+        prefixes = self.prefixes or [()] * len(max_lens)
+        for terms, prefix, max_len in zip(self.terms, prefixes, max_lens, strict=False):
+            if (needed := len(prefix) + sum(term.length for term in terms)) > max_len:
+                raise InputError(f"the terms of a sentence need {needed} tokens; its output has at most {max_len}")
+
+    def term_tables(self) -> TermTables | None:
+        """Return the tables of the terms; None if no sentence has terms."""
+        if not any(self.terms):
+            return None
+        assert self.words is not None
+        return TermTables.build(self.terms, self.words)
 
     def prefix_table(self, device: torch.device) -> Tensor:
         """Return prefix_ST: row s is the prefix of sentence s, filled with `NO_TOKEN`."""

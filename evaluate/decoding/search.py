@@ -8,8 +8,10 @@ whose rows can be reordered. The rules are those of tensor2tensor, which the pap
 * Hypotheses are ranked by log P(y|x) / ((5 + n) / 6)^α, the length penalty of GNMT. Other penalties can be chosen.
 * The search of a sentence stops as soon as no live hypothesis can become better than the finished ones.
 
-Shapes: B sentences still searched, W live rows per sentence (1 in the first step, then `beam`), N = B·W rows of
-the decoder, K = beam, C candidates per sentence, T tokens so far, V vocabulary.
+If outputs must have terms, more hypotheses are live, and `evaluate.decoding.terms` chooses them.
+
+Shapes: B sentences still searched, W live rows per sentence (1 in the first step, then `beam`, or more with terms),
+N = B·W rows of the decoder, K = beam, X candidates per sentence, C terms, T tokens so far, V vocabulary.
 """
 
 from collections.abc import Callable
@@ -22,7 +24,8 @@ from torch import Tensor
 
 from common.errors import InputError
 from evaluate.config import LengthPenalty
-from evaluate.decoding.constraints import NO_TOKEN, Constraints
+from evaluate.decoding.constraints import Constraints
+from evaluate.decoding.terms import NO_TOKEN, Candidates, TermTables
 
 
 class State(Protocol):
@@ -77,6 +80,7 @@ class _Beams:
     max_len_B: Tensor
     live_lp_BW: Tensor  # log-probabilities; -inf: no hypothesis
     live_tokens_BWT: Tensor
+    state_BWC: Tensor  # of the terms
     done_lp_BK: Tensor
     done_score_BK: Tensor  # best first; -inf: no hypothesis
     done_tokens_BKT: Tensor
@@ -86,7 +90,7 @@ class _Beams:
         return _Beams(*(getattr(self, name)[index_B] for name in self.__dataclass_fields__))
 
 
-def _start(max_len_B: Tensor, beam: int) -> _Beams:
+def _start(max_len_B: Tensor, beam: int, state_BWC: Tensor) -> _Beams:
     device, B = max_len_B.device, len(max_len_B)
     empty_BK = torch.full((B, beam), float("-inf"), device=device)
     return _Beams(
@@ -94,6 +98,7 @@ def _start(max_len_B: Tensor, beam: int) -> _Beams:
         max_len_B=max_len_B,
         live_lp_BW=torch.zeros(B, 1, device=device),
         live_tokens_BWT=torch.empty(B, 1, 0, dtype=torch.long, device=device),
+        state_BWC=state_BWC,
         done_lp_BK=empty_BK,
         done_score_BK=empty_BK,
         done_tokens_BKT=torch.empty(B, beam, 0, dtype=torch.long, device=device),
@@ -148,58 +153,71 @@ def check_finite(finite: bool) -> None:
         raise InputError("the model's scores are NaN or infinite: training diverged or the weights are damaged")
 
 
-def _candidates(live_lp_BW: Tensor, logits_NV: Tensor, norm_N1: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the `count` best continuations of each sentence, best first: log-probability, parent row, token.
+def _candidates(beams: _Beams, logits_NV: Tensor, norm_N1: Tensor, count: int) -> Candidates:
+    """Return the `count` best continuations of each sentence, best first.
 
     If there are fewer, the remaining entries have log-probability -inf and no meaning.
     """
-    B, W = live_lp_BW.shape
+    B, W = beams.live_lp_BW.shape
     per_row = min(count, logits_NV.shape[1])
-    top_NC, token_NC = topk(logits_NV, per_row)  # a row has at most `count` of the best `count`
-    lp_BC = (live_lp_BW.unsqueeze(-1) + (top_NC - norm_N1).view(B, W, per_row)).flatten(1)
-    token_BC = token_NC.view(B, W * per_row)
+    top_NM, token_NM = topk(logits_NV, per_row)  # a row has at most `count` of the best `count`
+    lp_BX = (beams.live_lp_BW.unsqueeze(-1) + (top_NM - norm_N1).view(B, W, per_row)).flatten(1)
+    token_BX = token_NM.view(B, W * per_row)
     missing = count - W * per_row
     if missing > 0:
-        lp_BC = F.pad(lp_BC, (0, missing), value=float("-inf"))
-        token_BC = F.pad(token_BC, (0, missing))
-    lp_BC, pick_BC = lp_BC.topk(count)
-    return lp_BC, (pick_BC // per_row).clamp(max=W - 1), token_BC.gather(1, pick_BC)
+        lp_BX = F.pad(lp_BX, (0, missing), value=float("-inf"))
+        token_BX = F.pad(token_BX, (0, missing))
+    lp_BK, pick_BK = lp_BX.topk(count)
+    parent_BK = (pick_BK // per_row).clamp(max=W - 1)
+    return Candidates(lp_BK, parent_BK, token_BX.gather(1, pick_BK), beams.state_BWC[:, :1].expand(-1, count, -1))
+
+
+def _continue(
+    beams: _Beams, logits_NV: Tensor, norm_N1: Tensor, n: int, eos_id: int, beam: int, tables: TermTables | None
+) -> tuple[Candidates, Candidates]:
+    """Return the live hypotheses after a step, and the candidates that end; others among these have -inf."""
+    # A beam of 1 is greedy search: only the best token counts, even if it is EOS.
+    count = 1 if beam == 1 else 2 * beam
+    if tables is None:
+        found = _candidates(beams, logits_NV, norm_N1, count)
+        ends_BX = found.token_BX == eos_id
+        live = found.keep(~ends_BX)
+        return live.pick(live.lp_BX.topk(beam).indices), found.keep(ends_BX)
+    sentence_B = beams.sentence_B
+    tables.forbid_end(logits_NV, eos_id, beams.state_BWC, sentence_B)
+    top = topk(logits_NV, min(count, logits_NV.shape[1]))
+    found = tables.candidates(beams.live_lp_BW, logits_NV, norm_N1, top, beams.state_BWC, sentence_B)
+    found = tables.drop_late(found, n, beams.max_len_B, sentence_B)
+    complete = found.keep(tables.complete(found, sentence_B))
+    complete = complete.pick(complete.lp_BX.topk(min(count, found.lp_BX.shape[1])).indices)
+    live = tables.choose(found.keep(found.token_BX != eos_id), beam, sentence_B)
+    return live, complete.keep(complete.token_BX == eos_id)
 
 
 def _gather_rows(tokens_BRT: Tensor, row_BK: Tensor) -> Tensor:
     return tokens_BRT.gather(1, row_BK.unsqueeze(-1).expand(-1, -1, tokens_BRT.shape[-1]))
 
 
-def _advance(
-    beams: _Beams, logits_NV: Tensor, norm_N1: Tensor, eos_id: int, beam: int, penalty: float
-) -> tuple[_Beams, Tensor]:
-    """Make one step. Return the new beams (W = beam), and parent_BK: the old row that each live hypothesis extends."""
-    # A beam of 1 is greedy search: only the best token counts, even if it is EOS.
-    lp_BC, parent_BC, token_BC = _candidates(beams.live_lp_BW, logits_NV, norm_N1, 1 if beam == 1 else 2 * beam)
-    ends_BC = token_BC == eos_id
-    dead = float("-inf")
-
-    live_lp_BK, pick_BK = lp_BC.masked_fill(ends_BC, dead).topk(beam)
-    parent_BK = parent_BC.gather(1, pick_BK)
-    last_BK1 = token_BC.gather(1, pick_BK).unsqueeze(-1)
-    live_tokens_BKT = torch.cat([_gather_rows(beams.live_tokens_BWT, parent_BK), last_BK1], dim=-1)
-
-    # Each live row has at most one ending, so at most `beam` candidates end. In a tie the earlier hypothesis stays.
-    end_lp_BC = lp_BC.masked_fill(~ends_BC, dead)
-    end_tokens_BCT = torch.cat([_gather_rows(beams.live_tokens_BWT, parent_BC), token_BC.unsqueeze(-1)], dim=-1)
-    all_lp = torch.cat([beams.done_lp_BK, end_lp_BC], dim=1)
-    all_tokens = torch.cat([F.pad(beams.done_tokens_BKT, (0, 1), value=NO_TOKEN), end_tokens_BCT], dim=1)
-    all_scores = torch.cat([beams.done_score_BK, end_lp_BC / penalty], dim=1)
+def _advance(beams: _Beams, live: Candidates, ended: Candidates, beam: int, penalty: float) -> _Beams:
+    """Return the beams after a step with these live hypotheses and these endings."""
+    live_tokens_BWT, end_tokens_BXT = (
+        torch.cat([_gather_rows(beams.live_tokens_BWT, found.parent_BX), found.token_BX.unsqueeze(-1)], dim=-1)
+        for found in (live, ended)
+    )
+    # In a tie the earlier hypothesis stays.
+    all_lp = torch.cat([beams.done_lp_BK, ended.lp_BX], dim=1)
+    all_tokens = torch.cat([F.pad(beams.done_tokens_BKT, (0, 1), value=NO_TOKEN), end_tokens_BXT], dim=1)
+    all_scores = torch.cat([beams.done_score_BK, ended.lp_BX / penalty], dim=1)
     done_score_BK, pick_BK = all_scores.topk(beam)
-    advanced = replace(
+    return replace(
         beams,
-        live_lp_BW=live_lp_BK,
-        live_tokens_BWT=live_tokens_BKT,
+        live_lp_BW=live.lp_BX,
+        live_tokens_BWT=live_tokens_BWT,
+        state_BWC=live.state_BXC,
         done_lp_BK=all_lp.gather(1, pick_BK),
         done_score_BK=done_score_BK,
         done_tokens_BKT=_gather_rows(all_tokens, pick_BK),
     )
-    return advanced, parent_BK
 
 
 def _is_done(beams: _Beams, n: int, penalty: Callable[[Tensor], Tensor], n_best: int) -> Tensor:
@@ -208,7 +226,7 @@ def _is_done(beams: _Beams, n: int, penalty: Callable[[Tensor], Tensor], n_best:
     A log-probability is at most 0 and falls as a hypothesis grows; with α ≥ 0 no penalty falls. So a live hypothesis
     can reach at most its present log-probability divided by the penalty of the longest output.
     """
-    best_live_B = beams.live_lp_BW[:, 0]
+    best_live_B = beams.live_lp_BW.amax(1)
     bound_B = best_live_B / penalty(beams.max_len_B.to(best_live_B.dtype))
     return (beams.done_score_BK[:, n_best - 1] >= bound_B) | (n >= beams.max_len_B)
 
@@ -225,13 +243,13 @@ def _hypotheses(tokens_BRT: Tensor, lp_BR: Tensor, score_BR: Tensor) -> list[lis
     ]
 
 
-def _collect(beams: _Beams, penalty: float, results: list[list[Hypothesis]]) -> None:
-    """Write the finished hypotheses of these sentences into `results`, or the live ones if none is finished."""
+def _collect(beams: _Beams, penalty: float, beam: int, results: list[list[Hypothesis]]) -> None:
+    """Write the finished hypotheses of these sentences into `results`, or the best live ones if none is finished."""
     finished = _hypotheses(beams.done_tokens_BKT, beams.done_lp_BK, beams.done_score_BK)
     live = _hypotheses(beams.live_tokens_BWT, beams.live_lp_BW, beams.live_lp_BW / penalty)
     for sentence, done_R, live_R in zip(beams.sentence_B.tolist(), finished, live, strict=True):
         check_finite(bool(done_R or live_R))
-        results[sentence] = done_R or live_R
+        results[sentence] = done_R or sorted(live_R, key=lambda hypothesis: -hypothesis.score)[:beam]
 
 
 def beam_search(
@@ -252,7 +270,7 @@ def beam_search(
         step: feeds tokens_N (int64, one per row of `state`) and returns logits_NV, which the search changes.
         state: has one row per sentence at the start. It is reordered in place and cannot be used afterwards.
         max_len_B: largest number of tokens in the output of each sentence, EOS included; on the decoder's device.
-        constraints: forbidden tokens, minimum length and prefixes. A prefix gets the model's own scores.
+        constraints: forbidden tokens, minimum length, prefixes and terms. A prefix gets the model's own scores.
         beam: live hypotheses per sentence. 1 is greedy search.
         alpha: exponent of the length penalty; 0 ranks by log-probability.
         penalty: the length penalty; the default is that of GNMT, ((5 + n) / 6)^alpha.
@@ -275,8 +293,10 @@ def beam_search(
     constraints.check(max_len_B.tolist())
     prefix_ST = constraints.prefix_table(max_len_B.device)
 
+    tables = constraints.term_tables()
+
     results: list[list[Hypothesis]] = [[] for _ in range(len(max_len_B))]
-    beams = _start(max_len_B, beam)
+    beams = _start(max_len_B, beam, max_len_B.new_empty(len(max_len_B), 1, 0) if tables is None else tables.start())
     tokens_N = torch.full_like(max_len_B, bos_id, dtype=torch.long)
     n = 0
     while True:
@@ -285,17 +305,18 @@ def beam_search(
         norm_N1 = log_normalisers(logits_NV)
         width = beams.live_lp_BW.shape[1]
         constraints.apply(logits_NV, n, prefix_ST, beams.sentence_B)
-        penalty_n = length_penalty(penalty, float(n), alpha)
-        beams, parent_BK = _advance(beams, logits_NV, norm_N1, constraints.eos_id, beam, penalty_n)
-        row_BK = parent_BK + width * torch.arange(len(parent_BK), device=parent_BK.device).unsqueeze(1)
+        live, ended = _continue(beams, logits_NV, norm_N1, n, constraints.eos_id, beam, tables)
+        beams = _advance(beams, live, ended, beam, length_penalty(penalty, float(n), alpha))
+        row_BW = live.parent_BX + width * torch.arange(len(live.parent_BX), device=max_len_B.device).unsqueeze(1)
         done_B = _is_done(beams, n, lambda n_B: length_penalty(penalty, n_B, alpha), n_best)
         some_done = bool(done_B.any())  # in a step without endings, the only synchronisation with the device
         if some_done:
-            _collect(beams.select(done_B.nonzero().squeeze(1)), length_penalty(penalty, float(n), alpha), results)
+            finished = beams.select(done_B.nonzero().squeeze(1))
+            _collect(finished, length_penalty(penalty, float(n), alpha), beam, results)
             keep_B = (~done_B).nonzero().squeeze(1)
             if len(keep_B) == 0:
                 return results
-            beams, row_BK = beams.select(keep_B), row_BK[keep_B]
-        if some_done or beam > 1:  # greedy search keeps its rows
-            state.reorder(row_BK.flatten(), same_sentences=width == beam and not some_done)
+            beams, row_BW = beams.select(keep_B), row_BW[keep_B]
+        if some_done or row_BW.shape[1] > 1:  # greedy search keeps its rows
+            state.reorder(row_BW.flatten(), same_sentences=width == row_BW.shape[1] and not some_done)
         tokens_N = beams.live_tokens_BWT[:, :, -1].flatten()
