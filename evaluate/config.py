@@ -8,7 +8,7 @@ from common.settings import check_at_most
 
 LengthPenalty = Literal["gnmt", "length", "none"]
 BackendName = Literal["torch", "ctranslate2"]
-Feature = Literal["prefix", "sampling", "token scores", "attention"]
+Feature = Literal["prefix", "sampling", "token scores", "attention", "glossary"]
 """What a backend may support in addition to search."""
 MAX_BEAM = 1000
 """Largest beam: its cost grows with the beam, and beams above 100 are used in experiments only."""

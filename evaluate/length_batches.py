@@ -8,6 +8,7 @@ from torch import Tensor
 
 from common.progress_bar import ProgressBar
 from data_pipeline.tokenizers.sentence_piece import PAD_ID
+from evaluate.decoding.terms import Term
 
 Result = TypeVar("Result")
 DELAY = 3
@@ -19,6 +20,13 @@ class IdPair(NamedTuple):
 
     source: tuple[int, ...]
     target: tuple[int, ...] = ()
+    terms: tuple[Term, ...] = ()
+    """Terms that the output must contain."""
+
+    @property
+    def least_output(self) -> int:
+        """Number of tokens with which an output can certainly have the beginning, the terms and EOS."""
+        return len(self.target) + max(1, sum(term.length for term in self.terms))
 
 
 Fits = Callable[[int, int, int], bool]

@@ -115,6 +115,13 @@ def add_translation_options(parser: argparse.ArgumentParser) -> None:
         help="leave addresses, {placeholders}, %%s, `code`, tags, emoji and lost numbers to the model",
     )
     parser.add_argument(
+        "--glossary",
+        type=expand,
+        metavar="FILE",
+        help="text file with a source term, a tab and a target term per line: translations of sentences with a source "
+        "term contain its target term",
+    )
+    parser.add_argument(
         "--prefix", type=expand, metavar="FILE", help="text file whose line n begins the translation of line n"
     )
     parser.add_argument(
@@ -175,6 +182,7 @@ def check_translation_options(parser: argparse.ArgumentParser, args: argparse.Na
         "prefix": ("--prefix", args.prefix),
         "token scores": ("--token-scores", args.token_scores),
         "attention": ("--attention", args.attention),
+        "glossary": ("--glossary", args.glossary),
     }
     if args.sentences and args.input:
         parser.error("give either sentences or --input")
@@ -191,6 +199,8 @@ def check_translation_options(parser: argparse.ArgumentParser, args: argparse.Na
         parser.error(f"--backend {args.backend} does not support {', '.join(missing)}. Use --backend torch.")
     if args.samples is not None and args.n_best != 1:
         parser.error("give either --samples or --n-best")
+    if args.samples is not None and args.glossary:
+        parser.error("give either --samples or --glossary")
     lines_only = {"--samples": args.samples, "--n-best": args.n_best != 1, "--json": args.json, "--prefix": args.prefix}
     if args.format != "text" and any(lines_only.values()):
         parser.error(f"--format {args.format} gives one document, without {', '.join(lines_only)}")

@@ -76,8 +76,9 @@ class Shortlist:
             save_tensors(temporary, {"candidates": self.candidates_VC})
 
     def of(self, pair: IdPair) -> Tensor:
-        """Return the sorted tokens that the output of a sentence may contain: candidates, prefix and EOS."""
-        more = torch.tensor([EOS_ID, *pair.target])
+        """Return the sorted tokens that the output of a sentence may contain: candidates, prefix, terms and EOS."""
+        in_terms = (token for term in pair.terms for phrase in term.phrases for token in phrase.tokens)
+        more = torch.tensor([EOS_ID, *pair.target, *in_terms])
         return torch.cat([self.candidates_VC[list(pair.source)].flatten(), more]).unique()
 
 
@@ -136,6 +137,8 @@ class RestrictedOutput:
                     eos_id=place[EOS_ID],
                     forbidden_ids=[place[token] for token in constraints.forbidden_ids],
                     prefixes=[[place[token] for token in prefix] for prefix in constraints.prefixes],
+                    terms=[[term.numbered(place) for term in terms] for terms in constraints.terms],
+                    words=constraints.words and constraints.words.select(ids_S),
                 ),
                 bos_id=place[BOS_ID],
             )

@@ -11,6 +11,8 @@ from common.strings import string_list
 from common.text import changed_note, name_lines, unknown_note
 from evaluate.confidence import foreign_note, lost_note
 from evaluate.config import SampleConfig
+from evaluate.decoding.terms import Term
+from evaluate.glossary import terms_note
 from evaluate.scorer import Scorer, token_texts
 from evaluate.segmentation.lines import Segmenter, describe_too_long
 from evaluate.segmentation.numbers import lost_numbers, numbers_note
@@ -64,6 +66,7 @@ class TranslationWriter:
         self._foreign: list[int] = []  # in the target language
         self._lost: list[int] = []  # with characters that the translation lacks
         self._numbers: list[int] = []  # with numbers that the translation lacks
+        self._terms: list[int] = []  # with terms of the glossary that the translation lacks
 
     def write(self, out: TextIO, lines: list[str], first_line: int = 1, progress: bool = False) -> None:
         """Translate lines and write the results. `first_line` is the number of the first line.
@@ -84,13 +87,14 @@ class TranslationWriter:
             self._too_long += [number for number, line in enumerate(split, first_line) if line.too_long]
             translated = self.translator.translate_split(split, self.n_best, self.sampling, progress)
         texts = [best[0].text for best in translated]
-        lost, numbers = (
-            list(map(self.translator.lost_characters, visible, texts)),
-            list(map(lost_numbers, visible, texts)),
+        lost, numbers, terms = (
+            list(map(find, visible, texts))
+            for find in (self.translator.lost_characters, lost_numbers, self.translator.glossary.lost)
         )
         if self.translator.tokenizer.encodes_all:  # otherwise they are among the unknown ones
             self._lost += [number for number, characters in enumerate(lost, first_line) if characters]
         self._numbers += [number for number, missing in enumerate(numbers, first_line) if missing]
+        self._terms += [number for number, missing in enumerate(terms, first_line) if missing]
         if self.as_json:
             for number, line in enumerate(self._json_objects(lines, translated), first_line):
                 if self.translator.calibration is not None:
@@ -99,6 +103,8 @@ class TranslationWriter:
                     line["lost_characters"] = characters
                 if missing := numbers[number - first_line]:
                     line["lost_numbers"] = missing
+                if missing := terms[number - first_line]:
+                    line["lost_terms"] = missing
                 print(json.dumps(line, ensure_ascii=False), file=out)
         elif self.n_best == 1 and (self.sampling is None or self.sampling.num_samples == 1):
             for best in translated:
@@ -153,16 +159,18 @@ class TranslationWriter:
                 file=sys.stderr,
             )
         foreign, lost = foreign_note(self._foreign, self.translator.target_lang), lost_note(self._lost)
-        numbers = numbers_note(self._numbers)
-        for message in (changed_note(self._changed), unknown_note(self._unknown), foreign, lost, numbers):
+        numbers, terms = numbers_note(self._numbers), terms_note(self._terms)
+        for message in (changed_note(self._changed), unknown_note(self._unknown), foreign, lost, numbers, terms):
             if message:
                 print(f"note: {message}", file=sys.stderr)
         self._too_long, self._unsplit, self._changed = [], [], []
-        self._unknown, self._foreign, self._lost, self._numbers = [], [], [], []
+        self._unknown, self._foreign, self._lost, self._numbers, self._terms = [], [], [], [], []
 
     def _translate_whole_lines(self, lines: list[str], first_line: int, progress: bool) -> list[list[Translation]]:
-        def decode(sources: list[list[int]], beginnings: list[list[int]] | None) -> list[list[Translation]]:
-            return self.translator.decode_ids(sources, self.n_best, self.sampling, progress, beginnings)
+        def decode(
+            sources: list[list[int]], beginnings: list[list[int]] | None, terms: list[list[Term]]
+        ) -> list[list[Translation]]:
+            return self.translator.decode_ids(sources, self.n_best, self.sampling, progress, beginnings, terms)
 
         translated = self.translator.decode_whole_lines(decode, lines, self.prefixes, first_line)
         if self.translator.config.split_sentences:
@@ -186,7 +194,7 @@ class TranslationWriter:
     ) -> None:
         """Add token scores and attention weights to the objects of `_json_objects`."""
         tokenizer, scorer = self.translator.tokenizer, Scorer(self.translator)
-        encoded = self.translator.encode(lines)
+        encoded = self.translator.encode_sources(lines)
         sources = [ids for ids, best in zip(encoded, translated, strict=True) for _ in best]
         outputs = [t.tokens for best in translated for t in best]
         items = [item for line in objects for item in line["translations"]]

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from functools import cached_property
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from evaluate.backends.pytorch import PyTorchBackend
 from evaluate.confidence import Calibration, common_words, foreign_note, lost_note, read_calibration
 from evaluate.config import BackendName, DecodeConfig, Feature, SampleConfig
 from evaluate.decoding.search import Hypothesis
+from evaluate.decoding.terms import MAX_BANKS, Term, WordEnds
+from evaluate.glossary import NO_GLOSSARY, Glossary, find_word_ends, make_term, terms_note
 from evaluate.length_batches import IdPair, fits_forced, map_batches
 from evaluate.model_settings import read_decode_config
 from evaluate.segmentation.lines import (
@@ -38,8 +41,10 @@ from transformer.included_models import check_languages, find_included_model
 from transformer.pretrained import check_vocab_size, find_folder, read_about
 
 Note = Callable[[str], object]
-Decode = Callable[[list[list[int]], list[list[int]] | None], list[list[Translation]]]
-"""Returns the translations of sources, given their ids and those of their prefixes."""
+Decode = Callable[[list[list[int]], list[list[int]] | None, list[list[Term]]], list[list[Translation]]]
+"""Returns the translations of sources, given their ids, those of their prefixes, and their terms."""
+Pairs = Iterable[tuple[str, str]]
+"""Source and target terms of a glossary."""
 BACKENDS: dict[BackendName, type[Backend]] = {"torch": PyTorchBackend, "ctranslate2": CTranslate2Backend}
 
 
@@ -74,6 +79,47 @@ class Translator:
         self.target_lang = target_lang
         self.calibration = calibration
         self.protect = protect
+        self.glossary = NO_GLOSSARY
+        self._terms: dict[str, Term] = {}
+
+    def with_glossary(self, glossary: Glossary | str | Path | Pairs) -> "Translator":
+        """Return a translator with the same model whose translations contain the target terms of a glossary.
+
+        Args:
+            glossary: a file with two columns, source and target term, separated by a tab; or pairs of terms. A
+                translation of a sentence with a source term contains its target term (`evaluate.glossary`).
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            InputError: the glossary is empty or contradicts itself, the vocabulary cannot write a term, or the backend
+                does not support glossaries.
+        """
+        self.require("glossary")
+        changed = copy(self)
+        changed.glossary = Glossary.open(glossary)
+        changed._terms = {target: make_term(self.tokenizer, target) for _, target in changed.glossary.pairs}
+        changed._word_ends = self._word_ends
+        return changed
+
+    @cached_property
+    def _word_ends(self) -> WordEnds:
+        return find_word_ends(self.tokenizer)
+
+    def encode_sources(self, texts: Iterable[str], first_line: int = 1) -> list[list[int]]:
+        """Return the ids of each text with target terms instead of its source terms. Otherwise as `encode`.
+
+        If the text is then too long for the model, its source terms stay.
+        """
+        texts = list(texts)
+        encoded = self.encode(texts, first_line)
+        if not self.glossary.pairs:
+            return encoded
+        replaced = self.tokenizer.encode([one_line(self.glossary.replace(text)) for text in texts])
+        return [new if ids and len(new) <= self.max_len else ids for ids, new in zip(encoded, replaced, strict=True)]
+
+    def find_terms(self, texts: Iterable[str]) -> list[list[Term]]:
+        """Return the terms that the translation of each text must contain."""
+        return [[self._terms[target] for target in self.glossary.find(text)] for text in texts]
 
     @classmethod
     def from_pretrained(
@@ -88,6 +134,7 @@ class Translator:
         source_lang: str | None = None,
         target_lang: str | None = None,
         protect: bool = True,
+        glossary: Glossary | str | Path | Pairs | None = None,
     ) -> "Translator":
         """Load a translation model.
 
@@ -109,12 +156,19 @@ class Translator:
             target_lang: target language that the model must have. Without folder and languages it is de.
             protect: addresses, placeholders, code, markup and emoji come out unchanged (docs/translating.md). False
                 leaves them to the model, for example to measure it.
+            glossary: terms and their translations, see `with_glossary`.
 
         Raises:
-            FileNotFoundError: there is no such model.
+            FileNotFoundError: there is no such model or glossary.
             InputError: it is not a translation model, or has other languages, or the device cannot compute in that
-                type.
+                type, or the glossary cannot be used.
         """
+        if glossary is not None:
+            glossary = Glossary.open(glossary)  # before the model is loaded, so that a mistake is reported at once
+            loaded = cls.from_pretrained(
+                folder, config, device, compute_type, backend, prepack, shortlist, source_lang, target_lang, protect
+            )
+            return loaded.with_glossary(glossary)
         folder = find_model(folder, source_lang, target_lang)
         refuse_language_model(folder)
         config = config or read_decode_config(folder)
@@ -224,10 +278,10 @@ class Translator:
         Raises InputError or LineTooLong. `first_line` is the number of the first line in their messages.
         """
         lines = string_list(lines, first_line=first_line)
-        encoded = self.encode(lines, first_line)
+        encoded = self.encode_sources(lines, first_line)
         chosen = [is_translated(line, self.config.translate_symbols) for line in lines]
         sources = [ids if translated else [] for ids, translated in zip(encoded, chosen, strict=True)]
-        found = decode(sources, self.encode_prefixes(prefixes))
+        found = decode(sources, self.encode_prefixes(prefixes), self.find_terms(lines))
         return [best if ids else [copy_line(line)] for ids, best, line in zip(sources, found, lines, strict=True)]
 
     def _translate_lines(
@@ -244,8 +298,10 @@ class Translator:
         if prefixes is None:
             return self._translate_masked(list(map(segmenter.mask, lines)), segmenter, n_best, sampling, progress, note)
 
-        def decode(sources: list[list[int]], beginnings: list[list[int]] | None) -> list[list[Translation]]:
-            return self.decode_ids(sources, n_best, sampling, progress, beginnings)
+        def decode(
+            sources: list[list[int]], beginnings: list[list[int]] | None, terms: list[list[Term]]
+        ) -> list[list[Translation]]:
+            return self.decode_ids(sources, n_best, sampling, progress, beginnings, terms)
 
         self._note_source(lines, note)
         translated = self.decode_whole_lines(decode, lines, prefixes)
@@ -291,6 +347,9 @@ class Translator:
         missing = [lost_numbers(line, found[0].text) for line, found in zip(lines, translated, strict=True)]
         if message := numbers_note([number for number, found in enumerate(missing, 1) if found]):
             note(message)
+        terms = [self.glossary.lost(line, found[0].text) for line, found in zip(lines, translated, strict=True)]
+        if message := terms_note([number for number, found in enumerate(terms, 1) if found]):
+            note(message)
 
     def translate_split(
         self,
@@ -302,18 +361,19 @@ class Translator:
         """Return the translations of lines that a segmenter has split, in order. `sampling` None: search for them."""
 
         def translate(texts: list[str]) -> list[list[Translation]]:
-            return self.decode_ids(self.encode(texts), n_best, sampling, progress)
+            return self.decode_ids(self.encode_sources(texts), n_best, sampling, progress, terms=self.find_terms(texts))
 
         def translate_more(texts: list[str]) -> list[list[Translation]]:
-            encoded = self.tokenizer.encode(texts)
-            fitting = [ids if len(ids) <= self.max_len else [] for ids in encoded]
-            return self.decode_ids(fitting, self.config.beam, sampling)
+            lengths = map(len, self.tokenizer.encode(texts))
+            fitting = [text if length <= self.max_len else "" for text, length in zip(texts, lengths, strict=True)]
+            found = self.find_terms(fitting)
+            return self.decode_ids(self.encode_sources(fitting), self.config.beam, sampling, terms=found)
 
         wanted = n_best if sampling is None else sampling.num_samples
         masked = [segment for line in split for segment in line.masked_segments]
         attention = self._align if "attention" in self.backend.supports else None
         numbers = self.protect and sampling is None
-        found = translate_all(masked, translate, translate_more, attention, wanted, numbers)
+        found = translate_all(masked, translate, translate_more, attention, wanted, numbers, self.glossary)
         return translate_segments(split, lambda _: found)
 
     def _align(self, pairs: list[tuple[str, Translation]]) -> list[Weights | None]:
@@ -340,11 +400,12 @@ class Translator:
         sampling: SampleConfig | None = None,
         progress: bool = False,
         prefixes: list[list[int]] | None = None,
+        terms: list[list[Term]] | None = None,
     ) -> list[list[Translation]]:
         """Sample translations of encoded lines, or search for them if `sampling` is None."""
         if sampling is not None:
             return self.sample_ids(sources, sampling, progress, prefixes)
-        return self.translate_ids(sources, n_best, progress, prefixes)
+        return self.translate_ids(sources, n_best, progress, prefixes, terms)
 
     def changed_lines(self, lines: list[str], first_line: int = 1) -> list[int]:
         """Return the numbers of the lines that are changed to one Unicode form before they are translated."""
@@ -421,16 +482,17 @@ class Translator:
         n_best: int = 1,
         progress: bool = False,
         prefixes: list[list[int]] | None = None,
+        terms: list[list[Term]] | None = None,
     ) -> list[list[Translation]]:
-        """Translate lines that `encode` has encoded. See `translate`."""
+        """Translate lines that `encode` has encoded. See `translate`. `terms`: see `find_terms`."""
         self.check_n_best(n_best)
-        return self._decode(
-            lambda batch, limits: self.backend.search(batch, limits, self.config, n_best),
-            self._pairs(sources, prefixes),
-            n_best,
-            self.config.beam,
-            progress,
-        )
+
+        def search(batch: list[IdPair], limits: list[int]) -> list[list[Hypothesis]]:
+            if not any(pair.terms for pair in batch):
+                return self.backend.search(batch, limits, self.config, n_best)
+            return self.backend.search(batch, limits, self.config, n_best, self._word_ends)
+
+        return self._decode(search, self._pairs(sources, prefixes, terms), n_best, self.config.beam, progress)
 
     def sample_ids(
         self,
@@ -441,6 +503,8 @@ class Translator:
     ) -> list[list[Translation]]:
         """Sample translations of lines that `encode` has encoded. See `sample`."""
         self.require("sampling")
+        if self.glossary.pairs:
+            raise InputError("samples cannot contain the terms of a glossary. Omit the glossary, or do not sample.")
         sampling = config or SampleConfig()
         return self._decode(
             lambda batch, limits: self.backend.sample(batch, limits, self.config, sampling),
@@ -463,8 +527,22 @@ class Translator:
         if feature not in self.backend.supports:
             raise InputError(f"the backend {self.backend.name} does not support {feature}. Use the backend torch.")
 
-    def _pairs(self, sources: list[list[int]], prefixes: list[list[int]] | None) -> list[IdPair]:
-        """Join each source with its prefix. Raise InputError if no output can have the required length."""
+    def _pairs(
+        self, sources: list[list[int]], prefixes: list[list[int]] | None, terms: list[list[Term]] | None = None
+    ) -> list[IdPair]:
+        """Join each source with its prefix and its terms. Raise InputError if no output can have what it must."""
+        pairs = self._pairs_with_prefixes(sources, prefixes)
+        if not terms or not any(terms):
+            return pairs
+        pairs = [pair._replace(terms=tuple(found)) for pair, found in zip(pairs, terms, strict=True)]
+        if (most := max(pair.least_output for pair in pairs)) > self._largest_output:
+            raise InputError(
+                f"the glossary's terms of a sentence need {most} tokens, but an output has at most "
+                f"{self._largest_output}. Use fewer or shorter terms."
+            )
+        return pairs
+
+    def _pairs_with_prefixes(self, sources: list[list[int]], prefixes: list[list[int]] | None) -> list[IdPair]:
         limit = self._largest_output
         if self.config.min_length > limit:
             raise InputError(f"decode.min_length is {self.config.min_length}; outputs have at most {limit} tokens")
@@ -497,15 +575,22 @@ class Translator:
         def fits(sentences: int, source_tokens: int, output_tokens: int) -> bool:
             return sentences * rows * (source_tokens + output_tokens) <= self.config.batch_tokens
 
-        results = map_batches(
-            compute,
-            pairs,
-            fits,
-            self._output_length,
-            skip=lambda pair: not pair.source,
-            skipped=[EMPTY],
-            progress=progress,
-        )
+        def decode_all(wanted: Callable[[IdPair], bool]) -> list[list[Translation]]:
+            return map_batches(
+                compute,
+                pairs,
+                fits,
+                self._output_length,
+                skip=lambda pair: not (pair.source and wanted(pair)),
+                skipped=[EMPTY],
+                progress=progress,
+            )
+
+        results = decode_all(lambda pair: not pair.terms)
+        if any(pair.terms for pair in pairs):  # in batches of their own, because they have more hypotheses
+            rows += MAX_BANKS
+            with_terms = decode_all(lambda pair: bool(pair.terms))
+            results = [t if pair.terms else r for pair, r, t in zip(pairs, results, with_terms, strict=True)]
         return [list(translations) for translations in results]
 
     @property
@@ -514,7 +599,7 @@ class Translator:
 
     def _output_length(self, pair: IdPair) -> int:
         """Return the largest number of tokens in the output of a pair, EOS included."""
-        wished = max(len(pair.source) + self.config.max_extra, self.config.min_length, len(pair.target) + 1)
+        wished = max(len(pair.source) + self.config.max_extra, self.config.min_length, pair.least_output)
         return min(wished, self._largest_output)
 
     def _translations(self, batch: list[IdPair], found: list[list[Hypothesis]]) -> list[list[Translation]]:

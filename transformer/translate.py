@@ -43,8 +43,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     """Translate the sentences that the command line names."""
-    args = parse_args()
-    # Imported after the options are read: --help does not need PyTorch.
+    args = parse_args()  # before PyTorch is imported, which --help does not need
     from common.progress_bar import shows_progress_to
     from evaluate.documents import open_document, write_document
     from evaluate.model_settings import read_decode_config
@@ -58,8 +57,9 @@ def main() -> None:
     prefixes = read_all_lines(args.prefix) if args.prefix else None
     document = None if args.format == "text" else open_document(args.format, groups)
     translator = Translator.from_pretrained(
-        folder, config, None, args.compute_type, args.backend, True, args.shortlist, protect=args.protect
-    )
+        folder, config, None, args.compute_type, args.backend, shortlist=args.shortlist, protect=args.protect,
+        glossary=args.glossary,
+    )  # fmt: skip
     if document is not None:
         return write_document(translator, document, args.output)
     whole_lines = args.prefix or args.token_scores or args.attention

@@ -9,6 +9,7 @@ from torch import Tensor
 from data_pipeline.tokenizers.sentence_piece import BOS_ID, PAD_ID, UNK_ID
 from evaluate.config import BackendName, DecodeConfig, Feature, SampleConfig
 from evaluate.decoding.search import Hypothesis
+from evaluate.decoding.terms import WordEnds
 from evaluate.length_batches import IdPair
 
 FORBIDDEN = (PAD_ID, UNK_ID, BOS_ID)
@@ -38,11 +39,12 @@ class Backend(Protocol):
         """Number format of the model's computations, such as float32."""
 
     def search(
-        self, batch: list[IdPair], limits: list[int], config: DecodeConfig, n_best: int
+        self, batch: list[IdPair], limits: list[int], config: DecodeConfig, n_best: int, words: WordEnds | None = None
     ) -> list[list[Hypothesis]]:
         """Return the hypotheses of each source, best first, at least `n_best` of them if so many are found.
 
-        `prefix`: a hypothesis begins with the target of its pair.
+        `prefix`: a hypothesis begins with the target of its pair. `glossary`: it contains the terms of its pair, which
+        need `words`.
         """
 
     def sample(

@@ -17,6 +17,7 @@ from evaluate.config import BackendName, DecodeConfig, Feature, SampleConfig
 from evaluate.decoding.constraints import Constraints
 from evaluate.decoding.sampling import random_numbers, sample_outputs
 from evaluate.decoding.search import Hypothesis, beam_search, log_probs, score_hypothesis
+from evaluate.decoding.terms import WordEnds
 from evaluate.eval_mode import eval_mode
 from evaluate.length_batches import IdPair, pad
 from evaluate.shortlist import RestrictedOutput, Shortlist
@@ -36,7 +37,7 @@ class PyTorchBackend:
     """A `Transformer` on its own device. It is in eval mode only during a call, so it may be in training."""
 
     name: ClassVar[BackendName] = "torch"
-    supports: ClassVar[frozenset[Feature]] = frozenset(("prefix", "sampling", "token scores", "attention"))
+    supports: ClassVar[frozenset[Feature]] = frozenset(("prefix", "sampling", "token scores", "attention", "glossary"))
 
     def __init__(
         self, model: Transformer, compute_type: str | None = None, restricted: RestrictedOutput | None = None
@@ -103,10 +104,10 @@ class PyTorchBackend:
         return self._compute_type or str(self.model.tgt_embedding.tokens.weight.dtype).removeprefix("torch.")
 
     def search(
-        self, batch: list[IdPair], limits: list[int], config: DecodeConfig, n_best: int
+        self, batch: list[IdPair], limits: list[int], config: DecodeConfig, n_best: int, words: WordEnds | None = None
     ) -> list[list[Hypothesis]]:
         """Return up to `config.beam` hypotheses of each source, best first (section 6.1)."""
-        constraints = _constraints(batch, config)
+        constraints = _constraints(batch, config, words)
         with eval_mode(self.model), torch.inference_mode():
             search = partial(
                 beam_search,
@@ -224,9 +225,10 @@ def find_dtype(compute_type: str) -> torch.dtype:
     return dtype
 
 
-def _constraints(batch: list[IdPair], config: DecodeConfig) -> Constraints:
+def _constraints(batch: list[IdPair], config: DecodeConfig, words: WordEnds | None = None) -> Constraints:
     prefixes = [pair.target for pair in batch]
-    return Constraints(EOS_ID, FORBIDDEN, config.min_length, prefixes if any(prefixes) else [])
+    terms = [pair.terms for pair in batch] if words is not None else []
+    return Constraints(EOS_ID, FORBIDDEN, config.min_length, prefixes if any(prefixes) else [], terms, words)
 
 
 @contextmanager

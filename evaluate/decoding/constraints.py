@@ -49,12 +49,12 @@ class Constraints:
             if (needed := len(prefix) + sum(term.length for term in terms)) > max_len:
                 raise InputError(f"the terms of a sentence need {needed} tokens; its output has at most {max_len}")
 
-    def term_tables(self) -> TermTables | None:
+    def term_tables(self, device: torch.device) -> TermTables | None:
         """Return the tables of the terms; None if no sentence has terms."""
         if not any(self.terms):
             return None
         assert self.words is not None
-        return TermTables.build(self.terms, self.words)
+        return TermTables.build(self.terms, self.words, device)
 
     def prefix_table(self, device: torch.device) -> Tensor:
         """Return prefix_ST: row s is the prefix of sentence s, filled with `NO_TOKEN`."""

@@ -184,9 +184,9 @@ def _continue(
         live = found.keep(~ends_BX)
         return live.pick(live.lp_BX.topk(beam).indices), found.keep(ends_BX)
     sentence_B = beams.sentence_B
-    tables.forbid_end(logits_NV, eos_id, beams.state_BWC, sentence_B)
+    end_N = tables.forbid_end(logits_NV, eos_id, beams.state_BWC, sentence_B)
     top = topk(logits_NV, min(count, logits_NV.shape[1]))
-    found = tables.candidates(beams.live_lp_BW, logits_NV, norm_N1, top, beams.state_BWC, sentence_B)
+    found = tables.candidates(beams.live_lp_BW, logits_NV, norm_N1, top, end_N, beams.state_BWC, sentence_B)
     found = tables.drop_late(found, n, beams.max_len_B, sentence_B)
     complete = found.keep(tables.complete(found, sentence_B))
     complete = complete.pick(complete.lp_BX.topk(min(count, found.lp_BX.shape[1])).indices)
@@ -293,7 +293,7 @@ def beam_search(
     constraints.check(max_len_B.tolist())
     prefix_ST = constraints.prefix_table(max_len_B.device)
 
-    tables = constraints.term_tables()
+    tables = constraints.term_tables(max_len_B.device)
 
     results: list[list[Hypothesis]] = [[] for _ in range(len(max_len_B))]
     beams = _start(max_len_B, beam, max_len_B.new_empty(len(max_len_B), 1, 0) if tables is None else tables.start())

@@ -10,7 +10,7 @@ Shapes: as in `search`, and C terms, Q states of an automaton, Y symbols, U toke
 term, M candidates per row, X = W·M candidates per sentence, G banks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, NamedTuple
@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+PER_BANK = 1
 MAX_BANKS = 16
 """Largest number of banks of a sentence. With more tokens in its terms, neighbouring banks become one."""
 NO_TOKEN = -1
@@ -48,6 +49,11 @@ class Term(NamedTuple):
     def length(self) -> int:
         """Largest number of tokens until an output has the term, with the one that ends its last word."""
         return len(self.phrases[0].tokens) + self.whole_word
+
+    def numbered(self, place: Mapping[int, int]) -> "Term":
+        """Return the term for a vocabulary in which token t has the number `place[t]`."""
+        tokens = (tuple(place[token] for token in phrase.tokens) for phrase in self.phrases)
+        return self._replace(phrases=tuple(map(Phrase, tokens, (phrase.where for phrase in self.phrases))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,8 +185,8 @@ class TermTables:
     """Largest number of banks of a sentence."""
 
     @classmethod
-    def build(cls, terms: Sequence[Sequence[Term]], words: WordEnds) -> "TermTables":
-        """Return the tables of the terms of each sentence."""
+    def build(cls, terms: Sequence[Sequence[Term]], words: WordEnds, device: torch.device) -> "TermTables":
+        """Return the tables of the terms of each sentence, on a device."""
         class_V = 2 * words.begins_outside_V.long() + words.ends_outside_V.long()
         classes = class_V.tolist()
         automata = [[_automaton(t, tuple(classes[token] for token in _tokens(t))) for t in row] for row in terms]
@@ -194,27 +200,34 @@ class TermTables:
             _table([[[len(t.phrases[0].tokens)] for t in row] for row in terms], 1)[:, :, 0],
         )
         banks = min(MAX_BANKS, 1 + int(tables[-1].sum(1).max()))
-        own, following, distance, advancing, length, count = (table.to(class_V.device) for table in tables)
-        return cls(class_V, own, following, distance, advancing, length, count, banks)
+        own, following, distance, advancing, length, count = (table.to(device) for table in tables)
+        return cls(class_V.to(device), own, following, distance, advancing, length, count, banks)
 
     def start(self) -> Tensor:
         """Return state_SWC of the first step, with W = 1."""
         return torch.zeros_like(self.length_SC).unsqueeze(1)
 
-    def forbid_end(self, logits_NV: Tensor, eos_id: int, state_BWC: Tensor, sentence_B: Tensor) -> None:
-        """Write -inf, in place, for EOS after each hypothesis that would lack a term."""
-        eos = torch.full(state_BWC.shape[:2], eos_id, device=logits_NV.device)
-        lacks_BW = (self._distance(self._next(state_BWC, eos, sentence_B), sentence_B) > 0).any(-1)
+    def forbid_end(self, logits_NV: Tensor, eos_id: int, state_BWC: Tensor, sentence_B: Tensor) -> Tensor:
+        """Write -inf, in place, for EOS after each hypothesis that would lack a term.
+
+        Return the logits of EOS (N) that were replaced, and -inf for the other hypotheses.
+        """
+        eos_BW = torch.full(state_BWC.shape[:2], eos_id, device=logits_NV.device)
+        lacks_BW = (self._distance(self._next(state_BWC, eos_BW, sentence_B), sentence_B) > 0).any(-1)
+        end_N = logits_NV[:, eos_id].masked_fill(~lacks_BW.flatten(), _DEAD)
         logits_NV[:, eos_id].masked_fill_(lacks_BW.flatten(), _DEAD)
+        return end_N
 
     def candidates(
         self, live_lp_BW: Tensor, logits_NV: Tensor, norm_N1: Tensor, top: tuple[Tensor, Tensor],
-        state_BWC: Tensor, sentence_B: Tensor,
+        end_N: Tensor, state_BWC: Tensor, sentence_B: Tensor,
     ) -> Candidates:  # fmt: skip
         """Return the candidates of each sentence: the best tokens of each row, and those that advance a term.
 
         Args:
             top: the largest logits of each row and their tokens.
+            end_N: the result of `forbid_end`. If the model would end an output that lacks terms, only tokens that
+                advance a term may follow: after its end, a model writes more and more text instead.
         """
         B, W = live_lp_BW.shape
         more_NA = self._advancing(logits_NV, state_BWC, sentence_B)
@@ -227,8 +240,10 @@ class TermTables:
         token_BX = earlier_NM.clamp(min=0).view(B, -1)
         parent_BX = torch.arange(W, device=token_BX.device).repeat_interleave(lp_BWM.shape[-1]).expand(B, -1)
         before_BXC = state_BWC.repeat_interleave(lp_BWM.shape[-1], dim=1)
-        state_BXC = self._next(before_BXC, token_BX, sentence_B)
-        return Candidates(lp_BWM.flatten(1), parent_BX, token_BX, state_BXC)
+        found = Candidates(lp_BWM.flatten(1), parent_BX, token_BX, self._next(before_BXC, token_BX, sentence_B))
+        distance_BXC, before_BXC = (self._distance(s, sentence_B) for s in (found.state_BXC, before_BXC))
+        ends_BW = (end_N > top[0][:, 0]).view(B, W)
+        return found.keep(~ends_BW.gather(1, parent_BX) | (distance_BXC < before_BXC).any(-1))
 
     def drop_late(self, found: Candidates, n: int, max_len_B: Tensor, sentence_B: Tensor) -> Candidates:
         """Return the candidates; those of length n that cannot get all terms within `max_len_B` have -inf."""
@@ -249,11 +264,12 @@ class TermTables:
         """Return the best candidate of each bank, and the `beam` - 1 best others."""
         bank_BX = self._bank(found.state_BXC, sentence_B)
         in_bank_BGX = bank_BX.unsqueeze(1) == torch.arange(self.banks, device=bank_BX.device).view(1, -1, 1)
-        first_lp_BG, first_BG = found.lp_BX.unsqueeze(1).masked_fill(~in_bank_BGX, _DEAD).max(-1)
-        first = found.pick(first_BG)._replace(lp_BX=first_lp_BG)
+        first_lp_BGP, first_BGP = found.lp_BX.unsqueeze(1).masked_fill(~in_bank_BGX, _DEAD).topk(PER_BANK)
+        first_lp_BK, first_BK = first_lp_BGP.flatten(1), first_BGP.flatten(1)
+        first = found.pick(first_BK)._replace(lp_BX=first_lp_BK)
         if beam == 1:
             return first
-        taken_BX = torch.zeros_like(bank_BX).scatter_add(1, first_BG, (first_lp_BG > _DEAD).long()) > 0
+        taken_BX = torch.zeros_like(bank_BX).scatter_add(1, first_BK, (first_lp_BK > _DEAD).long()) > 0
         rest_BX = F.pad(found.lp_BX.masked_fill(taken_BX, _DEAD), (0, beam), value=_DEAD)
         rest_lp_BK, rest_BK = rest_BX.topk(beam - 1)
         rest = found.pick(rest_BK.clamp(max=bank_BX.shape[1] - 1))._replace(lp_BX=rest_lp_BK)

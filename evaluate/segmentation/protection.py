@@ -4,6 +4,8 @@ Words (addresses, placeholders, code) are replaced by stand-ins that models copy
 Marks (tags, emoji) are taken out and put in again by alignment. Each result is checked. If a stand-in
 is lost, the next ones are tried. In the end the parts between the spans are translated alone, which always works.
 
+Texts contain the source terms of a glossary as they are, so `translate` finds these.
+
 Numbers are words that most models copy well. Only if digits are lost, another translation of the beam or stand-ins are
 used, and if these do not help, the first translation stays.
 """
@@ -14,6 +16,7 @@ from dataclasses import replace
 from itertools import islice
 
 from common.text import has_letter
+from evaluate.glossary import NO_GLOSSARY, Glossary
 from evaluate.segmentation.lines import SegmentedLine
 from evaluate.segmentation.marks import Weights, insert_marks, take_marks
 from evaluate.segmentation.numbers import lost_numbers, mask_numbers
@@ -47,6 +50,7 @@ def translate_all(
     align: Align | None = None,
     wanted: int = 1,
     numbers: bool = False,
+    glossary: Glossary = NO_GLOSSARY,
 ) -> list[list[Translation]]:
     """Return the translations of segments, in order.
 
@@ -58,17 +62,18 @@ def translate_all(
         align: None if the backend has no attention weights. Segments with marks inside are then translated in parts.
         wanted: largest number of translations of a segment with spans.
         numbers: translate a segment again if its translation lacks digits.
+        glossary: its source terms get no stand-ins and are none.
     """
     texts = [segment.text for segment in segments if not segment.spans]
     found = translate(texts)
-    plain = iter(_mend_numbers(texts, found, translate_more, wanted) if numbers else found)
+    plain = iter(_mend_numbers(texts, found, translate_more, wanted, glossary) if numbers else found)
     spans = [segment for segment in segments if segment.spans]
-    protected = iter(translate_protected(spans, translate_more, align, wanted) if spans else [])
+    protected = iter(translate_protected(spans, translate_more, align, wanted, glossary) if spans else [])
     return [next(protected if segment.spans else plain) for segment in segments]
 
 
 def _mend_numbers(
-    texts: list[str], found: list[list[Translation]], translate: Translate, wanted: int
+    texts: list[str], found: list[list[Translation]], translate: Translate, wanted: int, glossary: Glossary
 ) -> list[list[Translation]]:
     """Return translations that have the digits of their texts, where there are any."""
     todo = [i for i, text in enumerate(texts) if lost_numbers(text, found[i][0].text)]
@@ -79,8 +84,11 @@ def _mend_numbers(
         complete = [t for t in more if not lost_numbers(texts[i], t.text)]
         found[i] = sorted(complete, key=lambda t: _wrong_numbers(texts[i], t.text))[:wanted] or found[i]
     for names in NUMBERS:
-        segments = {i: _Segment(mask_numbers(texts[i])) for i in todo if lost_numbers(texts[i], found[i][0].text)}
+        segments = {
+            i: _Segment(mask_numbers(texts[i]), glossary) for i in todo if lost_numbers(texts[i], found[i][0].text)
+        }
         filled = {i: segment for i, segment in segments.items() if segment.fill(names)}
+        filled = {i: s for i, s in filled.items() if glossary.find(s.text) == glossary.find(texts[i])}
         again = translate([segment.text for segment in filled.values()]) if filled else []
         for (i, segment), more in zip(filled.items(), again, strict=True):
             segment.keep(more, wanted)
@@ -89,10 +97,10 @@ def _mend_numbers(
 
 
 def translate_protected(
-    segments: list[MaskedText], translate: Translate, align: Align | None, wanted: int
+    segments: list[MaskedText], translate: Translate, align: Align | None, wanted: int, glossary: Glossary
 ) -> list[list[Translation]]:
     """Return the translations of segments with spans. See `translate_all`."""
-    prepared = [_Segment(masked) for masked in segments]
+    prepared = [_Segment(masked, glossary) for masked in segments]
     for names in STAND_INS:
         todo = [segment for segment in prepared if segment.fill(names)]
         for segment, found in zip(todo, translate([segment.text for segment in todo]) if todo else [], strict=True):
@@ -111,8 +119,9 @@ def translate_protected(
 class _Segment:
     """A segment while its translation is searched."""
 
-    def __init__(self, masked: MaskedText) -> None:
+    def __init__(self, masked: MaskedText, glossary: Glossary) -> None:
         self.masked = masked
+        self.glossary = glossary
         self.words, self.marks = take_marks(masked)
         self.text = ""
         self.names: list[str] = []
@@ -124,7 +133,7 @@ class _Segment:
         if self.good or len(self.marks) > MAX_MARKS:
             return False
         beside = " ".join([self.words.text, *(mark.span.text for mark in self.marks)]).lower()
-        free = (name for name in names if not _count(beside, name.lower()))
+        free = (n for n in names if not _count(beside, n.lower()) and not self.glossary.has_word(n))
         self.names = [name for name, _ in zip(free, self.words.spans, strict=False)]
         if len(self.names) < len(self.words.spans):
             return False
