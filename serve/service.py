@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, get_args
 
+from evaluate.glossary import Glossary
 from evaluate.segmentation.html import HtmlDocument
+from evaluate.translator import Translator
 from serve.batching import Batcher
 from serve.detection import detect
 from serve.documents import FORMATS, Document, File
@@ -52,7 +54,8 @@ class Service:
         format = _format(fields)
         alternatives = _alternatives(fields)
         found = self._sources(_word(fields, "source"), texts, format)
-        translated = await self._translate(texts, [source for source, _ in found], target, format, alternatives)
+        sources, glossary = [source for source, _ in found], _glossary(fields)
+        translated = await self._translate(texts, sources, target, format, alternatives, glossary)
         columns: Answer = {"translatedText": [text.texts[0] for text in translated]}
         if alternatives:
             columns["alternatives"] = [list(text.texts[1:]) for text in translated]
@@ -73,6 +76,7 @@ class Service:
         if model is None:
             return file.translated(file.text, target)
         texts: list[str] = []
+        model = await _with_glossary(model, _glossary(fields))
         for number, job in enumerate(document.jobs(model)):
             texts += [text.texts[0] for text in await self.batcher.submit(job, continued=number > 0)]
         self.metrics.count_characters(source, target, size)
@@ -160,13 +164,24 @@ class Service:
         return found
 
     async def _translate(
-        self, texts: list[str], sources: list[str], target: str, format: Format, alternatives: int
+        self,
+        texts: list[str],
+        sources: list[str],
+        target: str,
+        format: Format,
+        alternatives: int,
+        glossary: Glossary | None,
     ) -> list[TranslatedText]:
         """Return the translations in order. The texts of each source language are one job."""
         models = {source: self.models.find(source, target) for source in dict.fromkeys(sources)}
         groups = {source: [text for text, s in zip(texts, sources, strict=True) if s == source] for source in models}
         jobs = {
-            source: Job(model, tuple(groups[source]), format, min(1 + alternatives, model.config.beam))
+            source: Job(
+                await _with_glossary(model, glossary),
+                tuple(groups[source]),
+                format,
+                min(1 + alternatives, model.config.beam),
+            )
             for source, model in models.items()
             if model is not None
         }
@@ -193,6 +208,25 @@ def _format(fields: Fields) -> Format:
         if value == known:
             return known
     raise ApiError(400, f"{str(value)[:40]} format is not supported")
+
+
+def _glossary(fields: Fields) -> Glossary | None:
+    """Return the glossary of a request: lines with two columns, or a list of lines or of pairs of terms."""
+    value = fields.get("glossary")
+    if not value:
+        return None
+    if isinstance(value, str):
+        return Glossary.from_lines(value.split("\n"), "glossary")
+    if not isinstance(value, list):
+        raise invalid("glossary must be lines with two columns, or a list of pairs of terms")
+    if all(isinstance(line, str) for line in value):
+        return Glossary.from_lines(value, "glossary")
+    return Glossary.from_rows(((f"pair {n}", pair) for n, pair in enumerate(value, 1)), "glossary")
+
+
+async def _with_glossary(model: Translator, glossary: Glossary | None) -> Translator:
+    """Return a model with a glossary. Its requests are not translated together with others."""
+    return model if glossary is None else await asyncio.to_thread(model.with_glossary, glossary)
 
 
 def _alternatives(fields: Fields) -> int:

@@ -20,6 +20,10 @@ _TRANSLATE = {
     "target": {**_TEXT, "description": "Target language", "example": "de"},
     "format": {"type": "string", "enum": ["text", "html"], "default": "text"},
     "alternatives": {"type": "integer", "minimum": 0, "default": 0, "description": "Number of other translations"},
+    "glossary": {
+        "oneOf": [{"type": "string"}, {"type": "array"}],
+        "description": "Terms: lines with source term, tab, target term; or a list of such lines or of pairs",
+    },
     "api_key": _KEY,
 }
 _DETECTED = {
@@ -71,7 +75,7 @@ DETECT, DETECT_QUERY = (_operation({**_Q, "api_key": _KEY}, ["q"], _DETECTIONS, 
 TRANSLATE_FILE = _operation(
     {
         "file": {"type": "string", "format": "binary", "description": "File: .txt, .srt or .html, in UTF-8"},
-        **{name: _TRANSLATE[name] for name in ("source", "target", "api_key")},
+        **{name: _TRANSLATE[name] for name in ("source", "target", "glossary", "api_key")},
     },
     ["file", "source", "target"],
     {"type": "object", "required": ["translatedFileUrl"], "properties": {"translatedFileUrl": {"type": "string"}}},
