@@ -58,14 +58,14 @@ def add_page(app: FastAPI, service: Service) -> None:
         """Translate a text, and return the translations of each sentence with their scores."""
         fields = await read_fields(request, service.limits.body)
         service.check_key(fields)
-        return JSONResponse(await while_connected(request, service.sentences(fields)))
+        return JSONResponse(await _while_connected(request, service.sentences(fields)))
 
     @app.post("/explain", responses=ERRORS, openapi_extra=EXPLAIN)
     async def explain(request: Request) -> Response:
         """Return a page that shows how the model translates a sentence: attention, probabilities and search."""
         fields = await read_fields(request, service.limits.body)
         service.check_key(fields)
-        page = await while_connected(request, service.explain(fields))
+        page = await _while_connected(request, service.explain(fields))
         return Response(page, media_type="text/html")
 
 
@@ -76,12 +76,12 @@ def _file(content: bytes, kind: str, headers: dict[str, str]) -> Callable[[], Aw
     return answer
 
 
-async def while_connected(request: Request, work: Coroutine[None, None, Answer]) -> Answer:
+async def _while_connected(request: Request, work: Coroutine[None, None, Answer]) -> Answer:
     """Return the result of work that is given up if the client leaves, as a page does while somebody types."""
 
     async def leave() -> None:
-        while not await request.is_disconnected():
-            await asyncio.sleep(0.1)
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
 
     working, leaving = asyncio.create_task(work), asyncio.create_task(leave())
     try:

@@ -51,14 +51,15 @@ class ServerError extends Error {
 async function send(path, body, signal) {
   let response;
   try {
-    response = await fetch(path, { method: "POST", body, signal, headers: body instanceof FormData ? {} : { "Content-Type": "application/json" } });
+    const headers = body instanceof FormData ? {} : { "Content-Type": "application/json" };
+    response = await fetch(path, { method: "POST", body, signal, headers });
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new ServerError("The server does not answer. Is it running?");
   }
   if (response.ok) return response;
   const answer = await response.json().catch(() => ({}));
-  const seconds = Number(response.headers.get("Retry-After")) || 0;
+  const seconds = response.status === 429 ? Number(response.headers.get("Retry-After")) : 0;
   throw new ServerError(answer.error ?? `The server answered with the status ${response.status}`, seconds);
 }
 
@@ -71,22 +72,23 @@ function request() {
   return { q: text.value, source: source.value, target: target.value, beam: byId("beam").value };
 }
 
-function length() {
-  return [...text.value].length; // characters, as the server counts them
+function lengthOf(content) {
+  return [...content].length; // characters, as the server counts them
 }
 
 function schedule(delay = DELAY) {
   output.setAttribute("aria-busy", String(text.value.trim() !== ""));
   rememberLast();
   byId("problem").textContent = "";
-  byId("count").textContent = `${length()} / ${limit}`;
-  if (text.value.trim() && length() <= limit) {
+  const length = lengthOf(text.value);
+  byId("count").textContent = `${length} / ${limit}`;
+  if (text.value.trim() && length <= limit) {
     translateLast(translate, delay);
     return;
   }
   translateLast();
   show({ parts: [] }, null);
-  if (length() > limit) byId("problem").textContent = `The text has ${length()} characters. This server translates at most ${limit} at once.`;
+  if (length > limit) byId("problem").textContent = `The text has ${length} characters. This server translates at most ${limit} at once.`;
 }
 
 async function translate(signal) {
@@ -127,6 +129,7 @@ function show(answer, asked) {
 }
 
 function describe(sentences) {
+  if (sentences.length === 0) return "The text is unchanged";
   const known = sentences.map(confidenceOf).filter((value) => value !== null);
   const count = sentences.length === 1 ? "1 sentence" : `${sentences.length} sentences`;
   return `${count} translated` + (known.length ? `, lowest confidence ${Math.min(...known).toFixed(2)}` : "");
@@ -163,7 +166,9 @@ function select(number) {
   output.classList.toggle("several", sentences.length > 1);
   byId("sentence").hidden = byId("explain").hidden = number < 0;
   explainLast();
-  byId("explanation").replaceChildren();
+  const view = byId("explanation");
+  view.style.minHeight = `${view.clientHeight}px`; // so that the page does not jump until the next view is there
+  view.replaceChildren();
   if (number < 0) return;
   byId("sentence-label").textContent = `Sentence ${sentences.indexOf(parts[number]) + 1} of ${sentences.length}`;
   showAlternatives(parts[number]);
@@ -277,6 +282,7 @@ byId("copy").addEventListener("click", async () => {
     field.remove();
     byId("copy").focus();
   }
+  if (shown) remember();
   byId("status").textContent = "Copied";
 });
 
@@ -286,7 +292,7 @@ async function openFile(file) {
   byId("problem").textContent = "";
   try {
     const ending = file.name.slice(file.name.lastIndexOf(".")).toLowerCase();
-    if (settings.filesTranslation && settings.supportedFilesFormat.includes(ending) && ending !== ".txt") await translateFile(file);
+    if (settings.filesTranslation && settings.supportedFilesFormat.includes(ending) && ending !== ".txt") translateFile(file);
     else await openText(file);
   } catch (error) {
     show({ parts: [] }, null);
@@ -297,15 +303,21 @@ async function openFile(file) {
 async function openText(file) {
   const bytes = new Uint8Array(await file.arrayBuffer());
   const utf16 = { "255,254": "utf-16le", "254,255": "utf-16be" }[bytes.subarray(0, 2).join()];
+  let content;
   try {
-    text.value = new TextDecoder(utf16 ?? "utf-8", { fatal: true }).decode(bytes);
+    content = new TextDecoder(utf16 ?? "utf-8", { fatal: true }).decode(bytes);
   } catch {
     throw new Error(`${file.name} is not a text file. Choose a text in UTF-8.`);
   }
+  if (lengthOf(content) > limit && settings.filesTranslation) {
+    translateFile(file);
+    return;
+  }
+  text.value = content;
   schedule(0);
 }
 
-async function translateFile(file) {
+function translateFile(file) {
   text.value = "";
   schedule();
   output.setAttribute("aria-busy", "true");
@@ -366,7 +378,9 @@ async function explain(signal) {
     byId("explanation").replaceChildren(frame);
     byId("explain-status").textContent = "";
   } catch (error) {
-    if (!signal.aborted) byId("explain-status").textContent = error.message;
+    if (signal.aborted) return;
+    byId("explain-status").textContent = error.message;
+    byId("explanation").style.minHeight = "";
   }
 }
 
@@ -374,6 +388,7 @@ window.addEventListener("message", (event) => {
   const frame = byId("explanation").firstElementChild;
   if (frame && event.source === frame.contentWindow && Number.isFinite(event.data?.height)) {
     frame.style.height = `${Math.min(event.data.height + 2, 30000)}px`;
+    byId("explanation").style.minHeight = "";
   }
 });
 byId("explain").addEventListener("toggle", () => { save(); explainSoon(); });
@@ -406,7 +421,7 @@ function remember() {
   const continued = (entry) => entry.source === from && entry.target === to && (q.startsWith(entry.text) || entry.text.startsWith(q));
   if (store.history.length && continued(store.history[0])) store.history.shift();
   store.history = store.history.filter((entry) => !(entry.text === q && entry.source === from && entry.target === to));
-  store.history.unshift({ source: from, target: to, text: q, translation: output.textContent });
+  store.history.unshift({ source: from, detected, target: to, text: q, translation: output.textContent });
   store.history.length = Math.min(store.history.length, ENTRIES);
   save();
   showHistory();
@@ -418,7 +433,7 @@ function showHistory() {
   for (const entry of store.history) {
     const button = make("button", "", make("li", "", byId("entries")));
     button.type = "button";
-    make("small", `${entry.source === "auto" ? "Detected" : nameOf(entry.source)} to ${nameOf(entry.target)}`, button);
+    make("small", `${nameOf(entry.detected ?? entry.source)} to ${nameOf(entry.target)}`, button);
     make("span", entry.text, button);
     make("span", entry.translation, button);
     button.addEventListener("click", () => {

@@ -1,16 +1,22 @@
 """A service with tiny models in both directions, in float64: other sentences of a batch then change no choice."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+import uvicorn
 
 from data_pipeline.tokenizers.sentence_piece import Tokenizer
 from evaluate.confidence import Calibration, count_levels
 from evaluate.config import DecodeConfig
 from evaluate.translator import Translator
+from serve.api import create_app
 from serve.limits import Limits
 from serve.models import Models
+from serve.server import address, listen
 from serve.service import Service
 from tests.tiny_model import TEXT, load_translator
 
@@ -46,3 +52,17 @@ def make_models(folder: Path) -> Models:
 def make_service(folder: Path, limits: Limits | None = None, keys: tuple[str, ...] = ()) -> Service:
     """Return a service with the models of `make_models`."""
     return Service(make_models(folder), limits or Limits(), keys)
+
+
+@contextmanager
+def running(service: Service) -> Iterator[str]:
+    """Run the server in a thread; yield its address."""
+    with listen("127.0.0.1", 0) as sock:
+        server = uvicorn.Server(uvicorn.Config(create_app(service, "1"), log_config=None, lifespan="on"))
+        thread = threading.Thread(target=server.run, args=([sock],))
+        thread.start()
+        try:
+            yield address(sock)
+        finally:
+            server.should_exit = True
+            thread.join()

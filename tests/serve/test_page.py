@@ -1,9 +1,11 @@
 """The page without a browser: its files, its policy, and the routes that only the page needs."""
 
 import asyncio
+import json
 import logging
 import re
-from collections.abc import Awaitable
+import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,9 @@ from starlette.testclient import TestClient
 
 from common.page import STYLE
 from serve.api import create_app
-from serve.errors import ApiError
-from serve.page import FOLDER, PATHS, while_connected
+from serve.page import FOLDER, PATHS
 from tests.evaluate.explain.test_page import Page, contrast
-from tests.serve.small_service import CONFIG, ENGLISH, GERMAN, make_models, make_service
+from tests.serve.small_service import CONFIG, ENGLISH, GERMAN, make_models, make_service, running
 from tests.tiny_model import TEXT
 
 ASKED = {"q": ENGLISH, "source": "en", "target": "de"}
@@ -167,30 +168,24 @@ def test_routes_of_page_need_key_and_log_no_text(folder: Path, caplog: pytest.Lo
     assert not any(word in message for message in messages for word in ("secret", "wrong", ENGLISH))
 
 
-def test_work_ends_if_client_leaves() -> None:
-    class Leaving:
-        async def is_disconnected(self) -> bool:
-            return True
+def test_work_ends_if_client_leaves(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    service, begun, ended = make_service(folder), threading.Event(), threading.Event()
 
-    class Staying:
-        async def is_disconnected(self) -> bool:
-            return False
-
-    cancelled = []
-
-    async def work(seconds: float) -> int:
+    async def wait(job: object) -> None:
+        begun.set()
         try:
-            await asyncio.sleep(seconds)
-        except asyncio.CancelledError:
-            cancelled.append(seconds)
-            raise
-        return 3
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
 
-    async def run(client: object, seconds: float) -> int:
-        waiting: Awaitable[int] = while_connected(client, work(seconds))  # type: ignore[arg-type]
-        return await waiting
-
-    assert asyncio.run(run(Staying(), 0.01)) == 3
-    with pytest.raises(ApiError, match="left"):
-        asyncio.run(run(Leaving(), 20))
-    assert cancelled == [20]
+    monkeypatch.setattr(service.batcher, "submit", wait)
+    body = json.dumps(ASKED).encode()
+    head = (
+        f"POST /sentences HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with running(service) as url:
+        with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as client:
+            client.sendall(head.encode() + body)
+            assert begun.wait(30)
+            assert not ended.is_set()
+        assert ended.wait(30)

@@ -2,7 +2,6 @@
 
 import json
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,13 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import uvicorn
 
-from serve.api import create_app
 from serve.limits import Limits
-from serve.server import address, listen
-from serve.service import Service
-from tests.serve.small_service import CONFIG, ENGLISH, GERMAN, make_models, make_service
+from tests.serve.small_service import CONFIG, ENGLISH, GERMAN, make_models, make_service, running
 from tests.tiny_model import TEXT
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -29,20 +24,6 @@ SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(1)>"
 TIMES = "00:00:01,000 --> 00:00:02,000"
 PROBLEMS = ("error", "warning")
 """Kinds of messages in the console that no test may cause, such as what the policy refuses."""
-
-
-@contextmanager
-def running(service: Service) -> Iterator[str]:
-    """Run the server in a thread; yield its address."""
-    with listen("127.0.0.1", 0) as sock:
-        server = uvicorn.Server(uvicorn.Config(create_app(service, "1"), log_config=None, lifespan="on"))
-        thread = threading.Thread(target=server.run, args=([sock],))
-        thread.start()
-        try:
-            yield address(sock)
-        finally:
-            server.should_exit = True
-            thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -265,6 +246,8 @@ def test_file_is_chosen_or_dropped(browser: "Browser", url: str) -> None:
         assert download.value.suggested_filename.startswith("d_")
         translated = Path(download.value.path()).read_text(encoding="utf-8")
         assert translated.startswith(f"1\n{TIMES}\n")
+        page.set_input_files("#file", {"name": "e.txt", "mimeType": "", "buffer": f"{TEXT[0]}\n".encode() * 12})
+        expect(page.locator("#download")).to_have_text("Download the translation of e.txt")
         page.fill("#text", "a" * 301)
         page.wait_for_selector("#problem:not(:empty)")
         assert "301 characters. This server translates at most 300" in str(page.locator("#problem").text_content())
