@@ -221,10 +221,13 @@ function choose(element, ...values) {
   element.value = values.find((value) => known.includes(value)) ?? known[0];
 }
 
+function otherTargets(code) {
+  return (languages.find((language) => language.code === code)?.targets ?? []).filter((other) => other !== code);
+}
+
 function fillTargets() {
   const from = source.value;
-  const codes = languages.filter((language) => language.code === from || from === "auto").flatMap((language) =>
-    language.targets.filter((code) => code !== language.code));
+  const codes = languages.map(({ code }) => code).filter((code) => code === from || from === "auto").flatMap(otherTargets);
   fillSelect(target, [...new Set(codes)].map((code) => [code, nameOf(code)]));
 }
 
@@ -240,7 +243,7 @@ function showDetected(found) {
   const line = byId("detected");
   line.textContent = found ? `Detected: ${nameOf(found.language)} (${found.confidence} %)` : "";
   if (!found || found.language !== target.value) return;
-  const others = languages.find((language) => language.code === found.language).targets.filter((code) => code !== found.language);
+  const others = otherTargets(found.language);
   if (others.length === 1 && found.confidence >= CERTAIN) {
     target.value = others[0];
     changeLanguages();
@@ -251,7 +254,7 @@ function showDetected(found) {
 
 // The target language after a swap; undefined if no model translates into it.
 function otherSource() {
-  const codes = languages.find((language) => language.code === target.value)?.targets.filter((code) => code !== target.value) ?? [];
+  const codes = otherTargets(target.value);
   const from = source.value === "auto" ? detected ?? codes[0] : source.value;
   return codes.find((code) => code === from);
 }
@@ -290,59 +293,70 @@ byId("copy").addEventListener("click", async () => {
 
 async function openFile(file) {
   byId("problem").textContent = "";
+  const ending = file.name.slice(file.name.lastIndexOf(".")).toLowerCase();
   try {
-    const ending = file.name.slice(file.name.lastIndexOf(".")).toLowerCase();
-    if (settings.filesTranslation && settings.supportedFilesFormat.includes(ending) && ending !== ".txt") translateFile(file);
-    else await openText(file);
+    const content = await read(file);
+    if (lengthOf(content) > limit || (ending !== ".txt" && settings.supportedFilesFormat.includes(ending))) {
+      text.value = "";
+      schedule();
+      output.setAttribute("aria-busy", "true");
+      byId("status").textContent = `The server translates ${file.name}`;
+      translateLast((signal) => translateFile(file, content, signal), 0);
+    } else {
+      text.value = content;
+      schedule(0);
+    }
   } catch (error) {
     show({ parts: [] }, null);
     byId("problem").textContent = error.message;
   }
 }
 
-async function openText(file) {
+async function read(file) {
   const bytes = new Uint8Array(await file.arrayBuffer());
   const utf16 = { "255,254": "utf-16le", "254,255": "utf-16be" }[bytes.subarray(0, 2).join()];
-  let content;
   try {
-    content = new TextDecoder(utf16 ?? "utf-8", { fatal: true }).decode(bytes);
+    return new TextDecoder(utf16 ?? "utf-8", { fatal: true }).decode(bytes);
   } catch {
     throw new Error(`${file.name} is not a text file. Choose a text in UTF-8.`);
   }
-  if (lengthOf(content) > limit && settings.filesTranslation) {
-    translateFile(file);
-    return;
-  }
-  text.value = content;
-  schedule(0);
 }
 
-function translateFile(file) {
-  text.value = "";
-  schedule();
-  output.setAttribute("aria-busy", "true");
-  byId("status").textContent = `${file.name} is translated`;
-  const form = new FormData();
-  const fields = { source: source.value, target: target.value, ...(byId("key").value ? { api_key: byId("key").value } : {}) };
-  for (const [name, value] of Object.entries(fields)) form.append(name, value);
-  form.append("file", file);
-  translateLast(async (signal) => {
-    try {
-      const answer = await (await send("translate_file", form, signal)).json();
-      if (signal.aborted) return;
-      show({ parts: [] }, null);
-      const link = byId("download");
-      link.href = `download_file/${answer.translatedFileUrl.split("/").at(-1)}`;
-      link.textContent = `Download the translation of ${file.name}`;
-      link.hidden = false;
-      byId("status").textContent = `${file.name} is translated`;
-      link.focus();
-    } catch (error) {
-      if (signal.aborted) return;
-      show({ parts: [] }, null);
-      byId("problem").textContent = error.message;
-    }
-  }, 0);
+async function translateFile(file, content, signal) {
+  try {
+    const form = new FormData();
+    form.append("source", await languageOf(file, content, signal));
+    form.append("target", target.value);
+    if (byId("key").value) form.append("api_key", byId("key").value);
+    form.append("file", file);
+    const answer = await (await send("translate_file", form, signal)).json();
+    if (signal.aborted) return;
+    show({ parts: [] }, null);
+    const link = byId("download");
+    link.href = `download_file/${answer.translatedFileUrl.split("/").at(-1)}`;
+    link.textContent = `Download the translation of ${file.name}`;
+    link.hidden = false;
+    byId("status").textContent = `${file.name} is translated into ${nameOf(target.value)}`;
+    link.focus();
+  } catch (error) {
+    if (signal.aborted) return;
+    show({ parts: [] }, null);
+    byId("problem").textContent = error.message;
+  }
+}
+
+// The source language of a file. If the file is in the target language, the target is changed.
+async function languageOf(file, content, signal) {
+  if (source.value !== "auto") return source.value;
+  const words = content.replace(/<[^>]*>/g, " ").slice(0, limit);
+  const [found] = await (await post("detect", { q: words }, signal)).json();
+  if (found.language === target.value) {
+    const others = otherTargets(found.language);
+    if (others.length !== 1) throw new Error(`${file.name} is in ${nameOf(found.language)}. Choose another target.`);
+    target.value = others[0];
+    save();
+  }
+  return found.language;
 }
 
 byId("file").addEventListener("change", () => {
@@ -466,7 +480,7 @@ async function start() {
   limit = settings.charLimit;
   byId("key-line").hidden = !settings.keyRequired;
   if (settings.keyRequired && !byId("key").value) byId("settings").open = true;
-  const sources = languages.filter((language) => language.targets.some((code) => code !== language.code));
+  const sources = languages.filter(({ code }) => otherTargets(code).length);
   const options = sources.map(({ code, name }) => [code, name]);
   fillSelect(source, settings.detection ? [["auto", "Detect language"], ...options] : options);
   choose(source, store.source, settings.detection ? "auto" : settings.language.source.code);
@@ -474,7 +488,7 @@ async function start() {
   choose(target, store.target, settings.language.target.code);
   byId("beam").value = store.beam ?? "";
   byId("explain").open = Boolean(store.explain);
-  byId("file").accept = [".txt", ...(settings.filesTranslation ? settings.supportedFilesFormat : [])].join();
+  byId("file").accept = settings.supportedFilesFormat.join();
   text.lang = source.value === "auto" ? "" : source.value;
   showHistory();
   schedule(0);

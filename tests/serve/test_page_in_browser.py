@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 expect = playwright.expect
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route
-CHROMIUM = next((path for path in map(Path, ("/usr/bin/chromium", "/usr/bin/chromium-browser")) if path.exists()), None)
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(1)>"
 TIMES = "00:00:01,000 --> 00:00:02,000"
@@ -241,6 +242,7 @@ def test_file_is_chosen_or_dropped(browser: "Browser", url: str) -> None:
             page.dispatch_event("#text", event, {"dataTransfer": data})
         expect(page.locator("#text")).to_have_value(TEXT[2])
         page.set_input_files("#file", {"name": "d.srt", "mimeType": "", "buffer": f"1\n{TIMES}\n{TEXT[0]}\n".encode()})
+        expect(page.locator("#status")).to_have_text("d.srt is translated into German")
         with page.expect_download() as download:
             page.click("#download")
         assert download.value.suggested_filename.startswith("d_")
