@@ -67,13 +67,18 @@ def import_marian(source: str, output: Path) -> Transformer:
     return model
 
 
-def export_marian(source: str, output: Path) -> Transformer | GPT:
-    """Write the files that transformers' `MarianMTModel` and `MarianTokenizer` read; return the model."""
+def export_marian(source: str, output: Path, model_type: marian.ModelType = "marian") -> Transformer | GPT:
+    """Write the files that transformers' `AutoModelForSeq2SeqLM` and `AutoTokenizer` read; return the model."""
     folder = find_folder(source)
     model, config = load_pretrained(folder)
-    marian.check_exportable(config)
+    marian.check_exportable(config, model_type)
     tokenizer, decode = open_translation_tokenizer(folder / "tokenizer.model"), read_decode_config(folder)
     alpha = 0.0 if decode.length_penalty == "none" else decode.alpha
     marian.write_marian(output, model, (PAD_ID, UNK_ID, BOS_ID, EOS_ID), decode.beam, alpha)
     export_marian_tokenizer(tokenizer, output, model_languages(folder))
     return model
+
+
+def export_pegasus(source: str, output: Path) -> Transformer | GPT:
+    """Write a pre-norm model as `export_marian` writes a post-norm model; return it."""
+    return export_marian(source, output, "pegasus")

@@ -2,6 +2,7 @@
 
 python -m transformer.convert --from marian Helsinki-NLP/opus-mt-en-de models/opus
 python -m transformer.convert --to marian models/opus models/opus-transformers
+python -m transformer.convert --to pegasus transformer/included/en-de models/en-de-transformers
 python -m transformer.convert --to int8 models/opus models/opus-int8
 """
 
@@ -14,7 +15,7 @@ from common.errors import InputError
 from common.files import expand
 
 READERS = ("gpt2", "marian")
-WRITERS = (*READERS, "int8")
+WRITERS = (*READERS, "pegasus", "int8")
 
 
 def parse_args() -> argparse.Namespace:
@@ -26,8 +27,8 @@ def parse_args() -> argparse.Namespace:
         "--to",
         dest="writer",
         choices=WRITERS,
-        help="read a model folder, write this format; int8 is a "
-        "model folder with weights in 8 bits, a quarter of the size",
+        help="read a model folder, write this format; marian is for post-norm and pegasus for pre-norm translation "
+        "models; int8 is a model folder with weights in 8 bits, a quarter of the size",
     )
     parser.add_argument("source", help="folder, or a name on the Hugging Face Hub such as gpt2")
     parser.add_argument("output", type=expand, help="folder to write; it must be new or empty")
@@ -42,12 +43,12 @@ def main() -> None:
     if args.output.exists() and not (args.output.is_dir() and not any(args.output.iterdir())):
         raise InputError(f"{args.output} already exists and is not an empty folder. Give another folder to write.")
     # Imported after the options are read: --help does not need PyTorch.
-    from evaluate.conversion import export_gpt2, export_marian, import_gpt2, import_marian
+    from evaluate.conversion import export_gpt2, export_marian, export_pegasus, import_gpt2, import_marian
     from transformer.model import count_parameters
     from transformer.pretrained import save_int8
 
     readers = {"gpt2": import_gpt2, "marian": import_marian}
-    writers = {"gpt2": export_gpt2, "marian": export_marian, "int8": save_int8}
+    writers = {"gpt2": export_gpt2, "marian": export_marian, "pegasus": export_pegasus, "int8": save_int8}
     convert = readers[args.reader] if args.reader else writers[args.writer]
     model = convert(args.source, args.output)
     print(f"wrote {args.output}: {count_parameters(model):,} parameters of {args.source}")

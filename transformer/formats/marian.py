@@ -2,6 +2,9 @@
 
 Both models compute the same function. Marian's positions have all sines before all cosines, and section 3.5
 interleaves them, so the numbers of every vector of size d_model get another order. Sums and norms do not depend on it.
+
+Marian is post-norm. A pre-norm model is written as Pegasus, which is the same network with pre-norm: its weights have
+the same names, plus a last norm in each stack.
 """
 
 import json
@@ -34,6 +37,7 @@ from transformer.layers import sinusoidal_positions
 from transformer.model import GPT, Transformer
 from transformer.weights import get_weights, save_tensors, set_weights
 
+ModelType = Literal["marian", "pegasus"]
 _ACTIVATIONS: dict[str, Literal["relu", "gelu", "gelu_tanh", "silu"]] = {
     "silu": "silu",  # the same function as swish, which is Marian's name
     "swish": "silu",
@@ -55,7 +59,7 @@ _SUPPORTED: dict[str, Values] = {
     "dropout": None,
     "attention_dropout": None,
     "activation_dropout": None,
-    "norm": ("post",),
+    "norm": None,  # checked in `check_exportable`
     "positions": ("sinusoidal",),
     "activation": tuple(dict.fromkeys(_ACTIVATIONS.values())),
     "tying": ("all",),
@@ -66,7 +70,7 @@ _SUPPORTED: dict[str, Values] = {
     "init": None,
     "max_len": None,
 }
-"""For each field of ModelConfig, the values that a Marian model can have."""
+"""For each field of ModelConfig, the values that a Marian or Pegasus model can have."""
 _FIXED: dict[str, Any] = {
     "is_encoder_decoder": True,
     "share_encoder_decoder_embeddings": True,
@@ -79,6 +83,9 @@ _FIXED: dict[str, Any] = {
     "force_bos_token_to_be_generated": False,
 }
 """Settings of Marian that have one value in this project, which is also the value of OPUS-MT models."""
+MODEL_TYPES: dict[str, ModelType] = {"post": "marian", "pre": "pegasus"}
+"""For each place of the norms, the `model_type` of transformers that has it."""
+_CLASSES: dict[ModelType, str] = {"marian": "MarianMTModel", "pegasus": "PegasusForConditionalGeneration"}
 _EQUAL = {
     "encoder_attention_heads": "decoder_attention_heads",
     "encoder_ffn_dim": "decoder_ffn_dim",
@@ -135,6 +142,8 @@ _CROSS_LAYERS = {
 """For each layer of a Marian block, the layer of `TransformerBlock`."""
 _READERS = (".query", ".key", ".value", ".inner")
 """Layers that read vectors of size d_model. The other layers write them."""
+_FINAL_NORMS = {f"model.{stack}.layer_norm": f"{stack}.norm" for stack in ("encoder", "decoder")}
+"""Norm at the end of each stack of a pre-norm model."""
 _EMBEDDINGS = ("model.shared", "model.encoder.embed_tokens", "model.decoder.embed_tokens", "lm_head")
 """Names of the one embedding matrix, without `.weight`."""
 
@@ -282,13 +291,19 @@ def model_config(settings: dict[str, Any]) -> ModelConfig:
     )
 
 
-def check_exportable(config: ModelConfig) -> None:
-    """Raise InputError with the field if the model differs from Marian."""
-    check_supported(config, _SUPPORTED, "Marian")
+def check_exportable(config: ModelConfig, model_type: ModelType = "marian") -> None:
+    """Raise InputError with the field if the model differs from the models of a `model_type` of transformers."""
+    name, norms = model_type.capitalize(), [norm for norm, other in MODEL_TYPES.items() if other == model_type]
+    if config.architecture == "transformer" and (other := MODEL_TYPES.get(config.norm)) not in (None, model_type):
+        raise InputError(
+            f"model.norm is {config.norm}, but {name} supports only {norms[0]}. Write --to {other} instead of "
+            f"--to {model_type}."
+        )
+    check_supported(config, _SUPPORTED | {"norm": tuple(norms)}, name)
     if config.kv_heads != config.n_heads:
-        raise InputError(f"model.n_kv_heads is {config.kv_heads}, but Marian supports only model.n_heads")
+        raise InputError(f"model.n_kv_heads is {config.kv_heads}, but {name} supports only model.n_heads")
     if config.n_heads * config.head_size != config.d_model:
-        raise InputError(f"model.d_head is {config.head_size}, but Marian supports only model.d_model / model.n_heads")
+        raise InputError(f"model.d_head is {config.head_size}, but {name} supports only model.d_model / model.n_heads")
 
 
 def write_marian(
@@ -296,19 +311,21 @@ def write_marian(
 ) -> None:
     """Write the `config.json`, `generation_config.json` and `model.safetensors` of transformers.
 
+    `model_type` is `marian` for a post-norm model and `pegasus` for a pre-norm model.
+
     Args:
         special: ids of padding, of unknown characters, of the first token of the decoder and of the end.
         beam: `decode.beam`.
         alpha: exponent of the length penalty n^alpha.
 
-    Raises InputError with the field if the model differs from Marian.
+    Raises InputError with the field if the model differs from Marian and Pegasus.
     """
     settings, (pad, unk, start, end) = marian_settings(model.config), special
     tensors = marian_tensors(model)
     ids = {"pad_token_id": pad, "bos_token_id": start, "decoder_start_token_id": start, "eos_token_id": end}
     generation = ids | {
         "bad_words_ids": [[pad], [unk], [start]],
-        "early_stopping": "never",
+        "early_stopping": False,  # "never" would search to `max_length`, minutes for a trained model
         "forced_eos_token_id": None,
         "length_penalty": alpha,
         "max_length": model.config.max_len,
@@ -316,18 +333,22 @@ def write_marian(
     }
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "generation_config.json", generation)
-    about = {"architectures": ["MarianMTModel"], "model_type": "marian"}
+    model_type = MODEL_TYPES[model.config.norm]
+    about = {"architectures": [_CLASSES[model_type]], "model_type": model_type}
     write_json(folder / "config.json", about | settings | ids | {"forced_eos_token_id": None})
     with replace_file(folder / "model.safetensors") as temporary:
         save_tensors(temporary, tensors)
 
 
 def marian_settings(config: ModelConfig) -> dict[str, Any]:
-    """Return the settings of a model as Marian's. Raises InputError with the field if the model differs."""
-    check_exportable(config)
+    """Return the settings of a model as Marian's or Pegasus'. Raises InputError with the field if the model differs."""
+    check_exportable(config, MODEL_TYPES.get(config.norm, "marian"))
     names: dict[str, str] = {activation: name for name, activation in _ACTIVATIONS.items()}
     sizes = {"attention_heads": config.n_heads, "ffn_dim": config.d_ff}
+    pre_norm = config.norm == "pre"
     return _FIXED | {
+        "normalize_before": pre_norm,
+        "add_final_layer_norm": pre_norm,
         **{f"{stack}_{name}": size for stack in ("encoder", "decoder") for name, size in sizes.items()},
         "encoder_layers": config.n_layers,
         "decoder_layers": config.decoder_layers,
@@ -344,7 +365,10 @@ def marian_settings(config: ModelConfig) -> dict[str, Any]:
 
 
 def marian_tensors(model: Transformer | GPT) -> dict[str, Tensor]:
-    """Return the weights with Marian's names and order. Raises InputError for a weight that Marian does not have."""
+    """Return the weights with Marian's names and order. Raises InputError for a weight that Marian does not have.
+
+    A pre-norm model also gets its table of positions, because Pegasus reports a missing table as a missing weight.
+    """
     weights, layout = get_weights(model), _layout(model.config)
     embedding_VD = weights.pop("src_embedding.tokens.weight")
     bias_V = weights.pop("output.bias", torch.zeros(len(embedding_VD)))
@@ -352,6 +376,10 @@ def marian_tensors(model: Transformer | GPT) -> dict[str, Tensor]:
         raise InputError(f"only one of Marian and this model has the weight {odd[0]}")
     order = _order(model.config.d_model).argsort()
     tensors = {name: _permute(own, weights[own], order) for name, own in layout.items()}
+    if model.config.norm == "pre":
+        positions_LD = sinusoidal_positions(model.config.max_len, model.config.d_model)[:, order]
+        for stack in ("encoder", "decoder"):
+            tensors[f"model.{stack}.embed_positions.weight"] = positions_LD.clone(memory_format=torch.contiguous_format)
     return tensors | {"model.shared.weight": embedding_VD[:, order].contiguous(), "final_logits_bias": bias_V[None]}
 
 
@@ -388,9 +416,9 @@ def _layout(config: ModelConfig) -> dict[str, str]:
     for stack, layers in (("encoder", _LAYERS), ("decoder", _LAYERS | _CROSS_LAYERS)):
         for i in range(config.n_layers if stack == "encoder" else config.decoder_layers):
             for name, own in layers.items():
-                for kind in ("weight", "bias"):
-                    layout[f"model.{stack}.layers.{i}.{name}.{kind}"] = f"{stack}.blocks.{i}.{own}.{kind}"
-    return layout
+                layout[f"model.{stack}.layers.{i}.{name}"] = f"{stack}.blocks.{i}.{own}"
+    layout |= _FINAL_NORMS if config.norm == "pre" else {}
+    return {f"{name}.{kind}": f"{own}.{kind}" for name, own in layout.items() for kind in ("weight", "bias")}
 
 
 def _order(d_model: int) -> Tensor:

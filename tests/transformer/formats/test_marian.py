@@ -14,9 +14,11 @@ import sentencepiece
 import torch
 from safetensors.torch import load_file, save_file
 
+from common.errors import InputError
 from data_pipeline.tokenizers.sentence_piece import BOS_ID, EOS_ID, PAD_ID, UNK_ID
 from data_pipeline.tokenizers.sentence_piece_pair import SentencePiecePair
 from evaluate.config import DecodeConfig
+from evaluate.model_settings import read_decode_config
 from evaluate.scorer import Scorer
 from evaluate.translation_writer import TranslationWriter
 from evaluate.translator import Translator
@@ -25,6 +27,7 @@ from transformer import convert
 from transformer.config import ModelConfig
 from transformer.formats import marian as marian_format
 from transformer.formats.marian import FORBIDDEN_LOGIT, check_exportable, marian_tensors
+from transformer.included_models import included_models
 from transformer.model import Transformer
 from transformer.pretrained import load_pretrained, save_pretrained
 
@@ -190,7 +193,9 @@ def copy(folder: Path, output: Path, **settings: Any) -> Path:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"activation": "silu", "output_bias": True, "scale_embedding": False}], ids=str
+    "changes",
+    [{}, {"activation": "silu", "output_bias": True, "scale_embedding": False}, {"norm": "pre", "n_decoder_layers": 2}],
+    ids=str,
 )
 def test_exported_model_gives_same_logits_and_translations_in_transformers(
     changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -202,9 +207,9 @@ def test_exported_model_gives_same_logits_and_translations_in_transformers(
         parameter.data += 0.3 * torch.randn_like(parameter)
     decode = {"beam": 3, "length_penalty": "length", "alpha": 0.7}
     save_pretrained(folder, model, folder / "tokenizer.model", "A test.", ("en", "de"), decode=decode)
-    run(monkeypatch, "--to", "marian", folder, tmp_path / "b")
-    theirs = transformers.MarianMTModel.from_pretrained(tmp_path / "b")
-    tokenizer = transformers.MarianTokenizer.from_pretrained(tmp_path / "b")
+    run(monkeypatch, "--to", "pegasus" if model.config.norm == "pre" else "marian", folder, tmp_path / "b")
+    theirs = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "b")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "b")
     translator = Translator.from_pretrained(folder, device="cpu", prepack=False)
     encoded = translator.encode(SOURCES)
     inputs = tokenizer(SOURCES, return_tensors="pt", padding=True)
@@ -219,9 +224,41 @@ def test_exported_model_gives_same_logits_and_translations_in_transformers(
         " ".join(text.split()) for text in tokenizer.batch_decode(out, skip_special_tokens=True)
     ]
     assert (theirs.generation_config.num_beams, theirs.generation_config.length_penalty) == (3, 0.7)
+    if model.config.norm == "pre":
+        return  # Pegasus is written only
     run(monkeypatch, "--from", "marian", tmp_path / "b", tmp_path / "c")
     again = load_pretrained(tmp_path / "c")[0]
     torch.testing.assert_close(again(inputs["input_ids"], inputs["attention_mask"].bool(), tgt_BL), expected)
+
+
+@pytest.mark.parametrize(("norm", "model_type", "other"), [("pre", "marian", "pegasus"), ("post", "pegasus", "marian")])
+def test_export_names_format_that_has_norm(
+    norm: str, model_type: str, other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_folder(tmp_path / "a")
+    model = Transformer(replace(load_pretrained(folder)[1], norm=norm))
+    save_pretrained(folder, model, folder / "tokenizer.model", "A test.", ("en", "de"))
+    with pytest.raises(
+        InputError, match=rf"model\.norm is {norm}, but .* Write --to {other} instead of --to {model_type}"
+    ):
+        run(monkeypatch, "--to", model_type, folder, tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.skipif(("en", "de") not in included_models(), reason="this checkout includes no model")
+def test_included_model_gives_same_translations_in_transformers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model's own beam, with the length penalty of transformers: n^alpha."""
+    folder = included_models()["en", "de"]
+    run(monkeypatch, "--to", "pegasus", folder, tmp_path / "b")
+    theirs = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "b")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "b")
+    lines = ["Where is the station?", "The pizza came out of the oven and it tasted good.", "The file cannot be saved."]
+    out = theirs.generate(**tokenizer(lines, return_tensors="pt", padding=True))
+    settings = replace(read_decode_config(folder), length_penalty="length")
+    translator = Translator.from_pretrained(folder, settings, "cpu", prepack=False)
+    assert tokenizer.batch_decode(out, skip_special_tokens=True) == translator(lines)
 
 
 def test_converted_model_returns_to_transformers(marian: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
