@@ -18,6 +18,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 from benchmarks.runner import Tables, command_line, new_result, save, table, temporary_folder
 from common.command import run_command
 from common.text_input import read_all_lines
+from evaluate.config import LengthPenalty
 from evaluate.conversion import export_pegasus
 from evaluate.model_settings import read_decode_config
 from evaluate.translator import Translator
@@ -33,7 +34,7 @@ def main() -> None:
     torch.set_num_threads(1)
     lines = read_all_lines(args.source)[: 4 if args.smoke_test else None]
     config = replace(read_decode_config(find_folder(args.model)), split_sentences=False)
-    searches = {
+    searches: dict[str, tuple[int, LengthPenalty]] = {
         "greedy": (1, "length"),
         f"beam {config.beam}, both n^α": (config.beam, "length"),
         f"beam {config.beam}, n^α and GNMT's": (config.beam, "gnmt"),
@@ -54,7 +55,7 @@ def main() -> None:
 def make_tables(result: dict[str, Any]) -> Tables:
     """Return how many sentences have the same translation."""
     rows = [[search, f"{equal} of {result['sentences']}"] for search, equal in result["equal"].items()]
-    note = f"transformers {result['machine']['versions']['transformers']}."
+    note = f"transformers {result['versions']['transformers']}."
     return {"in_transformers": [table(["search", "equal translations"], rows, note)]}
 
 

@@ -7,6 +7,10 @@ Writes transformer/included/SOURCE-TARGET and benchmarks/results/included_SOURCE
 says with which commands the weights were made. The sentences of the card are those of benchmarks/sentences, translated
 as they come out. `sentences/s` are those of the test splits named first, in float32 on 1 and 2 threads, and with
 CTranslate2 in int8 if it is installed.
+
+    python -m benchmarks.included_model --cards
+
+renews the first lines of the cards, which the Hugging Face Hub reads, with the saved figures, and changes no weights.
 """
 
 import argparse
@@ -21,13 +25,15 @@ from typing import Any
 
 import torch
 
-from benchmarks.runner import ROOT, Tables, about_machine, new_result, save, say, table, temporary_folder
+from benchmarks.runner import RESULTS, ROOT, Tables, about_machine, new_result, save, say, table, temporary_folder
 from common.arguments import CommandParser
 from common.command import run_command
 from common.text_input import read_all_lines
 from evaluate.config import BackendName
 from evaluate.translator import Translator
-from transformer.included_models import FOLDER
+from transformer.config import ModelConfig
+from transformer.included_models import FOLDER, included_models
+from transformer.model_card import Score, complete_card, transformers_note
 from transformer.pretrained import read_about
 
 BEAMS = (1, 2, 4)
@@ -49,6 +55,9 @@ licence of this project (MIT), with this attribution:
 
 def main() -> None:
     """Make the folder and save the figures."""
+    if sys.argv[1:] == ["--cards"]:
+        renew_cards()
+        return
     parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="model folder")
     parser.add_argument("--valid", nargs=2, type=Path, required=True, metavar="FILE")
@@ -75,6 +84,28 @@ def main() -> None:
         card(args.run / "README.md", result, pairs, args.history.read_text(encoding="utf-8")), encoding="utf-8"
     )
     save(f"included_{source}_{target}", result, make_tables(result))
+
+
+def renew_cards() -> None:
+    """Write the first lines and the note on transformers in the cards of all included models again."""
+    for (source, target), folder in included_models().items():
+        result = json.loads((RESULTS / f"included_{source}_{target}.json").read_text(encoding="utf-8"))
+        file, note = folder / "README.md", transformers_note(ModelConfig(**read_about(folder)["model"]))
+        text = with_scores(file.read_text(encoding="utf-8"), result)
+        if note not in text:  # a card of an older version
+            text = text.replace("\n\n## Training\n", f"\n\n{note}\n\n## Training\n", 1)
+        file.write_text(text, encoding="utf-8")
+        say(f"wrote {file}")
+
+
+def with_scores(card: str, result: dict[str, Any]) -> str:
+    """Return a card whose first lines have licence, tags, and the scores of the test sets."""
+    scores = [
+        Score(name, metric, own[key], own[signature])
+        for name, own in result["tests"].items()
+        for metric, key, signature in (("BLEU", "bleu", "signature"), ("chrF2", "chrf", "chrf_signature"))
+    ]
+    return complete_card(card, f"paper-transformer-{result['direction']}", "mit", scores)
 
 
 def call(*words: str) -> None:
@@ -123,7 +154,7 @@ def measure_speeds(folder: Path, lines: list[str]) -> dict[str, float]:
 def card(of_run: Path, result: dict[str, Any], pairs: list[tuple[str, str]], history: str) -> str:
     """Return the card of the run with further sections."""
     source, target = result["direction"].split("-")
-    text = of_run.read_text(encoding="utf-8").replace("pipeline_tag:", "license: mit\npipeline_tag:", 1)
+    text = with_scores(of_run.read_text(encoding="utf-8"), result)
     text = text.replace("--model <this folder> ", f"--from {source} --to {target} ")
     text = text.replace(
         'from_pretrained("<this folder>")', f'from_pretrained(source_lang="{source}", target_lang="{target}")'

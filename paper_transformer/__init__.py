@@ -14,9 +14,13 @@ if TYPE_CHECKING:
     from evaluate.translation import Translation
     from evaluate.translator import Translator
     from transformer.config import ModelConfig
+    from transformer.pretrained import push_to_hub
 
 __version__ = package_version("paper-transformer")
-__all__ = ["DecodeConfig", "Generator", "InputError", "ModelConfig", "SampleConfig", "Translation", "Translator"]
+__all__ = [
+    "DecodeConfig", "Generator", "InputError", "ModelConfig", "SampleConfig", "Translation", "Translator",
+    "push_to_hub",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
@@ -49,6 +53,10 @@ def __getattr__(name: str) -> Any:
             from evaluate.translator import Translator
 
             return Translator
+        case "push_to_hub":
+            from transformer.pretrained import push_to_hub
+
+            return push_to_hub
         case _:
             raise AttributeError(f"paper_transformer has no {name!r}; it has {', '.join(__all__)}")
 

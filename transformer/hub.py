@@ -3,7 +3,7 @@
 import errno
 from pathlib import Path
 
-from common.errors import first_line
+from common.errors import InputError, first_line
 
 TIMEOUT = 10
 """Seconds to wait for the Hub's answer."""
@@ -41,10 +41,25 @@ def download(name: str, files: list[str]) -> Path:
         ) from error
 
 
-def upload(folder: Path, name: str, files: list[str], private: bool = False) -> str:
-    """Upload those files of a folder as the model `name`; return the address of the commit."""
-    from huggingface_hub import HfApi
+def upload(files: dict[str, Path | bytes], name: str, private: bool = False) -> str:
+    """Upload files, given by their names on the Hub, as the model `name` in one commit; return the commit's address.
+
+    Raises InputError with the first line of the Hub's answer if it refuses, for example without a login.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
     api = HfApi()
-    api.create_repo(name, private=private, exist_ok=True)
-    return str(api.upload_folder(repo_id=name, folder_path=folder, allow_patterns=files))
+    operations = [
+        CommitOperationAdd(path_in_repo=own, path_or_fileobj=str(content) if isinstance(content, Path) else content)
+        for own, content in files.items()
+    ]
+    try:
+        api.create_repo(name, private=private, exist_ok=True)
+        commit = api.create_commit(name, operations, commit_message="Upload a model of paper-transformer")
+    except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError) as error:
+        raise InputError(
+            f"the Hugging Face Hub did not accept {name}: {first_line(error).rstrip('.')}. "
+            "Log in with `hf auth login` and give a name such as user/model."
+        ) from error
+    return str(commit.commit_url)

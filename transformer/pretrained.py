@@ -4,6 +4,7 @@ Names and conventions are Hugging Face's, so the Hub shows such a folder and `hu
 Nothing is pickled.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from transformer.config import ModelConfig
 from transformer.hub import download, upload
 from transformer.initialisation import NoFirstWeights
 from transformer.model import GPT, Transformer, build
+from transformer.model_card import Score, complete_card, public_name
 from transformer.stored_weights import check_format, to_float, to_int8
 from transformer.weights import check_tensors, get_weights, save_tensors, set_weights
 
@@ -125,6 +127,7 @@ def find_folder(name: str | Path) -> Path:
     folder = expand(name)
     if folder.is_dir():
         if missing := [file for file in FILES[:3] if not (folder / file).is_file()]:
+            _reject_other_library(folder)
             raise FileNotFoundError(
                 f"{folder} has no {', '.join(missing)}, so it is not a complete model folder. "
                 "Training writes the model folder when it ends."
@@ -138,13 +141,58 @@ def find_folder(name: str | Path) -> Path:
     return download(str(name), list(FILES))
 
 
-def push_to_hub(folder: str | Path, name: str, private: bool = False) -> str:
+def _reject_other_library(folder: Path) -> None:
+    """Raise InputError if a folder contains a model of the library transformers that can be converted."""
+    about = read_json(folder / "config.json") if (folder / "config.json").is_file() else None
+    model_type = about.get("model_type") if isinstance(about, dict) else None
+    if model_type in ("gpt2", "marian"):
+        raise InputError(
+            f"{folder} is a folder of transformers, with a model of the type {model_type}. Convert it: "
+            f"python -m transformer.convert --from {model_type} {folder} <new folder>"
+        )
+
+
+def push_to_hub(
+    folder: str | Path,
+    name: str,
+    private: bool = False,
+    licence: str | None = None,
+    reports: Sequence[str | Path] = (),
+) -> str:
     """Upload the four files of a model folder as the model `name` of the Hub; return the address of the commit.
 
-    Raises InputError if one of them is a symbolic link, so that no other file of the user is uploaded.
+    Args:
+        private: only you can see a new model; an existing model stays as it is.
+        licence: the Hub's name of a licence, such as mit, for the first lines of the model card.
+        reports: NAME.json of evaluation reports. The Hub shows their BLEU and chrF beside the card.
+
+    Raises InputError if a file is a symbolic link, so that no other file of the user is uploaded, if a report cannot be
+    read, or if the Hub refuses. The local model card does not change.
     """
-    reject_links(find_folder(folder), FILES)
-    return upload(find_folder(folder), name, list(FILES), private)
+    folder = find_folder(folder)
+    reject_links(folder, FILES)
+    scores = [score for report in reports for score in _read_scores(Path(report))]
+    card = folder / "README.md"
+    text = read_small(card).decode("utf-8", "replace") if card.is_file() else ""
+    files: dict[str, Path | bytes] = {file: folder / file for file in FILES[:3]}
+    return upload(
+        files | {card.name: complete_card(text, name.rpartition("/")[2], licence, scores).encode()}, name, private
+    )
+
+
+def _read_scores(file: Path) -> list[Score]:
+    """Return BLEU and chrF of an evaluation report."""
+    report = read_json(file)
+    try:
+        chrf, test_set = report["scores"]["chrf2"], public_name(str(report["test_set"]))
+        return [
+            Score(test_set, "BLEU", float(report["bleu"]), str(report["signature"])),
+            Score(test_set, "chrF2", float(chrf["score"]), str(chrf["signature"])),
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{file} is not an evaluation report. Give the NAME.json that evaluate/bleu.py writes."
+        ) from error
 
 
 def read_about(folder: Path) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
-from tests.transformer.fake_hub import set_hub
+from common.errors import InputError
+from tests.transformer.fake_hub import catch_uploads, set_hub
 from transformer.hub import download, upload
 
 
@@ -45,20 +46,15 @@ def test_download_keeps_disk_full_error(monkeypatch: pytest.MonkeyPatch) -> None
     assert caught.value.errno == errno.ENOSPC
 
 
-def test_upload_sends_only_given_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = {}
+def test_upload_sends_files_in_one_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    uploads = catch_uploads(monkeypatch)
+    files = {"config.json": tmp_path / "config.json", "README.md": b"A card."}
+    assert upload(files, "me/model", private=True) == "https://huggingface.co/me/model/commit/1"
+    assert uploads == [("me/model", True, {"config.json": b"{}", "README.md": b"A card."})]
 
-    class Api:
-        def create_repo(self, repo_id: str, **options: object) -> None:
-            calls["create"] = (repo_id, options)
 
-        def upload_folder(self, **options: object) -> str:
-            calls["upload"] = ("", options)
-            return "https://example.org/commit/1"
-
-    monkeypatch.setattr("huggingface_hub.HfApi", Api)
-    assert upload(tmp_path, "me/model", ["config.json"], private=True) == "https://example.org/commit/1"
-    assert calls["create"] == ("me/model", {"private": True, "exist_ok": True})
-    assert calls["upload"] == (
-        "", {"repo_id": "me/model", "folder_path": tmp_path, "allow_patterns": ["config.json"]}
-    )  # fmt: skip
+def test_upload_error_says_how_to_log_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    catch_uploads(monkeypatch, huggingface_hub.errors.LocalTokenNotFoundError("Token is required\nmore"))
+    with pytest.raises(InputError, match=r"did not accept me/model: Token is required\. .*hf auth login"):
+        upload({}, "me/model")

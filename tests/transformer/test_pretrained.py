@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from common.errors import InputError
-from tests.transformer.fake_hub import set_hub
+from tests.transformer.fake_hub import catch_uploads, set_hub
 from transformer import weights
 from transformer.config import ModelConfig
 from transformer.model import GPT, Transformer, count_parameters
@@ -185,18 +186,41 @@ def test_push_to_hub_rejects_symbolic_links(folder: Path, tmp_path: Path) -> Non
         push_to_hub(tmp_path / "copy", "me/model")
 
 
-def test_push_to_hub_uploads_only_model_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = {}
+def test_push_to_hub_uploads_model_files_and_card_with_scores(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uploads = catch_uploads(monkeypatch)
+    report = {"test_set": str(tmp_path / "my.test"), "bleu": 30.5, "signature": "tok:13a"}
+    report["scores"] = {"chrf2": {"score": 55, "signature": "nc:6"}}
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    card = (folder / "README.md").read_text()
+    (folder / "secret.txt").write_text("x")
+    address = push_to_hub(folder, "me/model", licence="mit", reports=[tmp_path / "report.json"])
+    assert address == "https://huggingface.co/me/model/commit/1"
+    [(name, private, files)] = uploads
+    assert (name, private, set(files)) == ("me/model", False, set(FILES))
+    data = ModelCard(files["README.md"].decode()).data
+    assert (data.model_name, data.license) == ("model", "mit")
+    assert [(r.dataset_name, r.metric_name, r.metric_value) for r in data.eval_results] == [
+        ("my.test", "BLEU", 30.5),
+        ("my.test", "chrF2", 55),
+    ]
+    assert (folder / "README.md").read_text() == card
 
-    class Api:
-        def create_repo(self, repo_id: str, **options: object) -> None:
-            calls["create"] = repo_id
 
-        def upload_folder(self, **options: object) -> str:
-            calls["upload"] = options
-            return "https://example.org/commit/1"
+@pytest.mark.parametrize("content", ["[]", "{}", '{"test_set": "a", "bleu": "x", "signature": "y", "scores": {}}'])
+def test_push_to_hub_rejects_file_that_is_no_report(
+    folder: Path, tmp_path: Path, content: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uploads = catch_uploads(monkeypatch)
+    (tmp_path / "report.json").write_text(content)
+    with pytest.raises(InputError, match=r"report\.json is not an evaluation report\. Give the NAME\.json"):
+        push_to_hub(folder, "me/model", reports=[tmp_path / "report.json"])
+    assert uploads == []
 
-    monkeypatch.setattr("huggingface_hub.HfApi", Api)
-    assert push_to_hub(folder, "me/model") == "https://example.org/commit/1"
-    assert calls["create"] == "me/model"
-    assert calls["upload"] == {"repo_id": "me/model", "folder_path": folder, "allow_patterns": list(FILES)}
+
+@pytest.mark.parametrize("model_type", ["gpt2", "marian"])
+def test_load_pretrained_names_conversion_of_folder_of_transformers(tmp_path: Path, model_type: str) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    with pytest.raises(InputError, match=rf"is a folder of transformers, .* transformer.convert --from {model_type} "):
+        load_pretrained(tmp_path)

@@ -14,7 +14,7 @@ from train.run.folder import reject_links_in_run
 from train.run.metrics_log import read_log
 from train.run.paper_comparison import public_names, read_comparison
 from transformer.model import build, count_parameters
-from transformer.model_card import model_card
+from transformer.model_card import hub_datasets, model_card
 from transformer.pretrained import check_vocab_size, save_pretrained
 from transformer.weights import load_tensors, mean_weights, set_weights
 
@@ -84,7 +84,8 @@ def describe_run(config: RunConfig, parameters: int, origin: str, run_dir: Path)
     languages = (data.source_lang, data.target_lang) if data.task == "translation" else ()
     title = f"Transformer, {' to '.join(languages)}" if languages else "GPT"
     sections = [training, validation_table(last_validation(run_dir)), read_comparison(run_dir)]
-    return model_card(title, config.model, parameters, f"The weights are {origin}.", sections, languages)
+    weights = f"The weights are {origin}."
+    return model_card(title, config.model, parameters, weights, sections, languages, hub_datasets(data.train))
 
 
 def validation_table(validation: dict[str, Any]) -> str:
