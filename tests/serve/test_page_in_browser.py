@@ -86,10 +86,9 @@ def test_text_is_translated_while_typed(browser: "Browser", url: str, folder: Pa
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url) if request.method == "POST" else None)
         page.locator("#text").press_sequentially(ENGLISH, delay=5)
-        page.wait_for_selector('#output[aria-busy="false"] .part')
-        assert page.locator("#output").text_content() == make_models(folder).directions["en", "de"]([ENGLISH])[0]
-        assert len(asked) == 1
-        assert page.locator("#status").text_content() == "1 sentence translated, lowest confidence 0.56"
+        expect(page.locator("#output")).to_have_text(make_models(folder).directions["en", "de"]([ENGLISH])[0])
+        assert len(asked) < len(ENGLISH) / 2  # 1, if the machine does not stop for a while
+        expect(page.locator("#status")).to_have_text(re.compile("1 sentence translated, lowest confidence 0.5"))
         page.fill("#text", "")
         expect(page.locator("#output")).to_be_empty()
         assert page.locator("#sentence").is_hidden()
