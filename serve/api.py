@@ -10,9 +10,11 @@ from functools import partial
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
 from common.errors import InputError
+from serve.connected import CLIENT_LEFT, while_connected
 from serve.documents import FileStore
 from serve.errors import ApiError
 from serve.fields import read_fields
@@ -56,7 +58,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         """Translate a text or a list of texts."""
         fields = await read_fields(request, service.limits.body)
         service.check_key(fields)
-        return JSONResponse(await service.translate(fields))
+        return JSONResponse(await while_connected(request, service.translate(fields)))
 
     async def detect(request: Request) -> Response:
         """Tell which of the languages of the server a text is in."""
@@ -102,6 +104,8 @@ async def _answer_always(
     started = time.monotonic()
     try:
         response = await call_next(request)
+    except ClientDisconnect:
+        response = error_response(CLIENT_LEFT, "The client has left")
     except Exception as error:
         log.error("%s while a request was answered", type(error).__name__, exc_info=True)
         response = error_response(500, "The server could not answer this request")

@@ -8,6 +8,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from serve.limits import READ_SECONDS
 
+LAST_SECONDS = 0.5
+"""Time for which a server that stops accepts requests on open connections, which may have been sent before."""
+CLOSE_HEADER = (b"connection", b"close")
+
 
 class Connection(H11Protocol):
     """A connection that is closed if no complete head of a request arrives in `READ_SECONDS`.
@@ -34,6 +38,16 @@ class Connection(H11Protocol):
         """Forget the connection."""
         self._stop_watching()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Close the connection after its next answer, or if no request comes that may be on its way."""
+        if CLOSE_HEADER not in self.server_state.default_headers:
+            self.server_state.default_headers.append(CLOSE_HEADER)
+        self.loop.call_later(LAST_SECONDS, self._close_if_idle)
+
+    def _close_if_idle(self) -> None:
+        if not self.transport.is_closing():
+            super().shutdown()
 
     def _watch(self) -> None:
         """Start the timer while a request is awaited, and stop it when its head is there."""

@@ -5,6 +5,7 @@ from urllib.parse import quote
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
+from serve.connected import while_connected
 from serve.documents import MEDIA_TYPES, FileStore
 from serve.errors import invalid
 from serve.fields import read_upload
@@ -22,7 +23,7 @@ def add_file_routes(app: FastAPI, service: Service, store: FileStore) -> None:
         service.check_key(fields)
         if file is None:
             raise invalid("missing file parameter")
-        translated = await service.translate_file(fields, file)
+        translated = await while_connected(request, service.translate_file(fields, file))
         return JSONResponse({"translatedFileUrl": f"{request.base_url}download_file/{quote(store.add(translated))}"})
 
     @app.get("/download_file/{name}", responses=ERRORS, openapi_extra=DOWNLOAD)

@@ -71,3 +71,17 @@ def test_bytes_that_are_not_http_are_refused(server: uvicorn.Server) -> None:
     head, _, body = received.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400")
     assert json.loads(body) == {"error": "Invalid request: this is not HTTP"}
+
+
+def test_request_that_is_on_its_way_is_answered_when_server_stops(server: uvicorn.Server) -> None:
+    with connect(server) as client, connect(server) as idle:
+        while len(server.server_state.connections) < 2:
+            time.sleep(0.001)
+        server.should_exit = True
+        while any(listening.sockets for listening in server.servers):  # until the server accepts no new connection
+            time.sleep(0.001)
+        client.sendall(HEAD + b"\r\n")
+        received = b"".join(iter(lambda: client.recv(1000), b""))
+        assert idle.recv(1000) == b""
+    assert received.startswith(b"HTTP/1.1 200")
+    assert b"connection: close" in received
