@@ -1,21 +1,18 @@
 """The page at `/`: files that are read once, their content security policy, and the routes behind them."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from common.page import STYLE, policy_hash
 from evaluate.explain import page as explanation
-from serve.errors import ApiError
+from serve.connected import while_connected
 from serve.fields import read_fields
 from serve.service import Service
 from serve.spec import ERRORS, EXPLAIN, SENTENCES
 
-Answer = TypeVar("Answer")
 FOLDER = Path(__file__).with_name("static")
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 PATHS = {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js", "/icon.svg": "icon.svg"}
@@ -58,14 +55,14 @@ def add_page(app: FastAPI, service: Service) -> None:
         """Translate a text, and return the translations of each sentence with their scores."""
         fields = await read_fields(request, service.limits.body)
         service.check_key(fields)
-        return JSONResponse(await _while_connected(request, service.sentences(fields)))
+        return JSONResponse(await while_connected(request, service.sentences(fields)))
 
     @app.post("/explain", responses=ERRORS, openapi_extra=EXPLAIN)
     async def explain(request: Request) -> Response:
         """Return a page that shows how the model translates a sentence: attention, probabilities and search."""
         fields = await read_fields(request, service.limits.body)
         service.check_key(fields)
-        page = await _while_connected(request, service.explain(fields))
+        page = await while_connected(request, service.explain(fields))
         return Response(page, media_type="text/html")
 
 
@@ -74,22 +71,3 @@ def _file(content: bytes, kind: str, headers: dict[str, str]) -> Callable[[], Aw
         return Response(content, media_type=kind, headers=headers)
 
     return answer
-
-
-async def _while_connected(request: Request, work: Coroutine[None, None, Answer]) -> Answer:
-    """Return the result of work that is given up if the client leaves, as a page does while somebody types."""
-
-    async def leave() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-
-    working, leaving = asyncio.create_task(work), asyncio.create_task(leave())
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise ApiError(499, "The client left")
-    finally:
-        working.cancel()
-        leaving.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
