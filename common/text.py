@@ -84,3 +84,8 @@ def show_controls(text: str, keep: str = "") -> str:
 def is_blank(line: str) -> bool:
     """Return True if a line has only white space, control characters and invisible characters."""
     return all(unicodedata.category(character)[0] in "ZC" for character in line)
+
+
+def shorten(text: str, most: int) -> str:
+    """Return a text of at most `most` characters as it is. Of a longer one, return the beginning and say so."""
+    return text if len(text) <= most else f"{text[:most]} […] ({len(text):,} characters)"

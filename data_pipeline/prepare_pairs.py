@@ -16,7 +16,7 @@ import numpy.typing as npt
 from common.errors import InputError
 from common.notes import keep_notes
 from common.progress_bar import ProgressBar
-from common.text import UNICODE_RULE, unify
+from common.text import UNICODE_RULE, shorten, unify
 from data_pipeline.config import DataConfig
 from data_pipeline.group_files import Arrays, GroupFiles, Step
 from data_pipeline.sources.columns import quote
@@ -29,6 +29,7 @@ from data_pipeline.sources.filters import (
     exceeds_every_tokenizer,
     filter_lengths,
     filter_text,
+    find_first,
     find_ranked,
     format_counts,
     mark_duplicates,
@@ -55,7 +56,9 @@ TOKENIZER = "tokenizer.model"
 REASONS = "reasons.npz"
 """File with the filter reasons of all pairs, which other hosts need to tokenize."""
 EXAMPLES = 3
-"""Number of training pairs that the summary shows."""
+"""Number of training pairs that the summary shows, and of dropped pairs in the report for each filter reason."""
+EXAMPLE_CHARACTERS = 300
+"""Longest text of a dropped pair in the report. Of a longer one, the beginning and the number of characters are."""
 OLD_LABELS = {
     "a side is empty": LABELS[FilterReason.EMPTY],
     "target is the source": LABELS[FilterReason.COPY],
@@ -94,6 +97,7 @@ def prepare_pairs(config: DataConfig, result: Path, work: Path, files: GroupFile
     report: dict[str, Any] = {"train": count_reasons(reasons), "valid": count_reasons(valid_reasons), "notes": notes}
     kept_pairs = zip(*next(_select(train, reasons == FilterReason.KEPT)), strict=True)
     report["examples"] = list(islice(kept_pairs, EXAMPLES))
+    report["dropped"] = {"train": _dropped(train, reasons), "valid": _dropped(valid, valid_reasons)}
     if changed:
         report["changed_pairs"] = changed
     (result / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -182,6 +186,16 @@ def summarise_pairs(report: dict[str, Any]) -> str:
 
 def _examples(report: dict[str, Any]) -> Iterable[tuple[int, Any]]:
     return enumerate(report.get("examples", []), start=1)  # older versions saved none
+
+
+def _dropped(dataset: "Dataset", reasons: FilterReasons) -> dict[str, list[tuple[str, str]]]:
+    """Return the first pairs that each filter dropped, by the label of the filter."""
+    found = {label: find_first(reasons, reason, EXAMPLES) for reason, label in LABELS.items() if reason}
+    return {
+        label: [(shorten(source, EXAMPLE_CHARACTERS), shorten(target, EXAMPLE_CHARACTERS)) for source, target in pairs]
+        for label, indices in found.items()
+        if (pairs := list(_pairs(dataset.select(indices))))
+    }
 
 
 def _load(

@@ -144,6 +144,16 @@ def find_ranked(marked: npt.NDArray[np.bool_], ranks: npt.NDArray[np.int64]) -> 
     return np.concatenate(found)
 
 
+def find_first(reasons: FilterReasons, reason: FilterReason, n: int) -> npt.NDArray[np.int64]:
+    """Return the indices of the first n pairs with a reason, or of all if there are fewer."""
+    found = np.zeros(0, np.int64)
+    for start in range(0, len(reasons), ROWS_AT_ONCE):
+        here = np.flatnonzero(reasons[start : start + ROWS_AT_ONCE] == reason) + start
+        if len(found := np.concatenate([found, here])[:n]) == n:
+            break
+    return found
+
+
 def count_reasons(reasons: FilterReasons) -> Counts:
     """Return the number of pairs `read`, and the number for each label: dropped pairs by reason, and `kept`."""
     # not `np.bincount`, which would copy the reasons with eight bytes each

@@ -134,6 +134,12 @@ def test_report_counts_every_filter_reason(config: DataConfig, tmp_path: Path) -
         "length ratio": 1,
         "kept": 300,
     }
+    dropped = prepared.report["dropped"]["train"]
+    assert {label: len(found) for label, found in dropped.items()} == {
+        "source or target is empty": 1, "target equals source": 1, "duplicate": 1, "too long": 2, "length ratio": 1
+    }  # fmt: skip
+    assert dropped["target equals source"] == [["Berlin", "Berlin"]]
+    assert dropped["too long"][0] == ["y" * 300 + " […] (9,000 characters)", "x"]
     assert texts(prepared, "train") == pairs(300)
 
 

@@ -13,6 +13,7 @@ from data_pipeline.sources.filters import (
     exceeds_every_tokenizer,
     filter_lengths,
     filter_text,
+    find_first,
     find_ranked,
     format_counts,
     mark_duplicates,
@@ -116,6 +117,14 @@ def test_format_counts_prints_labels_of_earlier_versions() -> None:
     assert [line.split() for line in lines] == [
         ["pairs", "train"], ["read", "3"], ["a", "side", "is", "empty", "1"], ["kept", "2"]
     ]  # fmt: skip
+
+
+def test_find_first_equals_first_indices_with_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("data_pipeline.sources.filters.ROWS_AT_ONCE", 7)
+    reasons = np.random.default_rng(1).integers(0, 4, 100).astype(np.uint8)
+    for reason in FilterReason:
+        for n in (0, 3, 99):
+            assert find_first(reasons, reason, n).tolist() == np.flatnonzero(reasons == reason)[:n].tolist()
 
 
 def test_find_ranked_equals_indices_of_marked_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
