@@ -11,6 +11,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -108,15 +109,17 @@ class Means(Trainer):
 def means() -> Iterator[None]:
     """Validate the means of the weights beside the weights."""
 
-    def validate(accelerator: Any, model: Any, *rest: Any) -> dict[str, float]:
-        values = validation.validate(accelerator, model, *rest)
+    def validate(accelerator: Any, model: Any, *rest: Any) -> validation.Validation:
+        found = validation.validate(accelerator, model, *rest)
+        values = found.values
         trainer = Means.newest
         own = trainer.copy()
         for name, weights in trainer.means().items():
             trainer.put(weights)
-            values |= {f"{name} {key}": value for key, value in validation.validate(accelerator, model, *rest).items()}
+            of_mean = validation.validate(accelerator, model, *rest).values
+            values = values | {f"{name} {key}": value for key, value in of_mean.items()}
         trainer.put(own)
-        return values
+        return replace(found, values=values)
 
     with mock.patch.object(loop, "Trainer", Means), mock.patch.object(loop, "validate", validate):
         yield

@@ -20,7 +20,7 @@ SETTINGS = (
     *("checkpoints.every=3", "checkpoints.keep=3", "checkpoints.average_last=2", "train.threads=1"),
 )
 """Paths are relative to the working directory of the command, so runs in different folders have equal files."""
-NOT_COMPARED = ("timing.jsonl", "tensorboard", ".lock")
+NOT_COMPARED = ("timing.jsonl", "tensorboard", "report.html", ".lock")
 """Files with times and names of machines. Of the first two, updates and values are compared."""
 
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "prepare": ("data_pipeline/prepare.py", "prepare training data without training"),
     "doctor": ("train/doctor/__main__.py", "check data, model, memory and time before a long run"),
     "sweep": ("train/sweep.py", "train many settings with several seeds, and compare them"),
+    "report": ("train/report.py", "write the report of a run again"),
     "average": ("train/average.py", "rebuild the model of a run from other checkpoints"),
     "replay": ("train/replay.py", "compute a failed update again"),
     "distill": ("train/distill.py", "let a teacher translate training text"),

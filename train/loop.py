@@ -1,6 +1,7 @@
 """The training loop: updates one after another, and validation, checkpoints and logs between them."""
 
 import hashlib
+import json
 import math
 import signal
 import time
@@ -33,12 +34,14 @@ from train.run.metrics_log import MetricsLog
 from train.run.model_folder import write_model_folder
 from train.run.paper_comparison import COMPARISON_FILE, compare_with_paper
 from train.run.progress import Progress
+from train.run.report import DATA_FILE, failures_are_warnings, write_report
+from train.run.samples import make_samples
 from train.run_time import check_time, describe_time, measure_update
 from train.setup import Setup, make_setup
 from train.stop import Reason, StopRequest
 from train.tasks import sample
 from train.trainer import StepResult, Trainer
-from train.validation import validate
+from train.validation import Validation, validate
 from train.weight_mean import start_mean, weights_replaced_by_mean
 from transformer.model import build, count_parameters
 
@@ -69,8 +72,11 @@ def train(config: RunConfig, run_dir: Path) -> int | None:
         run.check_memory()
         with StopRequest(until=started + 3600 * (config.train.max_hours or math.inf)) as stop:
             reason = run.updates(stop)
-            if reason is None and accelerator.is_main_process:
-                run.progress.print(f"{run_dir} contains {write_model_folder(run_dir)}")
+            if accelerator.is_main_process:
+                if reason is None:
+                    run.progress.print(f"{run_dir} contains {write_model_folder(run_dir)}")
+                with failures_are_warnings(run_dir):
+                    run.progress.print(f"{write_report(run_dir)} shows the run")
             accelerator.wait_for_everyone()
         accelerator.end_training()
     return stop.number or signal.SIGTERM if reason == "signal" else None
@@ -140,6 +146,7 @@ def prepare_folder(setup: Setup, run_dir: Path, newest: Path | None, step: int) 
     Checkpoints(run_dir / "checkpoints").remove_unfinished()
     log = MetricsLog(run_dir, step, read_small(newest / METRICS).decode(errors="replace") if newest else "")
     write_settings(run_dir, setup.config, setup.identity, setup.tokenizer)
+    write_text(run_dir / DATA_FILE, json.dumps(setup.prepared.report, indent=1, ensure_ascii=False) + "\n")
     return log
 
 
@@ -264,13 +271,26 @@ class Run:
 
     def _validate_model(self) -> None:
         step, model = self.state.step, self.trainer.model
-        values = validate(self.accelerator, model, self.setup, most_positions(self.plan.shapes, self.split))
+        found = validate(self.accelerator, model, self.setup, most_positions(self.plan.shapes, self.split))
+        values = found.values
         self._log(step, values)
-        if self.accelerator.is_main_process and (text := sample(self.setup, model)):
-            self.progress.print(text)
+        if self.log is not None:
+            if text := sample(self.setup, model):
+                self.progress.print(text)
+            self._report(self.log, found, text)
         if is_better(values["valid_loss"], self.state.best_loss):
             self.state = replace(self.state, best_step=step, best_loss=values["valid_loss"])
             self._save("best")
+
+    def _report(self, log: MetricsLog, validation: Validation, text: str) -> None:
+        """Record the samples of a validation, write the report, and log the seconds that both took."""
+        started = time.perf_counter()
+        with failures_are_warnings(self.run_dir):
+            log.add_samples(
+                self.state.step, make_samples(self.setup, self.trainer.model, validation.translations, text)
+            )
+            write_report(self.run_dir)
+        log.add_timing(self.state.step, {"report_seconds": round(time.perf_counter() - started, 3)})
 
     def _log(self, step: int, values: dict[str, float]) -> None:
         if self.log is not None:

@@ -1,6 +1,7 @@
 """What differs between translation and language modelling while training: BLEU, bits per character, samples of text."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from accelerate import Accelerator
@@ -20,8 +21,21 @@ SHOWN = 3
 """Number of validation documents that a sample continues."""
 
 
-def measure(setup: Setup, accelerator: Accelerator, model: nn.Module, loss: float) -> dict[str, float]:
-    """Return what is logged besides the validation loss (nats per predicted token). Equal on all ranks."""
+class SampleTranslation(NamedTuple):
+    """A validation sentence pair, and the greedy translation of its source."""
+
+    source: str
+    reference: str
+    text: str
+
+
+def measure(
+    setup: Setup, accelerator: Accelerator, model: nn.Module, loss: float
+) -> tuple[dict[str, float], list[SampleTranslation]]:
+    """Return what is logged besides the validation loss (nats per predicted token), and the translations of BLEU.
+
+    Equal on all ranks. A language model has no translations.
+    """
     match setup.config.data.task:
         case "translation":
             assert isinstance(model, Transformer)
@@ -29,7 +43,7 @@ def measure(setup: Setup, accelerator: Accelerator, model: nn.Module, loss: floa
         case "language_modelling":
             # Bits per character do not depend on the vocabulary; a loss per token does.
             bits = loss * setup.prepared.valid.predicted_tokens / math.log(2)
-            return {"valid_bits_per_character": bits / setup.prepared.report["valid"]["characters"]}
+            return {"valid_bits_per_character": bits / setup.prepared.report["valid"]["characters"]}, []
 
 
 def sample(setup: Setup, model: nn.Module) -> str:
@@ -53,15 +67,19 @@ def sample(setup: Setup, model: nn.Module) -> str:
     return "\n".join(texts)
 
 
-def _measure_bleu(setup: Setup, accelerator: Accelerator, model: Transformer) -> dict[str, float]:
+def _measure_bleu(
+    setup: Setup, accelerator: Accelerator, model: Transformer
+) -> tuple[dict[str, float], list[SampleTranslation]]:
     """Return sacreBLEU of greedy translations of `validation.bleu_sentences` evenly spread validation sentences.
+
+    Return these translations, too.
 
     The tokenizer of BLEU is that of the evaluation report: 13a for languages with spaces between words.
     """
     sources, references = setup.prepared.valid_text()
     n = min(setup.config.validation.bleu_sentences, len(sources))
     if n == 0:
-        return {}
+        return {}, []
     chosen = np.linspace(0, len(sources) - 1, n).astype(int).tolist()
     own = chosen[accelerator.process_index :: accelerator.num_processes]
     tokenizer = Tokenizer(setup.prepared.tokenizer_file, setup.config.data.normalize_unicode)
@@ -72,4 +90,6 @@ def _measure_bleu(setup: Setup, accelerator: Accelerator, model: Transformer) ->
     of_all_ranks = dict(gather_object(translated))
     hypotheses, expected = [of_all_ranks[i] for i in chosen], [tokenizer.normalize(references[i]) for i in chosen]
     bleu = open_bleu(choose_tokenizer(None, setup.config.data.target_lang, [expected]).name)
-    return {"valid_bleu": round(bleu.corpus_score(hypotheses, [expected]).score, 2)}
+    score = bleu.corpus_score(hypotheses, [expected]).score
+    translations = [SampleTranslation(sources[i], references[i], of_all_ranks[i]) for i in chosen]
+    return {"valid_bleu": round(score, 2)}, translations

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from common.errors import InputError
+from data_pipeline.tokenizers import TextTokenizer, TranslationTokenizer
 from data_pipeline.tokenizers.sentence_piece import BOS_ID, EOS_ID, PAD_ID, UNK_ID
 from evaluate.backends.pytorch import PyTorchBackend
 from evaluate.config import DecodeConfig, SampleConfig
@@ -96,7 +97,7 @@ def explain_translation(translator: Translator, text: str) -> Explanation:
     fed = [BOS_ID, *best.tokens[:-1]]
     src_BM = torch.tensor([ids], device=translator.device)
     operations = record_forward(backend.model, src_BM, src_BM != PAD_ID, torch.tensor([fed], device=translator.device))
-    labels = translation_labels(translator)
+    labels = translation_labels(translator.tokenizer)
     steps = replay_beam(record, translator.config, EOS_ID)
     chosen = find_node(steps, best.tokens)
     source, target, written = labels.subwords(ids), labels.subwords(fed), labels.subwords(best.tokens)
@@ -129,10 +130,7 @@ def explain_text(generator: Generator, text: str, max_tokens: int) -> Explanatio
     fed = [*prompt, *likeliest[:-1]]
     operations = record_forward(generator.model, torch.tensor([fed], device=generator.device))
 
-    def decode(tokens: list[int]) -> str:
-        return tokenizer.decode_text([prompt[-1], *tokens]).removeprefix(tokenizer.decode_text([prompt[-1]]))
-
-    labels = Labels(decode, {} if tokenizer.end_id is None else {tokenizer.end_id: "(end)"})
+    labels = text_labels(tokenizer, prompt[-1])
     sequence = labels.subwords(fed)
     maps = attention_maps(operations)
     meaning = (
@@ -146,11 +144,20 @@ def explain_text(generator: Generator, text: str, max_tokens: int) -> Explanatio
     )  # fmt: skip
 
 
-def translation_labels(translator: Translator) -> Labels:
+def translation_labels(tokenizer: TranslationTokenizer | TextTokenizer) -> Labels:
     """Return the labels of a translator's tokens."""
     special = {BOS_ID: "(start)", EOS_ID: "(end)", PAD_ID: "(padding)"}
     # After another token, so that the tokenizer keeps the space of the first one.
-    return Labels(lambda tokens: translator.tokenizer.decode_text([UNK_ID, *tokens])[1:], special)
+    return Labels(lambda tokens: tokenizer.decode_text([UNK_ID, *tokens])[1:], special)
+
+
+def text_labels(tokenizer: TextTokenizer, before: int) -> Labels:
+    """Return the labels of a language model's tokens. `before` is the token that the labelled ones follow."""
+
+    def decode(tokens: list[int]) -> str:
+        return tokenizer.decode_text([before, *tokens]).removeprefix(tokenizer.decode_text([before]))
+
+    return Labels(decode, {} if tokenizer.end_id is None else {tokenizer.end_id: "(end)"})
 
 
 def _source_ids(translator: Translator, text: str) -> list[int]:

@@ -33,5 +33,6 @@ def test_valid_bleu_is_not_zero_for_text_without_spaces(
         SimpleNamespace(config=config, prepared=prepared),
         SimpleNamespace(process_index=0, num_processes=1),
     )
-    found = tasks._measure_bleu(cast(Any, setup), cast(Any, accelerator), cast(Any, None))
+    found, translations = tasks._measure_bleu(cast(Any, setup), cast(Any, accelerator), cast(Any, None))
     assert found["valid_bleu"] > 20
+    assert translations == [*zip(lines, references, lines, strict=True)]

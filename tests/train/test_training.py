@@ -33,6 +33,7 @@ from train.run.checkpoints import Checkpoints, load_mean
 from train.run.model_folder import write_model_folder
 from train.stop import SIGNALS
 from train.trainer import StepResult, Trainer
+from train.validation import Validation
 from transformer.model import Transformer
 from transformer.pretrained import load_pretrained
 
@@ -145,7 +146,8 @@ def test_model_folder_contains_decode_settings(finished: Path, tmp_path: Path) -
 
 def test_repeated_run_is_bit_identical(finished: Path, config: RunConfig, tmp_path: Path) -> None:
     run(config, tmp_path / "again")
-    assert (tmp_path / "again/metrics.jsonl").read_bytes() == (finished / "metrics.jsonl").read_bytes()
+    for log in ("metrics.jsonl", "samples.jsonl"):
+        assert (tmp_path / "again" / log).read_bytes() == (finished / log).read_bytes()
     assert (tmp_path / "again/model.safetensors").read_bytes() == (finished / "model.safetensors").read_bytes()
 
 
@@ -154,8 +156,11 @@ def test_resumed_run_equals_uninterrupted_run(finished: Path, corpus: dict, cach
     run(make_config(corpus, cache, "train.max_steps=4"), folder)
     with (folder / "metrics.jsonl").open("a") as file:  # a run that was killed after it had logged more
         file.write('{"step": 5, "loss": 1.0}\n{"step": 6, "lo')
+    with (folder / "samples.jsonl").open("a") as file:
+        file.write('{"step": 8, "attention": {}}\n{"step": 1')
     run(make_config(corpus, cache), folder)
-    assert (folder / "metrics.jsonl").read_bytes() == (finished / "metrics.jsonl").read_bytes()
+    for log in ("metrics.jsonl", "samples.jsonl"):
+        assert (folder / log).read_bytes() == (finished / log).read_bytes()
     for file in ("model.safetensors", "optimizer.safetensors"):
         last = "checkpoints/regular-00000012"
         assert (folder / last / file).read_bytes() == (finished / last / file).read_bytes()
@@ -566,8 +571,8 @@ def test_nan_validation_is_not_best_checkpoint(
     config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A NaN at update 4 must not win against the finite losses at updates 8 and 12, nor get into a JSON file."""
-    original, losses = loop.validate, iter([float("nan"), 5.0, 6.0])
-    monkeypatch.setattr(loop, "validate", lambda *arguments: original(*arguments) | {"valid_loss": next(losses)})
+    losses = iter([float("nan"), 5.0, 6.0])
+    monkeypatch.setattr(loop, "validate", lambda *_: Validation({"valid_loss": next(losses)}, []))
     run(config, tmp_path / "nan")
     checkpoints = tmp_path / "nan/checkpoints"
     assert [path.name for path in checkpoints.glob("best-*")] == ["best-00000008"]

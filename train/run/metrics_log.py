@@ -1,4 +1,5 @@
-"""The logs of a run. `metrics.jsonl` does not change if the run is repeated; `timing.jsonl` depends on the machine.
+"""The logs of a run. `timing.jsonl` depends on the machine. `metrics.jsonl` has the other numbers, and `samples.jsonl`
+has text and attention (`train/run/samples.py`): both are the same if the run is repeated.
 
 Each line is a JSON object with the update's number, `step`.
 """
@@ -13,19 +14,23 @@ from typing import Any
 
 from common.files import append_text, read_small, write_text
 
+SAMPLES_FILE = "samples.jsonl"
+
 
 class MetricsLog:
-    """Appends lines to both logs. No line is repeated or lost if the run is stopped and resumed.
+    """Appends lines to the logs. No line is repeated or lost if the run is stopped and resumed.
 
     Args: `step` and `metrics` are those of the checkpoint that the run resumes from: its metrics replace
-    `metrics.jsonl`, and the lines of later updates are removed from `timing.jsonl`.
+    `metrics.jsonl`, and the lines of later updates are removed from the other logs.
     """
 
     def __init__(self, run_dir: Path, step: int, metrics: str) -> None:
         self.metrics_file, self.timing_file = run_dir / "metrics.jsonl", run_dir / "timing.jsonl"
         write_text(self.metrics_file, metrics)
-        if self.timing_file.exists():
-            write_text(self.timing_file, "".join(_lines_until(self.timing_file, step)))
+        self.samples_file = run_dir / SAMPLES_FILE
+        for file in (self.timing_file, self.samples_file):
+            if file.exists():
+                write_text(file, "".join(_lines_until(file, step)))
 
     def read_metrics(self) -> str:
         """Return all lines of `metrics.jsonl`."""
@@ -39,6 +44,16 @@ class MetricsLog:
     def add_timing(self, step: int, values: dict[str, float]) -> None:
         """Append values that depend on the machine, with the time of day (Unix time in seconds)."""
         _append(self.timing_file, {"step": step, "time": round(time.time(), 3), **values})
+
+    def add_samples(self, step: int, samples: dict[str, Any]) -> None:
+        """Append what `make_samples` has returned."""
+        _append(self.samples_file, {"step": step, **samples})
+
+
+def read_samples(run_dir: Path) -> list[dict[str, Any]]:
+    """Return the lines of `samples.jsonl`, oldest first; [] if there is no such file. Their content is not checked."""
+    path = run_dir / SAMPLES_FILE
+    return [json.loads(line) for line in _lines_until(path, math.inf)] if path.is_file() else []
 
 
 def read_log(path: Path) -> list[dict[str, float]]:
@@ -66,7 +81,7 @@ def _append(path: Path, line: dict[str, Any]) -> None:
     append_text(path, json.dumps(line) + "\n")
 
 
-def _lines_until(path: Path, step: int) -> Iterator[str]:
+def _lines_until(path: Path, step: float) -> Iterator[str]:
     for line in read_small(path).decode(errors="replace").splitlines(keepends=True):
         try:
             values = json.loads(line)
