@@ -63,7 +63,7 @@ def line_chart(title: str, lines: Sequence[Line], x_name: str = "update", log: b
         title: what the values are, with their unit.
         lines: get the colours in this order. With several lines, the chart has a legend.
         x_name: what x counts.
-        log: logarithmic scale of y. Points that are not above 0 are left out.
+        log: logarithmic scale of y, if its range has a factor of 10 or more. Points that are not above 0 are left out.
     """
     shown = [Line(line.name, [p for p in line.points if _is_drawn(p, log)]) for line in lines]
     every = [point for line in shown for point in line.points]
@@ -115,10 +115,9 @@ def _is_drawn(point: Point, log: bool) -> bool:
 
 
 def _axis(values: Sequence[float], start: float, end: float, log: bool = False, tight: bool = False) -> Axis:
-    """Return an axis that covers the values. If it is not `tight`, it begins and ends at a round number."""
+    """Return an axis that covers the values. If it is not `tight` or logarithmic, it begins and ends at a round number."""
     low, high = min(values), max(values)
-    if log:
-        low, high = (low, high) if high > 1.2 * low else (low / 1.5, high * 1.5)
+    if log and high >= 10 * low:
         return Axis(low, high, start, end, log)
     if high - low <= 1e-9 * max(abs(low), abs(high)):
         low, high = low - (abs(low) / 10 or 1), high + (abs(high) / 10 or 1)
@@ -140,7 +139,7 @@ def _ticks(axis: Axis, wanted: int = 4) -> list[float]:
         first, last = math.floor(math.log10(axis.low)), math.ceil(math.log10(axis.high))
         factors = (1, 2, 5) if last - first < 3 else (1,)
         found = [factor * 10.0**power for power in range(first, last + 1) for factor in factors]
-        found = [tick for tick in found if axis.low <= tick <= axis.high] or [axis.low, axis.high]
+        found = [tick for tick in found if axis.low <= tick <= axis.high]
         return found[:: -(-len(found) // 6)]
     step = _step(axis.low, axis.high, wanted)
     return [step * n for n in range(math.ceil(axis.low / step - 1e-9), math.floor(axis.high / step + 1e-9) + 1)]
@@ -154,7 +153,8 @@ def _grid(x_axis: Axis, y_axis: Axis, x_name: str) -> Iterator[str]:
     yield f'<line class="axis" x1="{LEFT}" x2="{RIGHT}" y1="{BOTTOM}" y2="{BOTTOM}"/>'
     taken = RIGHT - 7.0 * len(x_name)  # the name stands at the end of the axis
     for tick in _ticks(x_axis, wanted=6):
-        if (x := x_axis.at(tick)) < taken - 16:
+        whole = tick == round(tick) or x_axis.high - x_axis.low < 1
+        if whole and (x := x_axis.at(tick)) < taken - 16:
             yield f'<text x="{x:.1f}" y="{BOTTOM + 16}" text-anchor="middle">{_tick_text(tick)}</text>'
     yield f'<text x="{RIGHT}" y="{BOTTOM + 16}" text-anchor="end">{escape(x_name)}</text>'
 

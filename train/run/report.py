@@ -405,7 +405,7 @@ def _commands(run: RunFiles) -> Iterator[tuple[str, str, str]]:
         else:
             yield "Generate text", "", f'python -m transformer.generate --model {folder} --prompt "Text"'
         yield (
-            "Use the weights with the lowest validation loss", "instead of the mean of the last checkpoints.",
+            "Use the weights with the lowest validation loss", "They may be better than the mean of the last checkpoints.",
             f"python -m train.average {folder} --best --out {folder}-best",
         )  # fmt: skip
     yield "Write this page again", "", f"python -m train.report {folder}"

@@ -88,7 +88,7 @@ def test_train_writes_report_of_translation_run(translation_run: Path) -> None:
         assert f"<figcaption>{title}" in text
     assert page.tags.count("svg") == 11  # seven curves, one legend of two lines, and two maps
     assert "Update 4 of 4: finished" in text
-    assert "Dropped training pairs" in text
+    assert "What was read and kept" in text
     assert "All compared properties" in text
 
 
