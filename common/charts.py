@@ -115,7 +115,7 @@ def _is_drawn(point: Point, log: bool) -> bool:
 
 
 def _axis(values: Sequence[float], start: float, end: float, log: bool = False, tight: bool = False) -> Axis:
-    """Return an axis that covers the values. If it is not `tight` or logarithmic, it begins and ends at a round number."""
+    """Return an axis that covers the values. It has round ends, unless it is `tight` or logarithmic."""
     low, high = min(values), max(values)
     if log and high >= 10 * low:
         return Axis(low, high, start, end, log)

@@ -34,7 +34,8 @@ from train.run.metrics_log import MetricsLog
 from train.run.model_folder import write_model_folder
 from train.run.paper_comparison import COMPARISON_FILE, compare_with_paper
 from train.run.progress import Progress
-from train.run.report import DATA_FILE, failures_are_warnings, write_report
+from train.run.report import failures_are_warnings, write_report
+from train.run.run_files import DATA_FILE
 from train.run.samples import make_samples
 from train.run_time import check_time, describe_time, measure_update
 from train.setup import Setup, make_setup

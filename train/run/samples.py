@@ -82,7 +82,8 @@ def worst_passages(setup: Setup, model: Transformer | GPT) -> list[list[Any]]:
     starts = np.arange(0, len(valid.stores[0].flat) - 1, block) if isinstance(valid, TokenStream) else None
     count = len(valid) if starts is None else len(starts)
     chosen = np.unique(np.linspace(0, count - 1, min(PASSAGES, count)).astype(np.int64))
-    found, tokens = [], 0
+    found: list[tuple[float, str]] = []
+    tokens = 0
     for number in chosen:
         length = block if starts is not None else int(valid.tgt_lengths[number])
         if found and tokens + length > PASSAGE_TOKENS:
@@ -91,8 +92,8 @@ def worst_passages(setup: Setup, model: Transformer | GPT) -> list[list[Any]]:
         one = MicroBatch(np.array([number if starts is None else starts[number]]), length, length)
         if (loss := _passage_loss(setup, model, one)) is not None:
             _, texts = next(iter(valid.texts(one, setup.tokenizer.decode_text)))
-            found.append([round(loss, 3), shorten(texts["text"], CHARACTERS)])
-    return sorted(found, key=lambda passage: -passage[0])[:WORST]
+            found.append((round(loss, 3), shorten(texts["text"], CHARACTERS)))
+    return [list(passage) for passage in sorted(found, key=lambda passage: -passage[0])[:WORST]]
 
 
 @torch.inference_mode()

@@ -13,9 +13,10 @@ from common.errors import InputError
 from tests import tiny_run
 from tests.train import test_gpt_training, test_training
 from train import loop
-from train.run import report
 from train.run.metrics_log import read_log, read_samples
-from train.run.report import clock, html_report, read_run, spread, write_report
+from train.run.report import clock, html_report, write_report
+from train.run.report_samples import is_map, spread
+from train.run.run_files import read_run
 from train.run.samples import WORST, worst_translations
 from train.tasks import SampleTranslation
 
@@ -108,7 +109,7 @@ def test_train_records_samples_at_each_validation(translation_run: Path, text_ru
         for line in lines:
             assert line[kind]
             assert line["worst"]
-            assert report._is_map(line["attention"])
+            assert is_map(line["attention"])
             assert all(sum(row) < 1.1 for row in line["attention"]["weights"])
         assert lines[0]["attention"]["rows"] == lines[-1]["attention"]["rows"]
 
