@@ -1,6 +1,7 @@
 """Command-line arguments: options that are given once, and settings."""
 
 import argparse
+import os
 import re
 import sys
 import textwrap
@@ -11,6 +12,9 @@ from common.files import expand
 from common.settings import repeated_override
 from common.settings_list import list_settings
 
+SHELL_ASKS = "_ARGCOMPLETE"
+"""Environment variable with which argcomplete's shell functions ask a command for completions."""
+
 
 class CommandParser(argparse.ArgumentParser):
     """A parser that refuses what `argparse` would take silently for something else.
@@ -20,6 +24,8 @@ class CommandParser(argparse.ArgumentParser):
     line would end in a carriage return. An empty path, from a variable that is not set, would be the current folder.
     """
 
+    completes = False
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         for name in (None, "store"):
@@ -27,10 +33,24 @@ class CommandParser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse as `argparse` does. Exit with status 2 if an argument is not what was meant."""
+        self._complete()
         args = sys.argv[1:] if args is None else list(args)
         for before, argument in zip(["", *args], args, strict=False):
             self._check(before, argument)
         return super().parse_known_args(args, namespace)
+
+    def parse_known_intermixed_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse as `argparse` does."""
+        self._complete()
+        return super().parse_known_intermixed_args(args, namespace)
+
+    def _complete(self) -> None:
+        """Print completions and exit if a shell asks for those of its command line."""
+        if SHELL_ASKS in os.environ and not self.completes:
+            import argcomplete
+
+            self.completes = True  # argcomplete parses the words of the shell
+            argcomplete.autocomplete(self)
 
     def _check(self, before: str, argument: str) -> None:
         known, (name, equals, value) = self._option_string_actions, argument.partition("=")
@@ -73,13 +93,13 @@ def settings_parser(description: str | None, schema: type[Any], section: str = "
     parser = _SettingsParser(description=description, formatter_class=formatter)
     parser.schema, parser.section = schema, section
     parser.add_argument("--config", type=expand, help="YAML file with the settings that differ from the base model")
-    add_overrides(parser, "settings, one per argument")
+    add_overrides(parser, "settings, one per argument").completer = parser.complete_setting  # type: ignore[attr-defined]
     return parser
 
 
-def add_overrides(parser: argparse.ArgumentParser, text: str) -> None:
+def add_overrides(parser: argparse.ArgumentParser, text: str) -> argparse.Action:
     """Add the arguments `section.field=value`. A setting that is given twice ends the command with status 2."""
-    parser.add_argument("overrides", nargs="*", action=_Overrides, metavar="section.field=value", help=text)
+    return parser.add_argument("overrides", nargs="*", action=_Overrides, metavar="section.field=value", help=text)
 
 
 class _Overrides(argparse.Action):
@@ -109,3 +129,12 @@ class _SettingsParser(CommandParser):
             meaning = textwrap.wrap(f"{setting.kind.replace('`', '')}. {explanation}", 110)
             text += f"  {setting.name}={setting.default}\n" + textwrap.indent("\n".join(meaning), " " * 8) + "\n"
         return text
+
+    def complete_setting(self, prefix: str, **_: Any) -> dict[str, str]:
+        """Return the settings that begin with `prefix`, and the values of one whose values can be listed, with their
+        meanings."""
+        name, equals = prefix.partition("=")[:2]
+        settings = [s for s in list_settings(self.schema, self.section) if s.name.startswith(name)]
+        if equals:
+            return {f"{name}={value}": s.meaning for s in settings if s.name == name for value in s.values}
+        return {f"{setting.name}=": setting.meaning for setting in settings}

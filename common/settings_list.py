@@ -25,6 +25,13 @@ class Setting:
     """Its docstring in one line."""
 
     @property
+    def values(self) -> list[str]:
+        """The values that it may have, as users type them; [] if they cannot be listed."""
+        words = re.findall(r"`([^`]+)`|\b(true|false|null)\b", self.kind)
+        found = [value or word for value, word in words]
+        return [] if found == ["null"] else found
+
+    @property
     def paper(self) -> str:
         """Places of the paper that the meaning names, such as `section 3.1, Eq. 2`."""
         return ", ".join(dict.fromkeys(place.replace("Section", "section") for place in PAPER.findall(self.meaning)))
