@@ -25,7 +25,8 @@ OTHER_SUFFIXES = ("en", "de", "fr", "gz", "xz", "zst", "bin")
 OTHER_NAMES = {"test_set", "test_sets", "test_2016_flickr"}
 """Names that begin with test_ but are no tests: keys, modules and datasets."""
 OTHER_OPTIONS = {
-    "--build", "--build-arg", "--detach", "--entrypoint", "--extra-index-url", "--follow", "--now", "--rm", "--shell", "--unit",
+    "--build", "--build-arg", "--detach", "--entrypoint", "--extra-index-url", "--follow", "--now", "--rm", "--shell",
+    "--unit",
     "--confidence", "--cpu", "--cpus-per-task", "--create-dirs", "--dynamo_backend", "--gpus-per-node", "--job-name",
     "--kill-on-bad-exit", "--machine_rank", "--main_process_ip", "--main_process_port", "--max_restarts",
     "--mixed_precision", "--multi_gpu", "--no-deps", "--nodes", "--ntasks-per-node", "--num_machines",
