@@ -1,15 +1,13 @@
 """The console command of the wheel: `paper-transformer COMMAND ...`, or `python -m paper_transformer COMMAND ...`."""
 
-import os
-import re
 import runpy
 import sys
 
-from common.arguments import SHELL_ASKS, CommandParser
 from common.command import module_name, run_command
 from common.errors import InputError
 from common.versions import git_commit, package_version
 from paper_transformer import __version__
+from paper_transformer.completion import completed_command
 from transformer.included_models import included_models
 
 COMMANDS = {
@@ -43,9 +41,8 @@ To train with several processes: accelerate launch -m {module_name("train/train.
 
 def main() -> None:
     """Run the command that the first argument names."""
-    if SHELL_ASKS in os.environ:
-        complete()
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    name = completed_command({command: text for command, (_, text) in COMMANDS.items()}) or name
     if name in ("-h", "--help"):
         print(USAGE, end="")
     elif name in ("-V", "--version"):
@@ -55,18 +52,6 @@ def main() -> None:
         runpy.run_module(module_name(COMMANDS[name][0]), run_name="__main__")
     else:
         raise InputError(f"there is no command {name!r}. Give one of {', '.join(COMMANDS)}")
-
-
-def complete() -> None:
-    """Give the completions that a shell asks for: of the name of a command, or of the arguments of one."""
-    written = re.match(r"\s*\S+\s+(\S+)\s", os.environ["COMP_LINE"])
-    if written and written[1] in COMMANDS:
-        os.environ[SHELL_ASKS] = str(int(os.environ[SHELL_ASKS]) + 1)  # number of words until the name of the command
-        runpy.run_module(module_name(COMMANDS[written[1]][0]), run_name="__main__")
-    parser = CommandParser()
-    parser.add_argument("--version", action="store_true")
-    parser.add_argument("command").completer = lambda **_: {name: text for name, (_, text) in COMMANDS.items()}  # type: ignore[attr-defined]
-    parser.parse_args()
 
 
 def describe_package() -> str:
