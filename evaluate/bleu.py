@@ -16,7 +16,7 @@ from common.arguments import CommandParser
 from common.command import run_command
 from common.files import expand
 from evaluate.metrics.bleu_tokenizer import TOKENIZERS
-from evaluate.options import add_compute_type, add_decode_options, decode_config
+from evaluate.options import add_compute_type, add_decode_options, add_ensemble, decode_config
 
 
 def parse_args() -> argparse.Namespace:
@@ -25,7 +25,7 @@ def parse_args() -> argparse.Namespace:
         description="Translate test sets and report sacreBLEU, chrF, TER and the paper's own BLEU, or score an "
         "existing translation. Without --source and --test-set: the corpora of data.test in the run's config.yaml."
     )
-    parser.add_argument("--model", help="model folder, or a name on the Hugging Face Hub")
+    add_ensemble(parser)
     parser.add_argument("--hypotheses", type=expand, help="score this translation instead of translating with a model")
     parser.add_argument(
         "--source", type=expand, help="text to translate (plain, .gz, .xz or .zst; - is standard input)"
@@ -69,7 +69,8 @@ def main() -> None:
     if args.model is None:
         evaluate_text(args.hypotheses, selection, options)
     else:
-        evaluate_model(args.model, selection, partial(decode_config, args), args.compute_type, options)
+        models = [args.model, *args.others]
+        evaluate_model(models, selection, partial(decode_config, args), args.compute_type, options, args.ensemble_mean)
 
 
 if __name__ == "__main__":

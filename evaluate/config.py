@@ -10,6 +10,8 @@ LengthPenalty = Literal["gnmt", "length", "none"]
 BackendName = Literal["torch", "ctranslate2"]
 Feature = Literal["prefix", "sampling", "token scores", "attention", "glossary"]
 """What a backend may support in addition to search."""
+EnsembleMean = Literal["log-probabilities", "probabilities"]
+"""What the models of an ensemble average; `mean_log_probs` says how."""
 MAX_BEAM = 1000
 """Largest beam: its cost grows with the beam, and beams above 100 are used in experiments only."""
 MAX_ALPHA = 10

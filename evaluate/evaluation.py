@@ -6,7 +6,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from common.processes import check_launcher, check_world_size, set_threads
 from common.text import show_controls
 from common.text_input import check_equal_lines, read_all_lines
 from common.writing_systems import language_code
-from evaluate.config import DecodeConfig
+from evaluate.config import DecodeConfig, EnsembleMean
 from evaluate.metrics.bleu_tokenizer import choose_tokenizer
 from evaluate.metrics.limits import check_comparable
 from evaluate.metrics.significance import Baseline, read_baseline
@@ -39,8 +39,7 @@ from evaluate.test_sets import (
     model_languages,
 )
 from evaluate.translation import EMPTY
-from evaluate.translator import Translator, refuse_language_model
-from transformer.pretrained import find_folder
+from evaluate.translator import Translator, find_models
 
 
 @dataclass(frozen=True)
@@ -80,30 +79,31 @@ def evaluate_text(hypotheses: Path, selection: Selection, options: ReportOptions
 
 
 def evaluate_model(
-    model: str,
+    models: Sequence[str],
     selection: Selection,
     change_decode: Callable[[DecodeConfig], DecodeConfig],
     compute_type: str = "float32",
     options: ReportOptions = ReportOptions(),
+    ensemble_mean: EnsembleMean = "log-probabilities",
 ) -> None:
     """Translate and score test sets one after the other; print and write a report on each.
 
     All processes of an `accelerate launch` must call this function.
 
     Args:
-        change_decode: returns the decoding settings to use, from those of the model folder.
+        models: one model, or those of an ensemble, whose report goes to `eval` in the current folder.
+        change_decode: returns the decoding settings to use, from those of the first model folder.
     """
     check_launcher()
     set_threads(None)  # accelerate launch leaves one thread per process
     accelerator = Accelerator()
     check_world_size(accelerator)
-    folder = find_folder(model)
-    refuse_language_model(folder)
+    folder, *others = find_models(models, None, None)
     config = change_decode(read_decode_config(folder))
     with accelerator.main_process_first():  # one process downloads the test set
         test_sets = find_test_sets(selection, folder)
     check_one_test_set(options.baseline, test_sets)
-    output = options.output or _default_output(folder if expand(model).is_dir() else Path())
+    output = options.output or _default_output(folder if not others and expand(models[0]).is_dir() else Path())
     stems = file_stems([test_set.name for test_set in test_sets])
     tokenizers = [choose_tokenizer(options.tokenizer, one.target_language, one.references) for one in test_sets]
     baselines = [
@@ -114,7 +114,9 @@ def evaluate_model(
         check_writable(output)
         for test_set in test_sets:
             warn_of_other_languages(test_set, model_languages(folder))
-    translator = Translator.from_pretrained(folder, config, accelerator.device, compute_type)
+    translator = Translator.from_pretrained(
+        [folder, *others], config, accelerator.device, compute_type, ensemble_mean=ensemble_mean
+    )
     with open_figures(options.json if accelerator.is_main_process else None) as figures:
         for test_set, stem, other, tokenizer in zip(test_sets, stems, baselines, tokenizers, strict=True):
             assert test_set.sources is not None
@@ -126,7 +128,7 @@ def evaluate_model(
                     print(f"note: {message}", file=sys.stderr)
                 write_translations(output, stem, hypotheses)
                 report = make_report(test_set, hypotheses, translation, other, tokenizer, options.keep_unicode)
-                publish(report, output, stem, model, figures)
+                publish(report, output, stem, ", ".join(models), figures)
     accelerator.end_training()
 
 

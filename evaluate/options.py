@@ -11,7 +11,7 @@ from typing import Any, get_args
 from common.errors import InputError
 from common.files import STANDARD_INPUT, expand
 from common.text_input import group_lines, read_all_lines, read_line_groups, read_lines
-from evaluate.config import FORMULAS, BackendName, DecodeConfig, Feature, LengthPenalty, SampleConfig
+from evaluate.config import FORMULAS, BackendName, DecodeConfig, EnsembleMean, Feature, LengthPenalty, SampleConfig
 from transformer.included_models import describe_included_models
 
 _DECODE_HELP = {
@@ -42,6 +42,44 @@ _GENERATION: dict[str, tuple[type, str]] = {
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Add --model."""
     parser.add_argument("--model", required=True, help="model folder, or a name on the Hugging Face Hub")
+
+
+def add_ensemble(parser: argparse.ArgumentParser, required: bool = False) -> None:
+    """Add --model, which may be repeated: `args.model` is the first one, `args.others` the further ones; and
+    --ensemble-mean."""
+    several = "repeated, models with one vocabulary are averaged"
+    parser.add_argument(
+        "--model",
+        action=_Models,
+        required=required,
+        help=f"model folder, or a name on the Hugging Face Hub; {several}",
+    )
+    add_ensemble_mean(parser)
+
+
+def add_ensemble_mean(parser: argparse.ArgumentParser) -> None:
+    """Add --ensemble-mean, and `args.others` for the further models of an ensemble."""
+    parser.set_defaults(others=[])
+    parser.add_argument(
+        "--ensemble-mean",
+        choices=get_args(EnsembleMean),
+        default="log-probabilities",
+        help="what several models average (default: %(default)s)",
+    )
+
+
+class _Models(argparse.Action):
+    """Stores the first model in `model`, and further ones in `others`."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        if namespace.model is None:
+            namespace.model = values
+        elif not hasattr(namespace, "others"):
+            parser.error("give --model once")
+        else:
+            namespace.others = [*namespace.others, values]
 
 
 def add_decode_options(parser: argparse.ArgumentParser) -> None:
@@ -96,6 +134,7 @@ def generation_config(args: argparse.Namespace) -> SampleConfig:
 def add_translation_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `transformer.translate` for model, segments, prefixes, sampling, backend and output."""
     add_direction(parser)
+    add_ensemble_mean(parser)
     parser.add_argument(
         "--documents",
         action="store_true",
@@ -153,7 +192,7 @@ def add_direction(parser: argparse.ArgumentParser) -> None:
     """Add --model, --from and --to."""
     parser.add_argument(
         "--model",
-        action=_Model,
+        action=_IncludedOrOwn,
         help="model folder, or a name on the Hugging Face Hub; list prints the included models (default: the included "
         "model of --from and --to)",
     )
@@ -161,8 +200,8 @@ def add_direction(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", dest="target_lang", metavar="LANG", help="target language (default: de)")
 
 
-class _Model(argparse.Action):
-    """Stores the model; the value list prints the included models and ends the command."""
+class _IncludedOrOwn(_Models):
+    """Stores models; the value list prints the included models and ends the command."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
@@ -170,7 +209,7 @@ class _Model(argparse.Action):
         if values == "list" and not Path("list").exists():  # a folder of this name is a model folder
             print("\n".join(describe_included_models()) or "no included models")
             parser.exit()
-        namespace.model = values
+        super().__call__(parser, namespace, values, option)
 
 
 def check_translation_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:

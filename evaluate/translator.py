@@ -18,7 +18,7 @@ from evaluate.backends import Backend
 from evaluate.backends.ctranslate2 import CTranslate2Backend
 from evaluate.backends.pytorch import PyTorchBackend
 from evaluate.confidence import Calibration, common_words, foreign_note, lost_note, read_calibration
-from evaluate.config import BackendName, DecodeConfig, Feature, SampleConfig
+from evaluate.config import BackendName, DecodeConfig, EnsembleMean, Feature, SampleConfig
 from evaluate.decoding.search import Hypothesis
 from evaluate.decoding.terms import MAX_BANKS, Term, WordEnds
 from evaluate.glossary import NO_GLOSSARY, Glossary, find_word_ends, make_term, terms_note
@@ -124,7 +124,7 @@ class Translator:
     @classmethod
     def from_pretrained(
         cls,
-        folder: str | Path | None = None,
+        folder: str | Path | Sequence[str | Path] | None = None,
         config: DecodeConfig | None = None,
         device: str | torch.device | None = None,
         compute_type: str = "float32",
@@ -135,12 +135,14 @@ class Translator:
         target_lang: str | None = None,
         protect: bool = True,
         glossary: Glossary | str | Path | Pairs | None = None,
+        ensemble_mean: EnsembleMean = "log-probabilities",
     ) -> "Translator":
         """Load a translation model.
 
         Args:
             folder: a model folder, or a name on the Hugging Face Hub such as `user/model`. None is the included model
-                of the two languages.
+                of the two languages. Several folders with one vocabulary are an ensemble; its settings are those of the
+                first folder.
             config: decoding settings; None are those of the model folder.
             device: None is the GPU if there is one.
             compute_type: number format of the computations. With bfloat16 and float16 the model needs half of the
@@ -157,6 +159,7 @@ class Translator:
             protect: addresses, placeholders, code, markup and emoji come out unchanged (docs/translating.md). False
                 leaves them to the model, for example to measure it.
             glossary: terms and their translations, see `with_glossary`.
+            ensemble_mean: what an ensemble averages: `log-probabilities` or `probabilities`.
 
         Raises:
             FileNotFoundError: there is no such model or glossary.
@@ -166,11 +169,11 @@ class Translator:
         if glossary is not None:
             glossary = Glossary.open(glossary)  # before the model is loaded, so that a mistake is reported at once
             loaded = cls.from_pretrained(
-                folder, config, device, compute_type, backend, prepack, shortlist, source_lang, target_lang, protect
-            )
+                folder, config, device, compute_type, backend, prepack, shortlist, source_lang, target_lang, protect,
+                None, ensemble_mean,
+            )  # fmt: skip
             return loaded.with_glossary(glossary)
-        folder = find_model(folder, source_lang, target_lang)
-        refuse_language_model(folder)
+        folder, *others = find_models(folder, source_lang, target_lang)
         config = config or read_decode_config(folder)
         about = read_about(folder)
         tokenizer = open_translation_tokenizer(folder / "tokenizer.model", about.get("normalize_unicode") is not False)
@@ -178,9 +181,13 @@ class Translator:
         calibration = read_calibration(folder, tokenizer.vocab_size)
         match backend:
             case "torch":
-                pytorch = PyTorchBackend.from_pretrained(folder, device, compute_type, prepack, shortlist)
+                pytorch = PyTorchBackend.from_pretrained(
+                    folder, device, compute_type, prepack, shortlist, others, ensemble_mean
+                )
                 check_vocab_size(folder, tokenizer.vocab_size, pytorch.model.config.vocab_size)
                 return cls(pytorch, tokenizer, config, *languages, calibration, protect)
+            case "ctranslate2" if others:
+                raise InputError("an ensemble needs the backend torch. Omit --backend, or give --model once.")
             case "ctranslate2" if shortlist is not None:
                 raise InputError("a shortlist needs the backend torch. Omit --backend or --shortlist.")
             case "ctranslate2":
@@ -626,6 +633,27 @@ def find_model(name: str | Path | None, source_lang: str | None, target_lang: st
     folder = find_folder(name)
     check_languages(folder, read_about(folder), source_lang, target_lang)
     return folder
+
+
+def find_models(
+    names: str | Path | Sequence[str | Path] | None, source_lang: str | None, target_lang: str | None
+) -> list[Path]:
+    """Return the folders of one model, or of the models of an ensemble.
+
+    Raises as `find_model`, and InputError if a model is a language model, or has another tokenizer than the first one.
+    """
+    several = [names] if names is None or isinstance(names, str | Path) else names
+    folders = [find_model(name, source_lang, target_lang) for name in several]
+    if not folders:
+        raise InputError("there is no model. Give at least one model folder.")
+    for folder in folders:
+        refuse_language_model(folder)
+        if (folder / "tokenizer.model").read_bytes() != (folders[0] / "tokenizer.model").read_bytes():
+            raise InputError(
+                f"{folder} has another tokenizer than {folders[0]}. The models of an ensemble need one vocabulary: "
+                "train them on the same prepared data, or set data.tokenizer."
+            )
+    return folders
 
 
 def refuse_language_model(folder: Path) -> None:

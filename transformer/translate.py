@@ -57,9 +57,8 @@ def main() -> None:
     prefixes = read_all_lines(args.prefix) if args.prefix else None
     document = None if args.format == "text" else open_document(args.format, groups)
     translator = Translator.from_pretrained(
-        folder, config, None, args.compute_type, args.backend, shortlist=args.shortlist, protect=args.protect,
-        glossary=args.glossary,
-    )  # fmt: skip
+        [folder, *args.others], config, None, args.compute_type, args.backend, shortlist=args.shortlist,
+        protect=args.protect, glossary=args.glossary, ensemble_mean=args.ensemble_mean)  # fmt: skip
     if document is not None:
         return write_document(translator, document, args.output)
     whole_lines = args.prefix or args.token_scores or args.attention

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,8 +13,9 @@ from torch import Tensor
 from common.errors import InputError
 from data_pipeline.tokenizers.sentence_piece import BOS_ID, EOS_ID, PAD_ID
 from evaluate.backends import FORBIDDEN
-from evaluate.config import BackendName, DecodeConfig, Feature, SampleConfig
+from evaluate.config import BackendName, DecodeConfig, EnsembleMean, Feature, SampleConfig
 from evaluate.decoding.constraints import Constraints
+from evaluate.decoding.ensemble import EnsembleState, Step, ensemble_step, mean_log_probs
 from evaluate.decoding.sampling import random_numbers, sample_outputs
 from evaluate.decoding.search import Hypothesis, beam_search, log_probs, score_hypothesis
 from evaluate.decoding.terms import WordEnds
@@ -34,23 +35,36 @@ COMPUTE_TYPES = ("auto", "float32", "bfloat16", "float16", "int8")
 
 
 class PyTorchBackend:
-    """A `Transformer` on its own device. It is in eval mode only during a call, so it may be in training."""
+    """A `Transformer` on its own device. It is in eval mode only during a call, so it may be in training.
+
+    With other models of the same vocabulary it is an ensemble. The attention is that of the first model.
+    """
 
     name: ClassVar[BackendName] = "torch"
     supports: ClassVar[frozenset[Feature]] = frozenset(("prefix", "sampling", "token scores", "attention", "glossary"))
 
     def __init__(
-        self, model: Transformer, compute_type: str | None = None, restricted: RestrictedOutput | None = None
+        self,
+        model: Transformer,
+        compute_type: str | None = None,
+        restricted: RestrictedOutput | None = None,
+        others: Sequence[Transformer] = (),
+        mean: EnsembleMean = "log-probabilities",
     ) -> None:
         """Use a model.
 
         Args:
             compute_type: name of the number format; None is that of the weights.
-            restricted: output layer that a search uses instead of the model's.
+            restricted: output layer that a search uses instead of the model's. Not for an ensemble.
+            others: further models of an ensemble, on the same device.
+            mean: what an ensemble averages.
         """
         self.model = model
+        self.models = (model, *others)
         self._compute_type = compute_type
         self._restricted = restricted
+        self._mean: EnsembleMean = mean
+        self._step: Step = ensemble_step([one.step for one in self.models], mean) if others else model.step
 
     @classmethod
     def from_pretrained(
@@ -60,10 +74,14 @@ class PyTorchBackend:
         compute_type: str = "float32",
         prepack: bool = True,
         shortlist: Path | None = None,
+        others: Sequence[Path] = (),
+        mean: EnsembleMean = "log-probabilities",
     ) -> "PyTorchBackend":
         """Load the translation model of a model folder.
 
         Args:
+            others: model folders of further models of an ensemble.
+            mean: what an ensemble averages.
             device: None is the GPU if there is one.
             compute_type: auto, float32, bfloat16, int8 on a CPU, or float16 on a GPU. See `choose_compute_type`.
             prepack: on a CPU, lay the weights out for inference. The model is then faster, and its weights can neither
@@ -75,23 +93,28 @@ class PyTorchBackend:
         """
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         check_compute_type(compute_type, device)
+        if shortlist is not None and others:
+            raise InputError("a shortlist is for one model. Omit --shortlist, or give --model once.")
         model, config = load_pretrained(folder, device)
         assert isinstance(model, Transformer)
         compute_type = choose_compute_type(compute_type, device, config)
-        model.to(find_dtype(compute_type))
+        models = [model, *(_load(other, device, config.vocab_size) for other in others)]
+        for one in models:
+            one.to(find_dtype(compute_type))
         restricted = None
         if shortlist is not None:
             restricted = RestrictedOutput(Shortlist.load(shortlist, config.vocab_size), model.output)
-        if compute_type == "int8":
-            quantize(model)
-        if prepack:
-            prepack_model(model)
-        return cls(model, compute_type, restricted)
+        for one in models:
+            if compute_type == "int8":
+                quantize(one)
+            if prepack:
+                prepack_model(one)
+        return cls(model, compute_type, restricted, models[1:], mean)
 
     @property
     def max_len(self) -> int:
         """Largest number of tokens in a source and in an output."""
-        return self.model.config.max_len
+        return min(model.config.max_len for model in self.models)
 
     @property
     def device(self) -> torch.device:
@@ -108,7 +131,7 @@ class PyTorchBackend:
     ) -> list[list[Hypothesis]]:
         """Return up to `config.beam` hypotheses of each source, best first (section 6.1)."""
         constraints = _constraints(batch, config, words)
-        with eval_mode(self.model), torch.inference_mode():
+        with self._evaluating():
             search = partial(
                 beam_search,
                 max_len_B=torch.tensor(limits, device=self.device),
@@ -119,8 +142,9 @@ class PyTorchBackend:
             )
             state = self._start(batch, max(limits))
             if self._restricted is not None:
+                assert isinstance(state, DecodingState)  # of one model
                 return self._restricted.search(self.model, state, batch, constraints, search)
-            return search(self.model.step, state, constraints=constraints, bos_id=BOS_ID)
+            return search(self._step, state, constraints=constraints, bos_id=BOS_ID)
 
     def sample(
         self, batch: list[IdPair], limits: list[int], config: DecodeConfig, sampling: SampleConfig
@@ -141,11 +165,11 @@ class PyTorchBackend:
         self, batch: list[IdPair], limits: list[int], config: DecodeConfig, sampling: SampleConfig, numbers: range
     ) -> list[list[Hypothesis]]:
         n = len(numbers)
-        with eval_mode(self.model), torch.inference_mode():
+        with self._evaluating():
             state = self._start(batch, max(limits))
             state.reorder(torch.arange(len(batch), device=self.device).repeat_interleave(n))
             drawn = sample_outputs(
-                self.model.step,
+                self._step,
                 state,
                 torch.tensor(limits, device=self.device).repeat_interleave(n),
                 _constraints([pair for pair in batch for _ in range(n)], config),
@@ -158,7 +182,7 @@ class PyTorchBackend:
 
     def token_log_probs(self, batch: list[IdPair]) -> list[Sequence[float]]:
         """Return the natural log-probability of each token of each target."""
-        logp_BLV = log_probs(self._forced_logits(batch))
+        logp_BLV = self._forced_log_probs(batch)
         token_BL1 = pad([pair.target for pair in batch]).to(logp_BLV.device).unsqueeze(-1)
         rows: list[list[float]] = logp_BLV.gather(-1, token_BL1).squeeze(-1).tolist()
         return [row[: len(pair.target)] for pair, row in zip(batch, rows, strict=True)]
@@ -166,24 +190,48 @@ class PyTorchBackend:
     def cross_attention(self, batch: list[IdPair]) -> list[Tensor]:
         """Return the weights (layers, heads, target tokens, source tokens) of each pair, on the CPU."""
         with _recorded_cross_attention(self.model) as recorded:
-            self._forced_logits(batch)
+            self._forced_logits(self.model, batch)
         layers = [weights_BHLM.cpu() for weights_BHLM in recorded]
         return [
             torch.stack([weights_BHLM[b, :, : len(pair.target), : len(pair.source)] for weights_BHLM in layers])
             for b, pair in enumerate(batch)
         ]
 
-    def _start(self, batch: list[IdPair], max_len: int) -> DecodingState:
-        src_BM = pad([pair.source for pair in batch]).to(self.device)
-        return self.model.start(src_BM, src_BM != PAD_ID, max_len)
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            for model in self.models:
+                stack.enter_context(eval_mode(model))
+            with torch.inference_mode():
+                yield
 
-    def _forced_logits(self, batch: list[IdPair]) -> Tensor:
+    def _start(self, batch: list[IdPair], max_len: int) -> DecodingState | EnsembleState:
+        src_BM = pad([pair.source for pair in batch]).to(self.device)
+        states = [model.start(src_BM, src_BM != PAD_ID, max_len) for model in self.models]
+        return states[0] if len(states) == 1 else EnsembleState(states)
+
+    def _forced_log_probs(self, batch: list[IdPair]) -> Tensor:
+        """Return the log-probabilities (B, L, V) of each token of the targets."""
+        logits = [self._forced_logits(model, batch) for model in self.models]
+        return log_probs(logits[0]) if len(logits) == 1 else mean_log_probs(logits, self._mean)
+
+    def _forced_logits(self, model: Transformer, batch: list[IdPair]) -> Tensor:
         """Return the logits (B, L, V) of each token of the targets, all in one pass."""
         src_BM = pad([pair.source for pair in batch]).to(self.device)
         tgt_BL = pad([(BOS_ID, *pair.target[:-1]) for pair in batch]).to(self.device)
-        with eval_mode(self.model), torch.inference_mode():
-            logits_BLV: Tensor = self.model(src_BM, src_BM != PAD_ID, tgt_BL)
+        with self._evaluating():
+            logits_BLV: Tensor = model(src_BM, src_BM != PAD_ID, tgt_BL)
         return logits_BLV
+
+
+def _load(folder: Path, device: torch.device, vocab_size: int) -> Transformer:
+    """Return a further model of an ensemble. Raises InputError if it cannot be averaged with the first."""
+    model, config = load_pretrained(folder, device)
+    if not isinstance(model, Transformer) or config.vocab_size != vocab_size:
+        raise InputError(
+            f"{folder} has not the vocabulary of the first model. An ensemble needs models with one vocabulary"
+        )
+    return model
 
 
 def check_compute_type(compute_type: str, device: torch.device) -> None:

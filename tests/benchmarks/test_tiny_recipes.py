@@ -71,7 +71,9 @@ def run_here(command: Sequence[str], _: Path) -> None:
         return
     options = dict(pairwise(command[2:]))
     selection = Selection(Path(options["--source"]), (Path(options["--reference"]),))
-    evaluate_model(options["--model"], selection, lambda decode: decode, options=ReportOptions(json=options["--json"]))
+    evaluate_model(
+        [options["--model"]], selection, lambda decode: decode, options=ReportOptions(json=options["--json"])
+    )
 
 
 def test_compare_trains_each_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
