@@ -60,6 +60,12 @@ def test_translate_prints_translations_of_arguments(folder, translator, monkeypa
     assert out.decode() == "".join(f"{line}\n" for line in translator([TEXT[0], "", TEXT[1]]))
 
 
+def test_model_given_twice_is_an_ensemble(folder, translator, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+    options = ("--model", str(folder), "--ensemble-mean", "probabilities")
+    out = run_here(folder, *options, TEXT[0], monkeypatch=monkeypatch, capfdbinary=capfdbinary)
+    assert out.decode() == "".join(f"{line}\n" for line in translator([TEXT[0]]))
+
+
 def test_translate_reads_standard_input_as_utf8_in_any_locale(folder: Path, translator: Translator) -> None:
     lines = [TEXT[0], "", "Größe\u2028„zwei“", "  ", TEXT[1]]  # U+2028 ends no line
     done = run_process(folder, stdin="\r\n".join(lines).encode(), lang="C")  # the last line has no line end
