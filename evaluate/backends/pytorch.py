@@ -64,7 +64,6 @@ class PyTorchBackend:
         self._compute_type = compute_type
         self._restricted = restricted
         self._mean: EnsembleMean = mean
-        self._step: Step = ensemble_step([one.step for one in self.models], mean) if others else model.step
 
     @classmethod
     def from_pretrained(
@@ -196,6 +195,11 @@ class PyTorchBackend:
             torch.stack([weights_BHLM[b, :, : len(pair.target), : len(pair.source)] for weights_BHLM in layers])
             for b, pair in enumerate(batch)
         ]
+
+    @property
+    def _step(self) -> Step:  # read at each search, because `evaluate.explain` replaces `step` of a model
+        steps = [model.step for model in self.models]
+        return steps[0] if len(steps) == 1 else ensemble_step(steps, self._mean)
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
