@@ -96,7 +96,7 @@ def _beam(beam: Beam, labels: Labels) -> str:
             f"The search stopped after step {len(beam.steps)}: {escape(beam.reason)}.</p>",
             scrolling("Tree of hypotheses", _tree(beam, labels)),
             _finished(beam, labels),
-            "<details><summary>All candidates of all steps</summary>",
+            '<details class="candidates"><summary>All candidates of all steps</summary>',
             *(_step(beam, n, labels) for n in range(len(beam.steps))),
             "</details></section>",
         ]
@@ -108,15 +108,15 @@ def _finished(beam: Beam, labels: Labels) -> str:
     config = beam.config
     rows = [
         (
-            f"{node.score:.3f}", f"{node.log_prob:.3f}", str(len(node.tokens)),
+            labels.text(node.tokens), f"{node.score:.3f}", f"{node.log_prob:.3f}", str(len(node.tokens)),
             f"{length_penalty(config.length_penalty, float(len(node.tokens)), config.alpha):.3f}",
-            labels.text(node.tokens),
         )
         for node in nodes
     ]  # fmt: skip
     chosen = [n for n, node in enumerate(nodes) if node is beam.chosen]
     caption = "Finished hypotheses, the best score first. The first is chosen."
-    return html_table(caption, ("score", "log P", "tokens n", "length penalty", "text"), rows, chosen)
+    table = html_table(caption, ("text", "score", "log P", "tokens n", "length penalty"), rows, chosen)
+    return f'<div class="finished">{table}</div>'
 
 
 def _step(beam: Beam, n: int, labels: Labels) -> str:
