@@ -3,17 +3,19 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
 from fastapi import FastAPI, Request, Response
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
 from common.errors import InputError
+from serve.api_page import describe_api
 from serve.connected import CLIENT_LEFT, while_connected
 from serve.documents import FileStore
 from serve.errors import ApiError
@@ -28,8 +30,8 @@ log = logging.getLogger(__name__)
 HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
 
-def create_app(service: Service, version: str) -> FastAPI:
-    """Return the server as an ASGI application."""
+def create_app(service: Service, version: str, origins: Sequence[str] = ()) -> FastAPI:
+    """Return the server as an ASGI application. Pages of `origins`, such as https://example.org, may use it."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -43,6 +45,7 @@ def create_app(service: Service, version: str) -> FastAPI:
         title="paper-transformer", version=version, description=DESCRIPTION, lifespan=lifespan,
         openapi_url="/openapi.json", docs_url=None, redoc_url=None, redirect_slashes=False,
     )  # fmt: skip
+    app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["*"])
     app.middleware("http")(partial(_answer_always, service.metrics))
     app.exception_handler(ApiError)(_api_error)
     app.exception_handler(InputError)(_input_error)
@@ -91,6 +94,11 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
         return Response(service.metrics.text(), media_type=METRICS_TYPE)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs(request: Request) -> Response:
+        page = describe_api(app.openapi(), str(request.base_url).rstrip("/"))
+        return Response(page, media_type="text/html", headers={"Content-Security-Policy": "frame-ancestors 'none'"})
 
     @app.get("/spec", include_in_schema=False)
     async def spec() -> Response:

@@ -45,6 +45,11 @@ class Document:
         """The text that is translated."""
         return "\n".join([*self.lines, *(block.visible for block in self.blocks)])
 
+    @property
+    def characters(self) -> int:
+        """Number of characters that are translated."""
+        return sum(map(len, self.lines)) + sum(len(block.text) for block in self.blocks)
+
     def jobs(self, translator: Translator) -> Iterator[Job]:
         """Yield jobs of a size that lets other requests in between."""
         for lines in _groups(self.lines, len):

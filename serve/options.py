@@ -1,6 +1,7 @@
 """Command-line options of the server."""
 
 import argparse
+import re
 
 from common.files import expand
 from common.text_input import read_all_lines
@@ -17,6 +18,10 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=_port, default=5000, help="port to listen on; 0 is any free one (default: 5000)")
+    parser.add_argument(
+        "--allow-origin", action="append", default=[], type=_origin, metavar="ORIGIN", help="web site whose pages may "
+        "use the server, such as https://example.org; may be repeated (default: none but the page of the server)",
+    )  # fmt: skip
     parser.add_argument(
         "--char-limit", type=int, default=5000, metavar="N", help="largest number of characters in a request "
         "(default: 5000)",
@@ -41,6 +46,14 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
         "Other users of this machine can see it in the list of processes",
     )  # fmt: skip
     parser.add_argument("--api-key-file", type=expand, metavar="FILE", help="text file with one such key per line")
+
+
+def _origin(text: str) -> str:
+    if not re.fullmatch(r"https?://[^/*\s]+", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not an origin; give scheme and host, such as https://example.org"
+        )
+    return text
 
 
 def _port(text: str) -> int:

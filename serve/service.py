@@ -67,7 +67,7 @@ class Service:
     async def translate_file(self, fields: Fields, file: File) -> File:
         """Return the translation of a file. Raises ApiError or InputError."""
         document = await asyncio.to_thread(Document.parse, file.format, file.text)
-        size = len(document.visible)
+        size = document.characters
         if size > self.limits.file_characters:
             raise invalid(f"file ({size}) exceeds text limit ({self.limits.file_characters})")
         target = self.models.language(_word(fields, "target"))

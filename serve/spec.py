@@ -6,8 +6,8 @@ from serve.documents import MEDIA_TYPES
 from serve.limits import MAX_BEAM
 
 DESCRIPTION = (
-    "Translation with the API of LibreTranslate. `confidence` is an addition: the expected chrF2 of a translation, "
-    "divided by 100."
+    "Translation with the API of LibreTranslate. The field confidence is an addition: the expected chrF2 of a "
+    "translation, divided by 100."
 )
 _TEXT = {"type": "string", "minLength": 1}
 _TEXTS = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
@@ -18,7 +18,12 @@ _TRANSLATE = {
     **_Q,
     "source": {**_TEXT, "description": "Source language, or auto", "example": "en"},
     "target": {**_TEXT, "description": "Target language", "example": "de"},
-    "format": {"type": "string", "enum": ["text", "html"], "default": "text"},
+    "format": {
+        "type": "string",
+        "enum": ["text", "html"],
+        "default": "text",
+        "description": "Plain text, or HTML whose tags are kept",
+    },
     "alternatives": {"type": "integer", "minimum": 0, "default": 0, "description": "Number of other translations"},
     "glossary": {
         "oneOf": [{"type": "string"}, {"type": "array"}],

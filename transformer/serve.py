@@ -56,7 +56,7 @@ def main() -> None:
     log_to_stderr()
     directions = ", ".join(f"{source} to {target}" for source, target in models.directions)
     print(f"{address(sock)} translates {directions}. Stop it with Ctrl-C.", file=sys.stderr, flush=True)
-    run(create_app(Service(models, limits, keys), __version__), sock, limits)
+    run(create_app(Service(models, limits, keys), __version__, args.allow_origin), sock, limits)
 
 
 if __name__ == "__main__":

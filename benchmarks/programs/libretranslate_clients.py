@@ -6,6 +6,7 @@ It runs in an environment that has the clients, so it imports nothing of paper-t
 """
 
 import importlib
+import io
 import json
 import sys
 from collections.abc import Callable
@@ -13,6 +14,12 @@ from dataclasses import asdict
 from typing import Any
 
 TEXTS = ["Where is the station?", "The cat sleeps."]
+
+
+class NamedFile(io.BytesIO):
+    """A file in memory."""
+
+    name = "text.txt"
 
 
 def use_libretranslatepy(url: str) -> dict[str, Any]:
@@ -46,6 +53,7 @@ def use_libretranslate_aio(url: str) -> dict[str, Any]:
             "languages": list(map(asdict, client.languages())),
             "frontend_settings": asdict(client.frontend_settings()),
             "health": client.health(),
+            "translate_file": asdict(client.translate_file(NamedFile(TEXTS[0].encode()), "en", "de")),
         }
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,19 @@ def test_spec_describes_all_routes(client: TestClient) -> None:
     assert "429" in spec["paths"]["/translate"]["post"]["responses"]
 
 
+def test_docs_describe_all_routes_and_load_nothing(client: TestClient) -> None:
+    answer = client.get("/docs")
+    assert answer.headers["content-type"].startswith("text/html")
+    paths = client.get("/spec").json()["paths"]
+    assert re.findall(r"<h2>(\S+) <small>", answer.text) == list(paths)
+    assert "POST, GET" in answer.text
+    assert "curl -H &#x27;Content-Type: application/json&#x27; -d" in answer.text
+    assert "text or html, default text" in answer.text
+    assert not re.search(r"\b(src|href)=.?(http|//)", answer.text)
+    hostile = client.get("/docs", headers={"Host": "x'><script>"})
+    assert "<script>" not in hostile.text
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
@@ -183,6 +197,19 @@ def test_answers_allow_no_other_origin(client: TestClient) -> None:
     answer = client.get("/languages", headers={"Origin": "http://example.org"})
     assert not any(name.startswith("access-control") for name in answer.headers)
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_answers_allow_given_origins(folder: Path, german: str) -> None:
+    allowed, other = ({"Origin": f"https://{name}.org", "Access-Control-Request-Method": "POST"} for name in "ab")
+    with TestClient(create_app(make_service(folder), "1", ["https://a.org"])) as client:
+        answer = client.post("/translate", json=ASKED, headers=allowed)
+        assert answer.json()["translatedText"] == german
+        assert answer.headers["access-control-allow-origin"] == "https://a.org"
+        asked = {**allowed, "Access-Control-Request-Headers": "content-type"}
+        assert client.options("/translate", headers=asked).headers["access-control-allow-headers"] == "content-type"
+        assert client.post("/translate", json={}, headers=allowed).headers["access-control-allow-origin"]
+        for answer in (client.options("/translate", headers=other), client.get("/languages", headers=other)):
+            assert "access-control-allow-origin" not in answer.headers
 
 
 def test_api_key_is_needed_and_not_logged(folder: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -80,7 +80,7 @@ def test_download_is_no_page_of_this_site(client: TestClient) -> None:
         ("a.txt", b"abc\xff", {}, "the file is not UTF-8 at byte 3"),
         ("a.txt", b"\xff\xfea", {}, "the file is not UTF-16-LE at byte 2"),
         ("a.srt", b"abc", {}, "line 1 is 'abc', without a time before it"),
-        ("a.txt", b"a" * 1001, {}, "file (1001) exceeds text limit (1000)"),
+        ("a.txt", b"a\n" * 500 + b"a", {}, "file (1001) exceeds text limit (1000)"),
         ("a.txt", b"a", {"target": ""}, "missing target parameter"),
     ],
 )

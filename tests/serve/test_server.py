@@ -73,6 +73,14 @@ def test_invalid_port_ends_command(port: str, monkeypatch: pytest.MonkeyPatch) -
     assert end.value.code == 2
 
 
+@pytest.mark.parametrize("origin", ["*", "example.org", "https://example.org/"])
+def test_invalid_origin_ends_command(origin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["serve", "--allow-origin", origin])
+    with pytest.raises(SystemExit) as end:
+        serve.parse_args()
+    assert end.value.code == 2
+
+
 def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(name: str) -> None:
         raise ImportError(name)
