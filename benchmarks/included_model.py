@@ -4,7 +4,7 @@
         --test own test.en test.de --test newstest2014 newstest2014.en newstest2014.de --history history.md
 
 Writes transformer/included/SOURCE-TARGET and benchmarks/results/included_SOURCE_TARGET.json. --history is Markdown that
-says with which commands the weights were made. The sentences of the card are those of benchmarks/sentences, translated
+says with which commands the weights were made. The sentences of the card are those of evaluate/sentences, translated
 as they come out. `sentences/s` are those of the test splits named first, in float32 on 1 and 2 threads, and with
 CTranslate2 in int8 if it is installed.
 
@@ -30,6 +30,7 @@ from common.arguments import CommandParser
 from common.command import run_command
 from common.text_input import read_all_lines
 from evaluate.config import BackendName
+from evaluate.test_sets import SENTENCES
 from evaluate.translator import Translator
 from transformer.config import ModelConfig
 from transformer.included_models import FOLDER, included_models
@@ -76,7 +77,7 @@ def main() -> None:
     beams = {beam: evaluate(folder, *args.valid, "--beam", str(beam)) for beam in BEAMS}
     tests = {name: evaluate(folder, Path(src), Path(ref)) for name, src, ref in args.test}
     speeds = measure_speeds(folder, read_all_lines(Path(args.test[0][1]))[:LINES])
-    sentences = read_all_lines(ROOT / f"benchmarks/sentences/everyday.{source}")
+    sentences = read_all_lines(SENTENCES / f"everyday.{source}")
     pairs = list(zip(sentences, Translator.from_pretrained(folder)(sentences), strict=True))
     size = sum(file.stat().st_size for file in folder.iterdir())
     result = new_result(direction=f"{source}-{target}", bytes=size, beams=beams, tests=tests, speeds=speeds)

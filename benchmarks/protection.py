@@ -3,10 +3,10 @@
     python -m benchmarks.protection --data valid.en valid.de \\
         --model-dirs transformer/included/en-de transformer/included/de-en
 
-Translates the sentences of benchmarks/sentences that have spans: as the model does, in the parts between the spans, and
-with stand-ins and alignment, which is what `transformer.translate` does. Translates the lines of --data that have
-digits, with and without protection. Writes benchmarks/results/protection.json; with --smoke-test, 5 sentences of each
-kind are translated and nothing is written.
+Translates the sentences of benchmarks/sentences and evaluate/sentences that have spans: as the model does, in the parts
+between the spans, and with stand-ins and alignment, which is what `transformer.translate` does. Translates the lines of
+--data that have digits, with and without protection. Writes benchmarks/results/protection.json; with --smoke-test, 5
+sentences of each kind are translated and nothing is written.
 """
 
 import re
@@ -23,9 +23,10 @@ from evaluate.segmentation import protection
 from evaluate.segmentation.numbers import lost_numbers
 from evaluate.segmentation.placeholders import mask
 from evaluate.segmentation.protection import is_kept
+from evaluate.test_sets import SENTENCES
 from evaluate.translator import Translator
 
-SENTENCES = ("protected", "everyday")
+TEXTS = (ROOT / "benchmarks/sentences/protected", SENTENCES / "everyday")
 FRAMES = {
     "en": "Open #.|The file # was not found.|# has sent you a letter.|I do not know #.|Did you see # yesterday?|"
     "If # is empty, the program ends.|Write the name of # here.|My brother lives near #.|Hello #, how are you?|"
@@ -64,9 +65,8 @@ def main() -> None:
 
 def measure(translator: Translator, most: int | None) -> dict[str, Any]:
     """Return the figures of one direction."""
-    folder = ROOT / "benchmarks/sentences"
     sources, references = (
-        [line for name in SENTENCES for line in read_all_lines(folder / f"{name}.{language}")]
+        [line for text in TEXTS for line in read_all_lines(text.with_suffix(f".{language}"))]
         for language in (translator.source_lang, translator.target_lang)
     )
     pairs = [pair for pair in zip(sources, references, strict=True) if mask(pair[0]).spans][:most]

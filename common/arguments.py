@@ -97,6 +97,21 @@ def settings_parser(description: str | None, schema: type[Any], section: str = "
     return parser
 
 
+def corpus_parser(description: str | None, schema: type[Any]) -> argparse.ArgumentParser:
+    """Return a parser as `settings_parser` does, for commands whose first arguments are a corpus.
+
+    The result of `parse_intermixed_args` also has `corpus`: two text files, or one name that `data.train` accepts, or
+    [] if a setting gives the corpus.
+    """
+    parser = _SettingsParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.schema, parser.section = schema, ""
+    parser.add_argument("--config", type=expand, help="YAML file with settings")
+    metavar = "FILE | section.field=value"
+    text = "source file and target file, or one table, folder or dataset; and settings"
+    parser.add_argument("overrides", nargs="*", action=_CorpusAndOverrides, metavar=metavar, help=text)
+    return parser
+
+
 def add_overrides(parser: argparse.ArgumentParser, text: str) -> argparse.Action:
     """Add the arguments `section.field=value`. A setting that is given twice ends the command with status 2."""
     return parser.add_argument("overrides", nargs="*", action=_Overrides, metavar="section.field=value", help=text)
@@ -114,6 +129,27 @@ class _Overrides(argparse.Action):
         if repeated := repeated_override(overrides):
             parser.error(repeated)
         setattr(namespace, self.dest, overrides)
+
+
+class _CorpusAndOverrides(_Overrides):
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        words = list(values or [])
+        overrides = [word for word in words if re.match(r"[\w.]+=", word) and not expand(word).exists()]
+        super().__call__(parser, namespace, overrides, option_string)
+        namespace.corpus = corpus = [word for word in words if word not in overrides]
+        in_settings = any(word.startswith("data.train=") for word in overrides)
+        if len(corpus) > 2:
+            parser.error(f"give a source and a target file, or one table, folder or dataset, not {len(corpus)} names")
+        if corpus and in_settings:
+            parser.error("give either files or data.train")
+        if not corpus and not in_settings and namespace.config is None:
+            parser.error("give a source and a target file, such as my.en my.de")
 
 
 class _SettingsParser(CommandParser):

@@ -22,6 +22,8 @@ from evaluate.model_settings import read_section
 from transformer.pretrained import read_about
 
 Languages = tuple[str, str]
+SENTENCES = Path(__file__).resolve().parent / "sentences"
+"""Folder of the everyday sentences, one file for each language."""
 CHECKED = 1000
 """Number of lines whose languages are checked."""
 
@@ -178,6 +180,15 @@ def _language_of(file: Path | None) -> str:
     name = file.with_suffix("") if file.suffix in COMPRESSED else file
     ending = (name.with_suffix("") if name.suffix == ".txt" else name).suffix[1:]
     return language_code(ending) if is_language_code(ending) else ""
+
+
+def everyday_sentences(languages: Languages) -> TestSet | None:
+    """Return 60 sentences of everyday life, which were written for this project; None for other languages."""
+    files = [SENTENCES / f"everyday.{language_code(language)}" for language in languages]
+    if not all(file.is_file() for file in files) or files[0] == files[1]:
+        return None
+    sources, references = map(read_all_lines, files)
+    return TestSet("everyday sentences", sources, [references], languages=languages)
 
 
 def from_sacrebleu(name: str, languages: Languages) -> TestSet:

@@ -24,6 +24,7 @@ from data_pipeline.config import DataConfig
 from data_pipeline.sources.corpus import iterate_pairs, load_corpora
 from evaluate.translation_writer import TranslationWriter
 from evaluate.translator import Translator
+from train.own_text import corpus_override
 from train.run_time import duration
 
 LINES = 2_000
@@ -194,19 +195,9 @@ def describe_result(output: PairFiles, config: DataConfig, own_text: bool) -> st
     corpora = original if isinstance(original, list) and isinstance(original[0], list) else [original]
     lines = [
         f"wrote {new[0]} and {new[1]}: {output.lines:,} pairs",
-        f"to train on the original pairs too: {_setting([*corpora, new])}",
-        f"to train on these pairs only: {_setting(new)}",
+        f"to train on the original pairs too: {shlex.quote(corpus_override([*corpora, new]))}",
+        f"to train on these pairs only: {shlex.quote(corpus_override(new))}",
     ]
     if config.valid is None:
         lines.append("Set data.valid too. Otherwise, pairs of the teacher are held out for validation.")
     return "\n".join(lines)
-
-
-def _setting(corpus: list[Any]) -> str:
-    return shlex.quote(f"data.train={_write(corpus)}")
-
-
-def _write(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(_write, value))}]"
-    return f'"{value}"' if set(value) & set(",[]") else value

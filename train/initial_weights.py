@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -13,6 +14,13 @@ from transformer.weights import get_weights, set_weights
 
 FREE = ("dropout", "init")
 """Settings of the model that may differ from those of the other model: no weight depends on them."""
+
+
+def size_of(name: str) -> dict[str, Any]:
+    """Return the sizes and the vocabulary of a model as settings of a run that starts from it."""
+    _, model = load_pretrained(find_folder(name))
+    sizes = {f"model.{field}": value for field, value in asdict(model).items() if field not in FREE}
+    return sizes | {"data.tokenizer": name}
 
 
 def start_from(name: str, model: nn.Module, config: ModelConfig, tokenizer_file: Path) -> None:

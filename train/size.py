@@ -7,8 +7,7 @@ vocabulary, the size and the number of updates follow. A setting that the user g
 import textwrap
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common.errors import InputError
@@ -21,36 +20,81 @@ from data_pipeline.prepare_pairs import count_usable_pairs
 from data_pipeline.prepared_data import PreparedData
 from data_pipeline.tokenizers.sentence_piece import VocabularySizeError
 from train.config import RunConfig
-from train.initial_weights import FREE
+from train.initial_weights import size_of
 from train.loop import prepare_once
 from train.run.folder import has_begun
 from train.setup import make_plan
-from train.size_rules import RULES, RULES_VERSION, Machine, Rule, Settings, find_rule, schedule_settings
-from transformer.pretrained import find_folder, load_pretrained
+from train.size_rules import (
+    RULES,
+    RULES_VERSION,
+    Machine,
+    Rule,
+    Settings,
+    find_rule,
+    finetuning_rule,
+    schedule_settings,
+)
 
 Load = Callable[[Settings], RunConfig]
 """Returns the user's settings, with other defaults."""
+NO_SETTINGS: Settings = {}
 TOO_FEW_PAIRS = 2_000
 """Number of pairs below which most translations of a model are wrong: with 400 of Multi30k, BLEU is 8."""
 FEW_PAIRS = 10_000
 """Number of pairs below which a model is of little use for sentences unlike those of its training text."""
 
 
-def load_run(path: Path | None, overrides: list[str]) -> tuple[RunConfig, Path]:
+@dataclass(frozen=True)
+class Choice:
+    """What the rules choose for a text on a machine."""
+
+    config: RunConfig
+    """The user's settings with those that the rules choose."""
+    settings: Settings
+    """What the rules choose, by name. `config` has other values for the settings that the user gives."""
+    pairs: int
+    """Number of usable training pairs."""
+    machine: Machine
+    rule: Rule | None
+    """Row of the rules. None: the paper's base model."""
+    prepared: PreparedData
+
+    @property
+    def shown_settings(self) -> Settings:
+        """The chosen settings that differ from the paper's base model and are not given by the user."""
+        now, base = flatten_settings(self.config), flatten_settings(RunConfig())
+        return {name: value for name, value in self.settings.items() if now[name] == value != base[name]}
+
+    @property
+    def epochs(self) -> float:
+        """Number of times that training reads the text."""
+        plan = make_plan(self.config, self.prepared.train)
+        assert not isinstance(plan, BlockPlan)
+        return self.config.train.max_steps / plan.updates_per_epoch
+
+
+def load_run(path: Path | None, overrides: list[str], defaults: Settings = NO_SETTINGS) -> tuple[RunConfig, Path]:
     """Return the settings of a run and its run folder. `size=auto` is replaced by the settings that it chooses.
 
-    A run that has begun keeps its size, also on another machine. Raises as `load_settings` and `prepare`.
+    `defaults` are used for settings that neither the file nor an override gives. A run that has begun keeps its size,
+    also on another machine. Raises as `load_settings` and `prepare`.
     """
-    load = partial(load_settings, RunConfig, path, overrides)
+    load = make_load(path, overrides, defaults)
     config = load({})
     run_dir = expand(config.run_dir or f"runs/{path.stem if path else 'base'}")
     if config.size == "auto":
-        if config.data.task != "translation":
-            raise InputError(
-                "size=auto is for data.task=translation. For a language model, set model.d_model and others"
-            )
-        config = _saved_size(load, run_dir) if has_begun(run_dir) else choose_size(load)
+        if has_begun(run_dir):
+            config = _saved_size(load, run_dir)
+        else:
+            choice = choose_size(load)
+            _print(describe_size(choice))
+            config = choice.config
     return replace(config, size="given"), run_dir
+
+
+def make_load(path: Path | None, overrides: list[str], defaults: Settings = NO_SETTINGS) -> Load:
+    """Return a function that returns the settings of a file and of overrides, with other defaults."""
+    return lambda chosen: load_settings(RunConfig, path, overrides, {**chosen, **defaults})
 
 
 def _saved_size(load: Load, run_dir: Path) -> RunConfig:
@@ -64,42 +108,29 @@ def _saved_size(load: Load, run_dir: Path) -> RunConfig:
     return load({name: value for name, value in before.items() if name in names or name.startswith("model.")})
 
 
-def choose_size(load: Load) -> RunConfig:
-    """Return the user's settings with those that the rules choose, and print them."""
+def choose_size(load: Load) -> Choice:
+    """Return the settings that the rules choose. Raises InputError for a language model, and as `prepare`."""
     given = load({})
+    if given.data.task != "translation":
+        raise InputError("size=auto is for data.task=translation. For a language model, set model.d_model and others")
     set_threads(given.train.threads)
     machine = Machine.here()
     pairs, vocab_size = corpus_size(load, machine)
-    rule = find_rule(pairs, machine)
-    if rule is None:
-        _print(f"size        auto: {pairs:,} usable training pairs, {machine}: the paper's base model")
-        return given
-    chosen = rule.settings(machine, vocab_size)
+    rule, chosen = find_rule(pairs, machine), NO_SETTINGS
     if given.train.init_from is not None:
-        chosen |= _size_of(given.train.init_from) | _finetuning(rule)
+        rule = finetuning_rule(pairs, machine)
+        chosen = size_of(given.train.init_from)
+    if rule is None:
+        return Choice(given, {}, pairs, machine, None, prepare_once(given))
+    chosen = rule.settings(machine, vocab_size) | chosen
     prepared = prepare_once(load(chosen))
     chosen |= _update_size(load, chosen, prepared, rule)
     config = load(chosen)
     plan = make_plan(config, prepared.train)
     assert not isinstance(plan, BlockPlan)
-    per_epoch = plan.updates_per_epoch
-    chosen["train.max_steps"] = rule.updates(per_epoch, config.batches.tokens_per_update, machine)
+    chosen["train.max_steps"] = rule.updates(plan.updates_per_epoch, config.batches.tokens_per_update, machine)
     chosen |= schedule_settings(load(chosen).train.max_steps)
-    config = load(chosen)
-    _print(describe_size(config, chosen, pairs, machine, config.train.max_steps / per_epoch))
-    return config
-
-
-def _size_of(name: str) -> Settings:
-    """Return the sizes and the vocabulary of the model that a run starts from."""
-    _, model = load_pretrained(find_folder(name))
-    sizes = {f"model.{field}": value for field, value in asdict(model).items() if field not in FREE}
-    return sizes | {"data.tokenizer": name}
-
-
-def _finetuning(rule: Rule) -> Settings:
-    """Return learning rates with which a trained model keeps most of what it has learned."""
-    return {"schedule.peak_lr": rule.peak_lr / 5, "schedule.lowest_lr": rule.peak_lr / 500}
+    return Choice(load(chosen), chosen, pairs, machine, rule, prepared)
 
 
 def corpus_size(load: Load, machine: Machine) -> tuple[int, int]:
@@ -148,16 +179,27 @@ def _update_size(load: Load, chosen: Settings, prepared: PreparedData, rule: Rul
     return largest
 
 
-def describe_size(config: RunConfig, chosen: Settings, pairs: int, machine: Machine, epochs: float) -> str:
+def describe_size(choice: Choice) -> str:
     """Return what was chosen, in words and as settings that the user can change."""
-    now, base = flatten_settings(config), flatten_settings(RunConfig())
-    settings = " ".join(f"{name}={value}" for name, value in chosen.items() if now[name] == value != base[name])
-    expected = "most translations will be wrong" if pairs < TOO_FEW_PAIRS else "only text like that of training works"
-    few = f"{pairs:,} pairs are few: {expected}. More pairs help most; train.init_from starts from another model"
-    lines = [f"auto: {pairs:,} usable training pairs, {machine}, {epochs:.3g} epochs"]
+    about = f"auto: {choice.pairs:,} usable training pairs, {choice.machine}"
+    if choice.rule is None:
+        return f"size        {about}: the paper's base model"
+    lines = [f"{about}, {choice.epochs:.3g} epochs"]
+    settings = " ".join(f"{name}={value}" for name, value in choice.shown_settings.items())
     lines += textwrap.wrap(settings, 108, break_on_hyphens=False)
-    lines += textwrap.wrap(few, 108) if pairs < FEW_PAIRS else []
+    if choice.config.train.init_from is None:
+        lines += textwrap.wrap(describe_few(choice.pairs), 108)
     return "size        " + ("\n" + " " * 12).join(lines)
+
+
+def describe_few(pairs: int) -> str:
+    """Return a warning if a text has few pairs; otherwise ""."""
+    if pairs >= FEW_PAIRS:
+        return ""
+    expected = "most translations will be wrong" if pairs < TOO_FEW_PAIRS else "only text like that of training works"
+    return (
+        f"{pairs:,} pairs are few: {expected}. More pairs help most; python -m train.finetune starts from another model"
+    )
 
 
 def _print(text: str) -> None:

@@ -63,7 +63,7 @@ def describe_included_models() -> list[str]:
     """Return one line for each included model: direction, parameters, size on disk, licence, folder."""
     return [
         f"{source} to {target}: {count_stored(folder / 'model.safetensors'):,} parameters, "
-        f"{sum(file.stat().st_size for file in folder.iterdir()) / 1e6:.1f} MB, {_licence(folder)}, {folder}"
+        f"{sum(file.stat().st_size for file in folder.iterdir()) / 1e6:.1f} MB, {_describe_licence(folder)}, {folder}"
         for (source, target), folder in included_models().items()
     ]
 
@@ -80,11 +80,17 @@ def count_stored(file: Path) -> int:
     )
 
 
-def _licence(folder: Path) -> str:
+def read_licence(folder: Path) -> str | None:
+    """Return the licence that the card of a model folder names, such as `mit`; None if there is none."""
     card = folder / "README.md"
     text = read_small(card).decode("utf-8", "replace") if card.is_file() else ""
-    line = re.search(r"^licen[cs]e: *(.+)$", text, re.MULTILINE | re.IGNORECASE)
-    return f"licence {line[1].strip()}" if line else "licence: see its README.md"
+    line = re.search(r"^licen[cs]e: *(\S.*?) *$", text, re.MULTILINE | re.IGNORECASE)
+    return line[1] if line else None
+
+
+def _describe_licence(folder: Path) -> str:
+    licence = read_licence(folder)
+    return f"licence {licence}" if licence else "licence: see its README.md"
 
 
 def _directions(models: Iterable[tuple[str, str]]) -> str:

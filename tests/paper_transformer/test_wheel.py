@@ -56,7 +56,7 @@ def test_wheel_has_one_package_with_all_files(site: Path) -> None:
         str(path.relative_to(ROOT)) if name != "paper_transformer" else path.name
         for name in CONTENT
         for path in (ROOT / name).rglob("*")
-        if (path.suffix in SUFFIXES or "included" in path.parts) and path.is_file()
+        if (path.suffix in SUFFIXES or {"included", "sentences"} & {*path.parts}) and path.is_file()
         if "__pycache__" not in path.parts
     }
     expected |= {f"{INCLUDED}/{file}" for file in FILES} | {"commit.txt"}

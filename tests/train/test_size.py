@@ -14,7 +14,7 @@ from tests.conftest import make_pairs, write_parallel
 from train import size
 from train.config import RunConfig, TrainConfig
 from train.run_time import UpdateTime, check_time, describe_time
-from train.size_rules import RULES, TOKENS_PER_CORE, Machine, Rule, find_rule, schedule_settings
+from train.size_rules import FINETUNING, RULES, Machine, Rule, find_rule, finetuning_rule, schedule_settings
 from transformer.pretrained import load_pretrained
 
 CPU, GPU = Machine("cpu", 2, bf16=True), Machine("gpu", 0, bf16=True)
@@ -39,7 +39,7 @@ def test_rule_depends_on_pairs_and_machine() -> None:
 def test_cpu_bounds_number_of_updates_by_its_cores() -> None:
     rule = RULES["cpu"][-1]
     of_one, of_eight = (rule.updates(10**6, 5000, replace(CPU, cores=n)) for n in (1, 8))
-    assert (of_one, of_eight) == (TOKENS_PER_CORE // 5000, 8 * TOKENS_PER_CORE // 5000)
+    assert (of_one, of_eight) == (rule.tokens_per_core // 5000, 8 * rule.tokens_per_core // 5000)
     assert rule.updates(10**6, 5000, GPU) == rule.epochs * 10**6
 
 
@@ -161,7 +161,7 @@ def test_page_shows_rules() -> None:
             assert f"| {below} |" in page, kind
             model = f"| {row.vocab_size:,} | {row.d_model} | {row.n_layers} | {row.n_heads} | {row.d_ff:,} |"
             assert f"{model} {row.dropout:g} | {row.tokens_per_update:,} | {row.epochs} | {row.peak_lr:g} |" in page
-    assert f"{TOKENS_PER_CORE:,} target tokens" in page
+    assert f"{Rule.tokens_per_core:,} target tokens" in page
 
 
 def test_chosen_settings_are_in_schema() -> None:
