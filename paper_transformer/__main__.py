@@ -16,6 +16,8 @@ COMMANDS = {
     "serve": ("transformer/serve.py", "answer translation requests over HTTP"),
     "explain": ("transformer/explain.py", "show how a model translates a sentence, step by step"),
     "train": ("train/train.py", "train a model, or resume a run"),
+    "suggest": ("train/suggest.py", "suggest settings for your own text, with time and expected BLEU"),
+    "finetune": ("train/finetune.py", "finetune a model on your own text, with BLEU before and after"),
     "evaluate": ("evaluate/bleu.py", "translate test sets and report BLEU"),
     "score": ("evaluate/score.py", "score existing translations with a model"),
     "prepare": ("data_pipeline/prepare.py", "prepare training data without training"),

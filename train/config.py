@@ -146,9 +146,13 @@ class CheckpointConfig:
     average_last: int = 5
     """Number of newest checkpoints whose mean becomes the model (section 6.1: 5 for the base model, 20 for the big
     model). 1: the last checkpoint alone."""
+    parent_share: float = 0.0
+    """Share of the weights of `train.init_from` in the model (Wortsman et al., 2022): 0.4 makes a mean of 40% of these
+    weights and 60% of those of the checkpoints. So less is forgotten. 0: only the checkpoints."""
 
     def __post_init__(self) -> None:
         check_positive("checkpoints", self, "every", "keep", "average_last")
+        check_fraction("checkpoints", self, "parent_share")
         if self.average_last > self.keep:
             raise InputError(
                 f"checkpoints.average_last is {self.average_last}, but checkpoints.keep={self.keep} deletes older "
@@ -167,6 +171,7 @@ MAY_CHANGE = (
     "train.log_with",
     "checkpoints.keep",
     "checkpoints.average_last",
+    "checkpoints.parent_share",
     "validation.sample_tokens",
     "train.init_from",
     "data.tokenizer",
@@ -232,6 +237,8 @@ class RunConfig:
     """Run folder, which becomes the model folder when training ends. None: `runs/` and the name of the config file."""
 
     def __post_init__(self) -> None:
+        if self.checkpoints.parent_share and self.train.init_from is None:
+            raise InputError("checkpoints.parent_share needs a parent. Set train.init_from, or leave it out")
         if (self.model.architecture == "gpt") != (self.data.task == "language_modelling"):
             raise InputError(
                 f"model.architecture={self.model.architecture} cannot be trained with data.task={self.data.task}. Set "

@@ -24,35 +24,11 @@ def main() -> None:
         )
     args = parser.parse_intermixed_args()
     # Imported after the options are read: --help does not need PyTorch.
-    from train.finetuning import (
-        add_to_card,
-        check_run,
-        choose_weights,
-        describe_gains,
-        find_parent,
-        is_finished,
-        measure_gains,
-        read_test_sets,
-    )
-    from train.loop import prepare_once, train
-    from train.own_text import check_languages, corpus_settings
-    from train.size import load_run
+    from train.finetuning import finetune
 
-    parent = find_parent(args.parent)
-    check_languages(args.corpus, parent.languages, args.parent)
-    sets = read_test_sets(args.test, args.general, parent.languages)
-    config, run_dir = load_run(args.config, args.overrides, corpus_settings(args.corpus) | parent.settings())
-    check_run(config, parent)
-    stopped_by = train(config, run_dir)
+    stopped_by = finetune(args.parent, args.corpus, args.overrides, args.config, args.test, args.general)
     if stopped_by is not None:
         sys.exit(128 + stopped_by)  # the exit status of a process that a signal ended
-    if not is_finished(run_dir, config):  # train.max_hours; the trainer has printed it
-        return
-    print(choose_weights(run_dir, config), flush=True)
-    gains = measure_gains(parent, run_dir, config, sets, prepare_once(config))
-    add_to_card(run_dir, gains, parent)
-    print(describe_gains(gains, sets, parent, run_dir))
-    print(f'python -m transformer.translate --model {run_dir} "A sentence."')
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from common.errors import InputError
@@ -23,8 +23,11 @@ from evaluate.report.report import make_report, plain_signature
 from evaluate.test_sets import Languages, TestSet, everyday_sentences, from_files, model_languages
 from evaluate.translator import Translator, refuse_language_model
 from train.config import RunConfig
+from train.loop import prepare_once, train
+from train.own_text import check_languages, corpus_settings
 from train.run.checkpoints import Checkpoints, read_state
 from train.run.model_folder import write_model_folder
+from train.size import load_run
 from train.size_rules import Settings
 from transformer.included_models import find_included_model
 from transformer.pretrained import find_folder, load_pretrained, read_about
@@ -91,6 +94,43 @@ class TestSets:
     """True if `general` was not given by the user."""
 
 
+def finetune(
+    model: str,
+    corpus: Sequence[str],
+    overrides: list[str],
+    config_file: Path | None = None,
+    own: Sequence[Path] | None = None,
+    general: Sequence[Path] | None = None,
+) -> int | None:
+    """Train, and print BLEU before and after.
+
+    Args:
+        model: see `find_parent`.
+        corpus: two files, or one name that `data.train` accepts, or [] if a setting gives the corpus.
+        own: source and reference of the user's kind of text. None: the held-out pairs.
+        general: source and reference of other text. None: everyday sentences, if there are some.
+
+    Returns:
+        The number of the signal that ended the run early, otherwise None.
+
+    Raises as `find_parent`, `check_run` and `train`.
+    """
+    parent = find_parent(model)
+    check_languages(corpus, parent.languages, model)
+    sets = read_test_sets(own, general, parent.languages)
+    config, run_dir = load_run(config_file, overrides, corpus_settings(corpus) | parent.settings())
+    check_run(config, parent)
+    stopped_by = train(config, run_dir)
+    if Checkpoints(run_dir / "checkpoints").last_step() < config.train.max_steps:  # the trainer has printed why
+        return stopped_by
+    print(choose_weights(run_dir, config), flush=True)
+    gains = measure_gains(parent, run_dir, config, sets, prepare_once(config))
+    add_to_card(run_dir, gains)
+    print(describe_gains(gains, sets, parent, run_dir))
+    print(f'python -m transformer.translate --model {run_dir} "A sentence."')
+    return None
+
+
 def find_parent(name: str) -> Parent:
     """Return the model of a folder, an included model such as `en-de`, or a model of the Hub.
 
@@ -120,15 +160,26 @@ def check_run(config: RunConfig, parent: Parent) -> None:
         )
     if config.train.init_from != str(parent.folder):
         raise InputError("train.init_from and --from name different models. Leave out train.init_from")
+    if config.data.tokenizer != config.train.init_from:
+        raise InputError(
+            f"finetuning needs the vocabulary of {parent.name}; data.tokenizer is {config.data.tokenizer or 'null'}. "
+            "Leave out data.tokenizer and size"
+        )
 
 
 def read_test_sets(own: Sequence[Path] | None, general: Sequence[Path] | None, languages: Languages) -> TestSets:
     """Read the test sets before training, so that an error shows at once. Raises as `from_files`."""
     return TestSets(
-        from_files(own[0], own[1:], languages) if own else None,
-        from_files(general[0], general[1:], languages) if general else everyday_sentences(languages),
+        _read_files(own, languages) if own else None,
+        _read_files(general, languages) if general else everyday_sentences(languages),
         is_default=not general,
     )
+
+
+def _read_files(files: Sequence[Path], languages: Languages) -> TestSet:
+    """Return a test set whose name has no folder, because the model card contains it."""
+    test_set = from_files(files[0], files[1:], languages)
+    return replace(test_set, name=Path(test_set.name).name)
 
 
 def choose_weights(run_dir: Path, config: RunConfig) -> str:
@@ -138,11 +189,6 @@ def choose_weights(run_dir: Path, config: RunConfig) -> str:
     if step < config.train.max_steps:
         return f"the validation loss rose after update {step:,}: {write_model_folder(run_dir, best=True)}"
     return "the validation loss fell to the end: the mean of the last checkpoints"
-
-
-def is_finished(run_dir: Path, config: RunConfig) -> bool:
-    """Return True if all updates are done."""
-    return Checkpoints(run_dir / "checkpoints").last_step() >= config.train.max_steps
 
 
 def measure_gains(parent: Parent, run_dir: Path, config: RunConfig, sets: TestSets, data: PreparedData) -> list[Gain]:
@@ -229,7 +275,7 @@ def _remarks(gains: Sequence[Gain], sets: TestSets, parent: Parent) -> list[str]
     return remarks
 
 
-def add_to_card(run_dir: Path, gains: Sequence[Gain], parent: Parent) -> None:
+def add_to_card(run_dir: Path, gains: Sequence[Gain]) -> None:
     """Append the figures to the model card."""
     card = (run_dir / CARD).read_text(encoding="utf-8")
     rows = [f"| {' | '.join(cell.replace('|', ' ') for cell in _cells(gain))} |" for gain in gains]

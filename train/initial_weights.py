@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from common.errors import InputError
 from common.files import read_small
@@ -21,6 +21,18 @@ def size_of(name: str) -> dict[str, Any]:
     _, model = load_pretrained(find_folder(name))
     sizes = {f"model.{field}": value for field, value in asdict(model).items() if field not in FREE}
     return sizes | {"data.tokenizer": name}
+
+
+def mix_with(name: str, weights: dict[str, Tensor], share: float) -> dict[str, Tensor]:
+    """Return weights of which `share` are those of another model: interpolation (Wortsman et al., 2022).
+
+    Raises FileNotFoundError if there is no such model, and InputError if it has other sizes.
+    """
+    source, _ = load_pretrained(find_folder(name))
+    others = get_weights(source)
+    if {key: tensor.shape for key, tensor in others.items()} != {key: own.shape for key, own in weights.items()}:
+        raise InputError(f"{name} has other sizes than this run. Set checkpoints.parent_share=0")
+    return {key: own.lerp(others[key].to(own.dtype), share) for key, own in weights.items()}
 
 
 def start_from(name: str, model: nn.Module, config: ModelConfig, tokenizer_file: Path) -> None:

@@ -25,6 +25,7 @@ from train.loop import prepare_once
 from train.run.folder import has_begun
 from train.setup import make_plan
 from train.size_rules import (
+    PARENT_SHARE,
     RULES,
     RULES_VERSION,
     Machine,
@@ -104,7 +105,7 @@ def _saved_size(load: Load, run_dir: Path) -> RunConfig:
     before = flatten_settings(load_saved_settings(RunConfig, saved))
     rule = RULES["cpu"][0]
     chosen = {**rule.settings(Machine("cpu", 1, False), 0), **rule.update_sizes()[0], **schedule_settings(1)}
-    names = chosen.keys() | {"train.max_steps", "data.tokenizer"}
+    names = chosen.keys() | {"train.max_steps", "data.tokenizer", "checkpoints.parent_share"}
     return load({name: value for name, value in before.items() if name in names or name.startswith("model.")})
 
 
@@ -116,13 +117,17 @@ def choose_size(load: Load) -> Choice:
     set_threads(given.train.threads)
     machine = Machine.here()
     pairs, vocab_size = corpus_size(load, machine)
-    rule, chosen = find_rule(pairs, machine), NO_SETTINGS
+    rule = find_rule(pairs, machine)
     if given.train.init_from is not None:
-        rule = finetuning_rule(pairs, machine)
-        chosen = size_of(given.train.init_from)
+        size = size_of(given.train.init_from)
+        rule = finetuning_rule(pairs, machine, size["model.d_model"])
+        chosen = rule.settings(machine, vocab_size) | size
+        chosen["checkpoints.parent_share"] = PARENT_SHARE
+        del chosen["data.vocab_size"]
+    elif rule is not None:
+        chosen = rule.settings(machine, vocab_size)
     if rule is None:
         return Choice(given, {}, pairs, machine, None, prepare_once(given))
-    chosen = rule.settings(machine, vocab_size) | chosen
     prepared = prepare_once(load(chosen))
     chosen |= _update_size(load, chosen, prepared, rule)
     config = load(chosen)

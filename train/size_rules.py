@@ -9,7 +9,7 @@ import torch
 
 Settings = dict[str, Any]
 """Values by name, such as {"model.d_model": 128}."""
-RULES_VERSION = 1
+RULES_VERSION = 2
 """Raise it if a change of this file gives other settings."""
 
 
@@ -70,7 +70,7 @@ class Rule:
             "batches.buckets": 96,
             "schedule.name": "wsd",
             "schedule.peak_lr": self.peak_lr,
-            "schedule.lowest_lr": self.peak_lr / 100,
+            "schedule.lowest_lr": float(f"{self.peak_lr / 100:.6g}"),
             "train.precision": "bf16" if machine.bf16 else "no",
         }
 
@@ -103,16 +103,20 @@ FINETUNING: Settings = {"dropout": 0.1, "epochs": 8, "peak_lr": 3e-4, "tokens_pe
 """What differs in all rows if training starts from another model. Chosen on 5,000 pairs of Multi30k and the included
 model from English to German."""
 
+PARENT_SHARE = 0.4
+"""`checkpoints.parent_share` if training starts from another model."""
+
 
 def find_rule(pairs: int, machine: Machine) -> Rule | None:
     """Return the row for a text of this number of usable pairs; None is the paper's base model."""
     return next((rule for rule in RULES[machine.kind] if pairs < rule.below), None)
 
 
-def finetuning_rule(pairs: int, machine: Machine) -> Rule:
-    """Return the row for a text of this number of usable pairs if training starts from another model."""
+def finetuning_rule(pairs: int, machine: Machine, d_model: int) -> Rule:
+    """Return the row for a text of this number of usable pairs if training starts from a model with `d_model`."""
     rule = find_rule(pairs, machine) or RULES[machine.kind][-1]
-    return replace(rule, **FINETUNING)
+    peak_lr = float(f"{FINETUNING['peak_lr'] * min(1, 256 / d_model):.3g}")
+    return replace(rule, **FINETUNING | {"peak_lr": peak_lr})
 
 
 def schedule_settings(updates: int) -> Settings:

@@ -18,6 +18,7 @@ from data_pipeline.sources.filters import LABELS, FilterReason
 from evaluate.test_sets import Languages
 from train.config import RunConfig
 from train.distributed import make_accelerator
+from train.finetuning import Parent
 from train.loop import load_trainer
 from train.own_text import SETTINGS, corpus_override, corpus_settings, describe_languages, find_languages
 from train.run_time import UpdateTime, describe_time, duration, measure_update
@@ -65,6 +66,8 @@ class Suggestion:
     finetuning: Choice | None = None
     """What the rules choose for a run that starts from that model."""
     finetuning_timing: UpdateTime | None = None
+    no_finetuning: str = ""
+    """Why that model does not fit the given settings."""
 
     def lines(self) -> list[str]:
         """Return the whole suggestion."""
@@ -76,7 +79,8 @@ class Suggestion:
             *_entry("settings", settings),
             *_time(self.choice, self.timing),
             *_entry("expect", _expectation(self.choice.pairs)),
-            *_entry("train", self.training_command()),
+            "train       a new model:",
+            INDENT + self.training_command(),
             *self._about_finetuning(),
         ]
 
@@ -109,11 +113,16 @@ class Suggestion:
 
     def _about_finetuning(self) -> list[str]:
         if self.parent is None or self.finetuning is None:
-            why = f"no included model translates {describe_languages(self.languages)}"
-            return _entry("finetune", f"{why}. Any model folder of these languages can be given with --from")
-        about = f"the included model {self.parent} has these languages"
+            missing = f"no included model translates {describe_languages(self.languages)}"
+            return _entry(
+                "finetune",
+                f"{self.no_finetuning or missing}. Any model folder of these languages can be given with --from",
+            )
+        about = f"the included model {self.parent}, which has these languages"
         if (timing := self.finetuning_timing) is not None:
-            about += f"; about {duration(timing.hours(self.finetuning.config.train.max_steps))}, without validation"
+            about += (
+                f"; about {duration(timing.alone.hours(self.finetuning.config.train.max_steps))}, without validation"
+            )
         if self.choice.pairs < MOST_FOR_FINETUNING:
             about += ". For this number of pairs, it is better than a new model"
         command = _command(f"python -m train.finetune --from {self.parent}", self._words(settings_only=False))
@@ -154,11 +163,13 @@ def make_suggestion(corpus: Sequence[str], overrides: list[str], config_file: Pa
     suggestion = Suggestion(corpus, overrides, config_file, languages, how, choice, _measure(choice))
     if languages not in included_models() or choice.config.train.init_from is not None:
         return suggestion
-    parent = {"train.init_from": str(included_models()[languages])}
-    finetuning = choose_size(make_load(config_file, overrides, defaults | parent))
-    return replace(
-        suggestion, parent="-".join(languages), finetuning=finetuning, finetuning_timing=_measure(finetuning)
-    )
+    parent = Parent("-".join(languages), included_models()[languages], languages)
+    try:
+        finetuning = choose_size(make_load(config_file, overrides, corpus_settings(corpus) | parent.settings()))
+        timing = _measure(finetuning)
+    except InputError as error:  # a setting that only a new model can have
+        return replace(suggestion, no_finetuning=f"the included model does not fit these settings ({error})")
+    return replace(suggestion, parent=parent.name, finetuning=finetuning, finetuning_timing=timing)
 
 
 def write_yaml(suggestion: Suggestion, path: str) -> Path:

@@ -14,7 +14,7 @@ from tests.conftest import make_pairs, write_parallel
 from train import size
 from train.config import RunConfig, TrainConfig
 from train.run_time import UpdateTime, check_time, describe_time
-from train.size_rules import FINETUNING, RULES, Machine, Rule, find_rule, finetuning_rule, schedule_settings
+from train.size_rules import RULES, Machine, Rule, find_rule, schedule_settings
 from transformer.pretrained import load_pretrained
 
 CPU, GPU = Machine("cpu", 2, bf16=True), Machine("gpu", 0, bf16=True)

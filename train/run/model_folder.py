@@ -9,12 +9,14 @@ from common.settings import load_saved_settings
 from common.versions import describe_versions
 from data_pipeline.tokenizers import open_tokenizer
 from train.config import RunConfig
+from train.initial_weights import mix_with
 from train.run.checkpoints import Checkpoints, find_damage, load_mean, read_state
 from train.run.folder import reject_links_in_run
 from train.run.metrics_log import read_log
 from train.run.paper_comparison import public_names, read_comparison
+from train.run.parent import describe_parent
 from transformer.model import build, count_parameters
-from transformer.model_card import hub_datasets, model_card
+from transformer.model_card import hub_datasets, model_card, public_name
 from transformer.pretrained import check_vocab_size, save_pretrained
 from transformer.weights import load_tensors, mean_weights, set_weights
 
@@ -48,10 +50,15 @@ def write_model_folder(run_dir: Path, last: int | None = None, best: bool = Fals
     decay = config.train.ema_decay
     ema = decay is not None and not best  # in a best checkpoint, the mean has replaced the weights
     weights = (load_mean(path) if ema else load_tensors(path / "model.safetensors") for path in chosen)
-    set_weights(model, mean_weights(weights))
+    mean, share, parent = mean_weights(weights), config.checkpoints.parent_share, config.train.init_from
+    if share and parent is not None:
+        mean = mix_with(parent, mean, share)
+    set_weights(model, mean)
     origin = describe_origin([read_state(path).step for path in chosen], best)
     if decay is not None:
         origin = origin.replace("the weights", f"the exponential mean (decay {decay:g}) of the weights")
+    if share and parent is not None:
+        origin = f"{1 - share:.0%} {origin}, and {share:.0%} the weights of {public_name(parent)}"
     card = describe_run(config, count_parameters(model), origin, run_dir)
     out = out or run_dir
     if data.task == "translation":
@@ -83,7 +90,8 @@ def describe_run(config: RunConfig, parameters: int, origin: str, run_dir: Path)
     )
     languages = (data.source_lang, data.target_lang) if data.task == "translation" else ()
     title = f"Transformer, {' to '.join(languages)}" if languages else "GPT"
-    sections = [training, validation_table(last_validation(run_dir)), read_comparison(run_dir)]
+    parent = "" if settings.init_from is None else describe_parent(settings.init_from)
+    sections = [training, parent, validation_table(last_validation(run_dir)), read_comparison(run_dir)]
     weights = f"The weights are {origin}."
     return model_card(title, config.model, parameters, weights, sections, languages, hub_datasets(data.train))
 

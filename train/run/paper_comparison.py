@@ -66,6 +66,7 @@ FIELDS: dict[str, tuple[str, str]] = {
     "train.max_steps": ("5.2", "updates"),
     "checkpoints.average_last": ("6.1", "checkpoints averaged"),
     "checkpoints.every": ("6.1", "updates between checkpoints"),
+    "checkpoints.parent_share": ("", "share of the weights that training started from"),
     "train.ema_decay": ("", "decay of the exponential mean of weights"),
     "decode.beam": ("6.1", "beam"),
     "decode.length_penalty": ("6.1", "length penalty"),
