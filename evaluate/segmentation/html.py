@@ -78,6 +78,22 @@ class _Reader(HTMLParser):
     def unknown_decl(self, data: str) -> None:
         self._add("other")
 
+    def parse_pi(self, i: int) -> int:
+        """Read `<?php … ?>` and `<?= … ?>` to their end, also if they contain `>`."""
+        end = self.rawdata.find("?>", i) if re.match(r"<\?(?:php|=)", self.rawdata[i : i + 5]) else -1
+        if end < 0:
+            return int(super().parse_pi(i))
+        self.handle_pi(self.rawdata[i + 2 : end])
+        return end + 2
+
+    def parse_html_declaration(self, i: int) -> int:
+        """Read `<![CDATA[ … ]]>` to its end, also if it contains `>`."""
+        end = self.rawdata.find("]]>", i) if self.rawdata.startswith("<![CDATA[", i) else -1
+        if end < 0:
+            return int(super().parse_html_declaration(i))
+        self.unknown_decl(self.rawdata[i + 3 : end])
+        return end + 3
+
     def parse_marked_section(self, i: int, report: int = 1) -> int:
         """Read `<![if IE]>` as a comment, as browsers do."""
         return self.parse_bogus_comment(i)

@@ -9,6 +9,7 @@ Units are words and single punctuation marks.
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
 from evaluate.segmentation.placeholders import MASK, MaskedText, Span
 
@@ -68,6 +69,12 @@ def take_marks(masked: MaskedText) -> tuple[MaskedText, list[Mark]]:
             marks = [replace(mark, offset=min(mark.offset, len(kept))) for mark in marks]
         kept.append(character)
     return MaskedText("".join(kept).rstrip(), tuple(words)), marks
+
+
+def move_marks(marks: list[Mark], text: str, words: Sequence[str]) -> list[Mark]:
+    """Return the marks of a masked text with their positions in the text that has `words` instead of its masks."""
+    longer = [0, *accumulate(len(word) - 1 for word in words)]
+    return [replace(mark, offset=mark.offset + longer[text.count(MASK, 0, mark.offset)]) for mark in marks]
 
 
 def units(text: str) -> list[tuple[int, int]]:
@@ -262,7 +269,9 @@ class _Placement:
                 space = " " if empty and at > first and node.opening.space_before else ""
                 out.append(space if empty else "" if joined else self._lead(at))
                 out += [node.opening.span.text, self._render(node.children, at, node.end), node.closing.span.text]
-                joined = joined and node.start == node.end
+                if empty and joined and at == first and node.closing.space_after:
+                    out.append(" ")
+                joined = joined and empty
                 at = node.end
             elif node.before_next or at == first:
                 out += ["" if joined else self._lead(at), node.opening.span.text, " " * node.opening.space_after]

@@ -18,7 +18,7 @@ from itertools import islice
 from common.text import has_letter
 from evaluate.glossary import NO_GLOSSARY, Glossary
 from evaluate.segmentation.lines import SegmentedLine
-from evaluate.segmentation.marks import Weights, insert_marks, take_marks
+from evaluate.segmentation.marks import Weights, insert_marks, move_marks, take_marks
 from evaluate.segmentation.numbers import lost_numbers, mask_numbers
 from evaluate.segmentation.placeholders import BREAK, MASK, MaskedText, Span, unmask
 from evaluate.translation import Translation
@@ -122,7 +122,9 @@ class _Segment:
     def __init__(self, masked: MaskedText, glossary: Glossary) -> None:
         self.masked = masked
         self.glossary = glossary
-        self.words, self.marks = take_marks(masked)
+        self.words, self._masked_marks = take_marks(masked)
+        self.marks = self._masked_marks
+        """The marks, with their positions in `text`."""
         self.text = ""
         self.names: list[str] = []
         self.good: list[Translation] = []
@@ -138,6 +140,7 @@ class _Segment:
         if len(self.names) < len(self.words.spans):
             return False
         self.text = unmask(self.words.text, [Span(name, "word") for name in self.names])
+        self.marks = move_marks(self._masked_marks, self.words.text, self.names)
         any_name = "|".join(map(re.escape, self.names))
         self._compounds = rf"-(?:{any_name})\b|\b(?:{any_name})-" if self.names else r"(?!)"
         return True
