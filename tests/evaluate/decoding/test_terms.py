@@ -55,7 +55,7 @@ SETS: Terms = [
 @pytest.mark.parametrize("seed", range(2))
 def test_search_with_full_beam_finds_the_best_outputs_with_all_terms(seed: int, number: int) -> None:
     max_len, vocab = 5, 5
-    model = Table([0], vocab, seed)
+    model = Table([0], vocab, seed, eos_bias=-9.0)  # the model would never end an output before its terms
     (found,) = search(model, [max_len], [SETS[number]], beam=vocab**max_len, n_best=4)
     outputs = all_outputs(model, 0, max_len, 0.6)
     best = [h for h in outputs if all(contains(h.tokens, t.phrases[0].tokens) for t in SETS[number])]
@@ -123,6 +123,15 @@ def test_word_after_a_whole_word_does_not_continue_it() -> None:
     [[found, *_]] = search(Favourite([0], 6), [6], [[term(4, whole_word=True)]], 2, table=table)
     assert 4 in found.tokens
     assert not contains(found.tokens, (4, 2))
+
+
+def test_only_terms_follow_where_the_model_would_end() -> None:
+    class Ends(Table):
+        def logits(self, sentence: int, prefix: tuple[int, ...]) -> list[float]:
+            return [0.0, 9.0 if len(prefix) == 3 else 0.0, 5.0, 0.0, 0.0, 0.0]
+
+    for hypothesis in search(Ends([0], 6), [9], [[term(3, 5)]], 3, n_best=3)[0]:
+        assert hypothesis.tokens.index(3) <= 2
 
 
 def test_other_ways_to_write_a_term_depend_on_the_place() -> None:
