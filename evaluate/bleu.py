@@ -41,6 +41,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--json", metavar="FILE", help="file for the figures, one JSON object per test set; - is standard output"
     )
+    parser.add_argument("--comet", nargs="?", const="comet-score", metavar="COMMAND", help="also run this for COMET")
     parser.add_argument("--keep-unicode", action="store_true", help="compare texts as they are, not in Unicode NFC")
     add_compute_type(parser, "float32")  # figures do not depend on the machine
     add_decode_options(parser)
@@ -65,7 +66,7 @@ def main() -> None:
 
     languages = None if args.langpair is None else parse_languages(args.langpair)
     selection = Selection(args.source, tuple(args.reference or ()), args.test_set, languages)
-    options = ReportOptions(args.baseline, args.output, args.tokenize, args.json, args.keep_unicode)
+    options = ReportOptions(args.baseline, args.output, args.tokenize, args.json, args.keep_unicode, args.comet)
     if args.model is None:
         evaluate_text(args.hypotheses, selection, options)
     else:

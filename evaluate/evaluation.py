@@ -24,6 +24,7 @@ from common.text_input import check_equal_lines, read_all_lines
 from common.writing_systems import language_code
 from evaluate.config import DecodeConfig, EnsembleMean
 from evaluate.metrics.bleu_tokenizer import choose_tokenizer
+from evaluate.metrics.comet import find_comet
 from evaluate.metrics.limits import check_comparable
 from evaluate.metrics.significance import Baseline, read_baseline
 from evaluate.model_settings import read_decode_config
@@ -57,6 +58,8 @@ class ReportOptions:
     error. None: no such file."""
     keep_unicode: bool = False
     """Compare the texts as they are. Otherwise they are compared in one Unicode form."""
+    comet: str | None = None
+    """Command that computes COMET. None: no COMET."""
 
 
 def evaluate_text(hypotheses: Path, selection: Selection, options: ReportOptions = ReportOptions()) -> None:
@@ -65,6 +68,7 @@ def evaluate_text(hypotheses: Path, selection: Selection, options: ReportOptions
     first_reference = input_name(selection.references[0]) if selection.references else test_set.name
     check_equal_lines(input_name(hypotheses), len(lines), first_reference, len(test_set.references[0]))
     tokenizer = choose_tokenizer(options.tokenizer, test_set.target_language, test_set.references)
+    comet = _find_comet(options, [test_set])
     output = options.output or Path("eval")
     (stem,) = file_stems([input_name(hypotheses)])
     other = _read_baseline(options.baseline, test_set, output / f"{stem}.json")
@@ -73,7 +77,7 @@ def evaluate_text(hypotheses: Path, selection: Selection, options: ReportOptions
     with open_figures(options.json) as figures:
         with _naming_translation(output / f"{stem}.hyp"):
             report = make_report(
-                test_set, lines, baseline=other, tokenizer=tokenizer, keep_unicode=options.keep_unicode
+                test_set, lines, baseline=other, tokenizer=tokenizer, keep_unicode=options.keep_unicode, comet=comet
             )
         publish(report, output, stem, str(hypotheses), figures)
 
@@ -103,6 +107,7 @@ def evaluate_model(
     with accelerator.main_process_first():  # one process downloads the test set
         test_sets = find_test_sets(selection, folder)
     check_one_test_set(options.baseline, test_sets)
+    comet = _find_comet(options, test_sets)
     output = options.output or _default_output(folder if not others and expand(models[0]).is_dir() else Path())
     stems = file_stems([test_set.name for test_set in test_sets])
     tokenizers = [choose_tokenizer(options.tokenizer, one.target_language, one.references) for one in test_sets]
@@ -127,9 +132,21 @@ def evaluate_model(
                 if message := describe_too_long(translation.too_long, translator.max_len):
                     print(f"note: {message}", file=sys.stderr)
                 write_translations(output, stem, hypotheses)
-                report = make_report(test_set, hypotheses, translation, other, tokenizer, options.keep_unicode)
+                with _naming_translation(output / f"{stem}.hyp"):
+                    report = make_report(
+                        test_set, hypotheses, translation, other, tokenizer, options.keep_unicode, comet
+                    )
                 publish(report, output, stem, ", ".join(models), figures)
     accelerator.end_training()
+
+
+def _find_comet(options: ReportOptions, test_sets: list[TestSet]) -> list[str] | None:
+    """Return the words of COMET's command, None if COMET is not wanted. Raises InputError if it cannot be computed."""
+    if options.comet is None:
+        return None
+    if any(test_set.sources is None for test_set in test_sets):
+        raise InputError("--comet compares a translation with its source, too. Give --source.")
+    return find_comet(options.comet)
 
 
 def _default_output(folder: Path) -> Path:

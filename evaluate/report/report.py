@@ -10,6 +10,7 @@ import torch
 
 from evaluate.config import DecodeConfig
 from evaluate.metrics.bleu_tokenizer import TokenizerChoice, choose_tokenizer
+from evaluate.metrics.comet import CometScore, comet_score
 from evaluate.metrics.corpus_metrics import MetricScore, all_scores
 from evaluate.metrics.metric_choice import bleu_key, choose_metrics
 from evaluate.metrics.newstest2014 import Edition, comparable_with_paper, digest, find_edition
@@ -83,6 +84,8 @@ class Report:
     """Line numbers, from 1, of the suspicious translations by problem."""
     worst: list[SentenceScore]
     """Sentences with the lowest chrF2."""
+    comet: CometScore | None
+    """COMET with the first reference, if it was wanted."""
     comparison: Comparison | None
     """Comparison with another translation of the same lines, if there is one."""
     empty_lines: dict[str, list[int]]
@@ -131,12 +134,14 @@ def make_report(
     baseline: Baseline | None = None,
     tokenizer: TokenizerChoice | None = None,
     keep_unicode: bool = False,
+    comet: Sequence[str] | None = None,
 ) -> Report:
     """Score the translations of a test set, and compare them with another translation of the same lines.
 
     Args:
         tokenizer: tokenizer of BLEU. None: chosen by the languages of the test set, or by its references.
         keep_unicode: compare the texts as they are. Otherwise they are compared in one Unicode form.
+        comet: words of the command that computes COMET; then the test set must have sources.
     """
     given = ScoredTexts(test_set, hypotheses, baseline)
     texts = given if keep_unicode else given.unify()
@@ -167,6 +172,7 @@ def make_report(
             for problem in get_args(Problem)
         },
         worst=worst_sentences(test_set, hypotheses, problems),
+        comet=None if comet is None else comet_score(comet, test_set.sources or [], hypotheses, test_set.references[0]),
         comparison=None if baseline is None else compare(test_set.references, baseline, hypotheses, choice),
         empty_lines=find_empty_lines(test_set, hypotheses),
         notes=[

@@ -17,6 +17,8 @@ def report_text(report: Report) -> str:
     lines += _table(header, [_score_row(score) for score in report.scores.values()], numbers=(1, 2))
     if bleu.interval is not None:
         lines.append(f"  95%: bootstrap resampling of sentences, n={RESAMPLES}, seed {_seed(bleu.signature)}")
+    if report.comet is not None:
+        lines.append(f"  COMET {report.comet.score:.4f} ({show_controls(report.comet.command)})")
     lines += _notes_text(report)
     if report.filtered:
         lines.append(f"  of these {LINES['all']:,} lines, the {LINES['filtered']:,} that are sacreBLEU's wmt14:")

@@ -26,13 +26,13 @@ OTHER_NAMES = {"test_set", "test_sets", "test_2016_flickr"}
 """Names that begin with test_ but are no tests: keys, modules and datasets."""
 OTHER_OPTIONS = {
     "--build", "--build-arg", "--detach", "--entrypoint", "--extra-index-url", "--follow", "--now", "--rm", "--shell",
-    "--unit",
+    "--gpus", "--quiet", "--unit",
     "--confidence", "--cpu", "--cpus-per-task", "--create-dirs", "--dynamo_backend", "--gpus-per-node", "--job-name",
     "--kill-on-bad-exit", "--machine_rank", "--main_process_ip", "--main_process_port", "--max_restarts",
     "--mixed_precision", "--multi_gpu", "--no-deps", "--nodes", "--ntasks-per-node", "--num_machines",
     "--num_processes", "--open-mode", "--requeue", "--signal", "--time",
 }  # fmt: skip
-"""Options of accelerate, argcomplete, curl, Docker, pip, sacreBLEU, Slurm and systemd."""
+"""Options of accelerate, argcomplete, COMET, curl, Docker, pip, sacreBLEU, Slurm and systemd."""
 CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)|<img[^>]* src=\"([^\"]+)\"")
 

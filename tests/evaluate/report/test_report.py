@@ -71,7 +71,7 @@ def test_report_json_has_all_fields_except_translations() -> None:
     assert set(found) == {
         "test_set", "lines", "bleu", "signature", "bleu_lowercase", "signature_lowercase", "pronouns_right",
         "pronouns_all", "versions", "references_sha256", "hypotheses_sha256", "scores", "edition", "filtered",
-        "comparable", "length_ratio", "by_length", "suspicious", "worst", "comparison",
+        "comparable", "length_ratio", "by_length", "suspicious", "worst", "comet", "comparison",
         "tokenizer", "empty_lines", "notes",
     }  # fmt: skip
 
