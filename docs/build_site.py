@@ -25,7 +25,7 @@ PAGES = ROOT / "build" / "manual"
 API_PAGE = ROOT / "docs" / "api.md"
 FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 FENCE = re.compile(r"^(?P<mark>`{3,})[^\n]*\n.*?^(?P=mark)`*$", re.MULTILINE | re.DOTALL)
-MORE_THAN_LANGUAGE = re.compile(r"(?<=\w) [^\n]*")
+MORE_THAN_LANGUAGE = re.compile(r"(?<=\A```)(\w*) [^\n]*")
 """Words after the language of a code block, such as `text what you should see (random)`."""
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#)[^)\s#]+")
 COPIED = (".png", ".svg", ".css")
@@ -103,7 +103,7 @@ def page_of(file: Path) -> tuple[str, set[Path]]:
 
     text = FRONT_MATTER.sub("", text).replace("<details>", '<details markdown="1">')  # Markdown inside HTML
     parts = [
-        MORE_THAN_LANGUAGE.sub("", part, 1) if is_code else LINK.sub(change, part) for part, is_code in divide(text)
+        MORE_THAN_LANGUAGE.sub(r"\1", part) if is_code else LINK.sub(change, part) for part, is_code in divide(text)
     ]
     if file == API_PAGE:  # mkdocstrings replaces these lines by the docstrings
         parts += [f"\n::: paper_transformer.{name}\n" for name in public_names]

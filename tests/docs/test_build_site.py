@@ -1,6 +1,7 @@
 """The web site of the manual: links of its pages, its navigation, and a build without warnings."""
 
 import re
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -58,9 +59,11 @@ def test_page_of_keeps_code_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "docs").mkdir()
     (tmp_path / "a.py").touch()
     page = tmp_path / "docs" / "x.md"
-    page.write_text("---\nlicense: mit\n---\n[a](../a.py) [b](https://b.de) [c](#c)\n```\n[d](missing)\n```\n")
+    code = "```\n[d](missing)\n```\n```{}\na b\n```\n"
+    links = "[b](https://b.de) [c](#c)\n"
+    page.write_text("---\nlicense: mit\n---\n[a](../a.py) " + links + code.format("text what you see"))
     text, linked = page_of(page)
-    assert text == "[a](source/a.py.md) [b](https://b.de) [c](#c)\n```\n[d](missing)\n```\n"
+    assert text == "[a](source/a.py.md) " + links + code.format("text")
     assert linked == {tmp_path / "a.py"}
 
 
@@ -111,6 +114,13 @@ def test_pages_of_site_have_same_parts_as_on_github(site: Path, pages: Path) -> 
         found = html[html.index("<article") : html.index("</article>")]
         if name != "api.md":  # has docstrings
             assert count_elements(found) == count_elements(expected), name
+            assert code_blocks(found) == code_blocks(expected), name
+
+
+def code_blocks(html: str) -> list[str]:
+    """Return the texts of the code blocks."""
+    blocks = re.findall(r"<pre\b.*?>(.*?)</pre>", html, re.DOTALL)
+    return [unescape(re.sub(r"<[^>]*>", "", block)).strip().expandtabs(4) for block in blocks]
 
 
 def count_elements(html: str) -> dict[str, int]:
