@@ -99,11 +99,11 @@ RULES = {
 }
 """Rows by kind of machine. A larger text on a GPU gets the paper's base model."""
 FEWEST_UPDATES = 100
-FINETUNING: Settings = {"dropout": 0.1, "epochs": 8, "peak_lr": 3e-4, "tokens_per_core": 1_000_000}
+FINETUNING: Settings = {"dropout": 0.1, "epochs": 6, "peak_lr": 3e-4, "tokens_per_core": 1_000_000}
 """What differs in all rows if training starts from another model. Chosen on 5,000 pairs of Multi30k and the included
 model from English to German."""
 
-PARENT_SHARE = 0.4
+PARENT_SHARE = 0.5
 """`checkpoints.parent_share` if training starts from another model."""
 
 

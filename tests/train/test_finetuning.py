@@ -114,7 +114,7 @@ def test_choose_weights_uses_best_checkpoint_if_loss_rises(run_dir: Path, tmp_pa
     (best,) = (run / "checkpoints").glob("best-*")
     shutil.rmtree(best)
     shutil.copytree(run / "checkpoints/regular-00000004", run / "checkpoints/best-00000004")
-    expected = "60% the weights after update 4, which had the lowest validation loss, and 40% the weights of model"
+    expected = "50% the weights after update 4, which had the lowest validation loss, and 50% the weights of model"
     assert choose_weights(run, config).endswith(expected)
     assert expected in (run / "README.md").read_text(encoding="utf-8")
 
