@@ -14,7 +14,16 @@ from tests.conftest import make_pairs, write_parallel
 from train import size
 from train.config import RunConfig, TrainConfig
 from train.run_time import UpdateTime, check_time, describe_time
-from train.size_rules import RULES, Machine, Rule, find_rule, schedule_settings
+from train.size_rules import (
+    FINETUNING,
+    PARENT_SHARE,
+    RULES,
+    Machine,
+    Rule,
+    find_rule,
+    finetuning_rule,
+    schedule_settings,
+)
 from transformer.pretrained import load_pretrained
 
 CPU, GPU = Machine("cpu", 2, bf16=True), Machine("gpu", 0, bf16=True)
@@ -34,6 +43,13 @@ def test_rule_depends_on_pairs_and_machine() -> None:
     assert find_rule(2_000, CPU) is RULES["cpu"][1]
     assert find_rule(10**9, CPU) is RULES["cpu"][-1]
     assert find_rule(10**9, GPU) is None, "the paper's base model"
+
+
+def test_finetuning_lowers_learning_rate_for_wide_models() -> None:
+    rule = finetuning_rule(5_000, CPU, d_model=256)
+    assert (rule.peak_lr, rule.epochs, rule.d_model) == (FINETUNING["peak_lr"], FINETUNING["epochs"], 256)
+    assert finetuning_rule(5_000, CPU, d_model=1024).peak_lr == FINETUNING["peak_lr"] / 4
+    assert finetuning_rule(10**9, GPU, d_model=512).tokens_per_update == RULES["gpu"][-1].tokens_per_update
 
 
 def test_cpu_bounds_number_of_updates_by_its_cores() -> None:
@@ -162,6 +178,10 @@ def test_page_shows_rules() -> None:
             model = f"| {row.vocab_size:,} | {row.d_model} | {row.n_layers} | {row.n_heads} | {row.d_ff:,} |"
             assert f"{model} {row.dropout:g} | {row.tokens_per_update:,} | {row.epochs} | {row.peak_lr:g} |" in page
     assert f"{Rule.tokens_per_core:,} target tokens" in page
+    assert f"all rows have {FINETUNING['epochs']} epochs, dropout {FINETUNING['dropout']}" in page
+    assert f"peak learning rate of {FINETUNING['peak_lr']} " in page
+    assert f"{FINETUNING['tokens_per_core']:,} target tokens" in page
+    assert f"checkpoints.parent_share={PARENT_SHARE}" in page
 
 
 def test_chosen_settings_are_in_schema() -> None:
