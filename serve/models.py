@@ -88,7 +88,10 @@ class Models:
             if folder is None:
                 raise ApiError(400, f"Nothing explains translations from {describe(source)} to {describe(target)}")
             config = replace(self.directions[source, target].config, split_sentences=False)
-            self._readable[source, target] = Translator.from_pretrained(folder, config, prepack=False)
+            try:
+                self._readable[source, target] = Translator.from_pretrained(folder, config, prepack=False)
+            except (InputError, OSError) as error:  # its message has the path of the folder, which is not for clients
+                raise ApiError(500, "The model that is explained cannot be loaded") from error
         return self._readable[source, target]
 
     def targets(self, source: str) -> list[str]:

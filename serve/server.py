@@ -59,6 +59,7 @@ def log_to_stderr() -> None:
     handler.setFormatter(_Formatter("%(asctime)s %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger(__name__.rpartition(".")[0]).setLevel(logging.INFO)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # its warnings are answered with status 400
 
 
 class _Formatter(logging.Formatter):

@@ -70,3 +70,13 @@ def test_languages_are_compared_over_several_models(models: Models) -> None:
 
 def test_no_language_is_detected_without_a_calibration(models: Models) -> None:
     assert detect(Models([with_languages(models.directions["en", "de"], "en", "de", calibrated=False)]), GERMAN) == []
+
+
+def test_model_that_cannot_be_loaded_again_is_refused_without_its_path(models: Models, tmp_path: Path) -> None:
+    translator = models.directions["en", "de"]
+    more = Models([translator])
+    more.folders["en", "de"] = tmp_path / "gone"
+    with pytest.raises(ApiError, match="cannot be loaded") as caught:
+        more.readable("en", "de")
+    assert caught.value.status == 500
+    assert "gone" not in str(caught.value)
