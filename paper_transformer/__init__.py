@@ -3,7 +3,14 @@
 Each name is imported when it is used, so `import paper_transformer` is fast.
 """
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+if not Path(__file__).with_name("common").is_dir():  # a checkout: the rooms are beside this package, not in it
+    root = str(Path(__file__).resolve().parent.parent)
+    if root not in sys.path:  # started in another folder, or by the console command
+        sys.path.insert(0, root)
 
 from common.versions import package_version
 
