@@ -22,7 +22,8 @@ def test_valid_bleu_is_not_zero_for_text_without_spaces(
 ) -> None:
     for name in ("PyTorchBackend", "Tokenizer"):
         monkeypatch.setattr(tasks, name, lambda *_: SimpleNamespace(normalize=str))
-    monkeypatch.setattr(tasks, "Translator", lambda *_, **__: lambda sources: sources)
+    copying = SimpleNamespace(translate=lambda sources, note: [[SimpleNamespace(text=text)] for text in sources])
+    monkeypatch.setattr(tasks, "Translator", lambda *_, **__: copying)
     monkeypatch.setattr(tasks, "gather_object", lambda objects: objects)
     config = SimpleNamespace(
         validation=SimpleNamespace(bleu_sentences=5),
