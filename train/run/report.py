@@ -147,7 +147,18 @@ def _curves(run: RunFiles) -> str:
     table = html_table("All validations", ["update", *(_measure_name(name) for name in names)], rows)
     return (
         f'<div class="charts">{"".join(figures)}</div>\n'
-        f"<details><summary>Validations as a table</summary>{table}</details>"
+        f"<details><summary>Validations as a table</summary>{table}</details>{_cost(run)}"
+    )
+
+
+def _cost(run: RunFiles) -> str:
+    seconds = sum(line.get("report_seconds", 0) for line in run.timing)
+    if not seconds or not run.seconds:
+        return ""
+    share = 100 * seconds / run.seconds
+    return (
+        f'<p class="quiet">To record samples and to write this page has taken {clock(seconds)} until now, {share:.2g}% of '
+        "the time of the updates.</p>"
     )
 
 
