@@ -1,7 +1,7 @@
 """Take the pictures of web pages in docs/: `python -m docs.screenshots`. Needs the extra `browser`, and Chromium.
 
 They show the included models: `docs/explain-page.png` is the page of `transformer.explain --html`, and
-`docs/serve-page.png` the page of the server.
+`docs/serve-page.png` the page of the server. `docs/report.png` is the report of the run of `make demo`.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from common.errors import InputError
 DOCS = Path(__file__).resolve().parent
 PIZZA = "The pizza came out of the oven and it tasted good."
 TEXT = f"Where is the station? {PIZZA}\n\nThe committee ratified the amendment to the statute of limitations."
+REPORT = ROOT / "runs/demo/report.html"
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
 
 
@@ -61,10 +62,18 @@ def main() -> None:
             page.evaluate("scrollTo(0, 0)")
             page.screenshot(path=DOCS / "serve-page.png")
 
+    def report_page(browser: Browser) -> None:
+        page = browser.new_page(viewport={"width": 1200, "height": 1500})
+        page.goto(REPORT.as_uri())
+        page.screenshot(path=DOCS / "report.png")
+
+    if not REPORT.is_file():
+        raise InputError(f"{REPORT} is missing. Run: make demo")
     with sync_playwright() as started:
         browser = started.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         explain_page(browser)
         serve_page(browser)
+        report_page(browser)
         browser.close()
 
 

@@ -279,6 +279,20 @@ RIGHT_RUNS: dict[str, Change] = {
     "metrics contain Markdown": text("metrics.jsonl", '{"step": 1, "valid_loss": "1\\n---\\nlicense: x"}\n'),
     "an unknown link": linked("data", "."),
 }
+REPORTED: dict[str, Change] = {
+    "config.yaml has objects": RUNS["config.yaml has objects"],
+    "corpus has a script": yaml("  - a.en", "  - <script>alert(1)</script>"),
+    "updates are many": yaml("max_steps: 100000", "max_steps: 1000000000"),
+    "numbers are large": text("metrics.jsonl", f'{{"step": 1, "loss": {"9" * 400}}}\n{{"step": {"9" * 400}}}\n'),
+    "times are large": text("timing.jsonl", '{"step": 1000000000000, "seconds_per_update": 1e99}\n'),
+    "samples are deep": text("samples.jsonl", "[" * 100_000),
+    "samples are huge": sparse("samples.jsonl"),
+    "samples are a link": linked("samples.jsonl", ".ssh/id"),
+    "data report is a pipe": fifo("data_report.json"),
+    "data report is a list": text("data_report.json", "[]"),
+    "report is a link": linked("report.html", "victim"),
+    "report is a link that is hidden": linked(".report.html.tmp", "victim"),
+}
 FAILED: dict[str, Change] = {
     "report is a list": text("failed_update.json", "[]"),
     "report is empty": text("failed_update.json", "{}"),
@@ -295,6 +309,10 @@ FOLDERS = [
     ),
     *(Input(f"run: {name}", "train/average.py it", copied("run", change)) for name, change in RUNS.items()),
     *(Input(f"run: {name}", "train/average.py it", copied("run", c), end="right") for name, c in RIGHT_RUNS.items()),
+    *(
+        Input(f"report: {name}", "train/report.py it", copied("run", change), end="either")
+        for name, change in REPORTED.items()
+    ),
     *(Input(f"failed update: {name}", "train/replay.py it", copied("run", c)) for name, c in FAILED.items()),
     Input(
         "old model folder reads the environment",

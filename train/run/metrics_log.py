@@ -15,6 +15,8 @@ from typing import Any
 from common.files import append_text, read_small, write_text
 
 SAMPLES_FILE = "samples.jsonl"
+LARGEST = 1e100
+"""Numbers of a log that are not below it, and NaN, are not those of a run."""
 
 
 class MetricsLog:
@@ -73,8 +75,8 @@ def _parse(line: str) -> dict[str, float]:
         return {}
     if not isinstance(values, dict) or not all(re.fullmatch(r"\w+", name) for name in values):
         return {}
-    numbers = all(type(value) in (int, float) and math.isfinite(value) for value in values.values())
-    return values if numbers and isinstance(values.get("step"), int) else {}
+    numbers = all(type(value) in (int, float) and abs(value) < LARGEST for value in values.values())
+    return values if numbers and type(values.get("step")) is int and values["step"] >= 0 else {}
 
 
 def _append(path: Path, line: dict[str, Any]) -> None:

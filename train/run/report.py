@@ -155,10 +155,9 @@ def _cost(run: RunFiles) -> str:
     seconds = sum(line.get("report_seconds", 0) for line in run.timing)
     if not seconds or not run.seconds:
         return ""
-    share = 100 * seconds / run.seconds
     return (
-        f'<p class="quiet">To record samples and to write this page has taken {clock(seconds)} until now, {share:.2g}% of '
-        "the time of the updates.</p>"
+        f'<p class="quiet">To record samples and to write this page has taken {clock(seconds)} until now, '
+        f"{100 * seconds / run.seconds:.2g}% of the time of the updates.</p>"
     )
 
 
