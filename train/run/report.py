@@ -217,7 +217,8 @@ def _next_steps(run: RunFiles) -> str:
 def _commands(run: RunFiles) -> Iterator[tuple[str, str, str]]:
     """Yield title, text and command of what can follow."""
     folder, settings = shlex.quote(str(run.folder)), run.config.train
-    again = f"accelerate launch train/train.py --config {folder}/config.yaml run_dir={folder}"
+    config, best = (shlex.quote(f"{run.folder}{end}") for end in ("/config.yaml", "-best"))
+    again = f"accelerate launch train/train.py --config {config} run_dir={folder}"
     where = "Start it in the folder where you started the run, so that relative paths of the data are the same."
     if not (run.has_model and run.step >= settings.max_steps):
         yield "Resume the run", f"It continues after the newest checkpoint. {where}", again
@@ -240,6 +241,6 @@ def _commands(run: RunFiles) -> Iterator[tuple[str, str, str]]:
             yield "Generate text", "", f'python -m transformer.generate --model {folder} --prompt "Text"'
         yield (
             "Use the weights with the lowest validation loss", "The default is the mean of the last checkpoints.",
-            f"python -m train.average {folder} --best --out {folder}-best",
+            f"python -m train.average {folder} --best --out {best}",
         )  # fmt: skip
     yield "Write this page again", "", f"python -m train.report {folder}"
