@@ -39,6 +39,7 @@ LONGER = ("train.max_steps=2000", "run_dir=runs/demo_2000")
 NEXT = f"""
 Files
   {RUN}/                   the model: config.json, model.safetensors, tokenizer.model, README.md
+  {RUN}/report.html        curves, translations as they improved, the data; open it in a browser
   {RUN}/metrics.jsonl      loss and BLEU during training; `tensorboard --logdir {RUN}` draws them
   {RUN}/eval/              the translations, and the report as JSON
   {RUN}/checkpoints/       the same command resumes from here if it was stopped

@@ -71,14 +71,16 @@ def worst_section(run: RunFiles) -> str:
     line = next((line for line in reversed(run.samples) if _pairs(line, "worst", width, numbers=1)), None)
     if line is None:
         return paragraph("No examples recorded yet. Validation records them.")
-    rows = [[f"{row[0]:g}", *row[1:]] for row in _pairs(line, "worst", width, numbers=1)]
-    caption, headings = "The highest loss first", ["loss", "text"]
+    names: tuple[str, ...] = ("loss", "text")
     text = "The validation passages with the highest loss in nats per token, of the passages that were read for this"
     if translation:
-        caption, headings = "The lowest sentence chrF first", ["chrF", "source", "reference", "translation"]
-        text = "The translations that share the fewest character sequences with their reference"
-    table = html_table(caption, headings, rows)
-    return f"{paragraph(f'{text}, after update {_step(line):,}.')}<div class='long'>{table}</div>"
+        names = ("chrF", "source", "reference", "translation")
+        text = "The translations with the lowest chrF: they share the fewest character sequences with their reference"
+    tables = (
+        _sample_table(zip(names, (f"{row[0]:g}", *row[1:]), strict=True))
+        for row in _pairs(line, "worst", width, numbers=1)
+    )
+    return f"{paragraph(f'{text}, after update {_step(line):,}.')}<div class='worst'>{''.join(tables)}</div>"
 
 
 def data_section(run: RunFiles) -> str:
