@@ -28,7 +28,9 @@ def samples_section(run: RunFiles) -> str:
         )
     texts = [_pairs(line, "translations", 3) for line in shown]
     sentences = [(row[0], row[1]) for row in texts[-1]]
-    parts = [paragraph("Greedy translations of validation sentences. The same text is written once.")]
+    parts = [
+        paragraph("Greedy translations of validation sentences. A translation that has not changed is not repeated.")
+    ]
     for n, (source, reference) in enumerate(sentences):
         rows = [("source", source)]
         for line, found in zip(shown, texts, strict=True):
