@@ -63,7 +63,7 @@ def main() -> None:
             page.screenshot(path=DOCS / "serve-page.png")
 
     def report_page(browser: Browser) -> None:
-        page = browser.new_page(viewport={"width": 1200, "height": 1500})
+        page = browser.new_page(viewport={"width": 1100, "height": 1340})
         page.goto(REPORT.as_uri())
         page.screenshot(path=DOCS / "report.png")
 
