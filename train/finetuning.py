@@ -13,6 +13,7 @@ from common.notes import print_note
 from common.text import show_controls
 from data_pipeline.config import DataConfig
 from data_pipeline.prepared_data import PreparedData
+from data_pipeline.tokenizers import SentencePiecePair, open_translation_tokenizer
 from evaluate.config import DecodeConfig
 from evaluate.evaluation import file_stems, translate_lines, write_translations
 from evaluate.metrics.bleu_tokenizer import choose_tokenizer
@@ -46,13 +47,18 @@ class Parent:
     folder: Path
     languages: Languages
 
+    @property
+    def source(self) -> str:
+        """Folder of the model, or its name on the Hub."""
+        return self.name if "/" in self.name and not expand(self.name).is_dir() else str(self.folder)
+
     def settings(self) -> Settings:
         """Return the settings of a run that starts from the model."""
         _, model = load_pretrained(self.folder)
         about = read_about(self.folder)
         decode = asdict(read_decode_config(self.folder))
         return {
-            "train.init_from": str(self.folder),
+            "train.init_from": self.source,
             "data.source_lang": self.languages[0],
             "data.target_lang": self.languages[1],
             "data.normalize_unicode": about.get("normalize_unicode") is not False,
@@ -142,6 +148,12 @@ def find_parent(name: str) -> Parent:
     languages = model_languages(folder)
     if languages is None:
         raise InputError(f"{folder / 'config.json'} names no languages. Add source_lang and target_lang")
+    tokenizer = open_translation_tokenizer(folder / "tokenizer.model")
+    if isinstance(tokenizer, SentencePiecePair):
+        raise InputError(
+            f"{name} has two SentencePiece models, as Marian has, and training needs one for both languages. Give another "
+            "model"
+        )
     return Parent(name, folder, languages)
 
 
@@ -158,7 +170,7 @@ def check_run(config: RunConfig, parent: Parent) -> None:
             f"{parent.name} translates from {' to '.join(parent.languages)}, not {' to '.join(languages)}. "
             "Give another model (--from), or leave out data.source_lang and data.target_lang"
         )
-    if config.train.init_from != str(parent.folder):
+    if config.train.init_from != parent.source:
         raise InputError("train.init_from and --from name different models. Leave out train.init_from")
     if config.data.tokenizer != config.train.init_from:
         raise InputError(

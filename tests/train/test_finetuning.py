@@ -10,11 +10,13 @@ import torch
 
 from common.errors import InputError
 from common.settings import dump_settings, load_saved_settings
+from data_pipeline.tokenizers.sentence_piece import Tokenizer
+from data_pipeline.tokenizers.sentence_piece_pair import SPECIAL, _write
 from evaluate.test_sets import everyday_sentences
 from tests import tiny_gpt, tiny_model
 from tests.conftest import make_pairs, write_parallel
 from train.config import RunConfig
-from train.finetuning import Gain, TestSets, choose_weights, describe_gains, find_parent, finetune
+from train.finetuning import Gain, Parent, TestSets, choose_weights, describe_gains, find_parent, finetune
 from train.own_text import check_languages, find_languages
 from train.run.model_folder import write_model_folder
 from train.run.parent import describe_parent
@@ -154,6 +156,19 @@ def test_find_parent_rejects_language_model(tmp_path: Path) -> None:
     tiny_gpt.make_folder(tmp_path)
     with pytest.raises(InputError, match="contains a language model"):
         find_parent(str(tmp_path))
+
+
+def test_find_parent_rejects_marian_model(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "model", tmp_path / "marian")
+    model = Tokenizer(folder / "model/tokenizer.model").models[0]
+    pieces = [*SPECIAL, *(f"piece{number}" for number in range(316))]
+    _write(tmp_path / "marian/tokenizer.model", (model, model), pieces)
+    with pytest.raises(InputError, match="two SentencePiece models, as Marian has"):
+        find_parent(str(tmp_path / "marian"))
+
+
+def test_parent_of_hub_keeps_its_name(folder: Path) -> None:
+    assert Parent("user/model", folder / "model", ("en", "de")).settings()["train.init_from"] == "user/model"
 
 
 def _refuse(folder: Path, corpus: list[str], message: str, *settings: str) -> None:
