@@ -151,8 +151,8 @@ def find_parent(name: str) -> Parent:
     tokenizer = open_translation_tokenizer(folder / "tokenizer.model")
     if isinstance(tokenizer, SentencePiecePair):
         raise InputError(
-            f"{name} has two SentencePiece models, as Marian has, and training needs one for both languages. Give another "
-            "model"
+            f"{name} has two SentencePiece models, as Marian has, and training needs one for both languages. "
+            "Give another model"
         )
     return Parent(name, folder, languages)
 
