@@ -35,6 +35,8 @@ class Line:
 
     name: str
     points: Sequence[Point]
+    band: Sequence[tuple[float, float, float]] = ()
+    """An area behind the line: x, and the lowest and highest y."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,15 @@ def line_chart(title: str, lines: Sequence[Line], x_name: str = "update", log: b
         x_name: what x counts.
         log: logarithmic scale of y, if its range has a factor of 10 or more. Points that are not above 0 are left out.
     """
-    shown = [Line(line.name, [p for p in line.points if _is_drawn(p, log)]) for line in lines]
-    every = [point for line in shown for point in line.points]
+    shown = [
+        Line(
+            line.name,
+            [p for p in line.points if _is_drawn(p, log)],
+            [(x, low, high) for x, low, high in line.band if all(_is_drawn((x, y), log) for y in (low, high))],
+        )
+        for line in lines
+    ]
+    every = [point for line in shown for point in (*line.points, *((x, y) for x, *ends in line.band for y in ends))]
     if not every:
         return ""
     x_axis = _axis([x for x, _ in every], LEFT, RIGHT, tight=True)
@@ -172,13 +181,16 @@ def _curve(line: Line, n: int, x_axis: Axis, y_axis: Axis, x_name: str, named: b
     path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in at) if at else ""
     dash = f' stroke-dasharray="{dashes}"' if (dashes := _dash(n)) else ""
     dots = "".join(f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>' for x, y in at) if len(at) <= 30 else ""
+    low, high = ([(x_axis.at(x), y_axis.at(ends[n])) for x, *ends in line.band] for n in (0, 1))
+    edge = "L".join(f"{x:.1f} {y:.1f}" for x, y in (*low, *high[::-1]))
+    band = f'<path class="band" d="M{edge}Z"/>' if edge else ""
     every = -(-len(line.points) // MOST_LABELLED) or 1
     hits = "".join(
         f'<g><circle class="hit" cx="{x_axis.at(x):.1f}" cy="{y_axis.at(y):.1f}" r="7"/><title>'
         f"{f'{escape(line.name)}, ' if named else ''}{escape(x_name)} {x:,g}: {short_number(y)}</title></g>"
         for x, y in line.points[::-1][::every]
     )
-    return f'<g class="c{n % COLOURS}"><path class="curve" d="{path}"{dash}/>{dots}{hits}</g>'
+    return f'<g class="c{n % COLOURS}">{band}<path class="curve" d="{path}"{dash}/>{dots}{hits}</g>'
 
 
 def _thinned(points: Sequence[Point]) -> Iterable[Point]:

@@ -24,6 +24,7 @@ COMMANDS = {
     "doctor": ("train/doctor/__main__.py", "check data, model, memory and time before a long run"),
     "sweep": ("train/sweep.py", "train many settings with several seeds, and compare them"),
     "report": ("train/report.py", "write the report of a run again"),
+    "compare": ("train/compare.py", "compare runs on one page, with significance tests"),
     "average": ("train/average.py", "rebuild the model of a run from other checkpoints"),
     "replay": ("train/replay.py", "compute a failed update again"),
     "distill": ("train/distill.py", "let a teacher translate training text"),

@@ -287,11 +287,13 @@ class Run:
         """Record the samples of a validation, write the report, and log the seconds that both took."""
         started = time.perf_counter()
         with failures_are_warnings(self.run_dir):
-            log.add_samples(
-                self.state.step, make_samples(self.setup, self.trainer.model, validation.translations, text)
-            )
+            samples = make_samples(self.setup, self.trainer.model, validation.translations, text)
+            log.add_samples(self.state.step, samples)
+            self.progress.track_samples(self.state.step, samples)
             write_report(self.run_dir)
-        log.add_timing(self.state.step, {"report_seconds": round(time.perf_counter() - started, 3)})
+        timing = {"report_seconds": round(time.perf_counter() - started, 3)}
+        log.add_timing(self.state.step, timing)
+        self.progress.track(self.state.step, timing)
 
     def _log(self, step: int, values: dict[str, float]) -> None:
         if self.log is not None:

@@ -30,6 +30,7 @@ from train import loop
 from train.config import RunConfig
 from train.run import checkpoints as checkpoint
 from train.run.checkpoints import Checkpoints, load_mean
+from train.run.metrics_log import read_samples
 from train.run.model_folder import write_model_folder
 from train.stop import SIGNALS
 from train.trainer import StepResult, Trainer
@@ -466,10 +467,28 @@ def test_tensorboard_has_each_step_once_after_restart(corpus: dict, cache: Path,
     run(make_config(corpus, cache, *tracked, "train.max_steps=3"), folder)
     shutil.rmtree(folder / "checkpoints")  # as if it had been killed before the first of them
     run(make_config(corpus, cache, *tracked, "train.max_steps=3"), folder)
-    run(make_config(corpus, cache, *tracked, "train.max_steps=5"), folder)
-    events = EventAccumulator(str(folder / "tensorboard"))
+    logged = run(make_config(corpus, cache, *tracked, "train.max_steps=5"), folder)
+    events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"tensors": 0, "images": 0})
     events.Reload()
     assert [event.step for event in events.Scalars("loss")] == [1, 2, 3, 4, 5]
+
+    logged += [json.loads(line) for line in (folder / "timing.jsonl").read_text().splitlines()]
+    names = {name for line in logged for name in line} - {"step", "time"}
+    assert {"valid_loss", "valid_bleu", "tgt_tokens_per_second", "memory_mib"} <= names
+    for name in names:
+        found = {event.step: event.value for event in events.Scalars(name)}
+        assert found == {line["step"]: pytest.approx(line[name]) for line in logged if name in line}
+    samples = read_samples(folder)
+    for number, translation in enumerate(samples[-1]["translations"], 1):
+        texts = {  # this reader keeps texts of before the restart, too
+            event.step: event.tensor_proto.string_val[0].decode()
+            for event in events.Tensors(f"sample/{number}/text_summary")
+        }
+        assert list(texts) == [line["step"] for line in samples]
+        assert all(cell in texts[5] for cell in translation)
+    pictures = events.Images("attention")
+    assert [picture.step for picture in pictures] == [line["step"] for line in samples]
+    assert pictures[0].encoded_image_string.startswith(b"\x89PNG")
 
 
 def test_train_clips_gradients_and_logs_their_norm(finished: Path, corpus: dict, cache: Path, tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """Progress of training: lines, a live line on a terminal, and accelerate's trackers (TensorBoard, W&B, trackio)."""
 
 import hashlib
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -14,6 +16,7 @@ from common.notes import above_live_lines
 from common.progress_bar import LiveLine, clock, shows_live_line
 from common.settings import flatten_settings
 from train.config import RunConfig
+from train.run.tensorboard import add_samples
 from train.setup import Setup
 from train.trainer import StepResult
 
@@ -79,8 +82,7 @@ class Progress:
 
         Return the speed since the last report of an update, or {} after a validation or a skipped update.
         """
-        if self.config.train.log_with != "none":
-            self.accelerator.log(values, step=step)
+        self.track(step, values)
         if "skipped" in values:  # `report_skipped` prints more
             return {}
         shown = " | ".join(f"{name} {_short(value)}" for name, value in values.items())
@@ -101,7 +103,18 @@ class Progress:
             timing["gpu_memory_mib"] = round(torch.cuda.max_memory_allocated() / MIB)
         self._before = (self._tokens, self._updates, seconds)
         self._since, self._tokens, self._updates = time.perf_counter(), 0, 0
+        self.track(step, timing)
         return timing
+
+    def track(self, step: int, values: dict[str, float]) -> None:
+        """Log values to the tracker. As in `metrics.jsonl`, values that are not finite are left out."""
+        if self.config.train.log_with != "none":
+            self.accelerator.log({name: value for name, value in values.items() if math.isfinite(value)}, step=step)
+
+    def track_samples(self, step: int, samples: dict[str, Any]) -> None:
+        """Log sample texts and a picture of attention to TensorBoard. `samples` is what `make_samples` has returned."""
+        if self.config.train.log_with == "tensorboard" and self.accelerator.is_main_process:
+            add_samples(self.accelerator.get_tracker("tensorboard", unwrap=True), step, samples)
 
     def report_skipped(self, step: int, result: StepResult, saved: Path | None) -> None:
         """Print that an update was skipped, and why. `saved` is the folder of the failed update, if any."""

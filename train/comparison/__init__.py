@@ -1,0 +1,1 @@
+"""Comparison of runs: their settings, curves, figures and translations, on one page."""
