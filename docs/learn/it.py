@@ -153,7 +153,7 @@ def attention_shares(translator: Translator, cases: Sequence[Case]) -> tuple[dic
 
 def strongest(translator: Translator, case: Case) -> dict[str, torch.Tensor]:
     """Return the place of the source word that each head attends to most, (layers, heads), for both kinds."""
-    labels = translation_labels(translator)
+    labels = translation_labels(translator.tokenizer)
     source_ids, target_ids = translator.encode([case.source])[0], translator.encode_target([case.reference])[0]
     src_BM, tgt_BL = torch.tensor([source_ids]), torch.tensor([[BOS_ID, *target_ids[:-1]]])
     maps = attention_maps(record_forward(model_of(translator), src_BM, src_BM != PAD_ID, tgt_BL))
