@@ -259,8 +259,8 @@ def _test(
 
 def describe_difference(one: Difference, baseline: str) -> str:
     """Return a sentence about a difference."""
-    verdict = "significant" if one.p <= SIGNIFICANT else "not significant: the choice of sentences alone can explain it"
-    return f"{one.group} has {one.change:+.2f} {one.metric} compared with {baseline}, p = {one.p:.4f}: {verdict}."
+    result = "significant" if one.p <= SIGNIFICANT else "not significant: the choice of sentences alone can explain it"
+    return f"{one.group} has {one.change:+.2f} {one.metric} compared with {baseline}, p = {one.p:.4f}: {result}."
 
 
 def choose_examples(text: TestSet, hypotheses: Sequence[Sequence[str]]) -> list[Example]:
