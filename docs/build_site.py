@@ -39,7 +39,8 @@ def main() -> None:
     CommandParser(description=__doc__).parse_args()
     write_pages(PAGES)
     build(CONFIG)
-    print(f"Open {ROOT / 'build' / 'site' / 'index.html'}")
+    site = ROOT / "build" / "site"
+    print(f"Open {site / 'index.html'}. The search needs a server: python -m http.server --directory {site}")
 
 
 def build(config: Path) -> None:
