@@ -76,6 +76,7 @@ def test_compose_fits_image(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert service["ports"] == [f"127.0.0.1:{port}:{port}"]
     read_command(["paper-transformer", "serve", *service.get("command", [])], monkeypatch)
     assert set(service.get("secrets", [])) == set(content.get("secrets", {}))
+    assert service["environment"]["OMP_NUM_THREADS"] == str(service["cpus"])
     args = " ".join(service.get("command", []))
     assert all(f"/run/secrets/{name}" in args for name in content.get("secrets", {}))
 

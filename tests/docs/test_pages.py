@@ -25,12 +25,12 @@ OTHER_SUFFIXES = ("en", "de", "fr", "gz", "xz", "zst", "bin")
 OTHER_NAMES = {"test_set", "test_sets", "test_2016_flickr"}
 """Names that begin with test_ but are no tests: keys, modules and datasets."""
 OTHER_OPTIONS = {
-    "--build", "--build-arg", "--detach", "--entrypoint", "--extra-index-url", "--follow", "--now", "--rm", "--shell",
-    "--gpus", "--quiet", "--unit",
-    "--confidence", "--cpu", "--cpus-per-task", "--create-dirs", "--dynamo_backend", "--gpus-per-node", "--job-name",
-    "--kill-on-bad-exit", "--machine_rank", "--main_process_ip", "--main_process_port", "--max_restarts",
-    "--mixed_precision", "--multi_gpu", "--no-deps", "--nodes", "--ntasks-per-node", "--num_machines",
-    "--num_processes", "--open-mode", "--requeue", "--signal", "--time",
+    "--build", "--build-arg", "--confidence", "--cpu", "--cpus", "--cpus-per-task", "--create-dirs", "--detach",
+    "--dynamo_backend", "--entrypoint", "--env", "--extra-index-url", "--follow", "--gpus", "--gpus-per-node",
+    "--job-name", "--kill-on-bad-exit", "--machine_rank", "--main_process_ip", "--main_process_port",
+    "--max_restarts", "--mixed_precision", "--multi_gpu", "--no-deps", "--nodes", "--now", "--ntasks-per-node",
+    "--num_machines", "--num_processes", "--open-mode", "--quiet", "--requeue", "--rm", "--shell", "--signal",
+    "--time", "--unit",
 }  # fmt: skip
 """Options of accelerate, argcomplete, COMET, curl, Docker, pip, sacreBLEU, Slurm and systemd."""
 CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
