@@ -186,6 +186,23 @@ def add_translation_options(parser: argparse.ArgumentParser) -> None:
         "--samples", type=int, metavar="N", help="sample N translations of each sentence instead of searching"
     )
     _add_sample_fields(parser, _SAMPLING)
+    parser.add_argument(
+        "--mbr",
+        choices=("chrf", "bleu"),
+        help="with --samples: print the sample that is most like all samples in this metric (minimum Bayes risk)",
+    )
+    parser.add_argument(
+        "--reverse",
+        metavar="MODEL",
+        help="model of the reverse direction: print the hypothesis of the beam from which it gets the source back best",
+    )
+    parser.add_argument(
+        "--reverse-weight",
+        type=float,
+        default=1.0,
+        metavar="W",
+        help="weight of the reverse model beside the model (default: %(default)s)",
+    )
 
 
 def add_direction(parser: argparse.ArgumentParser) -> None:
@@ -238,9 +255,14 @@ def check_translation_options(parser: argparse.ArgumentParser, args: argparse.Na
         parser.error(f"--backend {args.backend} does not support {', '.join(missing)}. Use --backend torch.")
     if args.samples is not None and args.n_best != 1:
         parser.error("give either --samples or --n-best")
+    if args.mbr and (args.samples is None or args.reverse):
+        parser.error("--mbr needs --samples, and is without --reverse")
+    if args.reverse and args.samples is not None:
+        parser.error("--reverse chooses among the beam, without --samples")
     if args.samples is not None and args.glossary:
         parser.error("give either --samples or --glossary")
     lines_only = {"--samples": args.samples, "--n-best": args.n_best != 1, "--json": args.json, "--prefix": args.prefix}
+    lines_only["--reverse"] = args.reverse
     if args.format != "text" and any(lines_only.values()):
         parser.error(f"--format {args.format} gives one document, without {', '.join(lines_only)}")
 

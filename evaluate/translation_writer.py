@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, TextIO
 
 from common.command import describe_error
@@ -13,6 +14,7 @@ from evaluate.confidence import foreign_note, lost_note
 from evaluate.config import SampleConfig
 from evaluate.decoding.terms import Term
 from evaluate.glossary import terms_note
+from evaluate.rerank import Choose, Utility, open_choice
 from evaluate.scorer import Scorer, token_texts
 from evaluate.segmentation.lines import Segmenter, describe_too_long
 from evaluate.segmentation.numbers import lost_numbers, numbers_note
@@ -36,6 +38,7 @@ class TranslationWriter:
         as_json: bool = False,
         token_scores: bool = False,
         attention: bool = False,
+        choose: Utility | tuple[str | Path, float] | None = None,
     ) -> None:
         """Create a writer. Raise InputError if the translator does not support the options.
 
@@ -48,6 +51,8 @@ class TranslationWriter:
             as_json: write one JSON object per line, with scores.
             token_scores: add the log-probability of each token to the JSON; without a segmenter only.
             attention: add cross-attention weights to the JSON; without a segmenter only.
+            choose: write the `n_best` best of the samples by a utility, or of the beam by a model of the reverse
+                direction and its weight (`evaluate.rerank`). None: the order of the search.
         """
         translator.check_n_best(n_best)
         self.translator = translator
@@ -58,6 +63,10 @@ class TranslationWriter:
         self.as_json = as_json
         self.token_scores = token_scores
         self.attention = attention
+        self.candidates = n_best
+        self.choose: Choose | None = None
+        if choose is not None:
+            self.candidates, self.choose = translator.config.beam, open_choice(choose, translator)
         # Numbers of lines that are not reported yet:
         self._too_long: list[int] = []  # split because they are too long
         self._unsplit: list[int] = []  # several sentences, translated as one
@@ -85,7 +94,9 @@ class TranslationWriter:
         else:
             split = self.segmenter.split_masked(masked)
             self._too_long += [number for number, line in enumerate(split, first_line) if line.too_long]
-            translated = self.translator.translate_split(split, self.n_best, self.sampling, progress)
+            translated = self.translator.translate_split(split, self.candidates, self.sampling, progress)
+        if self.choose is not None:
+            translated = [best[: self.n_best] for best in self.choose(lines, translated)]
         texts = [best[0].text for best in translated]
         lost, numbers, terms = (
             list(map(find, visible, texts))
@@ -106,7 +117,7 @@ class TranslationWriter:
                 if missing := terms[number - first_line]:
                     line["lost_terms"] = missing
                 print(json.dumps(line, ensure_ascii=False), file=out)
-        elif self.n_best == 1 and (self.sampling is None or self.sampling.num_samples == 1):
+        elif self.n_best == 1 and (self.choose or self.sampling is None or self.sampling.num_samples == 1):
             for best in translated:
                 print(best[0].text, file=out)
         else:
@@ -170,7 +181,7 @@ class TranslationWriter:
         def decode(
             sources: list[list[int]], beginnings: list[list[int]] | None, terms: list[list[Term]]
         ) -> list[list[Translation]]:
-            return self.translator.decode_ids(sources, self.n_best, self.sampling, progress, beginnings, terms)
+            return self.translator.decode_ids(sources, self.candidates, self.sampling, progress, beginnings, terms)
 
         translated = self.translator.decode_whole_lines(decode, lines, self.prefixes, first_line)
         if self.translator.config.split_sentences:

@@ -66,6 +66,7 @@ def main() -> None:
         translator, None if whole_lines else translator.segmenter(args.documents, args.protect),
         n_best=args.n_best, sampling=sampling, prefixes=prefixes,
         as_json=args.json, token_scores=args.token_scores, attention=args.attention,
+        choose=args.mbr or (args.reverse and (args.reverse, args.reverse_weight)),
     )  # fmt: skip
     with open_output(args.output) as out:
         if groups is None:

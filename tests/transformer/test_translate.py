@@ -5,6 +5,7 @@ import json
 import lzma
 import os
 import pty
+import shutil
 import subprocess
 import sys
 import time
@@ -64,6 +65,25 @@ def test_model_given_twice_is_an_ensemble(folder, translator, monkeypatch, capfd
     options = ("--model", str(folder), "--ensemble-mean", "probabilities")
     out = run_here(folder, *options, TEXT[0], monkeypatch=monkeypatch, capfdbinary=capfdbinary)
     assert out.decode() == "".join(f"{line}\n" for line in translator([TEXT[0]]))
+
+
+def test_mbr_prints_one_of_the_samples(folder, translator, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+    options = ("--samples", "5", "--seed", "3", "--mbr", "chrf")
+    out = run_here(folder, *options, TEXT[0], monkeypatch=monkeypatch, capfdbinary=capfdbinary).decode()
+    (samples,) = translator.sample([TEXT[0]], SampleConfig(num_samples=5, seed=3))
+    assert out in [f"{one.text}\n" for one in samples]
+
+
+def test_reverse_model_chooses_from_the_beam(folder, translator, tmp_path, monkeypatch, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+    shutil.copytree(folder, tmp_path / "back")
+    about = json.loads((folder / "config.json").read_text())
+    about |= {"source_lang": "de", "target_lang": "en"}
+    (tmp_path / "back/config.json").write_text(json.dumps(about))
+    options = ("--reverse", str(tmp_path / "back"), "--reverse-weight", "5", "--n-best", "2")
+    out = run_here(folder, *options, TEXT[0], monkeypatch=monkeypatch, capfdbinary=capfdbinary).decode()
+    scores = [float(line.split("\t")[1]) for line in out.splitlines()]
+    assert 0 < len(scores) <= 2
+    assert scores == sorted(scores, reverse=True)
 
 
 def test_translate_reads_standard_input_as_utf8_in_any_locale(folder: Path, translator: Translator) -> None:
