@@ -74,15 +74,15 @@ def worst_section(run: RunFiles) -> str:
     if line is None:
         return paragraph("No examples recorded yet. Validation records them.")
     names: tuple[str, ...] = ("loss", "text")
-    text = "The validation passages with the highest loss in nats per token, of the passages that were read for this"
+    text = "the validation passages with the highest loss in nats per token, of the passages that were read for this"
     if translation:
         names = ("chrF", "source", "reference", "translation")
-        text = "The translations with the lowest chrF: they share the fewest character sequences with their reference"
+        text = "the translations with the lowest chrF. They share the fewest character sequences with their reference"
     tables = (
         _sample_table(zip(names, (f"{row[0]:g}", *row[1:]), strict=True))
         for row in _pairs(line, "worst", width, numbers=1)
     )
-    return f"{paragraph(f'{text}, after update {_step(line):,}.')}<div class='worst'>{''.join(tables)}</div>"
+    return f"{paragraph(f'After update {_step(line):,}: {text}.')}<div class='worst'>{''.join(tables)}</div>"
 
 
 def data_section(run: RunFiles) -> str:
