@@ -88,6 +88,7 @@ def test_wheel_trains_translates_and_evaluates_in_another_folder(site: Path, tmp
     trained = run(site, tmp_path, "-m", "paper_transformer", "train", "--config", config, *settings)
     assert trained.returncode == 0, trained.stderr
     assert (tmp_path / "runs/tiny/model.safetensors").is_file()
+    assert "python -m paper_transformer.train.report runs/tiny" in (tmp_path / "runs/tiny/report.html").read_text()
     translated = run(site, tmp_path, "-m", "paper_transformer", "translate", "--model", "runs/tiny", "The red car.")
     assert translated.returncode == 0, translated.stderr
     assert translated.stdout.count("\n") == 1
