@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4 as METRICS_TYPE
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-__all__ = ["METRICS_TYPE", "Metrics"]
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""Media type of the text format."""
 PREFIX = "paper_transformer_"
 
 
