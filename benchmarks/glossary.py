@@ -36,6 +36,7 @@ OTHER_WORDS = {
 }
 """A source word and a target word for each term, by source language."""
 LEAST_LETTERS = 4
+BOTH = "search and terms in the source"
 
 
 def main() -> None:
@@ -93,14 +94,15 @@ def measure(
     pairs = random.Random(0).sample(pairs, min(most, len(pairs)))
     lines, references = [source for source, _ in pairs], [reference for _, reference in pairs]
     own = translator.with_glossary(glossary)
-    with mock.patch.object(Glossary, "replace", lambda self, text: text):
+    with mock.patch.object(Glossary, "replace", lambda self, text, targets: text):
         search = translate(own, lines)
     found = {
         "no glossary": translate(translator, lines),
         "search": search,
-        "search and terms in the source": translate(own, lines),
+        BOTH: translate(own, lines),
     }
     wanted = Counter((line, term) for line in lines for term in glossary.find(line))
+    lost = [(line, output) for line, output in zip(lines, found[BOTH][0], strict=True) if glossary.lost(line, output)]
     return {
         "direction": f"{translator.source_lang} to {translator.target_lang}",
         "glossary": name,
@@ -121,6 +123,7 @@ def measure(
             for method, (outputs, seconds) in found.items()
         },
         "sources": lines[:10],
+        "lost": lost,
     }
 
 

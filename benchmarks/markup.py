@@ -102,16 +102,23 @@ def problems(source: str, translation: str) -> list[str]:
     """Return what is wrong with the tags of a translation; [] if they are balanced and in place as in the source."""
     before, after = _Outline(source), _Outline(translation)
     found = [
-        f"{name} {sorted((Counter(a) - Counter(b)).elements())} became {sorted((Counter(b) - Counter(a)).elements())}"
+        f"{name} {[*(a - b)]} became {[*(b - a)]}"
         for name, a, b in (
-            ("copied", before.copied, after.copied),
-            ("inline", before.inline, after.inline),
-            ("names", before.names, after.names),
+            ("copied", Counter(before.copied), Counter(after.copied)),
+            ("inline", Counter(map(str, before.inline.elements())), Counter(map(str, after.inline.elements()))),
         )
-        if Counter(a) != Counter(b)
+        if a != b
     ]
     if before.blocks != after.blocks:
         found.append(f"blocks {before.blocks} became {after.blocks}")
     if before.closed != after.closed:
         found.append(f"{before.closed} balanced inline elements became {after.closed}")
     return found
+
+
+def names_in_place(source: str, translation: str) -> tuple[int, int]:
+    """Return how many names inside elements the translation has in these elements, and how many it has at all."""
+    before, after = _Outline(source), _Outline(translation)
+    text = re.sub(r"<[^<>]*>", " ", translation)
+    expected = Counter({key: times for key, times in before.names.items() if re.search(rf"\b{key[0]}\b", text)})
+    return (expected & after.names).total(), expected.total()

@@ -4,12 +4,13 @@ Terms are found as whole words. A source term without capital letters is found i
 written. Where several terms begin at one word, the longest counts. A target term is written as the glossary has it;
 only its first letter may become a capital at the start of a sentence. Words are not inflected.
 
-The model reads the target terms instead of the source terms: it copies most of them, to their places in the sentence.
-The search enforces them (`evaluate.decoding.terms`).
+Many translations have their terms anyway, and stay as they are. Otherwise the model reads the missing target terms
+instead of their source terms: it copies most of them, to their places in the sentence. The search enforces them
+(`evaluate.decoding.terms`).
 """
 
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -83,10 +84,12 @@ class Glossary:
         """Return the target terms of the source terms in a text, each once."""
         return list(dict.fromkeys(target for _, _, target in self._matches(unify(text))))
 
-    def replace(self, text: str) -> str:
-        """Return the text with its source terms replaced by their target terms; the same text if it has none."""
+    def replace(self, text: str, targets: Collection[str]) -> str:
+        """Return the text with these target terms instead of their source terms; the same text if it has none."""
         unified, parts, end = unify(text), [], 0
-        for start, stop, target in self._matches(unified):
+        for start, stop, target in self._matches(unified) if targets else ():
+            if target not in targets:
+                continue
             parts += [unified[end:start], target]
             end = stop
         return "".join([*parts, unified[end:]]) if parts else text

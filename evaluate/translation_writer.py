@@ -205,7 +205,7 @@ class TranslationWriter:
     ) -> None:
         """Add token scores and attention weights to the objects of `_json_objects`."""
         tokenizer, scorer = self.translator.tokenizer, Scorer(self.translator)
-        encoded = self.translator.encode_sources(lines)
+        encoded = self.translator.encode(lines)
         sources = [ids for ids, best in zip(encoded, translated, strict=True) for _ in best]
         outputs = [t.tokens for best in translated for t in best]
         items = [item for line in objects for item in line["translations"]]

@@ -105,18 +105,6 @@ class Translator:
     def _word_ends(self) -> WordEnds:
         return find_word_ends(self.tokenizer)
 
-    def encode_sources(self, texts: Iterable[str], first_line: int = 1) -> list[list[int]]:
-        """Return the ids of each text with target terms instead of its source terms. Otherwise as `encode`.
-
-        If the text is then too long for the model, its source terms stay.
-        """
-        texts = list(texts)
-        encoded = self.encode(texts, first_line)
-        if not self.glossary.pairs:
-            return encoded
-        replaced = self.tokenizer.encode([one_line(self.glossary.replace(text)) for text in texts])
-        return [new if ids and len(new) <= self.max_len else ids for ids, new in zip(encoded, replaced, strict=True)]
-
     def find_terms(self, texts: Iterable[str]) -> list[list[Term]]:
         """Return the terms that the translation of each text must contain."""
         return [[self._terms[target] for target in self.glossary.find(text)] for text in texts]
@@ -285,7 +273,7 @@ class Translator:
         Raises InputError or LineTooLong. `first_line` is the number of the first line in their messages.
         """
         lines = string_list(lines, first_line=first_line)
-        encoded = self.encode_sources(lines, first_line)
+        encoded = self.encode(lines, first_line)
         chosen = [is_translated(line, self.config.translate_symbols) for line in lines]
         sources = [ids if translated else [] for ids, translated in zip(encoded, chosen, strict=True)]
         found = decode(sources, self.encode_prefixes(prefixes), self.find_terms(lines))
@@ -368,13 +356,14 @@ class Translator:
         """Return the translations of lines that a segmenter has split, in order. `sampling` None: search for them."""
 
         def translate(texts: list[str]) -> list[list[Translation]]:
-            return self.decode_ids(self.encode_sources(texts), n_best, sampling, progress, terms=self.find_terms(texts))
+            found = self.decode_ids(self.encode(texts), n_best, sampling, progress)
+            return self._add_terms(texts, found, n_best, n_best) if self.glossary.pairs else found
 
         def translate_more(texts: list[str]) -> list[list[Translation]]:
-            lengths = map(len, self.tokenizer.encode(texts))
-            fitting = [text if length <= self.max_len else "" for text, length in zip(texts, lengths, strict=True)]
-            found = self.find_terms(fitting)
-            return self.decode_ids(self.encode_sources(fitting), self.config.beam, sampling, terms=found)
+            encoded = self.tokenizer.encode(texts)
+            fitting = [ids if len(ids) <= self.max_len else [] for ids in encoded]
+            found = self.decode_ids(fitting, self.config.beam, sampling)
+            return self._add_terms(texts, found, self.config.beam, 1) if self.glossary.pairs else found
 
         wanted = n_best if sampling is None else sampling.num_samples
         masked = [segment for line in split for segment in line.masked_segments]
@@ -382,6 +371,32 @@ class Translator:
         numbers = self.protect and sampling is None
         found = translate_all(masked, translate, translate_more, attention, wanted, numbers, self.glossary)
         return translate_segments(split, lambda _: found)
+
+    def _add_terms(
+        self, texts: list[str], found: list[list[Translation]], n_best: int, least: int
+    ) -> list[list[Translation]]:
+        """Return translations with the terms of their texts: those of `found` that have them, if there are `least`.
+
+        Otherwise the text is translated again, with the target terms that its best translation lacks instead of their
+        source terms, and a search that enforces all terms. If it is then too long for the model, its source terms stay.
+        """
+        lost = self.glossary.lost
+        found = list(found)
+        again: dict[int, list[int]] = {}
+        encoded = self.tokenizer.encode(
+            [self.glossary.replace(text, lost(text, best[0].text)) for text, best in zip(texts, found, strict=True)]
+        )
+        for index, (text, ids) in enumerate(zip(texts, encoded, strict=True)):
+            complete = [t for t in found[index] if not lost(text, t.text)]
+            if len(complete) < min(least, len(found[index])) and found[index] != [EMPTY]:
+                again[index] = ids if len(ids) <= self.max_len else self.tokenizer.encode([text])[0]
+            else:
+                found[index] = complete
+        if again:
+            terms = self.find_terms(texts[index] for index in again)
+            more = self.translate_ids(list(again.values()), n_best, terms=terms)
+            found = [dict(zip(again, more, strict=True)).get(index, old) for index, old in enumerate(found)]
+        return found
 
     def _align(self, pairs: list[tuple[str, Translation]]) -> list[Weights | None]:
         """Return the weights of each pair of a source and its translation; see `align`."""

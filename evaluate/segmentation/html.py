@@ -13,7 +13,7 @@ from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from common.text import has_letter
-from evaluate.segmentation.placeholders import INLINE, INNER_MARKS, MASK, MaskedText, Span, mask, names
+from evaluate.segmentation.placeholders import INLINE, INNER_MARKS, MASK, NAME, MaskedText, Span, mask, names
 
 _UNTOUCHED = names("script style pre textarea template noscript object iframe")
 _UNTOUCHED_WORDS = names("svg math code kbd samp var tt")
@@ -64,7 +64,9 @@ class _Reader(HTMLParser):
         start = self._lines[line - 1] + column
         if re.match("<[A-Za-z/!?]", self.document[start : start + 2]):  # a tag that does not end: no text follows
             self._is_open = True
-        self._add("other" if self._is_open else "text")
+        kind = "other" if self._is_open else "text"
+        if not (self.tokens and self.tokens[-1].kind == kind == "text"):  # the text of `a < b` comes in parts
+            self._add(kind)
 
     def handle_comment(self, data: str) -> None:
         self._add("comment")
@@ -118,6 +120,7 @@ class HtmlDocument:
 
     def _end_block(self, block: list[tuple[_Token, str]]) -> None:
         """Add a block, or copy it if it has no text."""
+        block = list(_join_formulas(block))
         visible = "".join(unescape(raw) for token, raw in block if token.kind == "text")
         if not has_letter(visible):
             self._between[-1] += "".join(raw for _, raw in block)
@@ -133,7 +136,8 @@ class HtmlDocument:
             text.append(masked.text)
             for span in masked.spans:
                 spans.append(Span(f"{_SIGN}{len(outputs)}{_SIGN}", span.role, span.tag))
-                outputs.append(escape(span.text, quote=False) if token.kind == "text" else span.text)
+                as_it_is = token.kind != "text" or span.text in raw  # otherwise it was written with entities
+                outputs.append(span.text if as_it_is else escape(span.text, quote=False))
         self._between[-1] += before
         self.blocks.append(MaskedText("".join(text).strip(), tuple(spans)))
         self._spans.append(outputs)
@@ -166,6 +170,39 @@ def _merged(document: str) -> Iterator[tuple[_Token, str]]:
         if depth == 0 or following.kind == "end":
             yield untranslated, document[start : following.start]
             untranslated = None
+
+
+def _join_formulas(block: list[tuple[_Token, str]]) -> Iterator[tuple[_Token, str]]:
+    """Yield the parts of a block. A word with `<sub>` or `<sup>` after a letter, as H<sub>2</sub>O has, is one part."""
+    text = "".join({"text": "t", "open": "o", "close": "c"}.get(token.kind, "-") for token, _ in block)
+    at, start = 0, 0  # the next part, and where its text begins
+    while at < len(block):
+        token, raw = block[at]
+        raw, start = raw[start:], 0
+        letters = re.search(rf"{NAME}*$", raw) if token.kind == "text" else None
+        end = at + 1
+        while letters and letters[0] and text.startswith("otc", end) and _is_script(block[end], block[end + 2]):
+            end += 3
+            after = block[end][1] if text.startswith("t", end) else ""
+            start = len(after) - len(re.sub(rf"^{NAME}+", "", after))
+            if start < len(after) or not after:
+                break
+            end += 1
+            start = 0
+        if end == at + 1:
+            yield token, raw
+        else:
+            before = raw[: letters.start()] if letters else ""
+            if before:
+                yield token, before
+            word = "".join(part for _, part in block[at + 1 : end])
+            rest = block[end][1][:start] if end < len(block) else ""
+            yield token._replace(kind="open", untranslated=True), raw[len(before) :] + word + rest
+        at = end
+
+
+def _is_script(opening: tuple[_Token, str], closing: tuple[_Token, str]) -> bool:
+    return opening[1].lower() in ("<sub>", "<sup>") and closing[0].name == opening[0].name
 
 
 def _is_in_block(token: _Token) -> bool:

@@ -184,6 +184,8 @@ class _Placement:
         best, start, total = (float("-inf"), within[0], within[0]), 0, 0.0
         for index, gain in enumerate(gains):
             if total <= 0:
+                if self._is_between_words(covered) and self._is_mark(within[0] + index):
+                    continue  # words do not become punctuation
                 start, total = index, 0.0
             total += gain
             best = max(best, (total, within[0] + start, within[0] + index + 1), key=lambda found: found[0])
@@ -198,8 +200,10 @@ class _Placement:
         if any(node.start <= unit < node.end for node in taken):
             return float("-inf")
         gain = sum(self.weights[unit][covered[0] : covered[1]]) - THRESHOLD
-        between_words = self._is_word(covered[0]) and self._is_word(covered[1] - 1)
-        return min(gain, -0.01) if between_words and self._is_mark(unit) else gain
+        return min(gain, -0.01) if self._is_between_words(covered) and self._is_mark(unit) else gain
+
+    def _is_between_words(self, covered: tuple[int, int]) -> bool:
+        return self._is_word(covered[0]) and self._is_word(covered[1] - 1)
 
     def _trim(self, covered: tuple[int, int], start: int, end: int) -> tuple[int, int]:
         """Leave punctuation at the ends of an element outside if the element has none there in the source."""

@@ -24,7 +24,8 @@ def names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-_NAME = r"[A-Za-z0-9_À-ɏ]"
+NAME = r"[A-Za-z0-9_À-ɏ]"
+"""A character of a word that belongs to the span beside it."""
 _ATTRIBUTE = r"""[\w:@.#*-]{1,100}\s*=\s*(?:"[^"]{0,2000}"|'[^']{0,2000}'|[^\s"'<>=]{1,2000})"""
 _SINGLE_ATTRIBUTE = (
     r"(?:async|checked|controls|defer|disabled|download|hidden|multiple|open|readonly|required|selected)"
@@ -35,13 +36,13 @@ _JOINED = "\ufe0e\ufe0f\u20e3\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f"
 _CODE = "code|pre|kbd|samp|var|script|style|tt"
 _SPAN = re.compile(
     rf"""(?P<code>(?<!`)(`+)(?!`).{{1,2000}}?(?<!`)\2(?!`)|<({_CODE})\b[^<>]{{0,500}}>.{{0,5000}}?</\3\s*+>
-        |(?<!{_NAME}){_NAME}*+<(su[bp])>[^<>]{{0,100}}</\4>(?:{_NAME}|<(su[bp])>[^<>]{{0,100}}</\5>)*)
+        |(?<!{NAME}){NAME}*+<(su[bp])>[^<>]{{0,100}}</\4>(?:{NAME}|<(su[bp])>[^<>]{{0,100}}</\5>)*)
     |(?P<comment><!--.{{0,5000}}?-->|\{{\\[^{{}}]{{1,100}}\}})
     |(?P<tag>{_TAG}|&lt;/?[A-Za-z](?:[^&<>]|&quot;){{0,200}}&gt;)
     |(?P<url>(?<![\w])(?:(?:https?|ftps?|file|sftp|ssh|git)://|mailto:|www\.(?=[\w-]+\.))[^\s<>"“”„«»`。，、]+
         |(?<![\w.@/-])(?:[A-Za-z0-9-]{{2,63}}\.){{1,4}}(?:com|org|net|edu|gov|info|io|eu|de|ch)(?:/[^\s<>"“”„«»`]*)?(?![\w-]|\.\w))
     |(?P<email>(?<![\w.+%-])[A-Za-z0-9_.+%-]{{1,100}}@(?:[\w-]{{1,63}}\.){{1,8}}[A-Za-z]{{2,24}}\b)
-    |(?P<placeholder>[$\#]?\{{\{{[^{{}}]{{1,200}}\}}\}}|[$\#]\{{[^{{}}]{{1,200}}\}}|\{{[^{{}}\s]{{0,200}}\}}
+    |(?P<placeholder>\{{%.{{1,300}}?%\}}|<%.{{1,300}}?%>|[$\#]?\{{\{{[^{{}}]{{1,200}}\}}\}}|[$\#]\{{[^{{}}]{{1,200}}\}}|\{{[^{{}}\s]{{0,200}}\}}
         |(?<![\w$])\$(?:[A-Za-z_]\w*|\[\w+\]))
     |(?P<printf>%\(\w+\)[-+\#0]*\d*(?:\.\d+)?[A-Za-z]|(?<![\d%])%(?:\d+\$)?[-+\#0]*\d*(?:\.\d+)?(?:hh?|ll?|[Lzjt])?[@A-Za-z](?![A-Za-z])
         |%[A-Z][A-Z_]+%?|(?<![\w%])%\d{{1,2}}(?![\w%])|%%)
@@ -130,7 +131,8 @@ def _find(text: str) -> Iterator[tuple[int, int, Span]]:
         if kind == "entity" and not _is_entity(match[0]):
             position = start + 1
             continue
-        if kind in ("placeholder", "printf") or (kind == "entity" and unescape(match[0]) not in _LETTER_FREE):
+        is_word = kind in ("placeholder", "printf") and not match[0].endswith(("%}", "%>"))
+        if is_word or (kind == "entity" and unescape(match[0]) not in _LETTER_FREE):
             start, end = _with_letters(text, start, end, position)
         yield start, end, _span(text[start:end], kind)
         position = max(end, start + 1)
@@ -175,9 +177,9 @@ def _merge(text: str, found: list[tuple[int, int, Span]]) -> list[tuple[int, int
 
 
 def _with_letters(text: str, start: int, end: int, least: int) -> tuple[int, int]:
-    while start > least and re.match(_NAME, text[start - 1]):
+    while start > least and re.match(NAME, text[start - 1]):
         start -= 1
-    while end < len(text) and re.match(_NAME, text[end]):
+    while end < len(text) and re.match(NAME, text[end]):
         end += 1
     return start, end
 

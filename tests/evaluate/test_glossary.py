@@ -110,8 +110,11 @@ def test_source_terms_are_found_as_words(text: str, found: list[str]) -> None:
 
 def test_source_terms_are_replaced() -> None:
     glossary = Glossary.open([("hard disk", "Festplatte"), ("cat", "Katze")])
-    assert glossary.replace("The hard  disk of the Cat's\u00a0owner") == "The Festplatte of the Katze's owner"
-    assert glossary.replace("A\u00a0dog.") == "A\u00a0dog."
+    text = "The hard  disk of the Cat's\u00a0owner"
+    assert glossary.replace(text, ["Festplatte", "Katze"]) == "The Festplatte of the Katze's owner"
+    assert glossary.replace(text, ["Katze"]) == "The hard  disk of the Katze's owner"
+    assert glossary.replace(text, []) == text
+    assert glossary.replace("A\u00a0dog.", ["Katze"]) == "A\u00a0dog."
 
 
 def test_target_term_is_a_word_of_the_translation() -> None:

@@ -134,3 +134,20 @@ def test_other_text_than_subtitles_is_rejected(document: str, message: str) -> N
 def test_unknown_format_is_rejected() -> None:
     with pytest.raises(InputError, match="format is 'docx'; it must be one of html, srt, text"):
         parse_document("docx", "")
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ('<?php echo "<p>hi</p>"; ?>one', '<?php echo "<p>hi</p>"; ?>ONE'),
+        ("<?= $a->b ?>one <?php two", "<?= $a->b ?>ONE <?php two"),
+        ("<![CDATA[ one <b>two</b> ]]>three", "<![CDATA[ one <b>two</b> ]]>THREE"),
+        ("{% if a > b %}one <%= c < 'd' %>{% endif %}", "{% if a > b %}ONE <%= c < 'd' %>{% endif %}"),
+        ("one &lt;%= two %&gt;", "ONE &lt;%= two %&gt;"),
+        ("one H<sub>2</sub>SO<sub>4</sub>x, 10<sup>3</sup>", "ONE H<sub>2</sub>SO<sub>4</sub>x, 10<sup>3</sup>"),
+        ("one <sub>two</sub> three", "ONE <sub>TWO</sub> THREE"),
+        ("H<sub>2</sub>O", "H<sub>2</sub>O"),
+    ],
+)
+def test_code_of_templates_and_formulas_are_copied(document: str, expected: str) -> None:
+    assert translate(document) == expected
