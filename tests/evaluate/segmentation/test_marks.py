@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluate.segmentation.marks import insert_marks, take_marks, units
-from evaluate.segmentation.placeholders import mask, unmask
+from evaluate.segmentation.marks import insert_marks, move_marks, take_marks, units
+from evaluate.segmentation.placeholders import MASK, mask, unmask
 
 many = settings(max_examples=300, deadline=None, derandomize=True)
 GERMAN = "Klicken Sie auf Speichern, um Ihre Änderungen zu behalten."
@@ -96,3 +96,22 @@ def is_nested(text: str) -> bool:
         elif not opened or opened.pop() != name:
             return False
     return not opened
+
+
+def test_marks_move_with_the_words_before_them() -> None:
+    words, marks = take_marks(mask("Hello {x}, you have <b>{n}</b> new {y}."))
+    text = words.text.replace(MASK, "Windows", 1).replace(MASK, "X2").replace(MASK, "X3")
+    moved = move_marks(marks, words.text, ["Windows", "X2", "X3"])
+    assert [text[: mark.offset] for mark in moved] == ["Hello Windows, you have ", "Hello Windows, you have X2"]
+
+
+def test_element_around_a_word_does_not_move_to_punctuation() -> None:
+    text, marks = take_marks(mask("Hello <b>Tom</b>, you"))
+    weights = [[0.6, 0.1, 0.1, 0.2], [0.3, 0.4, 0.2, 0.1], [0.4, 0.3, 0.2, 0.1], [0.1, 0.1, 0.1, 0.7]]
+    assert insert_marks(text.text, marks, "Hallo , Tom du", weights) == "Hallo , <b>Tom</b> du"
+
+
+def test_space_after_an_empty_element_at_the_start_stays() -> None:
+    assert place('<i class="x"></i> Click <b>Save</b>.', "Klick Speichern.", [(0, 0), (1, 1)]) == (
+        '<i class="x"></i> Klick <b>Speichern</b>.'
+    )
