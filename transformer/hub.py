@@ -44,10 +44,10 @@ def download(name: str, files: list[str]) -> Path:
 def upload(files: dict[str, Path | bytes], name: str, private: bool = False) -> str:
     """Upload files, given by their names on the Hub, as the model `name` in one commit; return the commit's address.
 
-    Raises InputError with the first line of the Hub's answer if it refuses, for example without a login.
+    Raises InputError with the first line of the client's message if the Hub refuses, for example without a login, or
+    does not answer.
     """
     from huggingface_hub import CommitOperationAdd, HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
     api = HfApi()
     operations = [
@@ -57,9 +57,9 @@ def upload(files: dict[str, Path | bytes], name: str, private: bool = False) -> 
     try:
         api.create_repo(name, private=private, exist_ok=True)
         commit = api.create_commit(name, operations, commit_message="Upload a model of paper-transformer")
-    except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError) as error:
+    except Exception as error:  # the client raises many types
         raise InputError(
-            f"the Hugging Face Hub did not accept {name}: {first_line(error).rstrip('.')}. "
+            f"{name} could not be uploaded to the Hugging Face Hub: {first_line(error).rstrip('.')}. "
             "Log in with `hf auth login` and give a name such as user/model."
         ) from error
     return str(commit.commit_url)

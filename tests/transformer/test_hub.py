@@ -54,7 +54,8 @@ def test_upload_sends_files_in_one_commit(tmp_path: Path, monkeypatch: pytest.Mo
     assert uploads == [("me/model", True, {"config.json": b"{}", "README.md": b"A card."})]
 
 
-def test_upload_error_says_how_to_log_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    catch_uploads(monkeypatch, huggingface_hub.errors.LocalTokenNotFoundError("Token is required\nmore"))
-    with pytest.raises(InputError, match=r"did not accept me/model: Token is required\. .*hf auth login"):
+@pytest.mark.parametrize("kind", [huggingface_hub.errors.LocalTokenNotFoundError, ConnectionError])
+def test_upload_error_says_how_to_log_in(kind: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    catch_uploads(monkeypatch, kind("Token is required\nmore"))
+    with pytest.raises(InputError, match=r"me/model could not be uploaded .* Token is required\. .*hf auth login"):
         upload({}, "me/model")
