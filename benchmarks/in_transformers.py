@@ -1,6 +1,6 @@
 """Compare the translations of a model with those of its folder for transformers, sentence by sentence.
 
-    python -m benchmarks.in_transformers --model transformer/included/en-de --source benchmarks/sentences/everyday.en
+    python -m benchmarks.in_transformers --model transformer/included/en-de --source evaluate/sentences/everyday.en
 
 Greedy search, and the model's own beam with the length penalty of transformers (n^alpha) and with that of GNMT, which
 transformers does not have. paper-transformer neither protects nor splits the sentences. Writes

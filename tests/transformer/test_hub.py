@@ -5,6 +5,7 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+from huggingface_hub.errors import LocalTokenNotFoundError
 
 from common.errors import InputError
 from tests.transformer.fake_hub import catch_uploads, set_hub
@@ -54,7 +55,7 @@ def test_upload_sends_files_in_one_commit(tmp_path: Path, monkeypatch: pytest.Mo
     assert uploads == [("me/model", True, {"config.json": b"{}", "README.md": b"A card."})]
 
 
-@pytest.mark.parametrize("kind", [huggingface_hub.errors.LocalTokenNotFoundError, ConnectionError])
+@pytest.mark.parametrize("kind", [LocalTokenNotFoundError, ConnectionError])
 def test_upload_error_says_how_to_log_in(kind: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
     catch_uploads(monkeypatch, kind("Token is required\nmore"))
     with pytest.raises(InputError, match=r"me/model could not be uploaded .* Token is required\. .*hf auth login"):
