@@ -47,17 +47,18 @@ def differences(run: Path, reference: Path) -> list[str]:
 
 
 def tensorboard_differences(run: Path) -> list[str]:
-    """Return the names under which TensorBoard does not show each value of `metrics.jsonl` exactly once."""
+    """Return the names under which TensorBoard does not show each number of the logs exactly once."""
     logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it reports every restart that it finds
     events = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0})
     events.Reload()
     shown = {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
     wanted: dict[str, list[tuple[int, float]]] = {}
-    for line in map(json.loads, (run / "metrics.jsonl").read_text().splitlines()):
-        for tag in line.keys() - {"step"}:
+    logs = (run / name for name in ("metrics.jsonl", "timing.jsonl"))
+    for line in (json.loads(line) for log in logs for line in log.read_text().splitlines()):
+        for tag in line.keys() - {"step", "time"}:
             wanted.setdefault(tag, []).append((line["step"], float(np.float32(line[tag]))))
     different = [tag for tag in wanted | shown if shown.get(tag) != wanted.get(tag)]
-    return [f"TensorBoard's {tag} is not that of metrics.jsonl" for tag in different]
+    return [f"TensorBoard's {tag} is not that of the logs" for tag in different]
 
 
 def _files(run: Path) -> set[str]:
