@@ -1,7 +1,8 @@
 """Take the pictures of web pages in docs/: `python -m docs.screenshots`. Needs the extra `browser`, and Chromium.
 
 They show the included models: `docs/explain-page.png` is the page of `transformer.explain --html`, and
-`docs/serve-page.png` the page of the server. `docs/report.png` is the report of the run of `make demo`.
+`docs/serve-page.png` the page of the server. `docs/report.png` is the report of the run of `make demo`,
+and `docs/compare.png` the comparison of the runs that docs/reports.md trains.
 """
 
 import argparse
@@ -22,6 +23,7 @@ DOCS = Path(__file__).resolve().parent
 PIZZA = "The pizza came out of the oven and it tasted good."
 TEXT = f"Where is the station? {PIZZA}\n\nThe committee ratified the amendment to the statute of limitations."
 REPORT = ROOT / "runs/demo/report.html"
+COMPARISON = ROOT / "runs/layers/compare.html"
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
 
 
@@ -67,13 +69,21 @@ def main() -> None:
         page.goto(REPORT.as_uri())
         page.screenshot(path=DOCS / "report.png")
 
+    def compare_page(browser: Browser) -> None:
+        page = browser.new_page(viewport={"width": 1100, "height": 860})
+        page.goto(COMPARISON.as_uri())
+        page.screenshot(path=DOCS / "compare.png")
+
     if not REPORT.is_file():
         raise InputError(f"{REPORT} is missing. Run: make demo")
+    if not COMPARISON.is_file():
+        raise InputError(f"{COMPARISON} is missing. Run the commands in docs/reports.md, section Compare runs")
     with sync_playwright() as started:
         browser = started.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         explain_page(browser)
         serve_page(browser)
         report_page(browser)
+        compare_page(browser)
         browser.close()
 
 

@@ -18,15 +18,17 @@ from safetensors.torch import load_file
 
 from common.errors import InputError
 from common.files import lock
-from common.settings import load_settings
+from common.settings import dump_settings, load_saved_settings, load_settings
 from data_pipeline import prepare_pairs
 from data_pipeline.config import AUGMENTATIONS
 from data_pipeline.micro_batches import Update
 from evaluate.config import DecodeConfig
+from evaluate.test_sets import Selection
 from evaluate.translator import Translator
 from tests.conftest import make_pairs, write_parallel
 from tests.terminal import terminal_for_messages
 from train import loop
+from train.comparison.comparison import compare_runs
 from train.config import RunConfig
 from train.run import checkpoints as checkpoint
 from train.run.checkpoints import Checkpoints, load_mean
@@ -489,6 +491,20 @@ def test_tensorboard_has_each_step_once_after_restart(corpus: dict, cache: Path,
     pictures = events.Images("attention")
     assert [picture.step for picture in pictures] == [line["step"] for line in samples]
     assert pictures[0].encoded_image_string.startswith(b"\x89PNG")
+
+
+def test_compare_translates_validation_set(finished: Path, corpus: dict, cache: Path, tmp_path: Path) -> None:
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        shutil.copytree(finished, folder)
+    config = load_saved_settings(RunConfig, folders[1] / "config.yaml")
+    other = replace(config, train=replace(config.train, seed=2))
+    (folders[1] / "config.yaml").write_text(dump_settings(other), encoding="utf-8")
+    found = compare_runs(folders, Selection(), validation=True)
+    assert [len(group.runs) for group in found.groups] == [2]
+    (one,) = found.test_sets
+    assert (one.name, one.rows[1][0], one.differences) == ("validation", "one (2 seeds)", [])
+    assert len((folders[1] / "eval/validation.hyp").read_text().splitlines()) == 40
 
 
 def test_train_clips_gradients_and_logs_their_norm(finished: Path, corpus: dict, cache: Path, tmp_path: Path) -> None:

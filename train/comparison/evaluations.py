@@ -166,7 +166,7 @@ def compare_evaluations(
         for one in own:
             by_references.setdefault(one.references, {})[name] = one
     known = {tuple(digest(lines) for lines in text.references): text for text in texts}
-    shared = {key: found for key, found in by_references.items() if _groups_with(groups, found) > 1}
+    shared = {key: found for key, found in by_references.items() if _groups_with(groups, found) > 1 or len(groups) == 1}
     notes = []
     if alone := [one for key, found in by_references.items() if key not in shared for one in found.values()]:
         names = ", ".join(dict.fromkeys(f"{one.about['test_set']} ({one.file})" for one in alone))
@@ -260,7 +260,8 @@ def _test(
 def describe_difference(one: Difference, baseline: str) -> str:
     """Return a sentence about a difference."""
     result = "significant" if one.p <= SIGNIFICANT else "not significant: the choice of sentences alone can explain it"
-    return f"{one.group} has {one.change:+.2f} {one.metric} compared with {baseline}, p = {one.p:.4f}: {result}."
+    metric = f"{one.metric} (lower is better)" if one.metric.startswith("TER") else one.metric
+    return f"{one.group} has {one.change:+.2f} {metric} compared with {baseline}, p = {one.p:.4f}: {result}."
 
 
 def choose_examples(text: TestSet, hypotheses: Sequence[Sequence[str]]) -> list[Example]:

@@ -106,7 +106,8 @@ def _test_set(one: TestSetComparison) -> str:
             "the largest losses, and evenly spread sentences whose translations differ. Of several seeds, the first "
             "one is shown.</p>"
         )
-        parts += [_example(example, [row[0] for row in rows]) for example in one.examples]
+        examples = "".join(_example(example, [row[0] for row in rows]) for example in one.examples)
+        parts.append(f"<div class='samples'>{examples}</div>")
     return "".join(parts)
 
 
@@ -131,14 +132,12 @@ def _samples(groups: Sequence[Group]) -> str:
         texts = [(group.label, group.runs[0].sample_text()) for group in groups]
         return _side_by_side("Text generated at the last validation", texts) if any(t for _, t in texts) else ""
     common = [pair for pair in found[0] if all(pair in own for own in found)]
-    return "".join(
-        _side_by_side(
-            f"Validation sentence {n}",
-            [("source", source), ("reference", reference),
-             *((g.label, own[source, reference]) for g, own in zip(groups, found, strict=True))],
-        )
-        for n, (source, reference) in enumerate(common, 1)
-    )  # fmt: skip
+    tables = []
+    for n, pair in enumerate(common, 1):
+        translations = [(group.label, own[pair]) for group, own in zip(groups, found, strict=True)]
+        rows = [("source", pair[0]), ("reference", pair[1]), *translations]
+        tables.append(_side_by_side(f"Validation sentence {n}", rows))
+    return f"<div class='samples'>{''.join(tables)}</div>" if tables else ""
 
 
 def _settings(groups: Sequence[Group]) -> str:

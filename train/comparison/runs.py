@@ -226,9 +226,9 @@ def _differ(runs: Sequence[ComparedRun], value: Callable[[ComparedRun], Any]) ->
 
 
 def mean_and_spread(values: Sequence[float], digits: int) -> str:
-    """Return the mean; of several values, with their standard deviation."""
+    """Return the mean; of values that differ, with their standard deviation."""
     mean = f"{statistics.fmean(values):,.{digits}f}"
-    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):,.{digits}f}"
+    return mean if len(set(values)) == 1 else f"{mean} ± {statistics.stdev(values):,.{digits}f}"
 
 
 DIGITS = {
