@@ -15,8 +15,8 @@ from tests.conftest import make_pairs, write_parallel
 from train import suggestion
 from train.config import RunConfig
 from train.size import load_run
-from train.size_rules import RULES, Machine
-from train.suggestion import MEASURED, Suggestion, make_suggestion, write_yaml
+from train.size_rules import PARENT_SHARE, RULES, Machine
+from train.suggestion import FINETUNED, MEASURED, Suggestion, make_suggestion, write_yaml
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -91,6 +91,14 @@ def test_write_yaml_writes_settings_that_train_reads(suggested: Suggestion, tmp_
 def test_expectation_quotes_results_of_benchmark() -> None:
     rows = json.loads((ROOT / "benchmarks/results/own_text.json").read_text(encoding="utf-8"))["rows"]
     assert {row["pairs"]: round(row["bleu"], 1) for row in rows} == MEASURED
+
+
+def test_figures_of_finetuning_are_near_results_of_benchmark() -> None:
+    result = json.loads((ROOT / "benchmarks/results/finetune_included.json").read_text(encoding="utf-8"))
+    (row,) = (row for row in result["rows"] if row["parent_share"] == PARENT_SHARE)
+    assert result["pairs"] == 5_000
+    measured = [gain[name] for gain in row["gains"] for name in ("before", "after")]
+    assert measured == pytest.approx(FINETUNED, abs=0.5)
 
 
 @pytest.mark.parametrize(
