@@ -70,7 +70,7 @@ def main() -> None:
         page.screenshot(path=DOCS / "report.png")
 
     def compare_page(browser: Browser) -> None:
-        page = browser.new_page(viewport={"width": 1100, "height": 860})
+        page = browser.new_page(viewport={"width": 1100, "height": 980})
         page.goto(COMPARISON.as_uri())
         page.screenshot(path=DOCS / "compare.png")
 

@@ -111,6 +111,12 @@ class Group:
         """Name, with the number of seeds if there are several."""
         return self.name if len(self.runs) == 1 else f"{self.name} ({len(self.runs)} seeds)"
 
+    def seed_label(self, run: ComparedRun) -> str:
+        """Return the seed of a run of the group; with its name if another run has the same seed."""
+        seeds = [own.settings["train.seed"] for own in self.runs]
+        seed = run.settings["train.seed"]
+        return f"seed {seed}" if seeds.count(seed) == 1 else f"seed {seed}: {run.name}"
+
     def values(self, name: str) -> str:
         """Return the value of a setting; several values if the runs differ."""
         return " / ".join(dict.fromkeys(_show(run.settings[name]) for run in self.runs))
@@ -260,7 +266,7 @@ def figures_table(groups: Sequence[Group]) -> list[list[str]]:
             for run in group.runs:
                 found = figures[run.name]
                 shown = (mean_and_spread([found[n]], DIGITS.get(n, 0)) if n in found else "" for n in names)
-                rows.append([f"seed {run.files.config.train.seed}: {run.name}", *shown])
+                rows.append([group.seed_label(run), *shown])
     return rows
 
 
