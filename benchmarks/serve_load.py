@@ -3,9 +3,8 @@
     python -m benchmarks.serve_load
 
 Starts `python -m transformer.serve` with the included models, with and without batches, and with each backend. First
-one client asks for the translation of each English sentence of benchmarks/sentences alone, then 32 clients ask at the
-same time for 60 seconds. Each client sends the next request when it has its answer. Server and clients share the
-machine. Writes benchmarks/results/serve_load.json. With --smoke-test, 8 clients ask for 2 seconds, and nothing is
+one client asks for the translation of each sentence of `TEXTS` alone, then 32 clients ask at the same time for 60
+seconds. Each client sends the next request when it has its answer. Server and clients share the machine. Writes benchmarks/results/serve_load.json. With --smoke-test, 8 clients ask for 2 seconds, and nothing is
 written.
 """
 
@@ -22,10 +21,11 @@ from benchmarks.runner import ROOT, Tables, about_machine, command_line, new_res
 from benchmarks.server_process import Server, running_server
 from common.command import run_command
 from common.text_input import read_all_lines
+from evaluate.test_sets import SENTENCES
 
 BACKENDS = ("torch", "ctranslate2")
 BATCHES = (32, 1)
-SENTENCES = ("everyday", "protected")
+TEXTS = (SENTENCES / "everyday.en", ROOT / "benchmarks/sentences/protected.en")
 WARM_UP = 20
 
 
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60, help="duration of the load (default: 60)")
     args = parser.parse_args()
     clients, seconds = (8, 2.0) if args.smoke_test else (args.clients, args.seconds)
-    lines = [line for name in SENTENCES for line in read_all_lines(ROOT / f"benchmarks/sentences/{name}.en")]
+    lines = [line for file in TEXTS for line in read_all_lines(file)]
     rows = []
     for backend in BACKENDS:
         for batch in BATCHES:

@@ -10,8 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, assert_never
 
-from sacrebleu.metrics import BLEU, CHRF
-
 from common.errors import InputError
 from evaluate.scorer import Score, Scorer
 from evaluate.translation import Translation
@@ -100,6 +98,8 @@ def _rank(candidates: Sequence[Translation], values: Sequence[float]) -> list[Tr
 
 
 def _utility(utility: Utility) -> Callable[[str, str], float]:
+    from sacrebleu.metrics import BLEU, CHRF  # slow to import, and most translations do not need it
+
     match utility:
         case "chrf":
             metric: BLEU | CHRF = CHRF()
