@@ -4,8 +4,8 @@
 
 Starts `python -m transformer.serve` with the included models, with and without batches, and with each backend. First
 one client asks for the translation of each sentence of `TEXTS` alone, then 32 clients ask at the same time for 60
-seconds. Each client sends the next request when it has its answer. Server and clients share the machine. Writes benchmarks/results/serve_load.json. With --smoke-test, 8 clients ask for 2 seconds, and nothing is
-written.
+seconds. Each client sends the next request when it has its answer. Server and clients share the machine. Writes
+benchmarks/results/serve_load.json. With --smoke-test, 8 clients ask for 2 seconds, and nothing is written.
 """
 
 import asyncio
