@@ -25,6 +25,7 @@ from common.files import expand
 from common.text_input import check_equal_lines, read_all_lines
 from common.versions import package_version
 from evaluate.config import EnsembleMean, SampleConfig
+from evaluate.metrics.metric_choice import DEFAULT_METRICS
 from evaluate.metrics.significance import Baseline, compare
 from evaluate.rerank import Choose, Utility, minimum_bayes_risk, noisy_channel
 from evaluate.translation import Translation
@@ -92,7 +93,7 @@ def measure(
     single = [name for name in rows if name.startswith("beam search")]
     best = max(single, key=lambda name: rows[name]["bleu"])
     for name in rows.keys() - set(single):
-        found = compare([references], Baseline(best, texts[best]), texts[name]).differences["bleu"]
+        found = compare([references], Baseline(best, texts[best]), texts[name]).differences[DEFAULT_METRICS.bleu]
         rows[name]["p"] = found.p_randomisation
     signature = f"nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:{package_version('sacrebleu')}"
     return new_result(sentences=len(sources), best=best, samples=samples, rows=rows, signature=signature)
