@@ -14,6 +14,7 @@ import contextlib
 import io
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,8 @@ def train_with(number: int, runs: Path) -> dict[str, Any]:
     """Train with a bug, or without any (0). Return curve, validations and translations."""
     config, folder = load_settings(RunConfig, ROOT / "configs" / "demo.yaml", list(SETTINGS)), runs / str(number)
     with broken(BUGS[number]) if number else contextlib.nullcontext():
-        train(config, folder)
+        if (stopped_by := train(config, folder)) is not None:  # by Ctrl-C: there is no model yet
+            sys.exit(128 + stopped_by)
         # Prepacking replaces some of the functions that the patches change.
         translator = Translator.from_pretrained(folder, DecodeConfig(beam=1, max_extra=10), device="cpu", prepack=False)
         translations = translator(list(SENTENCES))
