@@ -655,14 +655,21 @@ def find_models(
 ) -> list[Path]:
     """Return the folders of one model, or of the models of an ensemble.
 
-    Raises as `find_model`, and InputError if a model is a language model, or has another tokenizer than the first one.
+    Raises as `find_model`, and InputError if a model is a language model, or has other languages or another tokenizer
+    than the first one.
     """
     several = [names] if names is None or isinstance(names, str | Path) else names
     folders = [find_model(name, source_lang, target_lang) for name in several]
     if not folders:
         raise InputError("there is no model. Give at least one model folder.")
-    for folder in folders:
+    languages = [[read_about(folder).get(name) for name in ("source_lang", "target_lang")] for folder in folders]
+    for folder, own in zip(folders, languages, strict=True):
         refuse_language_model(folder)
+        if own != languages[0]:
+            directions = " and ".join(f"{source} to {target}" for source, target in (languages[0], own))
+            raise InputError(
+                f"{folders[0]} and {folder} are models of two directions, {directions}. Give models of one."
+            )
         if (folder / "tokenizer.model").read_bytes() != (folders[0] / "tokenizer.model").read_bytes():
             raise InputError(
                 f"{folder} has another tokenizer than {folders[0]}. The models of an ensemble need one vocabulary: "

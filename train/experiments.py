@@ -107,7 +107,7 @@ def plan(
     files = sorted((file for file in files if file.name != COMMON), key=lambda file: file.stem != "base")
     if not files:
         raise InputError(f"{folder} has no YAML file with settings. Give a folder with one file per row, or one file")
-    common = folder / COMMON
+    common = (folder if folder.is_dir() else folder.parent) / COMMON
     below = flatten_settings(load_settings(RunConfig, common)) if common.is_file() else None
     experiments = []
     for seed, file, values in product(seeds, files, product(*map(_choices, grid))):

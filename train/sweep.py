@@ -46,13 +46,15 @@ def main() -> None:
     # Imported after the options are read: --help does not need PyTorch.
     import torch
 
-    from evaluate.test_sets import Selection, parse_languages
+    from evaluate.test_sets import Selection, find_test_set, parse_languages
     from train.experiment_report import PAPER, make_rows, write_report
     from train.experiments import Sweep, plan
     from train.sweep_progress import Progress
 
     languages = None if args.langpair is None else parse_languages(args.langpair)
     selection = Selection(args.source, tuple(args.reference or ()), args.test_set, languages)
+    if args.source:
+        find_test_set(selection, None)  # reads the files, so that a mistake is reported before training
     runs = args.runs or Path("runs") / args.folder.stem
     experiments = plan(args.folder, runs, range(1, args.seeds + 1), args.set, args.overrides, selection)
     failed = []
@@ -64,6 +66,8 @@ def main() -> None:
     if rows:
         print(write_report(rows, args.base or experiments[0].row, args.folder / PAPER, runs))
         print(f"written to {runs / 'report.md'}, report.csv and report.svg")
+    else:
+        print(f"no run in {runs} is finished", file=sys.stderr)
     for one in failed:
         print(f"error: {one.name} failed; its output is in {one.log_file}", file=sys.stderr)
     if failed:

@@ -97,6 +97,8 @@ def test_plan_puts_common_settings_below_file_and_overrides_above(rows: Path) ->
     assert (base.row, base.config.model.n_layers, deep.config.model.n_layers) == ("base", 3, 8)
     assert {one.config.model.d_ff for one in (base, deep)} == {100}
     assert {one.config.model.d_model for one in (base, deep)} == {64}
+    (alone,) = plan(rows / "deep.yaml", Path("runs"), [1], (), ["model.d_model=64"])
+    assert alone == deep
     assert (deep.folder, deep.config.train.seed) == (Path("runs/deep-seed1"), 1)
 
 

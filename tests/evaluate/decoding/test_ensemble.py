@@ -86,10 +86,13 @@ def test_samples_of_ensemble_depend_on_seed_only(folders: list[Path]) -> None:
     assert once == again
 
 
-def test_ensemble_rejects_other_tokenizer_backend_and_shortlist(folders: list[Path], tmp_path: Path) -> None:
+def test_ensemble_rejects_other_tokenizer_direction_backend_and_shortlist(folders: list[Path], tmp_path: Path) -> None:
     other = tiny_model.make_folder(tmp_path / "other")
     (other / "tokenizer.model").write_bytes(b"other")
     with pytest.raises(ValueError, match=r"other has another tokenizer than .*a0"):
+        Translator.from_pretrained([folders[0], other])
+    save_pretrained(other, load_pretrained(folders[0])[0], folders[0] / "tokenizer.model", "x", languages=("de", "en"))
+    with pytest.raises(ValueError, match=r"are models of two directions, en to de and de to en\. Give models of one"):
         Translator.from_pretrained([folders[0], other])
     with pytest.raises(ValueError, match="an ensemble needs the backend torch"):
         Translator.from_pretrained(folders, backend="ctranslate2")
