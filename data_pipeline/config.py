@@ -20,6 +20,8 @@ class DataConfig:
 
     - `"grammar"`, `"grammar:unseen"`: the built-in corpus
     - `"path/x.tsv"`, also .csv, .jsonl and .parquet: a table, plain, .gz, .xz or .zst; glob patterns are allowed
+    - `"path/x.trees"`, also .mrg, .parse and .ptb: a treebank in Penn-style brackets, plain or compressed, for
+      `target_lang: tree`; glob patterns are allowed
     - `"folder"`, `"folder:config"`, `"folder:config:split"`: a local dataset folder
     - `"wmt/wmt14:de-en"`, `"name:config:split"`, `"name::split"`: a dataset of the Hugging Face Hub
     - `["train.en", "train.de"]`: two text files with parallel lines, plain, .gz, .xz or .zst; glob patterns are allowed
@@ -61,7 +63,8 @@ class DataConfig:
     `translation`."""
 
     target_lang: str = "de"
-    """Target language, used in the same way."""
+    """Target language, used in the same way. `tree`: the targets are trees of a treebank, the sources their words
+    (section 6.3)."""
 
     source_column: str | None = None
     """Column of a table with the source: its name, or its number, counted from 1. None: `translation`, or else the

@@ -156,7 +156,7 @@ def _files(spec: CorpusSpec, config: DataConfig) -> list[list[Path]]:
         return [list(files) for files in zip(*pairs, strict=True)]
     if spec.kind == "text_files":
         return [find_text_files(spec)[0]]
-    if spec.kind == "table":
+    if spec.kind in ("table", "treebank"):
         return [find_files(spec.path)]
     if spec.kind == "dataset" and Path(spec.path).is_dir():
         return [sorted(_visible_files(Path(spec.path)))]
@@ -180,6 +180,8 @@ def _identity(spec: CorpusSpec, config: DataConfig, sums: _Sums) -> list[Any]:
         return [[sums[file] for file in files] for files in groups]
     if spec.kind == "text_files":
         return [sums[file] for file in groups[0]]
+    if spec.kind == "treebank":
+        return ["treebank", *(sums[file] for file in groups[0])]
     if spec.kind == "table":
         layouts = _layouts(spec, groups[0], config)
         return [[sums[file], _table_suffixes(file), *layouts.get(file, [])] for file in groups[0]]

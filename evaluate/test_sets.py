@@ -17,7 +17,7 @@ from data_pipeline.config import DataConfig
 from data_pipeline.sources.corpus import read_pairs
 from data_pipeline.sources.hub import NoSuchSplit
 from data_pipeline.sources.languages import find_language_problems
-from data_pipeline.sources.names import corpus_value, parse_specs
+from data_pipeline.sources.names import CorpusSpec, corpus_value, parse_specs
 from evaluate.model_settings import read_section
 from transformer.pretrained import read_about
 
@@ -95,10 +95,14 @@ def _print_files(data: DataConfig, folder: Path) -> None:
     """Print which files of the user a model folder names: it may be from somebody else, and reports quote them."""
     value = corpus_value(data, "test")
     specs = parse_specs(value) if value is not None else []
-    files = [str(spec) for spec in specs if spec.kind in ("parallel_files", "table")]
+    files = [str(spec) for spec in specs if _is_file(spec)]
     if files and local_rank() == 0:
         shown = repr(", ".join(files))[1:-1]
         print(f"note: reading the files that data.test in {folder / 'config.yaml'} names: {shown}", file=sys.stderr)
+
+
+def _is_file(spec: CorpusSpec) -> bool:
+    return spec.kind in ("parallel_files", "table", "treebank")
 
 
 def find_test_set(selection: Selection, languages: Languages | None) -> TestSet:
@@ -229,7 +233,7 @@ def from_config(config: DataConfig) -> list[TestSet]:
             if config.test is not None:
                 raise
             continue
-        name = Path(spec.path).name if spec.kind in ("parallel_files", "table") else str(spec)
+        name = Path(spec.path).name if _is_file(spec) else str(spec)
         languages = (config.source_lang, config.target_lang)
         test_sets.append(TestSet(name, sources, [references], spec.kind == "grammar", languages))
     return test_sets

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import InputError, first_line
+from common.files import find_files
 from common.notes import print_note
 from common.text_input import check_fits, group_lines
 from data_pipeline.config import DataConfig
@@ -22,6 +23,7 @@ from data_pipeline.sources.languages import find_language_problems
 from data_pipeline.sources.names import CorpusSpec, Role, parse_specs
 from data_pipeline.sources.table_layout import SAMPLE, SAMPLE_CHARACTERS
 from data_pipeline.sources.tables import SentencePair, open_tables, read_parallel
+from data_pipeline.sources.treebanks import check_tree_corpus, read_treebanks
 from data_pipeline.worker_pool import map_in_order
 
 if TYPE_CHECKING:  # slow import, not needed if `prepare` finds its cache
@@ -52,11 +54,15 @@ def load_corpus(
 
     Raises:
         NoSuchSplit: the corpus is a dataset without the split of the role.
-        InputError: a file is damaged, or a column is missing.
+        InputError: a file is damaged, a column is missing, or the target language is `tree` for another corpus than a
+            treebank.
         OSError: a file or a dataset does not exist, or the Hugging Face Hub does not answer.
     """
+    check_tree_corpus(str(spec), spec.kind == "treebank", config)
     tables = find_tables(spec, role, work, note)
-    if tables is not None:
+    if spec.kind == "treebank":
+        pairs = _memory_map(read_treebanks(find_files(spec.path), note), work)
+    elif tables is not None:
         pairs = _memory_map(open_tables(tables, config, note)(), work)
     elif spec.kind in ("dataset", "table"):
         rows = load_rows(spec, role, work)

@@ -13,6 +13,7 @@ from data_pipeline.config import DataConfig, Task
 Role = Literal["train", "valid", "test"]
 
 TABLE_FORMATS = (".tsv", ".csv", ".jsonl", ".parquet")
+TREEBANK_FORMATS = (".trees", ".mrg", ".parse", ".ptb")
 GRAMMAR_SPLITS = ("train", "valid", "test", "unseen")
 ARITHMETIC = ("addition", "calculator")
 ARITHMETIC_SPLITS = ("train", "valid", "test")
@@ -25,14 +26,15 @@ ABOUT = re.compile(r"(licen[cs]e|readme|copying|notice|changes|changelog|authors
 class CorpusSpec:
     """Kind and location of one corpus."""
 
-    kind: Literal["grammar", "arithmetic", "parallel_files", "text_files", "table", "dataset"]
+    kind: Literal["grammar", "arithmetic", "parallel_files", "text_files", "table", "treebank", "dataset"]
     """`grammar` is the built-in corpus of sentence pairs, `arithmetic` are the built-in problems. `parallel_files` are
     source and target files, `text_files` are files, or a folder of files, for language modelling. `table` is a file
-    with columns. `dataset` is a local dataset folder or a dataset on the Hugging Face Hub."""
+    with columns, `treebank` a file with bracketed trees. `dataset` is a local dataset folder or a dataset on the
+    Hugging Face Hub."""
 
     path: str = ""
-    """Source file, text file or table (each may be a glob pattern), dataset folder, or name on the Hub or of the
-    built-in problems."""
+    """Source file, text file, table or treebank (each may be a glob pattern), dataset folder, or name on the Hub or of
+    the built-in problems."""
 
     target: str = ""
     """Target file (or a glob pattern) of `parallel_files`."""
@@ -103,6 +105,11 @@ def table_format(path: str | Path) -> str | None:
     return suffix if suffix in TABLE_FORMATS else None
 
 
+def is_treebank(path: str | Path) -> bool:
+    """Return True if a file name without its compression ends as names of treebanks do (`TREEBANK_FORMATS`)."""
+    return plain_suffix(path) in TREEBANK_FORMATS
+
+
 def _parse_pairs(value: Any) -> list[CorpusSpec]:
     if isinstance(value, str):
         return [_parse_pair_name(value)]
@@ -128,10 +135,12 @@ def _parse_pair_name(name: str) -> CorpusSpec:
         return CorpusSpec("grammar", split=_built_in_split(head, rest, GRAMMAR_SPLITS))
     if table_format(name):
         return CorpusSpec("table", name)
+    if is_treebank(name):
+        return CorpusSpec("treebank", name)
     if is_input(expand(name)):
         raise InputError(
-            f"{name} is one file but not a table ({', '.join(TABLE_FORMATS)}). "
-            f"Give parallel text as two files: [source, target]."
+            f"{name} is one file but not a table ({', '.join(TABLE_FORMATS)}) or a treebank "
+            f"({', '.join(TREEBANK_FORMATS)}). Give parallel text as two files: [source, target]."
         )
     return _parse_dataset(name)
 
@@ -139,7 +148,7 @@ def _parse_pair_name(name: str) -> CorpusSpec:
 def _parse_parallel_files(source: str, target: str) -> CorpusSpec:
     for name in (source, target):
         head = name.split(":")[0]
-        if table_format(name) or head == "grammar" or expand(head).is_dir():
+        if table_format(name) or is_treebank(name) or head == "grammar" or expand(head).is_dir():
             raise InputError(
                 f"[{source}, {target}] means a source file and a target file, but {name} is neither. "
                 f"Write two corpora as [[{source}], [{target}]]."
