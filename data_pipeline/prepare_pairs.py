@@ -40,6 +40,7 @@ from data_pipeline.sources.hub import NoSuchSplit
 from data_pipeline.sources.names import corpus_value, find_tokenizer
 from data_pipeline.token_store import TokenStoreWriter, smallest_type
 from data_pipeline.tokenizers.sentence_piece import Tokenizer, normalize, train_tokenizer
+from data_pipeline.trees import TREE_LANG
 from data_pipeline.worker_pool import is_large
 
 if TYPE_CHECKING:  # slow import, not needed if the data are in the cache
@@ -300,12 +301,29 @@ def _make_tokenizer(
     if config.tokenizer is not None or trained.exists():
         file = trained if config.tokenizer is None else find_tokenizer(config.tokenizer)
         tokenizer = Tokenizer(file, config.normalize_unicode)
+        if missing := set(_whole_words(dataset, kept, config)) - set(tokenizer.whole_words):
+            raise InputError(
+                f"data.tokenizer={config.tokenizer} would split {min(missing)}, a token of the trees of data.train. "
+                "Use the tokenizer of a model that was trained on trees, or leave data.tokenizer out"
+            )
         tokenizer.save(result)
         return tokenizer
     assert config.vocab_type in ("bpe", "unigram"), "DataConfig checks it"
-    file = result / TOKENIZER
-    texts = _sample(dataset, kept, config)
-    return train_tokenizer(texts, file, config.vocab_size, config.vocab_type, config.normalize_unicode)
+    return train_tokenizer(
+        _sample(dataset, kept, config),
+        result / TOKENIZER,
+        config.vocab_size,
+        config.vocab_type,
+        config.normalize_unicode,
+        _whole_words(dataset, kept, config),
+    )
+
+
+def _whole_words(dataset: "Dataset", kept: npt.NDArray[np.bool_], config: DataConfig) -> list[str]:
+    """Return the words that the tokenizer must not split: the tokens of trees."""
+    if config.target_lang != TREE_LANG:
+        return []
+    return sorted({token for _, target in _select(dataset, kept) for tree in target for token in tree.split()})
 
 
 def _sample(dataset: "Dataset", kept: npt.NDArray[np.bool_], config: DataConfig) -> Iterator[str]:
@@ -318,7 +336,8 @@ def _sample(dataset: "Dataset", kept: npt.NDArray[np.bool_], config: DataConfig)
         kept[chosen] = True
     for source, target in _select(dataset, kept):
         yield from source
-        yield from target
+        if config.target_lang != TREE_LANG:  # all tokens of trees are in the vocabulary
+            yield from target
 
 
 def _share(tokenizer: Path, reasons: FilterReasons, files: GroupFiles) -> None:

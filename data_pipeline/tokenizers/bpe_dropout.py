@@ -6,7 +6,7 @@ a generator whose numbers are the same everywhere, and each state of a word is c
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
@@ -46,10 +46,18 @@ class BpeDropout:
         scores: each subword and its priority. Of two subwords, the one with the higher score is merged first.
         encode_symbol: returns the ids of a subword or of a character.
         dropout: probability of leaving out a possible merge, drawn again before each merge that is applied.
+        whole_words: ids of words that are never split.
     """
 
-    def __init__(self, scores: dict[str, float], encode_symbol: Callable[[str], list[int]], dropout: float) -> None:
+    def __init__(
+        self,
+        scores: dict[str, float],
+        encode_symbol: Callable[[str], list[int]],
+        dropout: float,
+        whole_words: Mapping[str, int] | None = None,
+    ) -> None:
         self._scores, self._encode_symbol = scores, encode_symbol
+        self._whole_words = whole_words or {}
         self._kept = _powers(1 - dropout)  # the number of powers above a random number is n with probability
         self._dropped = _powers(dropout)  # base^n (1 - base)
         self._states: dict[tuple[str, ...], _State] = {}
@@ -61,11 +69,16 @@ class BpeDropout:
         for word in _WORD.findall(text):
             state = self._words.get(word)
             if state is None:
-                state = self._words[word] = self._state(tuple(word))
+                state = self._words[word] = self._start(word)
             ids += self._draw(state, random)
         if len(self._states) > MOST_STATES:
             self._states, self._words = {}, {}
         return ids
+
+    def _start(self, word: str) -> _State:
+        if word in self._whole_words:
+            return _State((word,), (self._whole_words[word],), ())
+        return self._state(tuple(word))
 
     def _draw(self, state: _State, random: Iterator[float]) -> tuple[int, ...]:
         """Return the ids at the end of a random path.

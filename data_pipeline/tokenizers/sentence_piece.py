@@ -3,7 +3,7 @@
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -116,7 +116,13 @@ class Tokenizer:
         scores = {piece: self._model.get_score(first + i) for i, piece in enumerate(self.pieces[first:])}
         if not all(score.is_integer() for score in scores.values()):
             raise InputError("data.bpe_dropout needs a vocabulary of byte-pair encoding, but this one is unigram")
-        return BpeDropout(scores, lambda symbol: [ids[symbol]] if symbol in scores else self._bytes_of(symbol), dropout)
+
+        def encode_symbol(symbol: str) -> list[int]:
+            return [ids[symbol]] if symbol in scores else self._bytes_of(symbol)
+
+        return BpeDropout(
+            scores, encode_symbol, dropout, {SPACE_MARK + word: i for word, i in self.whole_words.items()}
+        )
 
     def normalize(self, text: str) -> str:
         """Return the text as `encode` encodes it."""
@@ -138,8 +144,14 @@ class Tokenizer:
 
     @property
     def first_subword(self) -> int:
-        """First id of a subword, after the special tokens and the bytes."""
-        return len(self._byte_ids) + EOS_ID + 1
+        """First id of a subword, after the special tokens, the words that are never split, and the bytes."""
+        return max(self._byte_ids) + 1
+
+    @property
+    def whole_words(self) -> dict[str, int]:
+        """Words that are never split, such as the brackets of trees, with their ids."""
+        ids = range(EOS_ID + 1, min(self._byte_ids))
+        return {self.pieces[token].removeprefix(SPACE_MARK): token for token in ids}
 
     def encode_text(self, text: str, continues_line: bool = False) -> list[int]:
         """Return the ids of a text, without other tokens before or after it.
@@ -227,6 +239,7 @@ def train_tokenizer(
     vocab_size: int,
     model_type: Literal["bpe", "unigram"] = "bpe",
     normalize_unicode: bool = True,
+    whole_words: Sequence[str] = (),
 ) -> Tokenizer:
     """Train a tokenizer with exactly `vocab_size` subwords and write it to `out_file`. Equal texts give equal bytes.
 
@@ -237,9 +250,12 @@ def train_tokenizer(
 
     Args:
         texts: training text only, no validation or test text.
+        whole_words: words that are one subword each, with the space before them.
     """
     model = io.BytesIO()
     failed: list[BaseException] = []
+    # Without such words the option is left out, because the model file contains it.
+    symbols = {"user_defined_symbols": [SPACE_MARK + word for word in whole_words]} if whole_words else {}
     try:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=_lines(texts, normalize_unicode, failed),
@@ -256,6 +272,7 @@ def train_tokenizer(
             remove_extra_whitespaces=False,
             num_threads=TRAIN_THREADS,
             minloglevel=2,
+            **symbols,
         )
     except RuntimeError as error:
         if failed:

@@ -1,4 +1,4 @@
-"""Limits on an output: forbidden tokens, a minimum length, a prefix, terms.
+"""Limits on an output: forbidden tokens, a minimum length, a prefix, terms, the form of a tree.
 
 Shapes: N rows of the decoder, S sentences, B sentences still searched, T tokens of the longest prefix, V vocabulary.
 """
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from common.errors import InputError
 from evaluate.decoding.terms import NO_TOKEN, Term, TermTables, WordEnds
+from evaluate.decoding.trees import TreeTables, TreeTokens
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,11 @@ class Constraints:
     """Terms that the output of each sentence contains; () means that no sentence has terms."""
     words: WordEnds | None = None
     """Needed if there are terms."""
+    leaves: Sequence[int] = ()
+    """Number of words of the tree that the output of each sentence is; () means that outputs are not trees. Trees have
+    neither prefixes nor terms."""
+    trees: TreeTokens | None = None
+    """Needed if outputs are trees."""
 
     def check(self, max_lens: Sequence[int]) -> None:
         """Raise InputError if the output of a sentence cannot have the required length, prefix or terms.
@@ -48,9 +54,21 @@ class Constraints:
         for terms, prefix, max_len in zip(self.terms, prefixes, max_lens, strict=False):
             if (needed := len(prefix) + sum(term.length for term in terms)) > max_len:
                 raise InputError(f"the terms of a sentence need {needed} tokens; its output has at most {max_len}")
+        if self.leaves and self.min_len > 1:
+            raise InputError(
+                f"min_len is {self.min_len}; it must be 1 for trees, whose words decide their smallest length"
+            )
+        assert not self.leaves or (len(self.leaves) == len(max_lens) and not any(self.prefixes) and not any(self.terms))
+        for words, max_len in zip(self.leaves, max_lens, strict=False):
+            assert words > 0
+            if (needed := TreeTokens.least_length(words)) > max_len:
+                raise InputError(f"the tree of {words} words needs {needed} tokens; its output has at most {max_len}")
 
-    def term_tables(self, device: torch.device) -> TermTables | None:
-        """Return the tables of the terms; None if no sentence has terms."""
+    def tables(self, device: torch.device) -> TermTables | TreeTables | None:
+        """Return the tables of the terms or of the trees; None if there are neither."""
+        if self.leaves:
+            assert self.trees is not None
+            return TreeTables(self.trees, self.eos_id, self.leaves, device)
         if not any(self.terms):
             return None
         assert self.words is not None

@@ -8,10 +8,12 @@ whose rows can be reordered. The rules are those of tensor2tensor, which the pap
 * Hypotheses are ranked by log P(y|x) / ((5 + n) / 6)^α, the length penalty of GNMT. Other penalties can be chosen.
 * The search of a sentence stops as soon as no live hypothesis can become better than the finished ones.
 
-If outputs must have terms, more hypotheses are live, and `evaluate.decoding.terms` chooses them.
+If outputs must have terms, more hypotheses are live, and `evaluate.decoding.terms` chooses them. If outputs must be
+trees, `evaluate.decoding.trees` forbids the other tokens.
 
 Shapes: B sentences still searched, W live rows per sentence (1 in the first step, then `beam`, or more with terms),
-N = B·W rows of the decoder, K = beam, X candidates per sentence, C terms, T tokens so far, V vocabulary.
+N = B·W rows of the decoder, K = beam, X candidates per sentence, C terms or columns of a tree's state, T tokens so far,
+V vocabulary.
 """
 
 from collections.abc import Callable
@@ -26,6 +28,7 @@ from common.errors import InputError
 from evaluate.config import LengthPenalty
 from evaluate.decoding.constraints import Constraints
 from evaluate.decoding.terms import NO_TOKEN, Candidates, TermTables
+from evaluate.decoding.trees import TreeTables
 
 
 class State(Protocol):
@@ -80,7 +83,7 @@ class _Beams:
     max_len_B: Tensor
     live_lp_BW: Tensor  # log-probabilities; -inf: no hypothesis
     live_tokens_BWT: Tensor
-    state_BWC: Tensor  # of the terms
+    state_BWC: Tensor  # of the terms or of the tree
     done_lp_BK: Tensor
     done_score_BK: Tensor  # best first; -inf: no hypothesis
     done_tokens_BKT: Tensor
@@ -169,17 +172,22 @@ def _candidates(beams: _Beams, logits_NV: Tensor, norm_N1: Tensor, count: int) -
         token_BX = F.pad(token_BX, (0, missing))
     lp_BK, pick_BK = lp_BX.topk(count)
     parent_BK = (pick_BK // per_row).clamp(max=W - 1)
-    return Candidates(lp_BK, parent_BK, token_BX.gather(1, pick_BK), beams.state_BWC[:, :1].expand(-1, count, -1))
+    return Candidates(lp_BK, parent_BK, token_BX.gather(1, pick_BK), _gather_rows(beams.state_BWC, parent_BK))
 
 
 def _continue(
-    beams: _Beams, logits_NV: Tensor, norm_N1: Tensor, n: int, eos_id: int, beam: int, tables: TermTables | None
-) -> tuple[Candidates, Candidates]:
+    beams: _Beams, logits_NV: Tensor, norm_N1: Tensor, n: int, eos_id: int, beam: int,
+    tables: TermTables | TreeTables | None,
+) -> tuple[Candidates, Candidates]:  # fmt: skip
     """Return the live hypotheses after a step, and the candidates that end; others among these have -inf."""
     # A beam of 1 is greedy search: only the best token counts, even if it is EOS.
     count = 1 if beam == 1 else 2 * beam
-    if tables is None:
+    if isinstance(tables, TreeTables):
+        tables.apply(logits_NV, n, beams.state_BWC, beams.max_len_B, beams.sentence_B)
+    if not isinstance(tables, TermTables):
         found = _candidates(beams, logits_NV, norm_N1, count)
+        if tables is not None:
+            found = found._replace(state_BXC=tables.next(found.state_BXC, found.token_BX, n))
         ends_BX = found.token_BX == eos_id
         live = found.keep(~ends_BX)
         return live.pick(live.lp_BX.topk(beam).indices), found.keep(ends_BX)
@@ -194,8 +202,8 @@ def _continue(
     return live, complete.keep(complete.token_BX == eos_id)
 
 
-def _gather_rows(tokens_BRT: Tensor, row_BK: Tensor) -> Tensor:
-    return tokens_BRT.gather(1, row_BK.unsqueeze(-1).expand(-1, -1, tokens_BRT.shape[-1]))
+def _gather_rows(values_BRT: Tensor, row_BK: Tensor) -> Tensor:
+    return values_BRT.gather(1, row_BK.unsqueeze(-1).expand(-1, -1, values_BRT.shape[-1]))
 
 
 def _advance(beams: _Beams, live: Candidates, ended: Candidates, beam: int, penalty: float) -> _Beams:
@@ -270,7 +278,7 @@ def beam_search(
         step: feeds tokens_N (int64, one per row of `state`) and returns logits_NV, which the search changes.
         state: has one row per sentence at the start. It is reordered in place and cannot be used afterwards.
         max_len_B: largest number of tokens in the output of each sentence, EOS included; on the decoder's device.
-        constraints: forbidden tokens, minimum length, prefixes and terms. A prefix gets the model's own scores.
+        constraints: forbidden tokens, minimum length, prefixes, terms and trees. A prefix gets the model's own scores.
         beam: live hypotheses per sentence. 1 is greedy search.
         alpha: exponent of the length penalty; 0 ranks by log-probability.
         penalty: the length penalty; the default is that of GNMT, ((5 + n) / 6)^alpha.
@@ -293,8 +301,7 @@ def beam_search(
     constraints.check(max_len_B.tolist())
     prefix_ST = constraints.prefix_table(max_len_B.device)
 
-    tables = constraints.term_tables(max_len_B.device)
-
+    tables = constraints.tables(max_len_B.device)
     results: list[list[Hypothesis]] = [[] for _ in range(len(max_len_B))]
     beams = _start(max_len_B, beam, max_len_B.new_empty(len(max_len_B), 1, 0) if tables is None else tables.start())
     tokens_N = torch.full_like(max_len_B, bos_id, dtype=torch.long)
