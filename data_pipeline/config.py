@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Literal
 
 from common.errors import InputError
 from common.settings import check_at_most, check_language, check_positive
+from data_pipeline.trees import TREE_LANG
 
 Task = Literal["translation", "language_modelling"]
 
@@ -203,6 +204,8 @@ class DataConfig:
                 raise InputError(f"data.{name} is {rate}; it must be from 0 to 1")
             if rate and self.task == "language_modelling":
                 raise InputError(f"data.{name} is for data.task=translation. Leave it out for a language model")
+            if rate and self.target_lang == TREE_LANG and name != "augment_typos":
+                raise InputError(f"data.{name} changes targets, which are trees here. Leave it out")
         if self.augment_upper + self.augment_title > 1:
             raise InputError("data.augment_upper and data.augment_title are more than 1 together. Lower one of them")
 

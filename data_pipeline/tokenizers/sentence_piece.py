@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import sentencepiece
 
@@ -255,7 +255,9 @@ def train_tokenizer(
     model = io.BytesIO()
     failed: list[BaseException] = []
     # Without such words the option is left out, because the model file contains it.
-    symbols = {"user_defined_symbols": [SPACE_MARK + word for word in whole_words]} if whole_words else {}
+    symbols: dict[str, Any] = (
+        {"user_defined_symbols": [SPACE_MARK + word for word in whole_words]} if whole_words else {}
+    )
     try:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=_lines(texts, normalize_unicode, failed),
