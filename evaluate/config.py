@@ -8,7 +8,7 @@ from common.settings import check_at_most
 
 LengthPenalty = Literal["gnmt", "length", "none"]
 BackendName = Literal["torch", "ctranslate2"]
-Feature = Literal["prefix", "sampling", "token scores", "attention", "glossary"]
+Feature = Literal["prefix", "sampling", "token scores", "attention", "glossary", "trees"]
 """What a backend may support in addition to search."""
 EnsembleMean = Literal["log-probabilities", "probabilities"]
 """What the models of an ensemble average; `mean_log_probs` says how."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from common.progress_bar import ProgressBar
 from data_pipeline.tokenizers.sentence_piece import PAD_ID
 from evaluate.decoding.terms import Term
+from evaluate.decoding.trees import TreeTokens
 
 Result = TypeVar("Result")
 DELAY = 3
@@ -22,11 +23,14 @@ class IdPair(NamedTuple):
     target: tuple[int, ...] = ()
     terms: tuple[Term, ...] = ()
     """Terms that the output must contain."""
+    leaves: int = 0
+    """Number of words of the tree that the output must be; 0: the output need not be a tree."""
 
     @property
     def least_output(self) -> int:
-        """Number of tokens with which an output can certainly have the beginning, the terms and EOS."""
-        return len(self.target) + max(1, sum(term.length for term in self.terms))
+        """Number of tokens with which an output can certainly have the beginning, the terms, the tree and EOS."""
+        tree = TreeTokens.least_length(self.leaves) if self.leaves else 1
+        return len(self.target) + max(tree, sum(term.length for term in self.terms))
 
 
 Fits = Callable[[int, int, int], bool]

@@ -21,6 +21,7 @@ from evaluate.confidence import Calibration, common_words, foreign_note, lost_no
 from evaluate.config import BackendName, DecodeConfig, EnsembleMean, Feature, SampleConfig
 from evaluate.decoding.search import Hypothesis
 from evaluate.decoding.terms import MAX_BANKS, Term, WordEnds
+from evaluate.decoding.trees import TreeTokens
 from evaluate.glossary import NO_GLOSSARY, Glossary, find_word_ends, make_term, terms_note
 from evaluate.length_batches import IdPair, fits_forced, map_batches
 from evaluate.model_settings import read_decode_config
@@ -515,6 +516,32 @@ class Translator:
             return self.backend.search(batch, limits, self.config, n_best, self._word_ends)
 
         return self._decode(search, self._pairs(sources, prefixes, terms), n_best, self.config.beam, progress)
+
+    def find_trees(
+        self, sources: list[list[int]], words: Sequence[int], trees: TreeTokens, progress: bool = False
+    ) -> list[Translation]:
+        """Return the best tree of each line that `encode` has encoded; its text has the tokens of the tree.
+
+        Args:
+            words: number of words of each line, for each of which the tree has a leaf; 0 for an empty line.
+            trees: the tokens of trees.
+
+        Raises InputError if the backend does not support trees, or LineTooLong if a tree does not fit the model.
+        """
+        self.require("trees")
+        pairs = [IdPair(tuple(ids), leaves=count) for ids, count in zip(sources, words, strict=True)]
+        for index, pair in enumerate(pairs):
+            if pair.least_output > self._largest_output:
+                raise LineTooLong(
+                    f"line {index + 1} has {pair.leaves} words, so its tree has at least {pair.least_output} tokens; "
+                    f"an output has at most {self._largest_output}. Shorten the line.",
+                    index,
+                )
+
+        def search(batch: list[IdPair], limits: list[int]) -> list[list[Hypothesis]]:
+            return self.backend.search(batch, limits, self.config, 1, trees)
+
+        return [best for (best,) in self._decode(search, pairs, 1, self.config.beam, progress)]
 
     def sample_ids(
         self,

@@ -10,6 +10,7 @@ from data_pipeline.tokenizers.sentence_piece import BOS_ID, PAD_ID, UNK_ID
 from evaluate.config import BackendName, DecodeConfig, Feature, SampleConfig
 from evaluate.decoding.search import Hypothesis
 from evaluate.decoding.terms import WordEnds
+from evaluate.decoding.trees import TreeTokens
 from evaluate.length_batches import IdPair
 
 FORBIDDEN = (PAD_ID, UNK_ID, BOS_ID)
@@ -39,12 +40,17 @@ class Backend(Protocol):
         """Number format of the model's computations, such as float32."""
 
     def search(
-        self, batch: list[IdPair], limits: list[int], config: DecodeConfig, n_best: int, words: WordEnds | None = None
+        self,
+        batch: list[IdPair],
+        limits: list[int],
+        config: DecodeConfig,
+        n_best: int,
+        vocabulary: WordEnds | TreeTokens | None = None,
     ) -> list[list[Hypothesis]]:
         """Return the hypotheses of each source, best first, at least `n_best` of them if so many are found.
 
         `prefix`: a hypothesis begins with the target of its pair. `glossary`: it contains the terms of its pair, which
-        need `words`.
+        need `WordEnds`. `trees`: it is a tree with the leaves of its pair, which needs `TreeTokens`.
         """
 
     def sample(

@@ -26,6 +26,7 @@ from evaluate.backends import FORBIDDEN
 from evaluate.config import BackendName, DecodeConfig, Feature, SampleConfig
 from evaluate.decoding.search import Hypothesis, score_hypothesis
 from evaluate.decoding.terms import WordEnds
+from evaluate.decoding.trees import TreeTokens
 from evaluate.length_batches import IdPair
 from transformer.formats.compute_types import COMPUTE_TYPES
 from transformer.formats.ctranslate2 import import_ctranslate2, read_pieces, write_export
@@ -90,10 +91,15 @@ class CTranslate2Backend:
         return cls(exported, max_len=max_len, compute_type=compute_type, device=device)
 
     def search(
-        self, batch: list[IdPair], limits: list[int], config: DecodeConfig, n_best: int, words: WordEnds | None = None
+        self,
+        batch: list[IdPair],
+        limits: list[int],
+        config: DecodeConfig,
+        n_best: int,
+        vocabulary: WordEnds | TreeTokens | None = None,
     ) -> list[list[Hypothesis]]:
         """Return up to `config.beam` hypotheses of each source, best first. Terms are not supported."""
-        assert words is None
+        assert vocabulary is None
         results = self._run(batch, max(limits), config)
         found = []
         for pair, limit, result in zip(batch, limits, results, strict=True):

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,6 +20,7 @@ from evaluate.decoding.ensemble import EnsembleState, Step, ensemble_step, mean_
 from evaluate.decoding.sampling import random_numbers, sample_outputs
 from evaluate.decoding.search import Hypothesis, beam_search, log_probs, score_hypothesis
 from evaluate.decoding.terms import WordEnds
+from evaluate.decoding.trees import TreeTokens
 from evaluate.eval_mode import eval_mode
 from evaluate.length_batches import IdPair, pad
 from evaluate.shortlist import RestrictedOutput, Shortlist
@@ -41,7 +43,9 @@ class PyTorchBackend:
     """
 
     name: ClassVar[BackendName] = "torch"
-    supports: ClassVar[frozenset[Feature]] = frozenset(("prefix", "sampling", "token scores", "attention", "glossary"))
+    supports: ClassVar[frozenset[Feature]] = frozenset(
+        ("prefix", "sampling", "token scores", "attention", "glossary", "trees")
+    )
 
     def __init__(
         self,
@@ -126,10 +130,15 @@ class PyTorchBackend:
         return self._compute_type or str(self.model.tgt_embedding.tokens.weight.dtype).removeprefix("torch.")
 
     def search(
-        self, batch: list[IdPair], limits: list[int], config: DecodeConfig, n_best: int, words: WordEnds | None = None
+        self,
+        batch: list[IdPair],
+        limits: list[int],
+        config: DecodeConfig,
+        n_best: int,
+        vocabulary: WordEnds | TreeTokens | None = None,
     ) -> list[list[Hypothesis]]:
         """Return up to `config.beam` hypotheses of each source, best first (section 6.1)."""
-        constraints = _constraints(batch, config, words)
+        constraints = _constraints(batch, config, vocabulary)
         with self._evaluating():
             search = partial(
                 beam_search,
@@ -277,10 +286,18 @@ def find_dtype(compute_type: str) -> torch.dtype:
     return dtype
 
 
-def _constraints(batch: list[IdPair], config: DecodeConfig, words: WordEnds | None = None) -> Constraints:
+def _constraints(
+    batch: list[IdPair], config: DecodeConfig, vocabulary: WordEnds | TreeTokens | None = None
+) -> Constraints:
     prefixes = [pair.target for pair in batch]
-    terms = [pair.terms for pair in batch] if words is not None else []
-    return Constraints(EOS_ID, FORBIDDEN, config.min_length, prefixes if any(prefixes) else [], terms, words)
+    constraints = Constraints(EOS_ID, FORBIDDEN, config.min_length, prefixes if any(prefixes) else [])
+    match vocabulary:
+        case None:
+            return constraints
+        case WordEnds():
+            return replace(constraints, terms=[pair.terms for pair in batch], words=vocabulary)
+        case TreeTokens():
+            return replace(constraints, leaves=[pair.leaves for pair in batch], trees=vocabulary)
 
 
 @contextmanager
