@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import fields, replace
 from itertools import chain
 from pathlib import Path
@@ -82,9 +82,11 @@ class _Models(argparse.Action):
             namespace.others = [*namespace.others, values]
 
 
-def add_decode_options(parser: argparse.ArgumentParser) -> None:
-    """Add an option for every field of `DecodeConfig`."""
+def add_decode_options(parser: argparse.ArgumentParser, without: Collection[str] = ()) -> None:
+    """Add an option for every field of `DecodeConfig` but those of `without`."""
     for field in fields(DecodeConfig):
+        if field.name in without:
+            continue
         default = "the model's limit" if field.default is None else field.default
         text = f"{_DECODE_HELP[field.name]} (default: the setting in the model folder, or {default})"
         if field.name == "length_penalty":
@@ -97,7 +99,7 @@ def add_decode_options(parser: argparse.ArgumentParser) -> None:
 
 def decode_config(args: argparse.Namespace, base: DecodeConfig) -> DecodeConfig:
     """Return `base` with the given options. Raise InputError for an option out of range."""
-    return replace(base, **_given(args, (field.name for field in fields(DecodeConfig))))
+    return replace(base, **_given(args, (field.name for field in fields(DecodeConfig) if hasattr(args, field.name))))
 
 
 def add_backend(parser: argparse.ArgumentParser) -> None:

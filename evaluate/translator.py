@@ -13,6 +13,7 @@ from common.strings import string_list
 from common.text import changed_lines, changed_note, one_line, unknown_note
 from data_pipeline.tokenizers import TranslationTokenizer, open_translation_tokenizer
 from data_pipeline.tokenizers.sentence_piece import EOS_ID, UNK_ID
+from data_pipeline.trees import TREE_LANG
 from evaluate.alignment import align
 from evaluate.backends import Backend
 from evaluate.backends.ctranslate2 import CTranslate2Backend
@@ -518,13 +519,19 @@ class Translator:
         return self._decode(search, self._pairs(sources, prefixes, terms), n_best, self.config.beam, progress)
 
     def find_trees(
-        self, sources: list[list[int]], words: Sequence[int], trees: TreeTokens, progress: bool = False
+        self,
+        sources: list[list[int]],
+        words: Sequence[int],
+        trees: TreeTokens,
+        progress: bool = False,
+        first_line: int = 1,
     ) -> list[Translation]:
         """Return the best tree of each line that `encode` has encoded; its text has the tokens of the tree.
 
         Args:
-            words: number of words of each line, for each of which the tree has a leaf; 0 for an empty line.
+            words: number of words of each line, for each of which the tree has a leaf.
             trees: the tokens of trees.
+            first_line: number of the first line in messages.
 
         Raises InputError if the backend does not support trees, or LineTooLong if a tree does not fit the model.
         """
@@ -533,8 +540,8 @@ class Translator:
         for index, pair in enumerate(pairs):
             if pair.least_output > self._largest_output:
                 raise LineTooLong(
-                    f"line {index + 1} has {pair.leaves} words, so its tree has at least {pair.least_output} tokens; "
-                    f"an output has at most {self._largest_output}. Shorten the line.",
+                    f"line {first_line + index} has {pair.leaves} words; its tree needs {pair.least_output} tokens, "
+                    f"but an output has at most {self._largest_output}. Divide the sentence.",
                     index,
                 )
 
@@ -692,6 +699,8 @@ def find_models(
     languages = [[read_about(folder).get(name) for name in ("source_lang", "target_lang")] for folder in folders]
     for folder, own in zip(folders, languages, strict=True):
         refuse_language_model(folder)
+        if target_lang != TREE_LANG:
+            refuse_parser(folder)
         if own != languages[0]:
             directions = " and ".join(f"{source} to {target}" for source, target in (languages[0], own))
             raise InputError(
@@ -709,6 +718,17 @@ def refuse_language_model(folder: Path) -> None:
     """Raise InputError if the model folder contains a language model."""
     if is_language_model(folder):
         raise InputError(f"{folder} contains a language model (GPT), which cannot translate. Use transformer.generate.")
+
+
+def refuse_parser(folder: Path) -> None:
+    """Raise InputError if the model folder contains a parser."""
+    if is_parser(folder):
+        raise InputError(f"{folder} contains a parser, which cannot translate. Use transformer.parse.")
+
+
+def is_parser(folder: Path) -> bool:
+    """Return True if the model folder contains a model that writes trees."""
+    return read_about(folder).get("target_lang") == TREE_LANG
 
 
 def is_language_model(folder: Path) -> bool:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from common.errors import InputError
     from evaluate.config import DecodeConfig, SampleConfig
     from evaluate.generator import Generator
+    from evaluate.parser import Parser
     from evaluate.translation import Translation
     from evaluate.translator import Translator
     from transformer.config import ModelConfig
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 __version__ = package_version("paper-transformer")
 __all__ = [
-    "DecodeConfig", "Generator", "InputError", "ModelConfig", "SampleConfig", "Translation", "Translator",
+    "DecodeConfig", "Generator", "InputError", "ModelConfig", "Parser", "SampleConfig", "Translation", "Translator",
     "push_to_hub",
 ]  # fmt: skip
 
@@ -48,6 +49,10 @@ def __getattr__(name: str) -> Any:
             from transformer.config import ModelConfig
 
             return ModelConfig
+        case "Parser":
+            from evaluate.parser import Parser
+
+            return Parser
         case "SampleConfig":
             from evaluate.config import SampleConfig
 

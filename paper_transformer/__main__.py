@@ -13,6 +13,7 @@ from transformer.included_models import included_models
 COMMANDS = {
     "translate": ("transformer/translate.py", "translate text"),
     "generate": ("transformer/generate.py", "continue a text with a language model"),
+    "parse": ("transformer/parse.py", "parse sentences into constituency trees"),
     "serve": ("transformer/serve.py", "answer translation requests over HTTP"),
     "explain": ("transformer/explain.py", "show how a model translates a sentence, step by step"),
     "train": ("train/train.py", "train a model, or resume a run"),

@@ -21,6 +21,15 @@ from paper_transformer import Translator
 
 print(Translator.from_pretrained("<this folder>")(["A sentence."]))
 ```"""
+PARSING = """```sh
+python -m transformer.parse --model <this folder> "Words are separated by spaces ."
+```
+
+```python
+from paper_transformer import Parser
+
+print(Parser.from_pretrained("<this folder>")(["Words are separated by spaces ."])[0])
+```"""
 GENERATION = """```sh
 python -m transformer.generate --model <this folder> --prompt "Once upon a time"
 ```
