@@ -93,18 +93,38 @@ def read_trees(file: Path) -> Iterator[Tree]:
     """
     stack: list[_Node] = []
     for number, line in enumerate(read_lines(file), start=1):
-        if not stack and line.lstrip().startswith(COMMENTS):
-            continue
-        for atom in _ATOM.findall(line):
-            try:
-                tree = _add(atom, stack, number)
-            except InputError as error:
-                raise InputError(f"{file}, line {number}: {error}") from None
-            if tree is not None:
-                yield tree
+        if stack or not line.lstrip().startswith(COMMENTS):
+            yield from _read_line(line, stack, f"{file}, line {number}", number)
     if stack:
         missing = f"{len(stack)} closing bracket{'s are' if len(stack) > 1 else ' is'} missing"
         raise InputError(f"{file}: {missing} in the tree that begins in line {stack[0].line}. Repair the tree")
+
+
+def read_parses(file: Path) -> Iterator[Tree | None]:
+    """Yield the tree of each line of a parser's output; None for a line without one: empty, `()` or `(())`.
+
+    Raises InputError with file and line if a line has a damaged tree, or several.
+    """
+    for number, line in enumerate(read_lines(file), start=1):
+        stack: list[_Node] = []
+        where = f"{file}, line {number}"
+        trees = [] if not line.strip("() \t") else list(_read_line(line, stack, where, number))
+        if stack:
+            raise InputError(f"{where}: the tree does not end in this line. Write each parsed tree in one line")
+        if len(trees) > 1:
+            raise InputError(f"{where}: the line has {len(trees)} trees. Write one line for each sentence")
+        yield trees[0] if trees else None
+
+
+def _read_line(line: str, stack: "list[_Node]", where: str, number: int) -> Iterator[Tree]:
+    """Yield the trees that end in a line. `stack` has the nodes that are open before and after it."""
+    for atom in _ATOM.findall(line):
+        try:
+            tree = _add(atom, stack, number)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+        if tree is not None:
+            yield tree
 
 
 @dataclass
@@ -231,6 +251,14 @@ def delinearise(tokens: Sequence[str], words: Sequence[str]) -> Tree:
         raise InputError(f"the tree has tags for {len(words) - rest} of {len(words)} words")
     (tree,) = stack[0][1]
     return tree if isinstance(tree, Tree) and tree.label == ROOT else Tree(ROOT, (tree,))
+
+
+def with_tags(tree: Tree, tags: Sequence[str]) -> Tree:
+    """Return a simplified tree with other tags. Raises InputError unless there is one for each word."""
+    words, new = tree.words, iter(tags)
+    if len(tags) != len(words):
+        raise InputError(f"there are {len(tags)} tags for {len(words)} words")
+    return delinearise([TAG + next(new) if token[0] == TAG else token for token in linearise(tree)], words)
 
 
 def _is_wrapper(tree: Tree) -> bool:

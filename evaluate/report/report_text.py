@@ -14,7 +14,7 @@ def report_text(report: Report) -> str:
     bleu = report.bleu
     lines = [f"{show_controls(report.test_set)}: BLEU {bleu.score:.2f}"]
     header = ["metric", "score", "95%", "signature"]
-    lines += _table(header, [_score_row(score) for score in report.scores.values()], numbers=(1, 2))
+    lines += text_table(header, [_score_row(score) for score in report.scores.values()], numbers=(1, 2))
     if bleu.interval is not None:
         lines.append(f"  95%: bootstrap resampling of sentences, n={RESAMPLES}, seed {_seed(bleu.signature)}")
     if report.comet is not None:
@@ -22,11 +22,11 @@ def report_text(report: Report) -> str:
     lines += _notes_text(report)
     if report.filtered:
         lines.append(f"  of these {LINES['all']:,} lines, the {LINES['filtered']:,} that are sacreBLEU's wmt14:")
-        lines += _table(None, [_score_row(score) for score in report.filtered.values()], numbers=(1, 2))
+        lines += text_table(None, [_score_row(score) for score in report.filtered.values()], numbers=(1, 2))
     lines += [f"  {report.comparable}", *_comparison_text(report.comparison)]
     if report.by_length:
         header = ["source words", "sentences", bleu.label, "chrF2", "length ratio"]
-        lines += _table(header, [_length_row(group) for group in report.by_length], numbers=(1, 2, 3, 4))
+        lines += text_table(header, [_length_row(group) for group in report.by_length], numbers=(1, 2, 3, 4))
     counts = ", ".join(f"{len(found)} {problem}" for problem, found in report.suspicious.items())
     lines.append(f"  length ratio {report.length_ratio:.3f}; suspicious translations: {counts}")
     if report.pronouns is not None and report.pronouns[1]:
@@ -71,7 +71,7 @@ def _comparison_text(found: Comparison | None) -> list[str]:
         return []
     header = ["compared with baseline", "baseline", "this", "change", "p (bootstrap)", "p (randomisation)"]
     return [
-        *_table(header, [_difference_row(one) for one in found.differences.values()], numbers=(1, 2, 3, 4, 5)),
+        *text_table(header, [_difference_row(one) for one in found.differences.values()], numbers=(1, 2, 3, 4, 5)),
         f"  baseline: {show_controls(found.baseline)}; paired bootstrap resampling, n={found.resamples}, and paired "
         f"approximate randomisation, n={found.trials}, seed {found.seed}",
     ]
@@ -111,7 +111,7 @@ def _lines_text(info: TranslationInfo) -> list[str]:
     return [f"  lines: {found}"] * bool(found)
 
 
-def _table(header: list[str] | None, rows: list[list[str]], numbers: tuple[int, ...]) -> list[str]:
+def text_table(header: list[str] | None, rows: list[list[str]], numbers: tuple[int, ...]) -> list[str]:
     """Return indented lines with the cells in columns; the columns `numbers` are aligned to the right."""
     cells = rows if header is None else [header, *rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]

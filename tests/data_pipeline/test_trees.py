@@ -6,7 +6,17 @@ from pathlib import Path
 import pytest
 
 from common.errors import InputError
-from data_pipeline.trees import Tree, bracketed, delinearise, escape_word, linearise, read_trees, simplify, word_text
+from data_pipeline.trees import (
+    Tree,
+    bracketed,
+    delinearise,
+    escape_word,
+    linearise,
+    read_trees,
+    simplify,
+    with_tags,
+    word_text,
+)
 
 DOG = (
     "( (S (NP-SBJ-1 (DT The) (NN dog)) "
@@ -140,3 +150,10 @@ def test_trees_may_be_nested_to_any_depth(tmp_path: Path) -> None:
     assert hash(simple) == hash(simplify(tree))
     with pytest.raises(InputError, match=f"{depth} closing brackets are missing"):
         read(tmp_path, "(X " * depth)
+
+
+def test_other_tags(tmp_path: Path) -> None:
+    (tree,) = read(tmp_path, "(TOP (S (NP (NN a)) (. .)))")
+    assert bracketed(with_tags(tree, ["DT", ":"])) == "(TOP (S (NP (DT a)) (: .)))"
+    with pytest.raises(InputError, match="1 tags for 2 words"):
+        with_tags(tree, ["DT"])
