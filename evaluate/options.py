@@ -97,6 +97,13 @@ def add_decode_options(parser: argparse.ArgumentParser, without: Collection[str]
             parser.add_argument(_flag(field.name), type=float if field.name == "alpha" else int, help=text)
 
 
+def add_parser_options(parser: argparse.ArgumentParser, required: bool) -> None:
+    """Add --model, --ensemble-mean, --compute-type and the settings of decoding that apply to trees."""
+    add_ensemble(parser, required)
+    add_compute_type(parser, "float32")
+    add_decode_options(parser, without=("min_length", "split_sentences", "translate_symbols"))
+
+
 def decode_config(args: argparse.Namespace, base: DecodeConfig) -> DecodeConfig:
     """Return `base` with the given options. Raise InputError for an option out of range."""
     return replace(base, **_given(args, (field.name for field in fields(DecodeConfig) if hasattr(args, field.name))))

@@ -1,4 +1,4 @@
-"""Score parsed trees: python -m evaluate.parsing test.trees.gz parsed.trees
+"""Score parsed trees, or a parser: python -m evaluate.parsing test.trees.gz --model runs/parsing_craft
 
 Standard output gets precision, recall and F1 of labelled brackets as EVALB counts them (`evaluate.metrics.parsing_f1`).
 """
@@ -11,8 +11,9 @@ from common.command import run_command
 from common.errors import InputError
 from common.files import expand
 from common.notes import print_note
-from data_pipeline.trees import Tree, read_parses, read_trees, simplify, with_tags
+from data_pipeline.trees import Tree, read_parses, read_trees, simplify
 from evaluate.metrics.parsing_f1 import score_trees
+from evaluate.options import add_parser_options, decode_config
 from evaluate.report.parsing_text import parsing_json, parsing_text
 
 
@@ -27,20 +28,27 @@ def parse_args() -> argparse.Namespace:
     )
     bracketed = "bracketed trees (plain, .gz, .xz or .zst)"
     parser.add_argument("gold", type=expand, help=f"treebank: {bracketed}")
-    parser.add_argument("parsed", type=expand, help=f"{bracketed}, one per line; an empty line if there is no parse")
+    parsed = f"parsed trees, unless --model is given: {bracketed}, one per line; an empty line if there is no parse"
+    parser.add_argument("parsed", nargs="?", type=expand, help=parsed)
     parser.add_argument(
         "--gold-tags", action="store_true", help="replace the tags of the parsed trees by the gold tags"
     )
     parser.add_argument("--json", action="store_true", help="print all figures as JSON")
-    return parser.parse_args()
+    add_parser_options(parser, required=False)
+    args = parser.parse_args()
+    if (args.parsed is None) == (args.model is None):
+        parser.error("give either the file PARSED or --model")
+    return args
 
 
 def main() -> None:
     """Score the trees of two files."""
     args = parse_args()
     gold = [simplify(tree) for tree in read_trees(args.gold)]
-    parsed = [tree and simplify(tree) for tree in read_parses(args.parsed)]
-    if len(gold) != len(parsed) or not gold:
+    if not gold:
+        raise InputError(f"{args.gold} has no trees. Give a treebank")
+    parsed = _parse(args, gold) if args.model else [tree and simplify(tree) for tree in read_parses(args.parsed)]
+    if len(gold) != len(parsed):
         raise InputError(
             f"{args.gold} has {len(gold):,} trees and {args.parsed} has {len(parsed):,} lines. Give a file with one "
             "line for each tree"
@@ -48,15 +56,19 @@ def main() -> None:
     if without := gold.count(None):
         print_note(f"note: {args.gold}: {without:,} trees without words are not scored")
     pairs = [(tree, other) for tree, other in zip(gold, parsed, strict=True) if tree is not None]
-    if args.gold_tags:
-        pairs = [(tree, _with_gold_tags(other, tree)) for tree, other in pairs]
-    report = score_trees([tree for tree, _ in pairs], [other for _, other in pairs])
+    report = score_trees([tree for tree, _ in pairs], [other for _, other in pairs], args.gold_tags)
     print(json.dumps(parsing_json(report), indent=2) if args.json else parsing_text(report))
 
 
-def _with_gold_tags(parsed: Tree | None, gold: Tree) -> Tree | None:
-    """Return a parsed tree with the gold tags; unchanged if it has another number of words, which is an error."""
-    return with_tags(parsed, gold.tags) if parsed is not None and len(parsed.words) == len(gold.words) else parsed
+def _parse(args: argparse.Namespace, gold: list[Tree | None]) -> list[Tree | None]:
+    """Return the trees that a model gives to the words of the gold trees."""
+    from evaluate.model_settings import read_decode_config
+    from evaluate.parser import Parser, find_parser  # imports PyTorch, which --help does not need
+
+    config = decode_config(args, read_decode_config(find_parser(args.model)))
+    models = [args.model, *args.others]
+    parser = Parser.from_pretrained(models, config, None, args.compute_type, ensemble_mean=args.ensemble_mean)
+    return parser.parse([tree.words if tree else [] for tree in gold], progress=True)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ COMMANDS = {
     "suggest": ("train/suggest.py", "suggest settings for your own text, with time and expected BLEU"),
     "finetune": ("train/finetune.py", "finetune a model on your own text, with BLEU before and after"),
     "evaluate": ("evaluate/bleu.py", "translate test sets and report BLEU"),
+    "parse-eval": ("evaluate/parsing.py", "report the bracket F1 of a parser, or of parsed trees"),
     "score": ("evaluate/score.py", "score existing translations with a model"),
     "prepare": ("data_pipeline/prepare.py", "prepare training data without training"),
     "doctor": ("train/doctor/__main__.py", "check data, model, memory and time before a long run"),

@@ -12,10 +12,7 @@ from pathlib import Path
 from common.arguments import CommandParser
 from common.command import run_command
 from common.files import expand, open_output, write_text
-from evaluate.options import add_compute_type, add_decode_options, add_ensemble, decode_config
-
-OF_TEXT = ("min_length", "split_sentences", "translate_symbols")
-"""Settings of decoding that are not for trees."""
+from evaluate.options import add_parser_options, decode_config
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,9 +32,7 @@ def parse_args() -> argparse.Namespace:
         action="store_false",
         help="search without the rules of a tree; a line is empty if the output is none",
     )
-    add_ensemble(parser, required=True)
-    add_compute_type(parser, "float32")
-    add_decode_options(parser, without=OF_TEXT)
+    add_parser_options(parser, required=True)
     args = parser.parse_args()
     if args.sentences and args.input:
         parser.error("give either sentences or --input")

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from common.errors import InputError
-from data_pipeline.trees import ROOTS, TRACE, Tree
+from data_pipeline.trees import ROOTS, TRACE, Tree, with_tags
 
 DELETED = frozenset(["TOP", TRACE, ",", ":", "``", "''", "."])
 """DELETE_LABEL of COLLINS.prm."""
@@ -140,11 +140,23 @@ class ParsingReport:
         return {label: Brackets(gold[label], parsed[label], matched[label]) for label in labels}
 
 
-def score_trees(gold: Sequence[Tree], parsed: Sequence[Tree | None]) -> ParsingReport:
-    """Return the scores of parsed trees; None is a sentence without a parse. Raises InputError if numbers differ."""
+def score_trees(gold: Sequence[Tree], parsed: Sequence[Tree | None], gold_tags: bool = False) -> ParsingReport:
+    """Return the scores of parsed trees; None is a sentence without a parse. Raises InputError if numbers differ.
+
+    Args:
+        gold_tags: give the words of the parsed trees the gold tags first, so that the same words are punctuation in
+            both trees. All trees must be simplified (`data_pipeline.trees.simplify`).
+    """
     if len(gold) != len(parsed):
         raise InputError(f"there are {len(gold):,} gold trees and {len(parsed):,} parsed trees. Give one for each")
+    if gold_tags:
+        parsed = [_replace_tags(other, tree) for tree, other in zip(gold, parsed, strict=True)]
     return ParsingReport(tuple(map(score_tree, gold, parsed)))
+
+
+def _replace_tags(parsed: Tree | None, gold: Tree) -> Tree | None:
+    """Return a parsed tree with the gold tags; unchanged if it has another number of words, which is an error."""
+    return with_tags(parsed, gold.tags) if parsed is not None and len(parsed.words) == len(gold.words) else parsed
 
 
 def score_tree(gold: Tree, parsed: Tree | None) -> TreeScore:

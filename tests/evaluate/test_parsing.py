@@ -9,6 +9,7 @@ import pytest
 
 from common.command import run_command
 from evaluate import parsing
+from tests.tiny_parser import make_parser
 
 GOLD = """
 ( (S (NP-SBJ (DT The) (NN dog)) (VP (VBZ sees) (NP (DT a) (NN cat))) (. .)) )
@@ -75,3 +76,19 @@ def test_damaged_files_are_one_sentence(
         run(monkeypatch, *files)
     (line,) = capsys.readouterr().err.splitlines()
     assert re.search(message, line)
+
+
+def test_model_parses_the_words_of_the_treebank(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = make_parser(tmp_path / "model")
+    run(monkeypatch, str(tmp_path / "test.trees"), "--model", str(model), "--json", "--gold-tags", "--beam", "1")
+    found = json.loads(capsys.readouterr().out)
+    assert found["all"]["sentences"] == 3
+    assert found["problems"] == {}
+
+
+@pytest.mark.parametrize("arguments", [[], ["parsed", "--model", "folder"]])
+def test_trees_come_from_a_file_or_a_model(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run(monkeypatch, "gold.trees", *arguments)
