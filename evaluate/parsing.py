@@ -45,8 +45,8 @@ def main() -> None:
     """Score the trees of two files."""
     args = parse_args()
     gold = [simplify(tree) for tree in read_trees(args.gold)]
-    if not gold:
-        raise InputError(f"{args.gold} has no trees. Give a treebank")
+    if not any(gold):
+        raise InputError(f"{args.gold} has no trees with words. Give a treebank")
     parsed = _parse(args, gold) if args.model else [tree and simplify(tree) for tree in read_parses(args.parsed)]
     if len(gold) != len(parsed):
         raise InputError(
@@ -54,7 +54,7 @@ def main() -> None:
             "line for each tree"
         )
     if without := gold.count(None):
-        print_note(f"note: {args.gold}: {without:,} trees without words are not scored")
+        print_note(f"note: {args.gold}: trees without words, which are not scored: {without:,}")
     pairs = [(tree, other) for tree, other in zip(gold, parsed, strict=True) if tree is not None]
     report = score_trees([tree for tree, _ in pairs], [other for _, other in pairs], args.gold_tags)
     print(json.dumps(parsing_json(report), indent=2) if args.json else parsing_text(report))

@@ -88,6 +88,18 @@ def test_model_parses_the_words_of_the_treebank(
     assert found["problems"] == {}
 
 
+def test_trees_without_words_are_not_scored(
+    files: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(files[0]).write_text(GOLD.replace("(NN Rain)", "(-NONE- *)"), encoding="utf-8")
+    run(monkeypatch, *files)
+    assert capsys.readouterr().err == f"note: {files[0]}: trees without words, which are not scored: 1\n"
+    Path(files[0]).write_text("( (NP (-NONE- *)) )", encoding="utf-8")
+    with pytest.raises(SystemExit, match="2"):
+        run(monkeypatch, *files)
+    assert "gold.mrg has no trees with words. Give a treebank" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("arguments", [[], ["parsed", "--model", "folder"]])
 def test_trees_come_from_a_file_or_a_model(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SystemExit, match="2"):
