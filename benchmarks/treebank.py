@@ -3,10 +3,9 @@
     python -m benchmarks.treebank craft.train.trees.gz craft.valid.trees.gz craft.test.trees.gz
 
 Each tree is written as brackets and read again, and simplified, written as tokens and read again with its words: both
-must give the same tree. Right-branching trees are the
-floor for parsers: each word and all words after it are a constituent; the first is S, the others VP, which gives a
-higher F1 than NP for the others; punctuation at the end belongs to S. Tags are the gold tags. Writes
-benchmarks/results/treebank.json.
+must give the same tree. Right-branching trees are the floor for parsers: each word and all words after it are a
+constituent; the first is S, the others VP, which gives a higher F1 than NP for the others; punctuation at the end
+belongs to S. Tags are the gold tags. Writes benchmarks/results/treebank.json.
 """
 
 from collections import Counter
