@@ -16,8 +16,10 @@ KINDS: dict[Any, str] = {
     float: "a number",
     bool: "true or false",
     str: "text",
-    Any: "a name or a list of names",
+    Any: "a name, a list of names, or one of these for each direction",
 }
+Value = str | list[Typed] | dict[str, Typed] | None
+"""What `Typed.value` may be."""
 SHOWN = 80
 """Characters of a wrong value that a message shows."""
 
@@ -79,11 +81,11 @@ def _describe(hint: Any, kinds: list[Any], default: Any) -> str:
     return f'{text}. In quotes, "null" is the word' if hint is str else text
 
 
-def _convert(kind: Any, value: str | list[Typed] | None) -> Any:
+def _convert(kind: Any, value: Value) -> Any:
     """Return the value, or None if it is not of this kind."""
     if kind is Any:
         return _plain(value) or None
-    if value is None or isinstance(value, list):
+    if not isinstance(value, str):
         return None
     if get_origin(kind) is Literal:
         return value if value in get_args(kind) else None
@@ -104,12 +106,16 @@ def _number(kind: Any, value: str) -> int | float | None:
     return number if kind is int or abs(number) < float("inf") else None
 
 
-def _plain(value: str | list[Typed] | None) -> Any:
+def _plain(value: Value) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(item.value) for name, item in value.items()}
     return [_plain(item.value) for item in value] if isinstance(value, list) else value
 
 
 def _check_characters(name: str, value: Any) -> None:
     """Raise InputError for text that no file name, column or language has: control characters, bytes not UTF-8."""
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
     for item in value if isinstance(value, list) else [value]:
         if isinstance(item, list):
             _check_characters(name, item)

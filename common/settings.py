@@ -162,12 +162,19 @@ def _load(
         given = read_yaml(expand(path))
         given = _only(given, section) if section else given
         _refuse_old_names(given, renamed, f"config {path}: ")
-        values |= _convert_all(schema, section, given, f"config {path}")
+        _update(values, _convert_all(schema, section, given, f"config {path}"))
     for override in overrides or []:
         change = _parse_override(schema, section, override)
         _refuse_old_names(change, renamed)
-        values |= _convert_all(schema, section, change)
+        _update(values, _convert_all(schema, section, change))
     return cast(Schema, build(schema, values, f"{section}." if section else ""))
+
+
+def _update(values: dict[str, Any], change: dict[str, Any]) -> None:
+    """Set the changed values. Of a setting with values by name, only those that are given change."""
+    for name, value in change.items():
+        before = values.get(name)
+        values[name] = before | value if isinstance(before, dict) and isinstance(value, dict) else value
 
 
 def _parse_override(schema: type[Any], section: str, override: str) -> dict[str, Typed]:
@@ -177,10 +184,11 @@ def _parse_override(schema: type[Any], section: str, override: str) -> dict[str,
     if not value.strip():
         raise InputError(f"{override} has no value. Write {key}=null if you mean none")
     known = _types(schema, section)
-    if any(name.startswith(f"{key}.") for name in known):
+    any_type = _setting_of(key, known) is not None
+    if any(name.startswith(f"{key}.") for name in known) or (any_type and value.strip().startswith("{")):
         return parse_section(key, value)
     try:
-        return {key: parse_list(value) if known.get(key, (None,))[0] is Any else parse_value(value)}
+        return {key: parse_list(value) if any_type else parse_value(value)}
     except (InputError, RecursionError) as error:
         reason = "brackets are nested too deeply" if isinstance(error, RecursionError) else error
         raise InputError(f"{override[:80]!r} cannot be read: {reason}") from error
@@ -188,7 +196,7 @@ def _parse_override(schema: type[Any], section: str, override: str) -> dict[str,
 
 def _convert_all(schema: type[Any], section: str, given: dict[str, Typed], where: str | Path = "") -> dict[str, Any]:
     known, values = _types(schema, section), dict[str, Any]()
-    for name, typed in given.items():
+    for name, typed in _join_named(given, known).items():
         place = f"{where}, line {typed.line}: " if typed.line else f"{where}: " if where else ""
         if "${" in str(typed):
             raise InputError(f"{place}{name}={typed} is a reference, and references are not supported. Write the value")
@@ -204,6 +212,27 @@ def _convert_all(schema: type[Any], section: str, given: dict[str, Typed], where
         except InputError as error:
             raise InputError(f"{place}{error}") from error
     return values
+
+
+def _join_named(given: dict[str, Typed], known: dict[str, tuple[Any, Any]]) -> dict[str, Typed]:
+    """Return the values, with `data.train.en-de` and `data.train.en-fr` as one value of `data.train`, by name."""
+    joined: dict[str, Typed] = {}
+    for name, typed in given.items():
+        setting = _setting_of(name, known)
+        if setting is None or setting == name:
+            joined[name] = typed
+            continue
+        before = joined.get(setting, Typed({}, typed.line))
+        items = before.value if isinstance(before.value, dict) else {}
+        joined[setting] = Typed({**items, name.removeprefix(f"{setting}."): typed}, before.line)
+    return joined
+
+
+def _setting_of(name: str, known: dict[str, tuple[Any, Any]]) -> str | None:
+    """Return the setting of type Any that has this name, or whose values by name include it; None if there is none."""
+    parts = name.split(".")
+    prefixes = (".".join(parts[:end]) for end in range(1, len(parts) + 1))
+    return next((prefix for prefix in prefixes if known.get(prefix, (None,))[0] is Any), None)
 
 
 def _types(schema: type[Any], section: str) -> dict[str, tuple[Any, Any]]:

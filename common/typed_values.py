@@ -27,14 +27,16 @@ QUOTES = "Put a value in quotes if it begins with one of [ { * & ! % @ ` or cont
 class Typed:
     """A value as it was typed."""
 
-    value: str | list["Typed"] | None
-    """Text, a list, or None for null."""
+    value: str | list["Typed"] | dict[str, "Typed"] | None
+    """Text, a list, values by name, or None for null."""
     line: int | None = None
     """Line of the YAML file, counted from 1."""
 
     def __str__(self) -> str:
         if isinstance(self.value, list):
             return f"[{', '.join(map(str, self.value))}]"
+        if isinstance(self.value, dict):
+            return f"{{{', '.join(f'{name}: {item}' for name, item in self.value.items())}}}"
         return "null" if self.value is None else self.value
 
 

@@ -1,8 +1,9 @@
 """Settings of the data and of the batch plan."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
+from common.directions import Languages, check_directions, describe, parse_direction
 from common.errors import InputError
 from common.settings import check_at_most, check_language, check_positive
 from data_pipeline.trees import TREE_LANG
@@ -30,6 +31,8 @@ class DataConfig:
 
     If no split is named, `train`, `valid` and `test` use the splits train, validation and test.
 
+    One model for several directions has a corpus for each: `{"en-de": ["a.en", "a.de"], "en-fr": "b.tsv"}`.
+
     For a language model (`task: language_modelling`), a corpus is one of
 
     - `"addition"`, `"calculator"`: built-in problems of arithmetic
@@ -49,15 +52,17 @@ class DataConfig:
     """`translation`: sentence pairs. `language_modelling`: text, for `model.architecture=gpt`."""
 
     train: Any = "wmt/wmt14:de-en"
-    """Training corpus; the default is that of section 5.1."""
+    """Training corpus, or a corpus for each direction, such as `{en-de: [a.en,a.de], en-fr: b.tsv}`: then one model
+    translates in all of them (docs/multilingual.md). The default is that of section 5.1."""
 
     valid: Any = None
-    """Validation corpus. None: the validation split of `train`, if `train` is the built-in corpus or a dataset that has
-    one; otherwise `valid_pairs` pairs, or `valid_part` of the text, are held out of `train`."""
+    """Validation corpus, or one for each direction of `train`. None: the validation split of `train`, if `train` is the
+    built-in corpus or a dataset that has one; otherwise `valid_pairs` pairs of each direction, or `valid_part` of the
+    text, are held out of `train`."""
 
     test: Any = None
-    """Test corpus. The prepared data do not depend on it. None: the test split of `train`, if `train` is the built-in
-    corpus or a dataset that has one; otherwise there is no test corpus."""
+    """Test corpus, or one for each direction of `train`. The prepared data do not depend on it. None: the test split of
+    `train`, if `train` is the built-in corpus or a dataset that has one; otherwise there is no test corpus."""
 
     source_lang: str = "en"
     """Source language: letters, digits, `-` and `_`. Also the name of a column, or of a key of the column
@@ -65,7 +70,14 @@ class DataConfig:
 
     target_lang: str = "de"
     """Target language, used in the same way. `tree`: the targets are trees of a treebank, the sources their words
-    (section 6.3)."""
+    (section 6.3). If `train` names directions, they are the languages, and this setting and `source_lang` are left
+    out."""
+
+    sampling_temperature: float = 1.0
+    """For several directions: temperature T of their shares of an epoch (Arivazhagan et al., 2019), at least 1. A
+    direction with n pairs gets a share proportional to n^(1/T): 1 leaves the corpora as they are, 5 is usual, and 100
+    makes all directions about equally frequent. The largest direction, which is repeated least, occurs once in an
+    epoch, and smaller ones several times."""
 
     source_column: str | None = None
     """Column of a table with the source: its name, or its number, counted from 1. None: `translation`, or else the
@@ -186,6 +198,7 @@ class DataConfig:
         self._check_augmentation()
         check_language("data.source_lang", self.source_lang)
         check_language("data.target_lang", self.target_lang)
+        self._check_directions()
         if self.task == "translation" and self.vocab_type not in ("bpe", "unigram"):
             raise InputError(
                 f"data.vocab_type={self.vocab_type} is for data.task=language_modelling. For translation, set "
@@ -196,6 +209,79 @@ class DataConfig:
     def changes_pairs(self) -> bool:
         """Return True if the ids of training pairs differ from epoch to epoch."""
         return self.bpe_dropout > 0 or any(getattr(self, name) for name in AUGMENTATIONS)
+
+    @property
+    def has_directions(self) -> bool:
+        """Return True if `train` names directions. Then a tag says to which language a source is translated."""
+        return isinstance(self.train, dict)
+
+    def by_direction(self) -> "list[DataConfig]":
+        """Return the settings of each direction alone; `[self]` if `train` names none."""
+        if not self.has_directions:
+            return [self]
+        return [self._of(direction) for direction in self.train]
+
+    @property
+    def languages(self) -> Languages:
+        """Source and target language, if `train` names no directions."""
+        return self.source_lang, self.target_lang
+
+    @property
+    def direction(self) -> str:
+        """Name of the direction, such as `en-de`, if `train` names none."""
+        return f"{self.source_lang}-{self.target_lang}"
+
+    def describe_directions(self) -> str:
+        """Return the directions in words, such as "en to de and en to fr"."""
+        return describe([own.languages for own in self.by_direction()], "and")
+
+    def _of(self, direction: str) -> "DataConfig":
+        source, target = parse_direction(direction)
+        train, valid, test = (
+            None if value is None else value[direction] for value in (self.train, self.valid, self.test)
+        )
+        return replace(
+            self,
+            train=train,
+            valid=valid,
+            test=test,
+            source_lang=source,
+            target_lang=target,
+            sampling_temperature=1.0,
+        )
+
+    def _check_directions(self) -> None:
+        """Raise InputError if the corpora name different directions, or if settings do not fit the directions."""
+        if not 1 <= self.sampling_temperature <= 100:
+            raise InputError(f"data.sampling_temperature is {self.sampling_temperature}; it must be from 1 to 100")
+        if not self.has_directions:
+            for name in ("valid", "test"):
+                if isinstance(getattr(self, name), dict):
+                    raise InputError(f"data.{name} names directions, but data.train does not. Write both alike")
+            if self.sampling_temperature != 1:
+                raise InputError(
+                    "data.sampling_temperature is for several directions. Leave it out, or name a corpus for each: "
+                    "data.train={en-de: …, en-fr: …}"
+                )
+            return
+        if self.task == "language_modelling":
+            raise InputError("data.train names directions, which are for data.task=translation")
+        if self.languages != (DataConfig.source_lang, DataConfig.target_lang):
+            raise InputError(
+                "data.train names the languages of each direction. Leave out data.source_lang and data.target_lang"
+            )
+        for name in ("train", "valid", "test"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, dict) or value.keys() != self.train.keys()):
+                raise InputError(
+                    f"data.{name} must name a corpus for each direction of data.train, {', '.join(self.train)}, "
+                    "and no others"
+                )
+            if value is not None and None in value.values():
+                raise InputError(f"data.{name} names no corpus for {next(d for d in value if value[d] is None)}")
+        check_directions("data.train", list(self.train))
+        if any(own.target_lang == TREE_LANG for own in self.by_direction()):
+            raise InputError("a parser is a model of one direction. Leave the direction to tree out of data.train")
 
     def _check_augmentation(self) -> None:
         for name in AUGMENTATIONS:

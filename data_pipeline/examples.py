@@ -5,7 +5,7 @@ padding are not predicted.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -55,17 +55,19 @@ class SentencePairs:
     tgt: TokenStore
     sampler: SubwordSampler | None = None
     """Source of the ids of micro-batches with a `draw`. None: all micro-batches have the ids of `src` and `tgt`."""
+    sizes: tuple[int, ...] = ()
+    """Number of pairs of each direction, one direction after the other. (): there is one direction."""
     predicted = None
     """All target tokens are predicted."""
 
     @classmethod
-    def open(cls, folder: Path, split: str) -> "SentencePairs":
+    def open(cls, folder: Path, split: str, sizes: tuple[int, ...] = ()) -> "SentencePairs":
         """Open the pairs that two `TokenStoreWriter`s wrote to `folder/split.src` and `folder/split.tgt`."""
-        return cls(TokenStore(folder / f"{split}.src"), TokenStore(folder / f"{split}.tgt"))
+        return cls(TokenStore(folder / f"{split}.src"), TokenStore(folder / f"{split}.tgt"), None, sizes)
 
     def with_sampler(self, tokenizer: Tokenizer, config: DataConfig) -> "SentencePairs":
         """Return the same pairs, whose ids can be drawn again (`data.bpe_dropout` and `data.augment_*`)."""
-        return SentencePairs(self.src, self.tgt, SubwordSampler((self.src, self.tgt), tokenizer, config))
+        return replace(self, sampler=SubwordSampler((self.src, self.tgt), tokenizer, config, self.sizes))
 
     def __len__(self) -> int:
         return len(self.src)
@@ -139,6 +141,7 @@ class TokenStream:
     mask: TokenStore | None = None
     """1 for a token that is predicted, 0 for a token of a prompt. None: all tokens are predicted."""
     sampler = None
+    sizes = ()
 
     @classmethod
     def open(cls, folder: Path, split: str) -> "TokenStream":
@@ -220,6 +223,7 @@ class Documents:
     """1 for a token that is predicted, 0 for a token of a prompt. None: all tokens are predicted."""
     start_id: int
     sampler = None
+    sizes = ()
 
     @classmethod
     def open(cls, folder: Path, split: str, start_id: int) -> "Documents":

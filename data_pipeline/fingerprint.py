@@ -39,7 +39,7 @@ READER = "read cell by cell"
 """Part of the fingerprint of folders with tables. Earlier versions changed cells of such folders, such as "NA"."""
 
 # Fields that do not change the prepared ids. The hash has the content of corpora and tokenizer instead of their names.
-_NAMES = ("train", "valid", "test", "cache_dir", "tokenizer")
+_NAMES = ("train", "valid", "test", "cache_dir", "tokenizer", "sampling_temperature")
 _NOT_HASHED = (*_NAMES, "valid_pairs", "grammar_pairs", "task", "bpe_dropout", *AUGMENTATIONS)
 _COLUMNS = ("source_lang", "target_lang", "source_column", "target_column")
 _OF_PAIRS = (*_COLUMNS, "max_length", "max_ratio", "drop_empty", "drop_duplicates", "drop_copies", "normalize_unicode")
@@ -113,6 +113,8 @@ class _Sums(dict[Path, str]):
 
 
 def _fingerprint(config: DataConfig, sums: _Sums) -> str:
+    if config.has_directions:
+        return _hash({"directions": [[own.direction, _fingerprint(own, sums)] for own in config.by_direction()]})
     train, valid = _specs(config)
     known: dict[str, Any] = {"format": FORMAT}
     others = _OF_TEXT if config.task == "translation" else _OF_PAIRS
@@ -130,6 +132,10 @@ def _fingerprint(config: DataConfig, sums: _Sums) -> str:
         known["valid_pairs"] = config.valid_pairs  # if the dataset has no validation split, this many are held out
     if any(spec.kind == "grammar" for spec in train + (valid or [])):
         known["grammar_pairs"] = config.grammar_pairs
+    return _hash(known)
+
+
+def _hash(known: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -141,9 +147,11 @@ def _specs(config: DataConfig) -> tuple[list[CorpusSpec], list[CorpusSpec] | Non
 
 def _list_files(config: DataConfig) -> list[tuple[str, Path]]:
     """Return the local files that the prepared data come from, each with its setting."""
-    train, valid = _specs(config)
-    corpora = [("data.train", train), ("data.valid", valid or [])][: 1 if config.valid is None else 2]
-    files = [(setting, file) for setting, specs in corpora for spec in specs for file in chain(*_files(spec, config))]
+    files = []
+    for own in config.by_direction():
+        train, valid = _specs(own)
+        corpora = [("data.train", train), ("data.valid", valid or [])][: 1 if own.valid is None else 2]
+        files += [(setting, file) for setting, specs in corpora for spec in specs for file in chain(*_files(spec, own))]
     if config.tokenizer is not None:
         files.append(("data.tokenizer", find_tokenizer(config.tokenizer)))
     return files

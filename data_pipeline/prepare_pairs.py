@@ -3,10 +3,10 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import chain, islice
+from itertools import accumulate, chain, islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,8 @@ Texts = tuple[list[str], list[str]]
 Flat = tuple[npt.NDArray[np.integer], npt.NDArray[np.int64]]
 """Ids of sentences, one after the other, and the lengths of the sentences."""
 PairHashes = npt.NDArray[np.uint64]
+_Task = tuple["Dataset", FilterReasons, list[tuple[Tokenizer, slice]]]
+"""A group, its filter reasons, and the tokenizer of each direction with its pairs in the group."""
 GROUP = 100_000
 """Sentence pairs that a process filters or tokenizes at once."""
 TOKENIZER = "tokenizer.model"
@@ -79,19 +81,20 @@ def prepare_pairs(config: DataConfig, result: Path, work: Path, files: GroupFile
     Raises as `prepare`.
     """
     notes: list[str] = []
-    train, valid, reasons, changed = _load(config, work, files, quiet, keep_notes(notes, quiet))
+    of_train, of_valid, reasons, changed = _load(config, work, files, quiet, keep_notes(notes, quiet))
+    train, valid = of_train.dataset, of_valid.dataset
     kept = reasons == FilterReason.KEPT
-    _reject_empty(reasons, "training")
+    _reject_empty(reasons, of_train, "training")
     tokenizer = _make_tokenizer(train, kept, config, result, files)
 
     if is_large(len(train)):
         _share(result / TOKENIZER, reasons, files)
     encode = _Encoder(tokenizer, result, files, quiet)
-    encode(train, reasons, "train", _encoding(train, reasons, tokenizer, config))
+    encode(train, reasons, "train", _encoding(of_train, reasons, tokenizer, config))
     valid_reasons = _filter_valid(valid, config)
-    encode(valid, valid_reasons, "valid", _encoding(valid, valid_reasons, tokenizer, config, of_valid=True))
-    _reject_empty(reasons, "training")
-    _reject_empty(valid_reasons, "validation")
+    encode(valid, valid_reasons, "valid", _encoding(of_valid, valid_reasons, tokenizer, config, of_valid=True))
+    _reject_empty(reasons, of_train, "training")
+    _reject_empty(valid_reasons, of_valid, "validation")
     with (result / "valid.jsonl").open("w", encoding="utf-8", newline="\n") as out:
         for texts in _select(valid, valid_reasons == FilterReason.KEPT):
             out.writelines(json.dumps(pair, ensure_ascii=False) + "\n" for pair in zip(*texts, strict=True))
@@ -101,6 +104,11 @@ def prepare_pairs(config: DataConfig, result: Path, work: Path, files: GroupFile
     report["dropped"] = {"train": _dropped(train, reasons), "valid": _dropped(valid, valid_reasons)}
     if changed:
         report["changed_pairs"] = changed
+    if config.has_directions:
+        report["directions"] = {
+            name: {"train": count_reasons(reasons[own]), "valid": count_reasons(valid_reasons[held])}
+            for name, own, held in zip(config.train, of_train.slices, of_valid.slices, strict=True)
+        }
     (result / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -135,19 +143,45 @@ class PairsHelper:
         return self._filtering if self._files.started else None
 
     @cached_property
-    def _train(self) -> "Dataset":
-        config, threads = self._config, self._files.processes
-        return load_corpora(config.train, config, "train", self._work, threads, note=lambda _: None)
+    def _train(self) -> "_Pairs":
+        return _load_train(self._config, self._work, self._files.processes, note=lambda _: None)
 
     @cached_property
     def _filtering(self) -> Step:
-        return _filtering(self._train, self._config)
+        return _filtering(self._train.dataset, self._config)
 
     @cached_property
     def _encoding(self) -> Step:
         tokenizer = Tokenizer(self._files.folder / TOKENIZER, self._config.normalize_unicode)
         (reasons,) = self._files.load(REASONS)
         return _encoding(self._train, reasons, tokenizer, self._config)
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """The pairs of all directions, one direction after the other."""
+
+    dataset: "Dataset"
+    sizes: tuple[int, ...]
+    """Number of pairs of each direction."""
+
+    @classmethod
+    def join(cls, datasets: "Sequence[Dataset]") -> "_Pairs":
+        """Return the pairs of these directions."""
+        from datasets import concatenate_datasets
+
+        return cls(concatenate_datasets(list(datasets)), tuple(map(len, datasets)))
+
+    @property
+    def slices(self) -> list[slice]:
+        """The pairs of each direction."""
+        ends = list(accumulate(self.sizes, initial=0))
+        return [slice(start, end) for start, end in pairwise(ends)]
+
+    def directions(self, start: int, end: int) -> list[tuple[int, slice]]:
+        """Return the number of each direction that has pairs from `start` to `end`, and these pairs from `start` on."""
+        inside = (slice(max(own.start, start) - start, min(own.stop, end) - start) for own in self.slices)
+        return [(number, own) for number, own in enumerate(inside) if own.start < own.stop]
 
 
 def count_usable_pairs(config: DataConfig, folder: Path, threads: int = 1) -> int:
@@ -182,7 +216,8 @@ def summarise_pairs(report: dict[str, Any]) -> str:
             f"{report['valid']['read']:,} training pairs are held out for validation: "
             f"data.valid is not set, and data.train has no validation split"
         )
-    return "\n".join([counts, *examples, *sentences])
+    directions = [f"{name}  {describe_pairs(found)}" for name, found in report.get("directions", {}).items()]
+    return "\n".join([counts, *directions, *examples, *sentences])
 
 
 def _examples(report: dict[str, Any]) -> Iterable[tuple[int, Any]]:
@@ -201,7 +236,7 @@ def _dropped(dataset: "Dataset", reasons: FilterReasons) -> dict[str, list[tuple
 
 def _load(
     config: DataConfig, work: Path, files: GroupFiles, quiet: bool, note: Note
-) -> tuple["Dataset", "Dataset", FilterReasons, int]:
+) -> tuple[_Pairs, _Pairs, FilterReasons, int]:
     """Return training pairs, validation pairs, filter reasons, and the number of training pairs that `unify` changes.
 
     The filter reason of each training pair is the one that follows from its text alone.
@@ -212,18 +247,25 @@ def _load(
     if quiet:
         datasets.disable_progress_bars()
     try:
-        train = load_corpora(config.train, config, "train", work, files.processes, note)
-        valid = _load_valid(config, work, files.processes, note)
+        train = _load_train(config, work, files.processes, note)
+        given = [_load_valid(own, work, files.processes, note) for own in config.by_direction()]
     finally:
         if bars:
             datasets.enable_progress_bars()
-    reasons, hashes, changed = _filter_train(train, config, work, files, quiet)
-    if config.drop_duplicates:
-        mark_duplicates(reasons, hashes)
-    if valid is None:
-        _reject_empty(reasons, "training")
-        valid = train.select(_hold_out(reasons, hashes, config))
-    return train, valid, reasons, changed
+    reasons, hashes, changed = _filter_train(train.dataset, config, work, files, quiet)
+    valid: list[Dataset] = []
+    for pairs, own in zip(given, train.slices, strict=True):
+        if config.drop_duplicates:
+            mark_duplicates(reasons[own], hashes[own])
+        if pairs is None:
+            _reject_empty(reasons, train, "training")
+            pairs = train.dataset.select(own.start + _hold_out(reasons[own], hashes[own], config))
+        valid.append(pairs)
+    return train, _Pairs.join(valid), reasons, changed
+
+
+def _load_train(config: DataConfig, work: Path, threads: int, note: Note) -> _Pairs:
+    return _Pairs.join([load_corpora(own.train, own, "train", work, threads, note) for own in config.by_direction()])
 
 
 def _load_valid(config: DataConfig, work: Path, threads: int, note: Note) -> "Dataset | None":
@@ -316,6 +358,7 @@ def _make_tokenizer(
         config.vocab_type,
         config.normalize_unicode,
         _whole_words(dataset, kept, config),
+        list(dict.fromkeys(own.target_lang for own in config.by_direction())) if config.has_directions else [],
     )
 
 
@@ -369,32 +412,38 @@ class _Encoder:
 
 
 def _encoding(
-    dataset: "Dataset", reasons: FilterReasons, tokenizer: Tokenizer, config: DataConfig, of_valid: bool = False
+    pairs: _Pairs, reasons: FilterReasons, tokenizer: Tokenizer, config: DataConfig, of_valid: bool = False
 ) -> Step:
     encode = partial(_encode_group, tokenizer, config.max_length, None if of_valid else config.max_ratio)
+    tokenizers = [tokenizer.for_target(own.target_lang) if config.has_directions else tokenizer
+                  for own in config.by_direction()]  # fmt: skip
 
-    def task(number: int) -> tuple["Dataset", FilterReasons]:
-        return _group(dataset, number), reasons[number * GROUP : (number + 1) * GROUP]
+    def task(number: int) -> _Task:
+        start, end = number * GROUP, min((number + 1) * GROUP, len(pairs.dataset))
+        parts = [(tokenizers[direction], part) for direction, part in pairs.directions(start, end)]
+        return _group(pairs.dataset, number), reasons[start:end], parts
 
-    return Step("valid" if of_valid else "tokenized", encode, task, _groups(dataset))
+    return Step("valid" if of_valid else "tokenized", encode, task, _groups(pairs.dataset))
 
 
-def _encode_group(
-    tokenizer: Tokenizer, max_length: int | None, max_ratio: float | None, task: tuple["Dataset", FilterReasons]
-) -> Arrays:
+def _encode_group(tokenizer: Tokenizer, max_length: int | None, max_ratio: float | None, task: _Task) -> Arrays:
     """Return the filter reasons of a group, and of the pairs that are still kept: ids and lengths of the sources, ids
     and lengths of the targets."""
-    group, reasons = task
+    group, reasons, parts = task
     reasons = reasons.copy()
     kept = np.flatnonzero(reasons == FilterReason.KEPT)
     done, src_out, tgt_out = 0, _empty(tokenizer), _empty(tokenizer)
-    for source, target in _select(group, reasons == FilterReason.KEPT):
-        src, tgt = tokenizer.encode(source), tokenizer.encode(target)
-        new_reasons = filter_lengths(_lengths(src), _lengths(tgt), max_length, max_ratio)
-        reasons[kept[done : done + len(src)]] = new_reasons
-        for out, rows in ((src_out, src), (tgt_out, tgt)):
-            out.append(_flatten([ids for ids, reason in zip(rows, new_reasons, strict=True) if not reason], tokenizer))
-        done += len(src)
+    for own, part in parts:
+        chosen = np.zeros(len(reasons), np.bool_)
+        chosen[part] = reasons[part] == FilterReason.KEPT
+        for source, target in _select(group, chosen):
+            src, tgt = own.encode(source), own.encode_target(target)
+            new_reasons = filter_lengths(_lengths(src), _lengths(tgt), max_length, max_ratio)
+            reasons[kept[done : done + len(src)]] = new_reasons
+            for out, rows in ((src_out, src), (tgt_out, tgt)):
+                kept_rows = [ids for ids, reason in zip(rows, new_reasons, strict=True) if not reason]
+                out.append(_flatten(kept_rows, tokenizer))
+            done += len(src)
     return reasons, *_join(src_out), *_join(tgt_out)
 
 
@@ -454,7 +503,10 @@ def _select(dataset: "Dataset", chosen: npt.NDArray[np.bool_]) -> Iterator[Texts
         start += len(source)
 
 
-def _reject_empty(reasons: FilterReasons, what: str) -> None:
-    if not (reasons == FilterReason.KEPT).any():
-        counts = ", ".join(f"{label}: {number:,}" for label, number in count_reasons(reasons).items() if number)
-        raise InputError(f"no {what} pair is left after the filters ({counts})")
+def _reject_empty(reasons: FilterReasons, pairs: _Pairs, what: str) -> None:
+    """Raise InputError if a direction has no pair that is kept."""
+    for number, own in enumerate(pairs.slices, 1):
+        if not (reasons[own] == FilterReason.KEPT).any():
+            counts = ", ".join(f"{label}: {n:,}" for label, n in count_reasons(reasons[own]).items() if n)
+            where = f" of direction {number}" if len(pairs.sizes) > 1 else ""
+            raise InputError(f"no {what} pair{where} is left after the filters ({counts})")

@@ -28,6 +28,7 @@ from data_pipeline.fingerprint import SourceFile, Sources, read_sources
 from data_pipeline.group_files import PAUSE, GroupFiles
 from data_pipeline.prepare_pairs import PairsHelper, describe_pairs, prepare_pairs, summarise_pairs
 from data_pipeline.prepare_text import describe_text, prepare_text, summarise_text
+from data_pipeline.sources.filters import LABELS, FilterReason
 from data_pipeline.tokenizers import open_tokenizer
 from data_pipeline.tokenizers.sentence_piece import Tokenizer
 
@@ -94,6 +95,15 @@ class PreparedData:
             pairs = [json.loads(line) for line in lines]
         return [source for source, _ in pairs], [target for _, target in pairs]
 
+    def parts(self, split: str) -> dict[str, range]:
+        """Return which examples each direction has, if `data.train` names directions; {} if it names none."""
+        found, start = dict[str, range](), 0
+        for direction, counts in self.report.get("directions", {}).items():
+            end = start + counts[split][LABELS[FilterReason.KEPT]]
+            found[direction] = range(start, end)
+            start = end
+        return found
+
     def sizes(self) -> str:
         """Return the number of training and validation pairs, or of tokens, in words."""
         return describe_pairs(self.report) if self.config.task == "translation" else describe_text(self.report)
@@ -111,7 +121,7 @@ class PreparedData:
         from data_pipeline.examples import Documents, SentencePairs, TokenStream  # imports PyTorch, see above
 
         if self.config.task == "translation":
-            pairs = SentencePairs.open(self.folder, split)
+            pairs = SentencePairs.open(self.folder, split, tuple(map(len, self.parts(split).values())))
             if split == "valid" or not self.config.changes_pairs:
                 return pairs
             return pairs.with_sampler(Tokenizer(self.tokenizer_file, self.config.normalize_unicode), self.config)

@@ -6,9 +6,10 @@ runs have the same ones. They are drawn from the text that the prepared ids deco
 
 import tempfile
 import weakref
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from itertools import chain
+from itertools import accumulate, chain
 from pathlib import Path
 from threading import Event, Lock, Thread, current_thread
 
@@ -45,12 +46,19 @@ class SubwordSampler:
 
     Args:
         stores: prepared ids of sources and targets.
+        sizes: number of pairs of each direction; () for one direction.
     """
 
-    def __init__(self, stores: tuple[TokenStore, TokenStore], tokenizer: Tokenizer, config: DataConfig) -> None:
+    def __init__(
+        self,
+        stores: tuple[TokenStore, TokenStore],
+        tokenizer: Tokenizer,
+        config: DataConfig,
+        sizes: tuple[int, ...] = (),
+    ) -> None:
         self._pairs, self._vocab_size = len(stores[0]), tokenizer.vocab_size
         processes = cores_per_rank() // CORES_PER_PROCESS if self._pairs >= PROCESSES_FROM else 1
-        self._workers = Workers(ChunkSampler(stores, tokenizer, config).sample, processes)
+        self._workers = Workers(ChunkSampler(stores, tokenizer, config, sizes).sample, processes)
         self._lock = Lock()
         self._made: dict[Draw, Future[tuple[TokenStore, ...]]] = {}
         self._threads: list[Thread] = []
@@ -111,12 +119,19 @@ class ChunkSampler:
     fit the model and the batches in every epoch.
     """
 
-    def __init__(self, stores: tuple[TokenStore, TokenStore], tokenizer: Tokenizer, config: DataConfig) -> None:
-        self._arguments = stores, tokenizer, config
+    def __init__(
+        self,
+        stores: tuple[TokenStore, TokenStore],
+        tokenizer: Tokenizer,
+        config: DataConfig,
+        sizes: tuple[int, ...] = (),
+    ) -> None:
+        self._arguments = stores, tokenizer, config, sizes
         self._stores, self._tokenizer = stores, tokenizer
         self._longest = [int(store.lengths.max()) for store in stores]
         self._dropout = tokenizer.bpe_dropout(config.bpe_dropout) if config.bpe_dropout else None
-        self._augmentation = Augmentation(config)
+        self._augmentations = [Augmentation(own) for own in config.by_direction()]
+        self._ends = list(accumulate(sizes[:-1]))
 
     def __reduce__(self) -> "tuple[type[ChunkSampler], tuple[object, ...]]":
         # Another process begins without the states of words that this one has computed.
@@ -133,11 +148,17 @@ class ChunkSampler:
         before = [[store[i].tolist() for i in numbers] for store in self._stores]
         texts = [self._tokenizer.decode(ids) for ids in before]
         random = random_numbers(*draw, first, "augmentation")
-        changed = [self._augmentation.change(*pair, random) for pair in zip(texts[0], texts[1], strict=True)]
+        changed = [
+            self._augmentations[bisect_right(self._ends, i)].change(source, target, random)
+            for i, source, target in zip(numbers, texts[0], texts[1], strict=True)
+        ]
         new_texts, drawn = list(zip(*changed, strict=True)), []
+        tags = [ids[:1] if ids[0] in self._tokenizer.tags else [] for ids in before[0]]
+        without_tags = [ids[len(tag) :] for ids, tag in zip(before[0], tags, strict=True)], before[1]
         for side in (0, 1):
             random = random_numbers(*draw, side, first, "subwords")
-            drawn.append(self._encode(new_texts[side], texts[side], before[side], random))
+            drawn.append(self._encode(new_texts[side], texts[side], without_tags[side], random))
+        drawn[0] = [tag + ids for tag, ids in zip(tags, drawn[0], strict=True)]
         for i in range(len(numbers)):
             new, old = ((ids[0][i], ids[1][i]) for ids in (drawn, before))
             yield self._limit(new, old, changed[i] == (texts[0][i], texts[1][i]))

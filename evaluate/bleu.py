@@ -16,7 +16,7 @@ from common.arguments import CommandParser
 from common.command import run_command
 from common.files import expand
 from evaluate.metrics.bleu_tokenizer import TOKENIZERS
-from evaluate.options import add_compute_type, add_decode_options, add_ensemble, decode_config
+from evaluate.options import add_compute_type, add_decode_options, add_ensemble, add_languages, decode_config
 
 
 def parse_args() -> argparse.Namespace:
@@ -26,6 +26,7 @@ def parse_args() -> argparse.Namespace:
         "existing translation. Without --source and --test-set: the corpora of data.test in the run's config.yaml."
     )
     add_ensemble(parser)
+    add_languages(parser)
     parser.add_argument("--hypotheses", type=expand, help="score this translation instead of translating with a model")
     parser.add_argument(
         "--source", type=expand, help="text to translate (plain, .gz, .xz or .zst; - is standard input)"
@@ -71,7 +72,9 @@ def main() -> None:
         evaluate_text(args.hypotheses, selection, options)
     else:
         models = [args.model, *args.others]
-        evaluate_model(models, selection, partial(decode_config, args), args.compute_type, options, args.ensemble_mean)
+        evaluate_model(
+            models, selection, partial(decode_config, args), args.compute_type, options, args.ensemble_mean,
+            (args.source_lang, args.target_lang))  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import TextIO
 from accelerate import Accelerator, PartialState
 from accelerate.utils import gather_object
 
+from common.directions import choose_direction
 from common.errors import InputError
 from common.files import expand, make_folder, open_output, reject_links, write_json, write_text
 from common.input_bytes import input_name
@@ -37,7 +38,7 @@ from evaluate.test_sets import (
     TestSet,
     find_test_set,
     find_test_sets,
-    model_languages,
+    folder_directions,
 )
 from evaluate.translation import EMPTY
 from evaluate.translator import Translator, find_models
@@ -89,6 +90,7 @@ def evaluate_model(
     compute_type: str = "float32",
     options: ReportOptions = ReportOptions(),
     ensemble_mean: EnsembleMean = "log-probabilities",
+    languages: tuple[str | None, str | None] = (None, None),
 ) -> None:
     """Translate and score test sets one after the other; print and write a report on each.
 
@@ -97,15 +99,18 @@ def evaluate_model(
     Args:
         models: one model, or those of an ensemble, whose report goes to `eval` in the current folder.
         change_decode: returns the decoding settings to use, from those of the first model folder.
+        languages: source and target language, if a model of several directions is to translate in one of them only.
+            None: the languages of a test set choose the direction.
     """
     check_launcher()
     set_threads(None)  # accelerate launch leaves one thread per process
     accelerator = Accelerator()
     check_world_size(accelerator)
-    folder, *others = find_models(models, None, None)
+    folder, *others = find_models(models, *languages)
     config = change_decode(read_decode_config(folder))
     with accelerator.main_process_first():  # one process downloads the test set
-        test_sets = find_test_sets(selection, folder)
+        test_sets = find_test_sets(selection, folder, *languages)
+    directions = [_direction_of(test_set, folder, *languages) for test_set in test_sets]
     check_one_test_set(options.baseline, test_sets)
     comet = _find_comet(options, test_sets)
     output = options.output or _default_output(folder if not others and expand(models[0]).is_dir() else Path())
@@ -117,14 +122,19 @@ def evaluate_model(
     ]
     if accelerator.is_main_process:
         check_writable(output)
-        for test_set in test_sets:
-            warn_of_other_languages(test_set, model_languages(folder))
-    translator = Translator.from_pretrained(
-        [folder, *others], config, accelerator.device, compute_type, ensemble_mean=ensemble_mean
-    )
+        for test_set, direction in zip(test_sets, directions, strict=True):
+            warn_of_other_languages(test_set, direction)
+    first = directions[0] or (None, None)
+    loaded = Translator.from_pretrained(
+        [folder, *others], config, accelerator.device, compute_type, source_lang=first[0], target_lang=first[1],
+        ensemble_mean=ensemble_mean,
+    )  # fmt: skip
     with open_figures(options.json if accelerator.is_main_process else None) as figures:
-        for test_set, stem, other, tokenizer in zip(test_sets, stems, baselines, tokenizers, strict=True):
+        for test_set, direction, stem, other, tokenizer in zip(
+            test_sets, directions, stems, baselines, tokenizers, strict=True
+        ):
             assert test_set.sources is not None
+            translator = loaded.with_direction(*direction) if direction else loaded
             hypotheses, translation = translate_lines(
                 translator, test_set.sources, progress=accelerator.is_main_process
             )
@@ -138,6 +148,20 @@ def evaluate_model(
                     )
                 publish(report, output, stem, ", ".join(models), figures)
     accelerator.end_training()
+
+
+def _direction_of(
+    test_set: TestSet, folder: Path, source_lang: str | None, target_lang: str | None
+) -> Languages | None:
+    """Return the direction in which a test set is translated; None if the model names no languages.
+
+    Raises InputError if neither the given languages nor those of the test set choose one of several directions.
+    """
+    directions = folder_directions(folder, source_lang, target_lang)
+    if len(directions) < 2:
+        return directions[0] if directions else None
+    of_test_set = test_set.languages or ("", "")
+    return choose_direction(folder, directions, *(language or None for language in of_test_set))
 
 
 def _find_comet(options: ReportOptions, test_sets: list[TestSet]) -> list[str] | None:

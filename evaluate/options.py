@@ -222,8 +222,13 @@ def add_direction(parser: argparse.ArgumentParser) -> None:
         help="model folder, or a name on the Hugging Face Hub; list prints the included models (default: the included "
         "model of --from and --to)",
     )
-    parser.add_argument("--from", dest="source_lang", metavar="LANG", help="source language (default: en)")
-    parser.add_argument("--to", dest="target_lang", metavar="LANG", help="target language (default: de)")
+    add_languages(parser, " (default without --model: en)", " (default without --model: de)")
+
+
+def add_languages(parser: argparse.ArgumentParser, default_from: str = "", default_to: str = "") -> None:
+    """Add --from and --to, which choose one of the directions of a model; with notes on their defaults."""
+    parser.add_argument("--from", dest="source_lang", metavar="LANG", help=f"source language{default_from}")
+    parser.add_argument("--to", dest="target_lang", metavar="LANG", help=f"target language{default_to}")
 
 
 class _IncludedOrOwn(_Models):

@@ -10,10 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, assert_never
 
+from common.directions import has_tags
 from common.errors import InputError
 from evaluate.scorer import Score, Scorer
 from evaluate.translation import Translation
 from evaluate.translator import LineTooLong, Translator
+from transformer.pretrained import find_folder, read_about
 
 Choose = Callable[[Sequence[str], list[list[Translation]]], list[list[Translation]]]
 """Lines and their candidates to the candidates in a new order, the best first. Their `score` is what ranks them."""
@@ -25,7 +27,12 @@ def open_choice(by: Utility | tuple[str | Path, float], translator: Translator) 
     if isinstance(by, str):
         return minimum_bayes_risk(by)
     reverse, weight = by
-    return noisy_channel(Translator.from_pretrained(reverse), weight, translator)
+    if has_tags(read_about(find_folder(reverse))):
+        source_lang, target_lang = translator.target_lang, translator.source_lang
+        backwards = Translator.from_pretrained(reverse, source_lang=source_lang, target_lang=target_lang)
+    else:
+        backwards = Translator.from_pretrained(reverse)
+    return noisy_channel(backwards, weight, translator)
 
 
 def minimum_bayes_risk(utility: Utility) -> Choose:

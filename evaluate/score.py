@@ -16,7 +16,7 @@ from common.errors import InputError
 from common.files import expand
 from common.text_input import check_equal_lines, read_all_lines
 from evaluate.config import DecodeConfig
-from evaluate.options import add_ensemble
+from evaluate.options import add_ensemble, add_languages
 
 if TYPE_CHECKING:
     from evaluate.scorer import Score
@@ -31,6 +31,7 @@ def parse_args() -> argparse.Namespace:
         "tokens: python -m transformer.translate --json --token-scores prints the scores of its own tokens.",
     )
     add_ensemble(parser, required=True)
+    add_languages(parser)
     files = "text file (plain, .gz, .xz or .zst; - is standard input) with"
     parser.add_argument("--source", type=expand, required=True, help=f"{files} one sentence per line")
     parser.add_argument("--target", type=expand, required=True, help=f"{files} the translation of each line")
@@ -55,7 +56,9 @@ def main() -> None:
     check_equal_lines(args.source, len(sources), args.target, len(targets))
     if not sources:
         raise InputError(f"{args.source} is empty. Give a file with at least one sentence.")
-    translator = Translator.from_pretrained([args.model, *args.others], config, ensemble_mean=args.ensemble_mean)
+    translator = Translator.from_pretrained(
+        [args.model, *args.others], config, source_lang=args.source_lang, target_lang=args.target_lang,
+        ensemble_mean=args.ensemble_mean)  # fmt: skip
     scores = Scorer(translator).score(sources, targets, progress=True)
     for score in scores:
         line: dict[str, object] = {"log_prob": score.log_prob, "count": len(score.tokens)}

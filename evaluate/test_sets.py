@@ -1,10 +1,11 @@
 """Test sets: sources and references from files, from sacreBLEU, or from the `data.test` of a run."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from common.directions import Languages, has_tags, match_directions, model_directions
 from common.errors import InputError
 from common.files import COMPRESSED
 from common.input_bytes import input_name
@@ -21,7 +22,6 @@ from data_pipeline.sources.names import CorpusSpec, corpus_value, parse_specs
 from evaluate.model_settings import read_section
 from transformer.pretrained import read_about
 
-Languages = tuple[str, str]
 SENTENCES = Path(__file__).resolve().parent / "sentences"
 """Folder of the everyday sentences, one file for each language."""
 CHECKED = 1000
@@ -73,19 +73,24 @@ class Selection:
     """Languages of files or of sacreBLEU's test set. None: from the file names, or the model's."""
 
 
-def find_test_sets(selection: Selection, folder: Path) -> list[TestSet]:
-    """Return the selected test sets for the model in `folder`.
+def find_test_sets(
+    selection: Selection, folder: Path, source_lang: str | None = None, target_lang: str | None = None
+) -> list[TestSet]:
+    """Return the selected test sets for the model in `folder`; with languages, only those of these directions.
 
     Raises:
         FileNotFoundError: a file is missing.
         InputError: nothing is selected and the run has no test corpus, or a test set cannot be read.
     """
+    directions = folder_directions(folder, source_lang, target_lang)
     if selection.references or selection.sacrebleu_name:
-        return [find_test_set(selection, model_languages(folder))]
+        return [find_test_set(selection, directions[0] if len(directions) == 1 else None)]
     data = read_section(DataConfig, folder, "data")
     if data is not None:
         _print_files(data, folder)
     found = from_config(data) if data is not None else []
+    if data is not None and data.has_directions:
+        found = [test_set for test_set in found if test_set.languages in directions]
     if not found:
         raise InputError(f"{folder} has no config.yaml with data.test. Give --source and --reference, or --test-set.")
     return found
@@ -93,8 +98,8 @@ def find_test_sets(selection: Selection, folder: Path) -> list[TestSet]:
 
 def _print_files(data: DataConfig, folder: Path) -> None:
     """Print which files of the user a model folder names: it may be from somebody else, and reports quote them."""
-    value = corpus_value(data, "test")
-    specs = parse_specs(value) if value is not None else []
+    values = [corpus_value(own, "test") for own in data.by_direction()]
+    specs = [spec for value in values if value is not None for spec in parse_specs(value)]
     files = [str(spec) for spec in specs if _is_file(spec)]
     if files and local_rank() == 0:
         shown = repr(", ".join(files))[1:-1]
@@ -128,9 +133,18 @@ def _warn_of_languages(test_set: TestSet) -> None:
 
 
 def model_languages(folder: Path) -> Languages | None:
-    """Return source and target language, if the model folder contains them."""
+    """Return source and target language, if the model folder contains them and has one direction."""
     about = read_about(folder)
-    return (about["source_lang"], about["target_lang"]) if "source_lang" in about else None
+    return None if has_tags(about) else next(iter(model_directions(about)), None)
+
+
+def folder_directions(folder: Path, source_lang: str | None = None, target_lang: str | None = None) -> list[Languages]:
+    """Return the directions of a model folder that have these languages; [] if the folder names no languages.
+
+    Raises InputError if no direction has them.
+    """
+    directions = model_directions(read_about(folder))
+    return match_directions(folder, directions, source_lang, target_lang) if directions else []
 
 
 def parse_languages(text: str) -> Languages:
@@ -224,7 +238,11 @@ def from_config(config: DataConfig) -> list[TestSet]:
 
     Raises whatever `read_pairs` raises.
     """
-    test_sets = []
+    return [test_set for own in config.by_direction() for test_set in _from_direction(own, config.has_directions)]
+
+
+def _from_direction(config: DataConfig, is_named: bool) -> Iterator[TestSet]:
+    """Yield the test sets of a direction. `is_named`: their names begin with that of the direction."""
     value = corpus_value(config, "test")
     for spec in parse_specs(value) if value is not None else []:
         try:
@@ -234,6 +252,5 @@ def from_config(config: DataConfig) -> list[TestSet]:
                 raise
             continue
         name = Path(spec.path).name if _is_file(spec) else str(spec)
-        languages = (config.source_lang, config.target_lang)
-        test_sets.append(TestSet(name, sources, [references], spec.kind == "grammar", languages))
-    return test_sets
+        name = f"{config.direction} {name}" if is_named else name
+        yield TestSet(name, sources, [references], spec.kind == "grammar", config.languages)

@@ -8,6 +8,14 @@ from pathlib import Path
 
 import torch
 
+from common.directions import (
+    Languages,
+    choose_direction,
+    describe,
+    has_tags,
+    match_directions,
+    model_directions,
+)
 from common.errors import InputError
 from common.strings import string_list
 from common.text import changed_lines, changed_note, one_line, unknown_note
@@ -39,7 +47,7 @@ from evaluate.segmentation.numbers import lost_numbers, numbers_note
 from evaluate.segmentation.placeholders import MaskedText
 from evaluate.segmentation.protection import translate_all
 from evaluate.translation import EMPTY, Translation
-from transformer.included_models import check_languages, find_included_model
+from transformer.included_models import DEFAULT, find_included_model
 from transformer.pretrained import check_vocab_size, find_folder, read_about
 
 Note = Callable[[str], object]
@@ -73,9 +81,12 @@ class Translator:
         target_lang: str = "de",
         calibration: Calibration | None = None,
         protect: bool = True,
+        directions: Sequence[Languages] = (),
     ) -> None:
+        """Create a translator. `directions` are those of a model of several, whose tokenizer has a tag for each."""
         self.backend = backend
-        self.tokenizer = tokenizer
+        self.tokenizer = tokenizer.for_target(target_lang) if directions else tokenizer
+        self.directions = tuple(directions)
         self.config = config or DecodeConfig()
         self.source_lang = source_lang
         self.target_lang = target_lang
@@ -101,6 +112,23 @@ class Translator:
         changed.glossary = Glossary.open(glossary)
         changed._terms = {target: make_term(self.tokenizer, target) for _, target in changed.glossary.pairs}
         changed._word_ends = self._word_ends
+        return changed
+
+    def with_direction(self, source_lang: str | None = None, target_lang: str | None = None) -> "Translator":
+        """Return a translator with the same model for the only one of its directions with these languages.
+
+        Raises InputError if there is none, or if there are several, and if this translator has a glossary, which is for
+        one direction.
+        """
+        directions = self.directions or [(self.source_lang, self.target_lang)]
+        languages = choose_direction("this model", directions, source_lang, target_lang)
+        if languages == (self.source_lang, self.target_lang):
+            return self
+        if self.glossary.pairs:
+            raise InputError("a glossary is for one direction. Choose the direction before the glossary.")
+        changed = copy(self)
+        changed.source_lang, changed.target_lang = languages
+        changed.tokenizer = self.tokenizer.for_target(changed.target_lang)
         return changed
 
     @cached_property
@@ -144,7 +172,8 @@ class Translator:
                 for example to read its weights.
             shortlist: with torch, a file of `evaluate.make_shortlist`. Searches are faster with a large vocabulary, and
                 find only the tokens that the file lists.
-            source_lang: source language that the model must have. Without folder and languages it is en.
+            source_lang: source language that the model must have. Without folder and languages it is en. Of a model of
+                several directions, both languages choose one; they may be left out if only one fits.
             target_lang: target language that the model must have. Without folder and languages it is de.
             protect: addresses, placeholders, code, markup and emoji come out unchanged (docs/translating.md). False
                 leaves them to the model, for example to measure it.
@@ -153,8 +182,8 @@ class Translator:
 
         Raises:
             FileNotFoundError: there is no such model or glossary.
-            InputError: it is not a translation model, or has other languages, or the device cannot compute in that
-                type, or the glossary cannot be used.
+            InputError: it is not a translation model, or has other languages, or several directions fit, or the device
+                cannot compute in that type, or the glossary cannot be used.
         """
         if glossary is not None:
             glossary = Glossary.open(glossary)  # before the model is loaded, so that a mistake is reported at once
@@ -167,7 +196,8 @@ class Translator:
         config = config or read_decode_config(folder)
         about = read_about(folder)
         tokenizer = open_translation_tokenizer(folder / "tokenizer.model", about.get("normalize_unicode") is not False)
-        languages = str(about.get("source_lang", "en")), str(about.get("target_lang", "de"))
+        languages = choose_direction(folder, model_directions(about) or [DEFAULT], source_lang, target_lang)
+        directions = model_directions(about) if has_tags(about) else ()
         calibration = read_calibration(folder, tokenizer.vocab_size)
         match backend:
             case "torch":
@@ -175,7 +205,7 @@ class Translator:
                     folder, device, compute_type, prepack, shortlist, others, ensemble_mean
                 )
                 check_vocab_size(folder, tokenizer.vocab_size, pytorch.model.config.vocab_size)
-                return cls(pytorch, tokenizer, config, *languages, calibration, protect)
+                return cls(pytorch, tokenizer, config, *languages, calibration, protect, directions)
             case "ctranslate2" if others:
                 raise InputError("an ensemble needs the backend torch. Omit --backend, or give --model once.")
             case "ctranslate2" if shortlist is not None:
@@ -185,7 +215,7 @@ class Translator:
                 ctranslate2 = CTranslate2Backend.from_pretrained(
                     folder, name, "float32" if compute_type == "auto" else compute_type
                 )
-                return cls(ctranslate2, tokenizer, config, *languages, calibration, protect)
+                return cls(ctranslate2, tokenizer, config, *languages, calibration, protect, directions)
             case _:
                 raise InputError(f"backend is {backend!r}; it must be one of {', '.join(BACKENDS)}")
 
@@ -412,8 +442,9 @@ class Translator:
             skipped=torch.empty(1, 1, 0, 0),
             progress=False,
         )
+        tag = len(self.tokenizer.tag)  # no word of the source
         return [
-            align(self.tokenizer.pieces, (source, ids), (t.text, t.tokens), weights)
+            align(self.tokenizer.pieces, (source, ids[tag:]), (t.text, t.tokens), weights[..., tag:])
             for ids, (source, t), weights in zip(encoded, pairs, found, strict=True)
         ]
 
@@ -680,7 +711,8 @@ def find_model(name: str | Path | None, source_lang: str | None, target_lang: st
     if name is None:
         return find_included_model(source_lang, target_lang)
     folder = find_folder(name)
-    check_languages(folder, read_about(folder), source_lang, target_lang)
+    if directions := model_directions(read_about(folder)):
+        match_directions(folder, directions, source_lang, target_lang)
     return folder
 
 
@@ -696,16 +728,14 @@ def find_models(
     folders = [find_model(name, source_lang, target_lang) for name in several]
     if not folders:
         raise InputError("there is no model. Give at least one model folder.")
-    languages = [[read_about(folder).get(name) for name in ("source_lang", "target_lang")] for folder in folders]
-    for folder, own in zip(folders, languages, strict=True):
+    directions = [model_directions(read_about(folder)) for folder in folders]
+    for folder, own in zip(folders, directions, strict=True):
         refuse_language_model(folder)
         if target_lang != TREE_LANG:
             refuse_parser(folder)
-        if own != languages[0]:
-            directions = " and ".join(f"{source} to {target}" for source, target in (languages[0], own))
-            raise InputError(
-                f"{folders[0]} and {folder} are models of two directions, {directions}. Give models of one."
-            )
+        if own != directions[0]:
+            both = " and ".join(describe(found) or "unknown languages" for found in (directions[0], own))
+            raise InputError(f"{folders[0]} and {folder} are models of two directions, {both}. Give models of one.")
         if (folder / "tokenizer.model").read_bytes() != (folders[0] / "tokenizer.model").read_bytes():
             raise InputError(
                 f"{folder} has another tokenizer than {folders[0]}. The models of an ensemble need one vocabulary: "

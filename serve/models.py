@@ -8,6 +8,7 @@ from pathlib import Path
 from common.errors import InputError
 from common.writing_systems import language_code
 from evaluate.config import BackendName, DecodeConfig
+from evaluate.test_sets import folder_directions
 from evaluate.translator import Translator
 from serve.errors import ApiError
 
@@ -46,11 +47,13 @@ class Models:
     @classmethod
     def load(cls, folders: dict[Path, DecodeConfig], compute_type: str, backend: BackendName) -> "Models":
         """Load the models of these folders, with their decoding settings. Raises as `Translator.from_pretrained`."""
-        models = cls(
-            Translator.from_pretrained(folder, config, None, compute_type, backend)
+        loaded = [
+            (folder, translator)
             for folder, config in folders.items()
-        )
-        models.folders = dict(zip(models.directions, folders, strict=True))
+            for translator in _load_directions(folder, config, compute_type, backend)
+        ]
+        models = cls(translator for _, translator in loaded)
+        models.folders = dict(zip(models.directions, (folder for folder, _ in loaded), strict=True))
         return models
 
     def language(self, name: str) -> str:
@@ -87,9 +90,12 @@ class Models:
             folder = self.folders.get((source, target))
             if folder is None:
                 raise ApiError(400, f"Nothing explains translations from {describe(source)} to {describe(target)}")
-            config = replace(self.directions[source, target].config, split_sentences=False)
+            loaded = self.directions[source, target]
+            config = replace(loaded.config, split_sentences=False)
             try:
-                self._readable[source, target] = Translator.from_pretrained(folder, config, prepack=False)
+                self._readable[source, target] = Translator.from_pretrained(
+                    folder, config, prepack=False, source_lang=loaded.source_lang, target_lang=loaded.target_lang
+                )
             except (InputError, OSError) as error:  # its message has the path of the folder, which is not for clients
                 raise ApiError(500, "The model that is explained cannot be loaded") from error
         return self._readable[source, target]
@@ -97,6 +103,16 @@ class Models:
     def targets(self, source: str) -> list[str]:
         """Return the languages to which a language is translated, itself included."""
         return [code for code in self.languages if code == source or (source, code) in self.directions]
+
+
+def _load_directions(folder: Path, config: DecodeConfig, compute_type: str, backend: BackendName) -> list[Translator]:
+    """Return a translator for each direction of a model folder. They share the weights."""
+    directions = folder_directions(folder)
+    source_lang, target_lang = directions[0] if directions else (None, None)
+    first = Translator.from_pretrained(
+        folder, config, None, compute_type, backend, source_lang=source_lang, target_lang=target_lang
+    )
+    return [first, *(first.with_direction(*direction) for direction in directions[1:])]
 
 
 def describe(code: str) -> str:

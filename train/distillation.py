@@ -124,6 +124,8 @@ def find_side(translator: Translator, config: DataConfig) -> int:
 
     Raises InputError if it has other languages than the pairs.
     """
+    if config.has_directions:
+        raise InputError("data.train names directions, and distillation is for one. Name the corpus of one direction")
     of_teacher, of_pairs = (translator.source_lang, translator.target_lang), (config.source_lang, config.target_lang)
     if of_teacher == of_pairs:
         return 0

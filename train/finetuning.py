@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from common.directions import describe, has_tags, model_directions
 from common.errors import InputError
 from common.files import expand, make_folder, write_json, write_text
 from common.notes import print_note
@@ -145,6 +146,11 @@ def find_parent(name: str) -> Parent:
     included = re.fullmatch(r"[A-Za-z]{2,3}-[A-Za-z]{2,3}", name) and not expand(name).is_dir()
     folder = find_included_model(*name.split("-")) if included else find_folder(name)
     refuse_language_model(folder)
+    if has_tags(about := read_about(folder)):
+        raise InputError(
+            f"{name} translates from {describe(model_directions(about))}, and train.finetune is for models of one "
+            "direction. Use train/train.py with train.init_from, data.tokenizer and a data.train of its directions"
+        )
     languages = model_languages(folder)
     if languages is None:
         raise InputError(f"{folder / 'config.json'} names no languages. Add source_lang and target_lang")
@@ -164,7 +170,9 @@ def check_run(config: RunConfig, parent: Parent) -> None:
             "train.finetune runs in one process. With accelerate launch, use train/train.py with the settings that "
             "train.finetune prints"
         )
-    languages = (config.data.source_lang, config.data.target_lang)
+    if config.data.has_directions:
+        raise InputError("train.finetune is for one direction, and data.train names directions. Name one corpus")
+    languages = config.data.languages
     if languages != parent.languages:
         raise InputError(
             f"{parent.name} translates from {' to '.join(parent.languages)}, not {' to '.join(languages)}. "

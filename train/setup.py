@@ -10,7 +10,7 @@ from data_pipeline.batch_plan import PLAN_VERSION, BatchPlan
 from data_pipeline.block_plan import BLOCKS_VERSION, BlockPlan
 from data_pipeline.examples import Examples
 from data_pipeline.prepared_data import PreparedData
-from data_pipeline.resampled_plan import ResampledPlan
+from data_pipeline.resampled_plan import Repeats, ResampledPlan
 from data_pipeline.tokenizers import TextTokenizer, open_tokenizer
 from train.config import RunConfig
 from train.run.identity import Identity, describe_identity
@@ -109,10 +109,15 @@ def make_plan(config: RunConfig, train: Examples) -> Plan:
         predicted=train.predicted,
         shard=batches.shard,
     )
-    if train.sampler is not None:
-        if batches.shard is not None and batches.shard < len(train):
-            raise InputError(
-                "data.bpe_dropout and data.augment_* are for a corpus of one shard. Leave out batches.shard"
-            )
-        return ResampledPlan(of_lengths, (train.src_lengths, train.tgt_lengths), train.sampler.lengths, seed)
-    return of_lengths(train.src_lengths, train.tgt_lengths)
+    temperature, repeats = config.data.sampling_temperature, None
+    if temperature > 1:
+        repeats = Repeats(list(config.data.train), train.sizes, temperature)
+    if train.sampler is None and repeats is None:
+        return of_lengths(train.src_lengths, train.tgt_lengths)
+    if batches.shard is not None and batches.shard < len(train):
+        raise InputError(
+            "data.bpe_dropout, data.augment_* and data.sampling_temperature are for a corpus of one shard. Leave out "
+            "batches.shard"
+        )
+    sample = None if train.sampler is None else train.sampler.lengths
+    return ResampledPlan(of_lengths, (train.src_lengths, train.tgt_lengths), sample, seed, repeats)

@@ -164,7 +164,9 @@ def make_suggestion(corpus: Sequence[str], overrides: list[str], config_file: Pa
         defaults |= dict(zip(SETTINGS, found, strict=True))
     choice = choose_size(make_load(config_file, overrides, defaults))
     data = choice.config.data
-    languages = (data.source_lang, data.target_lang)
+    if data.has_directions:
+        raise InputError("train.suggest is for one direction. Name the corpus of one; size=auto is for several, too")
+    languages = data.languages
     if languages != found:
         how = "as given" if found else f"{how}: set data.source_lang and data.target_lang if these are wrong"
     suggestion = Suggestion(corpus, overrides, config_file, languages, how, choice, _measure(choice))

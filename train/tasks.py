@@ -1,6 +1,7 @@
 """What differs between translation and language modelling while training: BLEU, bits per character, samples of text."""
 
 import math
+import statistics
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +9,8 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import nn
 
-from data_pipeline.tokenizers.sentence_piece import Tokenizer
+from data_pipeline.config import DataConfig
+from data_pipeline.tokenizers.sentence_piece import Tokenizer, normalize
 from evaluate.backends.pytorch import PyTorchBackend
 from evaluate.config import DecodeConfig, SampleConfig
 from evaluate.generator import Generator
@@ -72,26 +74,49 @@ def _measure_bleu(
 ) -> tuple[dict[str, float], list[SampleTranslation]]:
     """Return sacreBLEU of greedy translations of `validation.bleu_sentences` evenly spread validation sentences.
 
-    Return these translations, too.
-
-    The tokenizer of BLEU is that of the evaluation report: 13a for languages with spaces between words.
+    Return these translations, too. With several directions, each has so many sentences and a figure of its own, such as
+    `valid_bleu_en_de`, and `valid_bleu` is their mean.
     """
+    data = setup.config.data
     sources, references = setup.prepared.valid_text()
-    n = min(setup.config.validation.bleu_sentences, len(sources))
-    if n == 0:
+    parts = list(setup.prepared.parts("valid").values()) or [range(len(sources))]
+    scores, translations = dict[str, float](), list[SampleTranslation]()
+    for own, part in zip(data.by_direction(), parts, strict=True):
+        n = min(setup.config.validation.bleu_sentences, len(part))
+        chosen = [part[i] for i in np.linspace(0, len(part) - 1, n).astype(int).tolist()]
+        if chosen:
+            pairs = [(sources[i], references[i]) for i in chosen]
+            found = _translate(setup, accelerator, model, own, [source for source, _ in pairs])
+            translations += [SampleTranslation(*pair, text) for pair, text in zip(pairs, found, strict=True)]
+            scores[own.direction] = _bleu(own, found, [reference for _, reference in pairs])
+    if not scores:
         return {}, []
-    chosen = np.linspace(0, len(sources) - 1, n).astype(int).tolist()
-    own = chosen[accelerator.process_index :: accelerator.num_processes]
-    tokenizer = Tokenizer(setup.prepared.tokenizer_file, setup.config.data.normalize_unicode)
+    values = {"valid_bleu": round(statistics.fmean(scores.values()), 2)}
+    if data.has_directions:
+        values |= {f"valid_bleu_{name.replace('-', '_')}": round(score, 2) for name, score in scores.items()}
+    return values, translations
+
+
+def _translate(
+    setup: Setup, accelerator: Accelerator, model: Transformer, data: DataConfig, sources: list[str]
+) -> list[str]:
+    """Return greedy translations in the direction of `data`. Each rank makes some of them, and gets all."""
+    tokenizer = Tokenizer(setup.prepared.tokenizer_file, data.normalize_unicode)
     # Lines are not split or copied: BLEU measures what the model was trained to do.
     config = DecodeConfig(beam=1, split_sentences=False, translate_symbols=True)
-    translator = Translator(PyTorchBackend(model), tokenizer, config, protect=False)
+    directions = [data.languages] if setup.config.data.has_directions else []
+    translator = Translator(
+        PyTorchBackend(model), tokenizer, config, *data.languages, protect=False, directions=directions
+    )
+    own = range(len(sources))[accelerator.process_index :: accelerator.num_processes]
     # Lost characters and numbers are what a model in training makes: no notes about them.
     found = translator.translate([sources[i] for i in own], note=lambda _: None)
-    translated = [(i, best.text) for i, (best,) in zip(own, found, strict=True)]
-    of_all_ranks = dict(gather_object(translated))
-    hypotheses, expected = [of_all_ranks[i] for i in chosen], [tokenizer.normalize(references[i]) for i in chosen]
-    bleu = open_bleu(choose_tokenizer(None, setup.config.data.target_lang, [expected]).name)
-    score = bleu.corpus_score(hypotheses, [expected]).score
-    translations = [SampleTranslation(sources[i], references[i], of_all_ranks[i]) for i in chosen]
-    return {"valid_bleu": round(score, 2)}, translations
+    of_all_ranks = dict(gather_object([(i, best.text) for i, (best,) in zip(own, found, strict=True)]))
+    return [of_all_ranks[i] for i in range(len(sources))]
+
+
+def _bleu(data: DataConfig, hypotheses: list[str], references: list[str]) -> float:
+    """Return BLEU. Its tokenizer is that of the evaluation report: 13a for languages with spaces between words."""
+    expected = [normalize(reference, data.normalize_unicode) for reference in references]
+    bleu = open_bleu(choose_tokenizer(None, data.target_lang, [expected]).name)
+    return float(bleu.corpus_score(hypotheses, [expected]).score)

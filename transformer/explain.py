@@ -62,7 +62,8 @@ def main() -> None:
     if args.figure is not None:
         check_figure(args.figure)
     folder = find_model(args.model, args.source_lang, args.target_lang)
-    explanation = explain(folder, args.sentence, decode_config(args, read_decode_config(folder)), args.max_tokens)
+    config = decode_config(args, read_decode_config(folder))
+    explanation = explain(folder, args.sentence, config, args.max_tokens, (args.source_lang, args.target_lang))
     if args.html is not None:
         write_text(args.html, html_explanation(explanation))
         print(f"wrote {args.html}")

@@ -9,7 +9,6 @@ import re
 import struct
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from common.errors import InputError
 from common.files import read_json, read_small
@@ -47,16 +46,6 @@ def find_included_model(source_lang: str | None = None, target_lang: str | None 
         f"no included model translates {wanted}; there are: {_directions(models)}. Give a model folder (--model), "
         "train one (README.md), or convert one (python -m transformer.convert --from marian)."
     )
-
-
-def check_languages(folder: Path, about: dict[str, Any], source_lang: str | None, target_lang: str | None) -> None:
-    """Raise InputError if a model folder, whose `config.json` is `about`, names another source or target language."""
-    for word, name, wanted in (("from", "source_lang", source_lang), ("to", "target_lang", target_lang)):
-        if wanted is not None and about.get(name, wanted) != wanted:
-            raise InputError(
-                f"{folder} translates from {about.get('source_lang')} to {about.get('target_lang')}, "
-                f"not {word} {wanted}. Omit --{word}, or give another --model."
-            )
 
 
 def describe_included_models() -> list[str]:

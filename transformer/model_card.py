@@ -8,18 +8,19 @@ from typing import Any
 
 import yaml
 
+from common.directions import Languages
 from common.errors import InputError
 from transformer.config import ModelConfig
 from transformer.formats.marian import MODEL_TYPES, check_exportable
 
 TRANSLATION = """```sh
-python -m transformer.translate --model <this folder> "A sentence."
+python -m transformer.translate --model <this folder>{options} "A sentence."
 ```
 
 ```python
 from paper_transformer import Translator
 
-print(Translator.from_pretrained("<this folder>")(["A sentence."]))
+print(Translator.from_pretrained("<this folder>"{arguments})(["A sentence."]))
 ```"""
 PARSING = """```sh
 python -m transformer.parse --model <this folder> "Words are separated by spaces ."
@@ -65,14 +66,16 @@ def model_card(
     sections: Sequence[str] = (),
     languages: Sequence[str] = (),
     datasets: Sequence[str] = (),
+    direction: Languages | None = None,
 ) -> str:
     """Return a model card.
 
     Args:
         origin: sentences about where the weights come from.
         sections: further sections in Markdown.
-        languages: source and target language of a translation model.
+        languages: languages of a translation model, the source language first.
         datasets: names on the Hub of datasets that the model was trained on.
+        direction: the one that the examples choose, if the model has several.
     """
     gpt = model.architecture == "gpt"
     front: dict[str, Any] = {"language": list(languages)} if languages else {}
@@ -91,7 +94,11 @@ def model_card(
         f"d_ff {model.d_ff}, dropout {model.dropout:g}, {model.norm}-norm, vocabulary of {model.vocab_size:,}, "
         f"at most {model.max_len:,} tokens."
     )
-    parts = [f"# {title}", shape, origin, GENERATION if gpt else TRANSLATION, transformers_note(model), *sections]
+    example = TRANSLATION.format(
+        options="" if direction is None else f" --from {direction[0]} --to {direction[1]}",
+        arguments="" if direction is None else f', source_lang="{direction[0]}", target_lang="{direction[1]}"',
+    )
+    parts = [f"# {title}", shape, origin, GENERATION if gpt else example, transformers_note(model), *sections]
     return _join(front, "\n".join(["", "\n\n".join(part.rstrip("\n") for part in parts if part), ""]))
 
 
@@ -132,6 +139,8 @@ def transformers_note(model: ModelConfig) -> str:
 
 def hub_datasets(corpora: Any) -> list[str]:
     """Return the names of the Hub's datasets, such as `wmt/wmt14`, in the corpora of a setting."""
+    if isinstance(corpora, dict):
+        corpora = list(corpora.values())
     if not isinstance(corpora, str):
         return list(dict.fromkeys(name for corpus in corpora for name in hub_datasets(corpus)))
     name = corpora.split(":")[0]

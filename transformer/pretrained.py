@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from common.directions import Languages, check_directions
 from common.errors import InputError, first_line
 from common.files import expand, read_json, read_small, reject_links, replace_file, write_bytes, write_json, write_text
 from common.settings import check_language
@@ -26,6 +27,8 @@ from transformer.stored_weights import check_format, to_float, to_int8
 from transformer.weights import check_tensors, get_weights, save_tensors, set_weights
 
 FORMAT_VERSION = 1
+TAGS_VERSION = 2
+"""Format of a model of several directions: versions that cannot write its tags refuse it."""
 FILES = ("config.json", "model.safetensors", "tokenizer.model", "README.md")
 SIZES = ("vocab_size", "d_model", "n_layers", "n_heads", "d_ff")
 """Fields that every `config.json` must have."""
@@ -36,7 +39,7 @@ def save_pretrained(
     model: Transformer | GPT,
     tokenizer_file: str | Path,
     card: str,
-    languages: tuple[str, str] | None = None,
+    languages: Languages | list[Languages] | None = None,
     starts_documents: bool = False,
     decode: dict[str, Any] | None = None,
     normalize_unicode: bool = True,
@@ -47,7 +50,8 @@ def save_pretrained(
         folder: is created if it does not exist.
         tokenizer_file: is copied.
         card: text of `README.md`.
-        languages: source and target language of a translation model.
+        languages: source and target language of a translation model, or a list of them if the model has several
+            directions. Its tokenizer has a tag for each target language.
         starts_documents: the language model was trained on documents from their first token on, so every prompt
             must be the beginning of a document.
         decode: decoding settings of a translation model.
@@ -56,7 +60,9 @@ def save_pretrained(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     about: dict[str, Any] = {"library_name": "paper-transformer", "format_version": FORMAT_VERSION}
-    if languages is not None:
+    if isinstance(languages, list):
+        about |= {"format_version": TAGS_VERSION, "directions": ["-".join(pair) for pair in languages]}
+    elif languages is not None:
         about["source_lang"], about["target_lang"] = languages
     if starts_documents:
         about["starts_documents"] = True
@@ -200,14 +206,16 @@ def read_about(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     about = read_json(path)
     version = about.get("format_version") if isinstance(about, dict) else None
-    if version != FORMAT_VERSION:
+    if version not in (FORMAT_VERSION, TAGS_VERSION):
         raise InputError(
-            f"{path} has format_version {version}; this version reads format_version {FORMAT_VERSION}. "
+            f"{path} has format_version {version}; this version reads {FORMAT_VERSION} and {TAGS_VERSION}. "
             "Use the version of paper-transformer that wrote the folder, or train again."
         )
     if "source_lang" in about or "target_lang" in about:
         for name in ("source_lang", "target_lang"):
             check_language(f"{path}: {name}", about.get(name))
+    if version == TAGS_VERSION or "directions" in about:
+        check_directions(f"{path}: directions", about.get("directions"))
     check_format(f"{path}: weights", about.get("weights"))
     return dict(about)
 

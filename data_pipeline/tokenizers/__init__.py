@@ -1,7 +1,7 @@
 """Tokenizers: interfaces for language modelling and for translation, and the functions that read all their files."""
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from common.errors import InputError
 from common.files import read_small
@@ -52,8 +52,16 @@ class TranslationTokenizer(Protocol):
     normalize_unicode: bool
     vocab_size: int
     pieces: list[str]
+    tag: list[int]
+    """Ids at the start of each source that is not empty, from `for_target`; [] otherwise."""
     encodes_all: bool
     """False: `encode` returns UNK_ID for characters that the vocabulary does not have."""
+
+    def for_target(self, language: str) -> Self:
+        """Return a tokenizer whose `encode` begins each source with the tag of this language.
+
+        Raises InputError if the vocabulary has no such tag.
+        """
 
     def normalize(self, text: str) -> str:
         """Return the text that is encoded."""

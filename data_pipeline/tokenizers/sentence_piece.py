@@ -4,12 +4,14 @@ import io
 import json
 import re
 from collections.abc import Iterator, Sequence
+from copy import copy
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import sentencepiece
 
+from common.directions import language_tag
 from common.errors import InputError
 from common.files import read_small, write_bytes
 from common.text import compose, replace_surrogates, unify
@@ -93,17 +95,43 @@ class Tokenizer:
                 f"{model_file} was not trained by this project: the ids of pad, unk, bos and eos must be "
                 f"{(PAD_ID, UNK_ID, BOS_ID, EOS_ID)}, not {special}, and the vocabulary must contain all bytes"
             )
+        self.tag: list[int] = []
+
+    def for_target(self, language: str) -> Self:
+        """Return a tokenizer whose `encode` begins each source with the tag of this language.
+
+        Raises InputError if the vocabulary has no such tag.
+        """
+        tag = self._model.piece_to_id(language_tag(language))
+        if tag not in self.tags:
+            known = ", ".join(self.pieces[tag] for tag in self.tags) or "none"
+            raise InputError(
+                f"the vocabulary has no tag {language_tag(language)} for translations to {language}; its tags: "
+                f"{known}. Use a vocabulary that was trained with these directions, or leave out data.tokenizer"
+            )
+        changed = copy(self)
+        changed.tag = [tag]
+        return changed
+
+    @cached_property
+    def tags(self) -> range:
+        """Ids of the tags of target languages. No text is encoded as one of them."""
+        first = EOS_ID + 1
+        count = sum(map(self._model.is_control, range(first, min(self._byte_ids))))
+        return range(first, first + count)  # SentencePiece puts them before words that are never split
 
     def encode(self, texts: list[str], threads: int = 1) -> list[list[int]]:
-        """Return the ids of each text, with EOS_ID at the end. The text is normalised first.
+        """Return the ids of each source, with EOS_ID at the end. The text is normalised first.
 
-        Training and translation use only this method.
+        Training and translation use only this method. With `for_target`, the tag is the first id, except of an empty
+        text.
         """
-        return self._encode([self.normalize(text) for text in texts], add_eos=True, threads=threads)
+        encoded = self._encode([self.normalize(text) for text in texts], add_eos=True, threads=threads)
+        return [[*self.tag, *ids] if ids != [EOS_ID] else ids for ids in encoded] if self.tag else encoded
 
     def encode_target(self, texts: list[str]) -> list[list[int]]:
-        """Return the same as `encode`: both languages have one vocabulary."""
-        return self.encode(texts)
+        """Return the ids of each target, with EOS_ID at the end. Both languages have one vocabulary."""
+        return self._encode([self.normalize(text) for text in texts], add_eos=True, threads=1)
 
     @property
     def models(self) -> tuple[bytes, bytes]:
@@ -144,13 +172,13 @@ class Tokenizer:
 
     @property
     def first_subword(self) -> int:
-        """First id of a subword, after the special tokens, the words that are never split, and the bytes."""
+        """First id of a subword, after the special tokens, tags, the words that are never split, and the bytes."""
         return max(self._byte_ids) + 1
 
     @property
     def whole_words(self) -> dict[str, int]:
         """Words that are never split, such as the brackets of trees, with their ids."""
-        ids = range(EOS_ID + 1, min(self._byte_ids))
+        ids = (token for token in range(EOS_ID + 1, min(self._byte_ids)) if token not in self.tags)
         return {self.pieces[token].removeprefix(SPACE_MARK): token for token in ids}
 
     def encode_text(self, text: str, continues_line: bool = False) -> list[int]:
@@ -240,6 +268,7 @@ def train_tokenizer(
     model_type: Literal["bpe", "unigram"] = "bpe",
     normalize_unicode: bool = True,
     whole_words: Sequence[str] = (),
+    languages: Sequence[str] = (),
 ) -> Tokenizer:
     """Train a tokenizer with exactly `vocab_size` subwords and write it to `out_file`. Equal texts give equal bytes.
 
@@ -251,13 +280,16 @@ def train_tokenizer(
     Args:
         texts: training text only, no validation or test text.
         whole_words: words that are one subword each, with the space before them.
+        languages: target languages of a model of several directions. The vocabulary gets a tag for each.
     """
     model = io.BytesIO()
     failed: list[BaseException] = []
-    # Without such words the option is left out, because the model file contains it.
-    symbols: dict[str, Any] = (
-        {"user_defined_symbols": [SPACE_MARK + word for word in whole_words]} if whole_words else {}
-    )
+    # Without such words or tags the options are left out, because the model file contains them.
+    symbols: dict[str, Any] = {
+        "user_defined_symbols": [SPACE_MARK + word for word in whole_words],
+        "control_symbols": list(map(language_tag, languages)),
+    }
+    symbols = {name: values for name, values in symbols.items() if values}
     try:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=_lines(texts, normalize_unicode, failed),

@@ -2,11 +2,13 @@
 
 import base64
 import json
+from copy import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import sentencepiece
 
+from common.directions import language_tag
 from common.errors import InputError
 from common.files import read_json, read_small, write_bytes, write_json, write_text
 from common.text import replace_surrogates
@@ -42,12 +44,25 @@ class SentencePiecePair:
             ) from error
         self.vocab_size = len(self.pieces)
         self._ids = {piece: token for token, piece in enumerate(self.pieces)}
+        self.tag: list[int] = []
         if tuple(self.pieces[: len(SPECIAL)]) != SPECIAL or len(self._ids) != self.vocab_size:
             raise InputError(f"{file} has other special tokens than {', '.join(SPECIAL)}, or has a piece twice")
 
+    def for_target(self, language: str) -> Self:
+        """Return a tokenizer whose `encode` begins each source with the code of this language, such as `>>fra<<`.
+
+        Raises InputError if the vocabulary has no such code.
+        """
+        if language_tag(language) not in self._ids:
+            raise InputError(f"the vocabulary has no code {language_tag(language)} for translations to {language}")
+        changed = copy(self)
+        changed.tag = [self._ids[language_tag(language)]]
+        return changed
+
     def encode(self, texts: list[str], threads: int = 1) -> list[list[int]]:
         """Return the ids of each source, with EOS_ID at the end. A language code such as `>>fra<<` is one token."""
-        return self._encode(self._source, texts, threads)
+        encoded = self._encode(self._source, texts, threads)
+        return [[*self.tag, *ids] if ids != [EOS_ID] else ids for ids in encoded] if self.tag else encoded
 
     def encode_target(self, texts: list[str]) -> list[list[int]]:
         """Return the ids of each target, with EOS_ID at the end."""

@@ -74,14 +74,26 @@ class Explanation:
     """None for a language model, which takes the most likely token."""
 
 
-def explain(folder: Path, text: str, config: DecodeConfig, max_tokens: int) -> Explanation:
+def explain(
+    folder: Path,
+    text: str,
+    config: DecodeConfig,
+    max_tokens: int,
+    languages: tuple[str | None, str | None] = (None, None),
+) -> Explanation:
     """Load the model of a model folder, and explain a sentence that it translates or a text that it continues.
+
+    Source and target language choose one of several directions; see `Translator.from_pretrained`.
 
     Raises as `explain_translation` and `explain_text`, which also describe the settings, and if the model is damaged.
     """
     if is_language_model(folder):
         return explain_text(Generator.from_pretrained(folder, prepack=False), text, max_tokens)
-    return explain_translation(Translator.from_pretrained(folder, config, prepack=False), text)
+    source_lang, target_lang = languages
+    translator = Translator.from_pretrained(
+        folder, config, prepack=False, source_lang=source_lang, target_lang=target_lang
+    )
+    return explain_translation(translator, text)
 
 
 def explain_translation(translator: Translator, text: str) -> Explanation:

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import pytest
 
+from data_pipeline.config import DataConfig
 from train import tasks
 
 
@@ -27,9 +28,9 @@ def test_valid_bleu_is_not_zero_for_text_without_spaces(
     monkeypatch.setattr(tasks, "gather_object", lambda objects: objects)
     config = SimpleNamespace(
         validation=SimpleNamespace(bleu_sentences=5),
-        data=SimpleNamespace(target_lang=language, normalize_unicode=True),
+        data=DataConfig(target_lang=language),
     )
-    prepared = SimpleNamespace(valid_text=lambda: (lines, references), tokenizer_file=None)
+    prepared = SimpleNamespace(valid_text=lambda: (lines, references), tokenizer_file=None, parts=lambda _: {})
     setup, accelerator = (
         SimpleNamespace(config=config, prepared=prepared),
         SimpleNamespace(process_index=0, num_processes=1),

@@ -67,6 +67,8 @@ def evaluate_validation(run: ComparedRun) -> TestSet:
         raise InputError("--validation is for translation. Leave it out to compare language models")
     if not run.files.has_model:
         raise InputError(f"{folder} has no model yet, so --validation cannot translate. Finish the run first")
+    if data.has_directions:
+        raise InputError("--validation is for models of one direction. Set data.test, and compare the test sets")
     print_note(f"{run.name}: translating the validation set")
     sources, references = prepare(data, expand(data.cache_dir), quiet=True).valid_text()
     test_set = TestSet(VALIDATION, sources, [references], languages=(data.source_lang, data.target_lang))

@@ -57,7 +57,14 @@ def examine(config: RunConfig) -> Iterator[Finding]:
 
 
 def pair_findings(config: RunConfig) -> Iterator[Finding]:
-    """Check the sentence pairs of the corpora before filtering."""
+    """Check the sentence pairs of the corpora before filtering, direction by direction."""
+    for own in config.data.by_direction():
+        for finding in _direction_findings(replace(config, data=own)):
+            named = config.data.has_directions
+            yield replace(finding, message=f"{own.direction}: {finding.message}") if named else finding
+
+
+def _direction_findings(config: RunConfig) -> Iterator[Finding]:
     data = config.data
     Path(data.cache_dir).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=data.cache_dir) as work:
@@ -68,7 +75,7 @@ def pair_findings(config: RunConfig) -> Iterator[Finding]:
         yield Finding("corpus", "ok", _describe_sample(len(train), len(sample[0])))
         yield pair_checks.check_ratios(sample)
         yield pair_checks.check_alignment(blocks)
-        yield pair_checks.check_columns(sample, valid, (data.source_lang, data.target_lang))
+        yield pair_checks.check_columns(sample, valid, data.languages)
         yield text_checks.check_copies(sample, data.drop_copies)
         hashes = [
             (text_checks.hash_pairs(block), text_checks.hash_texts(block[0]))

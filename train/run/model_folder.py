@@ -1,6 +1,7 @@
 """Write the model folder of a run: the mean of its checkpoints (section 6.1) and a model card."""
 
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,8 @@ def write_model_folder(run_dir: Path, last: int | None = None, best: bool = Fals
     card = describe_run(config, count_parameters(model), origin, run_dir)
     out = out or run_dir
     if data.task == "translation":
-        languages, decode = (data.source_lang, data.target_lang), asdict(config.decode)
+        directions = [own.languages for own in data.by_direction()]
+        languages, decode = directions if data.has_directions else data.languages, asdict(config.decode)
         save_pretrained(
             out, model, tokenizer, card, languages=languages, decode=decode, normalize_unicode=data.normalize_unicode
         )
@@ -88,12 +90,17 @@ def describe_run(config: RunConfig, parameters: int, origin: str, run_dir: Path)
         f"of {config.schedule.warmup_steps:,} updates, label smoothing {settings.label_smoothing:g}, seed "
         f"{settings.seed}, on `{public_names(data.train)}`. Made with {describe_versions()}."
     )
-    languages = (data.source_lang, data.target_lang) if data.task == "translation" else ()
-    title = f"Transformer, {' to '.join(languages)}" if languages else "GPT"
+    languages: list[str] = []
+    title = "GPT"
+    if data.task == "translation":
+        languages = list(dict.fromkeys(chain(*(own.languages for own in data.by_direction()))))
+        title = f"Transformer, {data.describe_directions()}"
     parent = "" if settings.init_from is None else describe_parent(settings.init_from)
     sections = [training, parent, validation_table(last_validation(run_dir)), read_comparison(run_dir)]
     weights = f"The weights are {origin}."
-    return model_card(title, config.model, parameters, weights, sections, languages, hub_datasets(data.train))
+    direction = data.by_direction()[0].languages if data.has_directions else None
+    datasets = hub_datasets(data.train)
+    return model_card(title, config.model, parameters, weights, sections, languages, datasets, direction)
 
 
 def validation_table(validation: dict[str, Any]) -> str:

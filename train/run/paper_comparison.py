@@ -207,6 +207,8 @@ def public_names(corpora: Any) -> str:
     """Return the corpora of a setting without the folders of local files."""
     if isinstance(corpora, str):
         return public_name(corpora)
+    if isinstance(corpora, dict):
+        return ", ".join(f"{direction}: {public_names(corpus)}" for direction, corpus in corpora.items())
     return f"[{', '.join(public_names(corpus) for corpus in corpora)}]"
 
 
@@ -218,7 +220,8 @@ def read_comparison(run_dir: Path) -> str:
 
 
 def _is_french(config: RunConfig) -> bool:
-    return config.data.task == "translation" and "fr" in (config.data.source_lang, config.data.target_lang)
+    data = config.data
+    return data.task == "translation" and not data.has_directions and "fr" in data.languages
 
 
 def _show(value: Any) -> str:

@@ -79,7 +79,7 @@ def _summary(run: RunFiles) -> str:
     data = config.data
     task = "Language model"
     if data.task == "translation":
-        task = f"Translation from {data.source_lang} to {data.target_lang}"
+        task = f"Translation from {data.describe_directions()}"
     state = "finished" if run.step >= last and run.has_model else "not finished"
     written = time.strftime("%d %B %Y, %H:%M", time.localtime())
     facts = "".join(
@@ -130,7 +130,7 @@ def _curves(run: RunFiles) -> str:
             [_line(run.metrics, "loss", training), _line(run.metrics, "valid_loss", "validation")],
         ),
         line_chart("Perplexity (validation)", [_line(run.metrics, "valid_ppl")], log=True),
-        line_chart("BLEU (validation, greedy)", [_line(run.metrics, "valid_bleu")]),
+        line_chart("BLEU (validation, greedy)", _bleu_lines(run)),
         line_chart("Bits per character (validation)", [_line(run.metrics, "valid_bits_per_character")]),
         line_chart("Learning rate", [_line(run.metrics, "lr")]),
         line_chart("Gradient norm", [_line(run.metrics, "gradient_norm")], log=True),
@@ -163,6 +163,14 @@ def _cost(run: RunFiles) -> str:
 
 def _line(log: Log, key: str, name: str = "") -> Line:
     return Line(name or key, [(line["step"], line[key]) for line in log if key in line])
+
+
+def _bleu_lines(run: RunFiles) -> list[Line]:
+    """Return a line for each direction; with several, the mean is the first line."""
+    names = dict.fromkeys(name for line in run.validations for name in line if name.startswith("valid_bleu"))
+    if len(names) < 3:  # the mean of one direction is that direction
+        return [_line(run.metrics, "valid_bleu")]
+    return [_line(run.metrics, name, _measure_name(name)) for name in names]
 
 
 def _measure_name(key: str) -> str:

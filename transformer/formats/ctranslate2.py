@@ -14,13 +14,14 @@ import numpy as np
 import sentencepiece
 from torch import Tensor
 
+from common.directions import has_tags, language_tag, model_directions
 from common.errors import InputError
 from common.files import create_folder, expand
 from transformer.config import ModelConfig
 from transformer.formats.compute_types import COMPUTE_TYPES
 from transformer.formats.supported import Values, check_supported
 from transformer.model import GPT, Transformer
-from transformer.pretrained import find_folder, load_pretrained
+from transformer.pretrained import find_folder, load_pretrained, read_about
 
 NORM_EPSILON = 1e-5
 """Epsilon of `nn.LayerNorm` and of `make_norm`."""
@@ -86,13 +87,13 @@ folder = "."  # this folder
 tokenizer = sentencepiece.SentencePieceProcessor(model_file=folder + "/tokenizer.model")
 translator = ctranslate2.Translator(folder, device="cpu", compute_type="{compute_type}")
 
-source = [tokenizer.encode("A sentence.", out_type=str)]
+source = [{tag}tokenizer.encode("A sentence.", out_type=str)]
 result = translator.translate_batch(source, beam_size=4, length_penalty=1.0, min_decoding_length=0,
                                     max_decoding_length={longest}, return_end_token=True, disable_unk=True)
 print(tokenizer.decode(result[0].hypotheses[0][:-1]))
 ```
 
-- The input text must be in Unicode NFC, without white space at its start and end. CTranslate2 adds `</s>` to the
+{tags}- The input text must be in Unicode NFC, without white space at its start and end. CTranslate2 adds `</s>` to the
   source and starts the target with `<s>`.
 - {penalty}
 - CTranslate2 stops a sentence when beam size times `patience` hypotheses have finished. paper-transformer stops when
@@ -141,8 +142,11 @@ def check_export(output: Path, compute_type: str) -> None:
 
 def write_export(folder: Path, result: Path, compute_type: str) -> None:
     """Write the files of an export to the folder `result`. Raises as `export_ctranslate2`."""
-    config = write_model(folder, result, compute_type)
+    config, about = write_model(folder, result, compute_type), read_about(folder)
+    tags = [language_tag(target) for _, target in model_directions(about)] if has_tags(about) else []
     card = CARD.format(
+        tag=f'["{tags[0]}"] + ' if tags else "",
+        tags=f"- A source begins with the tag of its target language: {', '.join(dict.fromkeys(tags))}.\n" * bool(tags),
         name=folder.resolve().name,
         compute_type=compute_type,
         penalty=PENALTY_NOTE,
