@@ -66,6 +66,13 @@ def match_directions(
     return found
 
 
+def refuse_directions(model: str | Path, about: dict[str, Any], what: str) -> None:
+    """Raise InputError if a `config.json` is that of a model of several directions; `what` needs one."""
+    if has_tags(about):
+        found = describe(model_directions(about), "and")
+        raise InputError(f"{model} translates from {found}; {what} is for a model of one direction")
+
+
 def describe(directions: Sequence[Languages], word: str = "or") -> str:
     """Return directions in words, such as "en to de or en to fr"."""
     return f" {word} ".join(f"{source} to {target}" for source, target in directions)

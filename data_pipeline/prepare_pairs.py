@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import accumulate, chain, islice, pairwise
+from itertools import accumulate, chain, islice, pairwise, starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,7 @@ Texts = tuple[list[str], list[str]]
 Flat = tuple[npt.NDArray[np.integer], npt.NDArray[np.int64]]
 """Ids of sentences, one after the other, and the lengths of the sentences."""
 PairHashes = npt.NDArray[np.uint64]
-_Task = tuple["Dataset", FilterReasons, list[tuple[Tokenizer, slice]]]
+_Task = tuple["Dataset", FilterReasons, list[tuple[Tokenizer, range]]]
 """A group, its filter reasons, and the tokenizer of each direction with its pairs in the group."""
 GROUP = 100_000
 """Sentence pairs that a process filters or tokenizes at once."""
@@ -106,8 +106,8 @@ def prepare_pairs(config: DataConfig, result: Path, work: Path, files: GroupFile
         report["changed_pairs"] = changed
     if config.has_directions:
         report["directions"] = {
-            name: {"train": count_reasons(reasons[own]), "valid": count_reasons(valid_reasons[held])}
-            for name, own, held in zip(config.train, of_train.slices, of_valid.slices, strict=True)
+            name: {"train": count_reasons(_of(own, reasons)), "valid": count_reasons(_of(held, valid_reasons))}
+            for name, own, held in zip(config.train, of_train.parts, of_valid.parts, strict=True)
         }
     (result / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -173,15 +173,19 @@ class _Pairs:
         return cls(concatenate_datasets(list(datasets)), tuple(map(len, datasets)))
 
     @property
-    def slices(self) -> list[slice]:
+    def parts(self) -> list[range]:
         """The pairs of each direction."""
-        ends = list(accumulate(self.sizes, initial=0))
-        return [slice(start, end) for start, end in pairwise(ends)]
+        return list(starmap(range, pairwise(accumulate(self.sizes, initial=0))))
 
-    def directions(self, start: int, end: int) -> list[tuple[int, slice]]:
+    def directions(self, start: int, end: int) -> list[tuple[int, range]]:
         """Return the number of each direction that has pairs from `start` to `end`, and these pairs from `start` on."""
-        inside = (slice(max(own.start, start) - start, min(own.stop, end) - start) for own in self.slices)
-        return [(number, own) for number, own in enumerate(inside) if own.start < own.stop]
+        inside = (range(max(own.start, start) - start, min(own.stop, end) - start) for own in self.parts)
+        return [(number, own) for number, own in enumerate(inside) if own]
+
+
+def _of(pairs: range, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the values of these pairs, which can be set."""
+    return values[pairs.start : pairs.stop]
 
 
 def count_usable_pairs(config: DataConfig, folder: Path, threads: int = 1) -> int:
@@ -254,12 +258,12 @@ def _load(
             datasets.enable_progress_bars()
     reasons, hashes, changed = _filter_train(train.dataset, config, work, files, quiet)
     valid: list[Dataset] = []
-    for pairs, own in zip(given, train.slices, strict=True):
+    for pairs, own in zip(given, train.parts, strict=True):
         if config.drop_duplicates:
-            mark_duplicates(reasons[own], hashes[own])
+            mark_duplicates(_of(own, reasons), _of(own, hashes))
         if pairs is None:
             _reject_empty(reasons, train, "training")
-            pairs = train.dataset.select(own.start + _hold_out(reasons[own], hashes[own], config))
+            pairs = train.dataset.select(own.start + _hold_out(_of(own, reasons), _of(own, hashes), config))
         valid.append(pairs)
     return train, _Pairs.join(valid), reasons, changed
 
@@ -435,7 +439,7 @@ def _encode_group(tokenizer: Tokenizer, max_length: int | None, max_ratio: float
     done, src_out, tgt_out = 0, _empty(tokenizer), _empty(tokenizer)
     for own, part in parts:
         chosen = np.zeros(len(reasons), np.bool_)
-        chosen[part] = reasons[part] == FilterReason.KEPT
+        chosen[part.start : part.stop] = _of(part, reasons) == FilterReason.KEPT
         for source, target in _select(group, chosen):
             src, tgt = own.encode(source), own.encode_target(target)
             new_reasons = filter_lengths(_lengths(src), _lengths(tgt), max_length, max_ratio)
@@ -505,8 +509,8 @@ def _select(dataset: "Dataset", chosen: npt.NDArray[np.bool_]) -> Iterator[Texts
 
 def _reject_empty(reasons: FilterReasons, pairs: _Pairs, what: str) -> None:
     """Raise InputError if a direction has no pair that is kept."""
-    for number, own in enumerate(pairs.slices, 1):
-        if not (reasons[own] == FilterReason.KEPT).any():
-            counts = ", ".join(f"{label}: {n:,}" for label, n in count_reasons(reasons[own]).items() if n)
+    for number, own in enumerate(pairs.parts, 1):
+        if not (_of(own, reasons) == FilterReason.KEPT).any():
+            counts = ", ".join(f"{label}: {n:,}" for label, n in count_reasons(_of(own, reasons)).items() if n)
             where = f" of direction {number}" if len(pairs.sizes) > 1 else ""
             raise InputError(f"no {what} pair{where} is left after the filters ({counts})")

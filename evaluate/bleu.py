@@ -71,10 +71,9 @@ def main() -> None:
     if args.model is None:
         evaluate_text(args.hypotheses, selection, options)
     else:
-        models = [args.model, *args.others]
-        evaluate_model(
-            models, selection, partial(decode_config, args), args.compute_type, options, args.ensemble_mean,
-            (args.source_lang, args.target_lang))  # fmt: skip
+        models, languages = [args.model, *args.others], (args.source_lang, args.target_lang)
+        change = partial(decode_config, args)
+        evaluate_model(models, selection, change, args.compute_type, options, args.ensemble_mean, languages)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import random
 
 from common.arguments import CommandParser
 from common.command import run_command
-from common.directions import has_tags
+from common.directions import refuse_directions
 from common.errors import InputError
 from common.files import expand, read_json, write_json
 from common.text_input import check_equal_lines, read_all_lines
@@ -57,10 +57,7 @@ def main() -> None:
     pairs = random.Random(0).sample(pairs, min(args.sentences, len(pairs)))
     if len(pairs) < MIN_SENTENCES:
         raise InputError(f"there are {len(pairs)} sentences; a calibration needs at least {MIN_SENTENCES}")
-    if has_tags(read_about(folder)):
-        raise InputError(
-            f"{folder} translates in several directions, and a calibration is for a model of one direction"
-        )
+    refuse_directions(folder, read_about(folder), "a calibration")
     translator = Translator.from_pretrained(folder)
     scored = score_sentences(translator, [source for source, _ in pairs], [reference for _, reference in pairs])
     fitted, held_out = scored[::2], scored[1::2]

@@ -36,12 +36,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--source", type=expand, required=True, help=f"{files} one sentence per line")
     parser.add_argument("--target", type=expand, required=True, help=f"{files} the translation of each line")
     parser.add_argument("--tokens", action="store_true", help="add text, id and log_prob of each token")
-    parser.add_argument(
-        "--batch-tokens",
-        type=int,
-        default=DecodeConfig.batch_tokens,
-        help="size of a batch in tokens of sources and targets (default: %(default)s)",
-    )
+    size = f"size of a batch in tokens of sources and targets (default: {DecodeConfig.batch_tokens})"
+    parser.add_argument("--batch-tokens", type=int, default=DecodeConfig.batch_tokens, help=size)
     return parser.parse_args()
 
 
@@ -57,8 +53,8 @@ def main() -> None:
     if not sources:
         raise InputError(f"{args.source} is empty. Give a file with at least one sentence.")
     translator = Translator.from_pretrained(
-        [args.model, *args.others], config, source_lang=args.source_lang, target_lang=args.target_lang,
-        ensemble_mean=args.ensemble_mean)  # fmt: skip
+        [args.model, *args.others], config, ensemble_mean=args.ensemble_mean,
+        source_lang=args.source_lang, target_lang=args.target_lang)  # fmt: skip
     scores = Scorer(translator).score(sources, targets, progress=True)
     for score in scores:
         line: dict[str, object] = {"log_prob": score.log_prob, "count": len(score.tokens)}

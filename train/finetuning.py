@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from common.directions import describe, has_tags, model_directions
+from common.directions import refuse_directions
 from common.errors import InputError
 from common.files import expand, make_folder, write_json, write_text
 from common.notes import print_note
@@ -146,11 +146,7 @@ def find_parent(name: str) -> Parent:
     included = re.fullmatch(r"[A-Za-z]{2,3}-[A-Za-z]{2,3}", name) and not expand(name).is_dir()
     folder = find_included_model(*name.split("-")) if included else find_folder(name)
     refuse_language_model(folder)
-    if has_tags(about := read_about(folder)):
-        raise InputError(
-            f"{name} translates from {describe(model_directions(about))}, and train.finetune is for models of one "
-            "direction. Use train/train.py with train.init_from, data.tokenizer and a data.train of its directions"
-        )
+    refuse_directions(name, read_about(folder), "train.finetune")
     languages = model_languages(folder)
     if languages is None:
         raise InputError(f"{folder / 'config.json'} names no languages. Add source_lang and target_lang")

@@ -57,9 +57,8 @@ def main() -> None:
     prefixes = read_all_lines(args.prefix) if args.prefix else None
     document = None if args.format == "text" else open_document(args.format, groups)
     translator = Translator.from_pretrained(
-        [folder, *args.others], config, None, args.compute_type, args.backend, shortlist=args.shortlist,
-        source_lang=args.source_lang, target_lang=args.target_lang, protect=args.protect, glossary=args.glossary,
-        ensemble_mean=args.ensemble_mean)  # fmt: skip
+        [folder, *args.others], config, None, args.compute_type, args.backend, True, args.shortlist, args.source_lang,
+        args.target_lang, args.protect, args.glossary, args.ensemble_mean)  # fmt: skip
     if document is not None:
         return write_document(translator, document, args.output)
     whole_lines = args.prefix or args.token_scores or args.attention

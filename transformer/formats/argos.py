@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from common.directions import describe, has_tags, model_directions
+from common.directions import refuse_directions
 from common.errors import InputError
 from common.files import expand, replace_file
 from transformer.formats.ctranslate2 import check_export, write_model
@@ -60,11 +60,7 @@ def export_argos(model: str | Path, output: str | Path, compute_type: str = "flo
 
 def _languages(folder: Path) -> tuple[str, str]:
     about = read_about(folder)
-    if has_tags(about):
-        raise InputError(
-            f"{folder} translates from {describe(model_directions(about))}, and a package of Argos Translate has one "
-            "direction: it cannot add the tag of the target language to a source. Export a model of one direction"
-        )
+    refuse_directions(folder, about, "a package of Argos Translate, which cannot write the tag of a target language,")
     if "source_lang" not in about:
         raise InputError(
             f"{folder / 'config.json'} does not name the languages of the model, which a package of Argos Translate "
