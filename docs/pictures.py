@@ -1,15 +1,16 @@
 """Draw the pictures of docs/pictures: `python -m docs.pictures`.
 
-Positions, masks, schedules, the plan of an update, and the curves of docs/learn/break-it.md. All are computed by the
-code that they show, and drawn as SVG in the style of docs/learn/drawing.py. A test compares the files with what this
-script draws. With `--model runs/demo`, the attention of that model, too; without it, that picture stays as it is.
-`--all` also runs the scripts that draw the other pictures of docs/. Some of them need matplotlib.
+Positions, masks, schedules, the plan of an update, the curves of docs/learn/break-it.md, and a tree. All are computed
+by the code that they show, and drawn as SVG. A test compares the files with what this script draws. With
+`--model runs/demo`, the attention of that model, too; without it, that picture stays as it is. `--all` also runs the
+scripts that draw the other pictures of docs/. Some of them need matplotlib.
 """
 
 import argparse
 import json
 import subprocess
 import sys
+import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -25,11 +26,13 @@ from common.files import write_text
 from data_pipeline.batch_plan import BatchPlan
 from data_pipeline.builtin.grammar import generate
 from data_pipeline.micro_batches import PADDING_ROW
+from data_pipeline.trees import read_trees
 from docs.exercises.heads import causal_mask
 from docs.learn.drawing import BLUE, GREEN, GREY, ORANGE, Drawing, Point
 from evaluate.backends.pytorch import PyTorchBackend
 from evaluate.length_batches import IdPair
 from evaluate.translator import Translator
+from evaluate.tree_picture import TreePicture
 from train.schedule import cosine, noam, wsd
 from transformer.layers import sinusoidal_positions
 
@@ -39,6 +42,8 @@ OTHERS = ("docs.learn.pictures", "docs.learn.what_if_pictures", "docs.learn.recu
 WIDTH = 540
 """Width of a picture in pixels: its letters are still 11 pixels high on a phone that is 390 pixels wide."""
 PRONOUNS = ("er", "sie", "es")
+TREE = "(TOP (S (NP (DT The) (JJ old) (NN house)) (VP (VBZ stands) (PP (IN on) (NP (DT a) (NN hill)))) (. .)))"
+"""What a parser of configs/parsing_craft.yaml gives for this sentence."""
 PIZZA = "The pizza came out of the oven and it tasted good."
 
 
@@ -233,6 +238,14 @@ def break_it() -> Drawing:
     return d
 
 
+def tree() -> TreePicture:
+    """Section 6.3: a constituency tree, as `transformer.parse --svg` draws it."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "tree.trees"
+        file.write_text(TREE, encoding="utf-8")
+        return TreePicture(*read_trees(file), shown_width=WIDTH)
+
+
 def axes(d: Drawing, left: float, bottom: float, width: float, height: float) -> None:
     """Draw two axes."""
     d.line((left, bottom), (left + width, bottom), GREY, width=1)
@@ -262,12 +275,13 @@ def shade(d: Drawing, at: Point, cell: float, colour: str, values: Iterable[Sequ
             d.parts.append(f'<path fill="{colour}" fill-opacity="{strength / 20:g}" d="{"".join(cells)}"/>')
 
 
-PICTURES: dict[str, Callable[[], Drawing]] = {
+PICTURES: dict[str, Callable[[], Drawing | TreePicture]] = {
     "positions": positions,
     "masks": masks,
     "schedules": schedules,
     "update": update,
     "break-it": break_it,
+    "tree": tree,
 }
 """Functions that draw, by the name of the file."""
 

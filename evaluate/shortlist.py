@@ -116,6 +116,7 @@ class RestrictedOutput:
         search: Callable[..., list[list[Hypothesis]]],
     ) -> list[list[Hypothesis]]:
         """Call `search` with the tokens of the batch's shortlists instead of the vocabulary."""
+        assert not constraints.leaves  # a parser has no shortlist
         # Forbidden tokens are in every shortlist: as in the whole vocabulary, their probability is lost.
         always = torch.tensor([BOS_ID, *constraints.forbidden_ids])
         shortlists = [torch.cat([self.shortlist.of(pair), always]) for pair in batch]

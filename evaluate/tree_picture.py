@@ -47,23 +47,25 @@ class _Node:
 
 
 class TreePicture:
-    """A picture of trees, one below the other: the words in a line, the tags above them, and the constituents."""
+    """A picture of trees, one below the other: the words in a line, the tags above them, and the constituents.
 
-    def __init__(self, *trees: Tree) -> None:
+    Args:
+        shown_width: width in pixels to which the picture is scaled; None leaves it as it is.
+    """
+
+    def __init__(self, *trees: Tree, shown_width: int | None = None) -> None:
+        self._shown_width = shown_width
         self._title = " ".join(map(bracketed, trees))
         self._nodes: list[_Node] = []
         self.width, self.height = 0.0, 0.0
         for tree in trees:
             self._add(_below_root(tree))
 
-    def svg(self, width: int | None = None) -> str:
-        """Return the picture as an SVG file, whose colours are those of a light or a dark page.
-
-        Args:
-            width: width in pixels to which the picture is scaled; None leaves it as it is.
-        """
+    def svg(self) -> str:
+        """Return the picture as an SVG file, whose colours are those of a light or a dark page."""
         own = round(self.width), round(self.height)
-        shown = own if width is None else (width, round(own[1] * width / own[0]))
+        width = self._shown_width or own[0]
+        shown = width, round(own[1] * width / own[0])
         lines = [
             f'<path d="M{node.x:.1f},{node.y + 5:.1f} v7 H{child.x:.1f} V{child.y - SIZE:.1f}"/>'
             for node in self._nodes

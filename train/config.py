@@ -124,7 +124,8 @@ class ValidationConfig:
     """Number of updates between two validations. The last update is followed by a validation, too."""
     bleu_sentences: int = 200
     """Number of validation sentences that are translated by greedy search for `valid_bleu`. 0: no BLEU. The
-    tokenizer of BLEU is chosen as in the evaluation report: by `data.target_lang`, or by the script of the text."""
+    tokenizer of BLEU is chosen as in the evaluation report: by `data.target_lang`, or by the script of the text. If
+    the targets are trees, the labelled F1 of the sentences, `valid_f1`, is measured instead."""
     sample_tokens: int = 200
     """Length in tokens of the text that a language model generates at each validation. 0: no sample."""
 

@@ -23,7 +23,7 @@ from evaluate.metrics.significance import Baseline
 from evaluate.model_settings import read_decode_config
 from evaluate.report.report import make_report, plain_signature
 from evaluate.test_sets import Languages, TestSet, everyday_sentences, from_files, model_languages
-from evaluate.translator import Translator, refuse_language_model
+from evaluate.translator import Translator, refuse_language_model, refuse_parser
 from train.config import RunConfig
 from train.loop import prepare_once, train
 from train.own_text import check_languages, corpus_settings
@@ -141,11 +141,12 @@ def finetune(
 def find_parent(name: str) -> Parent:
     """Return the model of a folder, an included model such as `en-de`, or a model of the Hub.
 
-    Raises FileNotFoundError if there is no such model, and InputError for a language model.
+    Raises FileNotFoundError if there is no such model, and InputError for a language model or a parser.
     """
     included = re.fullmatch(r"[A-Za-z]{2,3}-[A-Za-z]{2,3}", name) and not expand(name).is_dir()
     folder = find_included_model(*name.split("-")) if included else find_folder(name)
     refuse_language_model(folder)
+    refuse_parser(folder)
     refuse_directions(name, read_about(folder), "train.finetune")
     languages = model_languages(folder)
     if languages is None:

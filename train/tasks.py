@@ -1,4 +1,4 @@
-"""What differs between translation and language modelling while training: BLEU, bits per character, samples of text."""
+"""What differs between tasks while training: BLEU, F1 of trees, bits per character, samples of text."""
 
 import math
 import statistics
@@ -11,10 +11,13 @@ from torch import nn
 
 from data_pipeline.config import DataConfig
 from data_pipeline.tokenizers.sentence_piece import Tokenizer, normalize
+from data_pipeline.trees import TREE_LANG, bracketed, delinearise
 from evaluate.backends.pytorch import PyTorchBackend
 from evaluate.config import DecodeConfig, SampleConfig
 from evaluate.generator import Generator
 from evaluate.metrics.bleu_tokenizer import choose_tokenizer, open_bleu
+from evaluate.metrics.parsing_f1 import score_trees
+from evaluate.parser import Parser
 from evaluate.translator import Translator
 from train.setup import Setup
 from transformer.model import GPT, Transformer
@@ -24,7 +27,7 @@ SHOWN = 3
 
 
 class SampleTranslation(NamedTuple):
-    """A validation sentence pair, and the greedy translation of its source."""
+    """A validation sentence pair, and the greedy translation of its source. Trees are in brackets."""
 
     source: str
     reference: str
@@ -34,14 +37,15 @@ class SampleTranslation(NamedTuple):
 def measure(
     setup: Setup, accelerator: Accelerator, model: nn.Module, loss: float
 ) -> tuple[dict[str, float], list[SampleTranslation]]:
-    """Return what is logged besides the validation loss (nats per predicted token), and the translations of BLEU.
+    """Return what is logged besides the validation loss (nats per predicted token), and the translations of BLEU or F1.
 
     Equal on all ranks. A language model has no translations.
     """
     match setup.config.data.task:
         case "translation":
             assert isinstance(model, Transformer)
-            return _measure_bleu(setup, accelerator, model)
+            of_trees = setup.config.data.target_lang == TREE_LANG
+            return (_measure_f1 if of_trees else _measure_bleu)(setup, accelerator, model)
         case "language_modelling":
             # Bits per character do not depend on the vocabulary; a loss per token does.
             bits = loss * setup.prepared.valid.predicted_tokens / math.log(2)
@@ -120,3 +124,27 @@ def _bleu(data: DataConfig, hypotheses: list[str], references: list[str]) -> flo
     expected = [normalize(reference, data.normalize_unicode) for reference in references]
     bleu = open_bleu(choose_tokenizer(None, data.target_lang, [expected]).name)
     return float(bleu.corpus_score(hypotheses, [expected]).score)
+
+
+def _measure_f1(
+    setup: Setup, accelerator: Accelerator, model: Transformer
+) -> tuple[dict[str, float], list[SampleTranslation]]:
+    """Return the labelled F1 of greedy trees of `validation.bleu_sentences` validation sentences, and these trees."""
+    sources, references = setup.prepared.valid_text()
+    n = min(setup.config.validation.bleu_sentences, len(sources))
+    if n == 0:
+        return {}, []
+    chosen = np.linspace(0, len(sources) - 1, n).astype(int).tolist()
+    own = chosen[accelerator.process_index :: accelerator.num_processes]
+    tokenizer = Tokenizer(setup.prepared.tokenizer_file, setup.config.data.normalize_unicode)
+    config = DecodeConfig(beam=1, max_extra=setup.config.decode.max_extra)
+    parser = Parser(Translator(PyTorchBackend(model), tokenizer, config, protect=False))
+    found = dict(gather_object(list(zip(own, parser(sources[i] for i in own), strict=True))))
+    trees = [found[i] for i in chosen]
+    gold = [delinearise(references[i].split(), sources[i].split()) for i in chosen]
+    f1 = score_trees(gold, trees).all.brackets.f1
+    shown = [
+        SampleTranslation(sources[i], bracketed(reference), "" if tree is None else bracketed(tree))
+        for i, reference, tree in zip(chosen, gold, trees, strict=True)
+    ]
+    return {"valid_f1": round(f1, 2)}, shown

@@ -41,6 +41,8 @@ from paper_transformer import Generator
 print(Generator.from_pretrained("<this folder>").generate(["Once upon a time"])[0][0])
 ```"""
 
+TREE = "tree"
+"""Target language of a parser."""
 TAGS = ["attention-is-all-you-need", "pytorch"]
 
 
@@ -78,12 +80,13 @@ def model_card(
         direction: the one that the examples choose, if the model has several.
     """
     gpt = model.architecture == "gpt"
-    front: dict[str, Any] = {"language": list(languages)} if languages else {}
-    front |= {
-        "library_name": "paper-transformer",
-        "pipeline_tag": "text-generation" if gpt else "translation",
-        "tags": TAGS,
-    }
+    of_trees = TREE in languages[1:]
+    known = [language for language in languages if language != TREE]
+    front: dict[str, Any] = {"language": known} if known else {}
+    front["library_name"] = "paper-transformer"
+    if not of_trees:  # the Hub has no name for parsing
+        front["pipeline_tag"] = "text-generation" if gpt else "translation"
+    front["tags"] = [*TAGS, "constituency-parsing"] if of_trees else TAGS
     front |= {"datasets": list(datasets)} if datasets else {}
     kind = "A decoder-only Transformer (GPT)" if gpt else "An encoder-decoder Transformer"
     layers = (
@@ -98,7 +101,9 @@ def model_card(
         options="" if direction is None else f" --from {direction[0]} --to {direction[1]}",
         arguments="" if direction is None else f', source_lang="{direction[0]}", target_lang="{direction[1]}"',
     )
-    parts = [f"# {title}", shape, origin, GENERATION if gpt else example, transformers_note(model), *sections]
+    usage = GENERATION if gpt else PARSING if of_trees else example
+    more = "" if of_trees else transformers_note(model)
+    parts = [f"# {title}", shape, origin, usage, more, *sections]
     return _join(front, "\n".join(["", "\n\n".join(part.rstrip("\n") for part in parts if part), ""]))
 
 

@@ -45,7 +45,7 @@ def test_picture_has_words_from_left_to_right_below_their_constituents() -> None
 
 
 def test_picture_can_be_scaled_and_have_several_trees() -> None:
-    one, two = (ElementTree.fromstring(TreePicture(*trees).svg(540)) for trees in ([TREE], [TREE, TREE]))
+    one, two = (ElementTree.fromstring(TreePicture(*trees, shown_width=540).svg()) for trees in ([TREE], [TREE, TREE]))
     assert one.get("width") == two.get("width") == "540"
     assert float(two.get("height") or 0) > 1.9 * float(one.get("height") or 0)
 

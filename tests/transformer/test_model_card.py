@@ -30,6 +30,19 @@ def test_model_card_starts_with_settings_of_hub(architecture: str, tag: str) -> 
     assert text.endswith("\n\n## More\n")
 
 
+def test_model_card_of_a_parser_names_transformer_parse() -> None:
+    card = model_card("Title", ModelConfig(norm="pre"), 1234, "From here.", (), ["en", "tree"])
+    _, front, text = card.split("---\n", 2)
+    assert yaml.safe_load(front) == {
+        "library_name": "paper-transformer",
+        "language": ["en"],
+        "tags": ["attention-is-all-you-need", "pytorch", "constituency-parsing"],
+    }
+    assert "python -m transformer.parse --model" in text
+    assert "transformer.translate" not in text
+    assert "transformer.convert" not in text
+
+
 def test_public_name_leaves_out_local_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").mkdir()

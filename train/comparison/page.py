@@ -16,6 +16,7 @@ CURVES = {
     "valid_loss": ("Validation loss (nats per token)", False),
     "loss": ("Training loss (nats per token)", False),
     "valid_bleu": ("BLEU (validation, greedy)", False),
+    "valid_f1": ("Labelled F1 (validation, greedy)", False),
     "valid_bits_per_character": ("Bits per character (validation)", False),
     "lr": ("Learning rate", False),
     "gradient_norm": ("Gradient norm", True),

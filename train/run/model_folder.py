@@ -111,7 +111,7 @@ def validation_table(validation: dict[str, Any]) -> str:
     return "\n".join(
         [
             f"At the last validation, after update {validation['step']}. The values are of the weights at that update, "
-            "not of an average; the loss is in nats per token, BLEU is of greedy translations of a sample.",
+            "not of an average; the loss is in nats per token, BLEU and F1 are of greedy outputs for a sample.",
             "",
             "| measure | value |",
             "|---|---|",

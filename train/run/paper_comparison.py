@@ -12,12 +12,14 @@ from accelerate import Accelerator
 from common.files import read_small
 from common.settings import flatten_settings, load_settings
 from common.versions import describe_versions, git_commit
+from data_pipeline.trees import TREE_LANG
 from train.config import RunConfig
 from train.setup import Setup
 from transformer.model_card import public_name
 
 COMPARISON_FILE = "paper_comparison.md"
 BIG = Path(__file__).resolve().parents[2] / "configs/big.yaml"
+PARSING = BIG.with_name("parsing_wsj.yaml")
 PARAMETERS = {"base": "65 million", "big": "213 million"}
 
 FIELDS: dict[str, tuple[str, str]] = {
@@ -76,6 +78,11 @@ FIELDS: dict[str, tuple[str, str]] = {
     "decode.min_length": ("", "shortest output in tokens"),
 }
 """Compared settings: section of the paper ("" if the paper does not state the value), and name in the table."""
+OF_PARSING = {
+    **dict.fromkeys(("model.n_layers", "model.d_model", "decode.beam", "decode.alpha", "decode.max_extra"), "6.3"),
+    **dict.fromkeys(("model.dropout", "model.attention_dropout", "schedule.warmup_steps", "train.max_steps"), ""),
+}
+"""Other sections for the paper's parser, for which it does not state dropout, warm-up and number of updates."""
 NOT_OF_A_GPT = (
     "decode.",
     "batches.tokens_per_update",
@@ -113,7 +120,7 @@ class PaperComparison:
     """The table, and facts about the run that the paper has no counterpart for."""
 
     model: str
-    """The paper's model that is nearer to the run: base or big."""
+    """The paper's model that is nearer to the run: base, big or parsing."""
     rows: list[Row]
     facts: dict[str, str]
 
@@ -148,7 +155,9 @@ def compare_with_paper(setup: Setup, parameters: int, accelerator: Accelerator) 
 
 
 def nearest_model(config: RunConfig) -> str:
-    """Return the paper's model that is nearer to the run: base or big."""
+    """Return the paper's model that is nearer to the run: base or big; parsing if the targets are trees."""
+    if config.data.target_lang == TREE_LANG:
+        return "parsing"
     return "big" if config.model.d_model >= 1024 else "base"
 
 
@@ -159,7 +168,8 @@ def paper_settings(config: RunConfig) -> RunConfig:
         changes.append("model.dropout=0.1")  # section 6.1
     if config.model.architecture == "gpt" and config.model.tying == "output":
         changes.append("model.tying=output")  # the same as `all` in a model with one embedding
-    return load_settings(RunConfig, BIG if nearest_model(config) == "big" else None, changes)
+    files = {"base": None, "big": BIG, "parsing": PARSING}
+    return load_settings(RunConfig, files[nearest_model(config)], changes)
 
 
 def compare(config: RunConfig, parameters: int) -> list[Row]:
@@ -167,7 +177,9 @@ def compare(config: RunConfig, parameters: int) -> list[Row]:
     paper, run = _used_settings(paper_settings(config)), _used_settings(config)
     gpt = config.model.architecture == "gpt"
     rows = [Row("attention biases", "none in the equations", "3.2.2", "on every projection")]
-    for field, (section, name) in FIELDS.items():
+    sections = OF_PARSING if nearest_model(config) == "parsing" else {}
+    for field, (usual, name) in FIELDS.items():
+        section = sections.get(field, usual)
         if field in run and not (gpt and field.startswith(NOT_OF_A_GPT)):
             stated = _show(paper[field]) if section else "not stated"
             rows.append(Row(name, stated, section, _show(run[field]), run[field] != paper.get(field)))
@@ -175,14 +187,21 @@ def compare(config: RunConfig, parameters: int) -> list[Row]:
 
 
 def _fixed_rows(config: RunConfig, parameters: int) -> list[Row]:
-    """Return what differs from the paper in every run of a translation model."""
+    """Return what differs from the paper in every run of a translation model or of a parser."""
+    vocabulary = f"{config.model.vocab_size:,}, {config.data.vocab_type} by SentencePiece with byte fallback"
+    data = f"{public_names(config.data.train)}, filtered"
+    if nearest_model(config) == "parsing":
+        return [
+            Row("training data", "WSJ, about 40,000 sentences", "6.3", data),
+            Row("shared vocabulary", "16,000 tokens", "6.3", vocabulary),
+            Row("parameters", "not stated", "", f"{parameters:,}"),
+        ]
     pairs, subwords = "4.5 million", "about 37,000, byte-pair encoding"
     if _is_french(config):
         pairs, subwords = "36 million", "32,000 word pieces"
-    vocabulary = f"{config.model.vocab_size:,}, {config.data.vocab_type} by SentencePiece with byte fallback"
     bleu = "not stated; the published script splits compounds"
     return [
-        Row("training data", f"WMT14, {pairs} pairs", "5.1", f"{public_names(config.data.train)}, filtered"),
+        Row("training data", f"WMT14, {pairs} pairs", "5.1", data),
         Row("shared vocabulary", subwords, "5.1", vocabulary),
         Row("parameters", PARAMETERS[nearest_model(config)], "Table 3", f"{parameters:,}"),
         Row("BLEU", bleu, "6.1", "sacreBLEU 13a, mixed case, detokenized"),

@@ -17,6 +17,7 @@ from common.command import describe_error
 from common.files import write_text
 from common.notes import print_note
 from common.page import html_page, html_table, scrolling
+from data_pipeline.trees import TREE_LANG
 from train.run.paper_comparison import public_names
 from train.run.report_samples import (
     attention_section,
@@ -105,6 +106,8 @@ def _facts(run: RunFiles) -> Iterator[tuple[str, str, str]]:
             yield "perplexity", short_number(newest["valid_ppl"]), "of the validation text, per token"
         if "valid_bleu" in newest:
             yield "BLEU", f"{newest['valid_bleu']:.2f}", "greedy, on validation sentences"
+        if "valid_f1" in newest:
+            yield "F1", f"{newest['valid_f1']:.2f}", "labelled brackets, greedy, on validation sentences"
         if "valid_bits_per_character" in newest:
             yield "bits per character", f"{newest['valid_bits_per_character']:.4f}", "of the validation text"
     if run.blocks:
@@ -131,6 +134,7 @@ def _curves(run: RunFiles) -> str:
         ),
         line_chart("Perplexity (validation)", [_line(run.metrics, "valid_ppl")], log=True),
         line_chart("BLEU (validation, greedy)", _bleu_lines(run)),
+        line_chart("Labelled F1 (validation, greedy)", [_line(run.metrics, "valid_f1")]),
         line_chart("Bits per character (validation)", [_line(run.metrics, "valid_bits_per_character")]),
         line_chart("Learning rate", [_line(run.metrics, "lr")]),
         line_chart("Gradient norm", [_line(run.metrics, "gradient_norm")], log=True),
@@ -174,7 +178,7 @@ def _bleu_lines(run: RunFiles) -> list[Line]:
 
 
 def _measure_name(key: str) -> str:
-    names = {"valid_loss": "loss", "valid_ppl": "perplexity", "valid_bleu": "BLEU"}
+    names = {"valid_loss": "loss", "valid_ppl": "perplexity", "valid_bleu": "BLEU", "valid_f1": "F1"}
     return names.get(key, key.removeprefix("valid_").replace("_", " "))
 
 
@@ -239,7 +243,9 @@ def _commands(run: RunFiles) -> Iterator[tuple[str, str, str]]:
         )
     yield "Train longer", text, f"{again} train.max_steps={2 * settings.max_steps}"
     if run.has_model:
-        if run.config.data.task == "translation":
+        if run.config.data.target_lang == TREE_LANG:
+            yield "Parse", "", f'python -m transformer.parse --model {folder} "The words are separated by spaces ."'
+        elif run.config.data.task == "translation":
             yield "Translate", "", f'python -m transformer.translate --model {folder} "A sentence."'
             test = "--source test.en --reference test.de"
             yield "Evaluate on a test set", "", f"python evaluate/bleu.py --model {folder} {test}"

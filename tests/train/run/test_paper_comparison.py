@@ -46,6 +46,18 @@ def test_big_english_french_has_dropout_of_section_6_1() -> None:
     assert rows["training data"] == "WMT14, 36 million pairs"
 
 
+def test_parser_is_compared_with_parser_of_paper() -> None:
+    parser = load_settings(RunConfig, ROOT / "configs/parsing_wsj.yaml")
+    assert nearest_model(parser) == "parsing"
+    assert differing(parser) == ALWAYS - {"BLEU"}
+    small = load_settings(RunConfig, ROOT / "configs/parsing_craft.yaml")
+    rows = {row.name: row for row in compare(small, 1)}
+    assert (rows["beam"].paper, rows["beam"].section, rows["beam"].differs) == ("21", "6.3", True)
+    assert (rows["alpha"].paper, rows["alpha"].differs) == ("0.3", False)
+    assert rows["dropout"].paper == "not stated"
+    assert rows["training data"].paper == "WSJ, about 40,000 sentences"
+
+
 OTHER = {
     "model.n_layers=2": "layers of each stack",
     "model.d_model=256": "d_model",
