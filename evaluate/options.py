@@ -291,16 +291,18 @@ def translation_input(args: argparse.Namespace) -> Iterator[list[str]] | None:
     if args.input and args.prefix:
         return iter([read_all_lines(args.input)])
     if args.input is None or args.input == STANDARD_INPUT:
-        return None if args.input is None and _at_terminal() else _read_standard_input(args.input is None)
+        return None if args.input is None and at_terminal() else read_standard_input(args.input is None)
     groups = group_lines(read_lines(args.input), len)
     return chain([next(groups, [])], groups)
 
 
-def _at_terminal() -> bool:
+def at_terminal() -> bool:
+    """Return True if standard input is a terminal."""
     return sys.stdin is not None and sys.stdin.isatty()
 
 
-def _read_standard_input(may_be_closed: bool) -> Iterator[list[str]]:
+def read_standard_input(may_be_closed: bool) -> Iterator[list[str]]:
+    """Return the lines of standard input in groups, as they arrive; none if it is closed and may be."""
     return iter(()) if may_be_closed and sys.stdin is None else read_line_groups(STANDARD_INPUT)
 
 

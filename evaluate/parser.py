@@ -1,5 +1,6 @@
 """Parse sentences: words to a constituency tree, with a model that was trained on a treebank (section 6.3)."""
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, count
 from pathlib import Path
@@ -8,7 +9,7 @@ import torch
 
 from common.errors import InputError
 from common.files import STANDARD_INPUT
-from common.text_input import group_lines, read_line_groups, read_lines
+from common.text_input import group_lines, read_lines
 from data_pipeline.sources.names import is_treebank
 from data_pipeline.tokenizers.sentence_piece import Tokenizer
 from data_pipeline.trees import (
@@ -25,6 +26,7 @@ from data_pipeline.trees import (
 )
 from evaluate.config import DecodeConfig, EnsembleMean
 from evaluate.decoding.trees import TreeTokens
+from evaluate.options import at_terminal, read_standard_input
 from evaluate.translator import LineTooLong, Translator, is_parser
 from transformer.pretrained import find_folder
 
@@ -138,8 +140,10 @@ def read_sentences(lines: Sequence[str], file: Path | None) -> Iterator[list[Wor
     """
     if lines:
         return iter([[line.split() for line in lines]])
+    if file is None and at_terminal():
+        print("Type one sentence per line, words separated by spaces. Press Ctrl-D to end.", file=sys.stderr)
     if file is None or file == STANDARD_INPUT:
-        return ([line.split() for line in group] for group in read_line_groups(STANDARD_INPUT))
+        return ([line.split() for line in group] for group in read_standard_input(file is None))
     groups = group_lines(_words_of(file), lambda words: sum(map(len, words)))
     return chain([next(groups, [])], groups)
 
