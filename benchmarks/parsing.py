@@ -22,7 +22,7 @@ from benchmarks.run_logs import Clock, differs_from_base, read_lines, read_setti
 from benchmarks.runner import Tables, about_machine, command_line, new_result, save, say, table, write
 from benchmarks.treebank import right_branching
 from common.command import run_command
-from data_pipeline.trees import Tree, read_trees, simplify, with_tags
+from data_pipeline.trees import Tree, read_trees, simplify
 from evaluate.metrics.parsing_f1 import score_trees
 from evaluate.model_settings import read_decode_config
 from evaluate.parser import Parser
@@ -75,8 +75,6 @@ def measure(run: Path, gold: Sequence[Tree], beam: int, constrained: bool) -> di
     started, cpu_started = time.perf_counter(), time.process_time()
     parsed = parser.parse([tree.words for tree in gold])
     seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
-    retagged = [None if tree is None else with_tags(tree, right.tags) for tree, right in zip(parsed, gold, strict=True)]
-    of_gold_tags = parsing_json(score_trees(gold, retagged))
     return {
         "sentences": len(gold),
         "beam": beam,
@@ -85,7 +83,7 @@ def measure(run: Path, gold: Sequence[Tree], beam: int, constrained: bool) -> di
         "well_formed": sum(tree is not None for tree in parsed),
         "seconds": round(seconds, 1),
         "cpu_seconds": round(cpu_seconds, 1),
-        "with_gold_tags": of_gold_tags["all"],
+        "with_gold_tags": parsing_json(score_trees(gold, parsed, gold_tags=True))["all"],
         **parsing_json(score_trees(gold, parsed)),
     }
 
