@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from common.directions import Languages
 from data_pipeline.tokenizers.sentence_piece import Tokenizer, train_tokenizer
 from evaluate.backends.pytorch import PyTorchBackend
 from evaluate.config import DecodeConfig
@@ -23,15 +24,20 @@ TEXT = [
 ]
 
 
-def make_folder(folder: Path, max_len: int = 40) -> Path:
-    """Write a Transformer with the same random weights every time, and its tokenizer. Return the folder."""
+def make_folder(folder: Path, max_len: int = 40, directions: list[Languages] | None = None) -> Path:
+    """Write a Transformer with the same random weights every time, and its tokenizer. Return the folder.
+
+    With directions, the vocabulary has a tag for each target language.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = train_tokenizer(iter(TEXT), folder / "tokenizer.model", vocab_size=320)
+    tags = list(dict.fromkeys(target for _, target in directions or []))
+    tokenizer = train_tokenizer(iter(TEXT), folder / "tokenizer.model", vocab_size=320, languages=tags)
     torch.manual_seed(0)
     config = ModelConfig(
         vocab_size=tokenizer.vocab_size, d_model=16, n_layers=1, n_heads=2, d_ff=32, dropout=0.1, max_len=max_len
     )
-    save_pretrained(folder, Transformer(config), folder / "tokenizer.model", "A test.", languages=("en", "de"))
+    languages = directions or ("en", "de")
+    save_pretrained(folder, Transformer(config), folder / "tokenizer.model", "A test.", languages)
     return folder
 
 

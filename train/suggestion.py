@@ -162,10 +162,11 @@ def make_suggestion(corpus: Sequence[str], overrides: list[str], config_file: Pa
     defaults = corpus_settings(corpus) | {"size": "auto"}
     if found is not None:
         defaults |= dict(zip(SETTINGS, found, strict=True))
-    choice = choose_size(make_load(config_file, overrides, defaults))
-    data = choice.config.data
-    if data.has_directions:
+    load = make_load(config_file, overrides, defaults)
+    if load({}).data.has_directions:
         raise InputError("train.suggest is for one direction. Name the corpus of one; size=auto is for several, too")
+    choice = choose_size(load)
+    data = choice.config.data
     languages = data.languages
     if languages != found:
         how = "as given" if found else f"{how}: set data.source_lang and data.target_lang if these are wrong"

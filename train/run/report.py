@@ -179,7 +179,7 @@ def _bleu_lines(run: RunFiles) -> list[Line]:
 
 def _measure_name(key: str) -> str:
     names = {"valid_loss": "loss", "valid_ppl": "perplexity", "valid_bleu": "BLEU", "valid_f1": "F1"}
-    return names.get(key, key.removeprefix("valid_").replace("_", " "))
+    return names.get(key, key.removeprefix("valid_").replace("bleu", "BLEU").replace("_", " "))
 
 
 def clock(seconds: float) -> str:
