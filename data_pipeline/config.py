@@ -145,6 +145,11 @@ class DataConfig:
     """For translation: change text to Unicode NFC, and no-break, thin and zero-width spaces to plain spaces. The
     finished model changes the text that it translates in the same way. False: text stays as it is."""
 
+    number_words: bool = False
+    """For treebanks: put numbers before the words of the source, and the number of the next word after each tag of the
+    target, so that the model need not count words. A small model then learns to parse in far fewer updates. False, as
+    in the paper: a target has tags without numbers."""
+
     valid_pairs: int = 1000
     """Number of pairs held out for validation if `valid` is None and `train` has no validation split; at most one in
     twenty pairs of the corpus."""
@@ -196,6 +201,8 @@ class DataConfig:
         if self.bpe_dropout and self.vocab_type == "unigram" and self.tokenizer is None:
             raise InputError("data.bpe_dropout is for data.vocab_type=bpe, not unigram")
         self._check_augmentation()
+        if self.number_words and self.target_lang != TREE_LANG:
+            raise InputError(f"data.number_words is for data.target_lang={TREE_LANG}. Leave it out for other targets")
         check_language("data.source_lang", self.source_lang)
         check_language("data.target_lang", self.target_lang)
         self._check_directions()

@@ -42,7 +42,16 @@ READER = "read cell by cell"
 _NAMES = ("train", "valid", "test", "cache_dir", "tokenizer", "sampling_temperature")
 _NOT_HASHED = (*_NAMES, "valid_pairs", "grammar_pairs", "task", "bpe_dropout", *AUGMENTATIONS)
 _COLUMNS = ("source_lang", "target_lang", "source_column", "target_column")
-_OF_PAIRS = (*_COLUMNS, "max_length", "max_ratio", "drop_empty", "drop_duplicates", "drop_copies", "normalize_unicode")
+_OF_PAIRS = (
+    *_COLUMNS,
+    "max_length",
+    "max_ratio",
+    "drop_empty",
+    "drop_duplicates",
+    "drop_copies",
+    "normalize_unicode",
+    "number_words",
+)
 _OLD_NAMES = {"prompt_column": "given_column"}  # renamed fields keep their old name in the hash, so old data are found
 _OF_TEXT = ("text_column", "prompt_column", "layout", "valid_part", "problems", "digits")
 
@@ -121,6 +130,8 @@ def _fingerprint(config: DataConfig, sums: _Sums) -> str:
     fields = {name: value for name, value in asdict(config).items() if name not in (*_NOT_HASHED, *others)}
     if fields.get("normalize_unicode"):
         del fields["normalize_unicode"]  # the rule of versions that had no such setting
+    if not fields.get("number_words"):
+        fields.pop("number_words", None)  # likewise
     known["fields"] = {_OLD_NAMES.get(name, name): value for name, value in fields.items()}
     if config.task == "language_modelling":
         known["kind"] = "text"

@@ -40,7 +40,7 @@ from data_pipeline.sources.hub import NoSuchSplit
 from data_pipeline.sources.names import corpus_value, find_tokenizer
 from data_pipeline.token_store import TokenStoreWriter, smallest_type
 from data_pipeline.tokenizers.sentence_piece import Tokenizer, normalize, train_tokenizer
-from data_pipeline.trees import TREE_LANG
+from data_pipeline.trees import NUMBERS, TREE_LANG
 from data_pipeline.worker_pool import is_large
 
 if TYPE_CHECKING:  # slow import, not needed if the data are in the cache
@@ -370,7 +370,8 @@ def _whole_words(dataset: "Dataset", kept: npt.NDArray[np.bool_], config: DataCo
     """Return the words that the tokenizer must not split: the tokens of trees."""
     if config.target_lang != TREE_LANG:
         return []
-    return sorted({token for _, target in _select(dataset, kept) for tree in target for token in tree.split()})
+    found = {token for _, target in _select(dataset, kept) for tree in target for token in tree.split()}
+    return sorted(found | set(NUMBERS if config.number_words else ()))
 
 
 def _sample(dataset: "Dataset", kept: npt.NDArray[np.bool_], config: DataConfig) -> Iterator[str]:

@@ -20,6 +20,8 @@ TREE_LANG = "tree"
 """Value of `data.target_lang` if the targets are trees."""
 OPEN, CLOSE, TAG = "(", ")", "="
 """First characters of the tokens of a tree: a constituent begins, a constituent ends, a word with a tag."""
+NUMBERS = tuple(f"#{n}" for n in range(64))
+"""Tokens that number words, modulo their count (`data.number_words`)."""
 ROOT = "TOP"
 """Label of the root after `simplify`."""
 ROOTS = frozenset(["", ROOT, "ROOT", "S1"])
@@ -265,6 +267,29 @@ def _is_wrapper(tree: Tree) -> bool:
     """Return True for a root with one child, a constituent."""
     child = tree.children[0]
     return len(tree.children) == 1 and isinstance(child, Tree) and not child.is_preterminal
+
+
+def number_words(words: Sequence[str]) -> list[str]:
+    """Return words with the number of each before it, and a number at the end: `#0 The #1 cat #2`."""
+    numbered = [text for number, word in enumerate(words) for text in (NUMBERS[number % len(NUMBERS)], word)]
+    return [*numbered, NUMBERS[len(words) % len(NUMBERS)]]
+
+
+def number_tokens(tokens: Sequence[str]) -> list[str]:
+    """Return tokens of a tree with the number of the next word after each tag: `(NP =DT #1 =NN #2 )NP`."""
+    numbered: list[str] = []
+    words = 0
+    for token in tokens:
+        numbered.append(token)
+        if token[:1] == TAG:
+            words += 1
+            numbered.append(NUMBERS[words % len(NUMBERS)])
+    return numbered
+
+
+def remove_numbers(tokens: Sequence[str]) -> list[str]:
+    """Return the tokens that `number_tokens` got."""
+    return [token for token in tokens if token not in NUMBERS]
 
 
 def bracketed(tree: Tree) -> str:

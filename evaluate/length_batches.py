@@ -9,7 +9,6 @@ from torch import Tensor
 from common.progress_bar import ProgressBar
 from data_pipeline.tokenizers.sentence_piece import PAD_ID
 from evaluate.decoding.terms import Term
-from evaluate.decoding.trees import TreeTokens
 
 Result = TypeVar("Result")
 DELAY = 3
@@ -25,12 +24,13 @@ class IdPair(NamedTuple):
     """Terms that the output must contain."""
     leaves: int = 0
     """Number of words of the tree that the output must be; 0: the output need not be a tree."""
+    least: int = 1
+    """Smallest number of tokens of this tree, EOS included."""
 
     @property
     def least_output(self) -> int:
         """Number of tokens with which an output can certainly have the beginning, the terms, the tree and EOS."""
-        tree = TreeTokens.least_length(self.leaves) if self.leaves else 1
-        return len(self.target) + max(tree, sum(term.length for term in self.terms))
+        return len(self.target) + max(self.least, sum(term.length for term in self.terms))
 
 
 Fits = Callable[[int, int, int], bool]

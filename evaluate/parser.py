@@ -14,13 +14,16 @@ from data_pipeline.sources.names import is_treebank
 from data_pipeline.tokenizers.sentence_piece import Tokenizer
 from data_pipeline.trees import (
     CLOSE,
+    NUMBERS,
     OPEN,
     TAG,
     TREE_LANG,
     Tree,
     delinearise,
     escape_word,
+    number_words,
     read_trees,
+    remove_numbers,
     simplify,
     word_text,
 )
@@ -95,10 +98,11 @@ class Parser:
         """
         for words in sentences:
             list(map(escape_word, words))  # raises InputError for what is not one word
-        lines = [" ".join(map(word_text, words)) for words in sentences]
+        assert self.tokens is not None
+        texts = [list(map(word_text, words)) for words in sentences]
+        lines = [" ".join(number_words(words) if words and self.tokens.numbers else words) for words in texts]
         ids = self.translator.encode(lines, first_line)
         if self.constrained:
-            assert self.tokens is not None
             counts = [len(words) if own else 0 for words, own in zip(sentences, ids, strict=True)]
             found = self.translator.find_trees(ids, counts, self.tokens, progress, first_line)
         else:
@@ -108,7 +112,7 @@ class Parser:
 
 def _read(text: str, words: Words) -> Tree | None:
     try:
-        return delinearise(text.split(), words)
+        return delinearise(remove_numbers(text.split()), words)
     except InputError:
         return None
 
@@ -176,6 +180,5 @@ def find_tree_tokens(tokenizer: Tokenizer) -> TreeTokens | None:
     leaves = tuple(token for word, token in ids.items() if word[0] == TAG)
     if not labels or not leaves:
         return None
-    return TreeTokens(
-        tuple(ids[OPEN + label] for label in labels), tuple(ids[CLOSE + label] for label in labels), leaves
-    )
+    opening, closing = (tuple(ids[mark + label] for label in labels) for mark in (OPEN, CLOSE))
+    return TreeTokens(opening, closing, leaves, tuple(ids[number] for number in NUMBERS if number in ids))

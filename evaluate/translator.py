@@ -567,7 +567,10 @@ class Translator:
         Raises InputError if the backend does not support trees, or LineTooLong if a tree does not fit the model.
         """
         self.require("trees")
-        pairs = [IdPair(tuple(ids), leaves=count) for ids, count in zip(sources, words, strict=True)]
+        pairs = [
+            IdPair(tuple(ids), leaves=count, least=trees.least_length(count))
+            for ids, count in zip(sources, words, strict=True)
+        ]
         for index, pair in enumerate(pairs):
             if pair.least_output > self._largest_output:
                 raise LineTooLong(

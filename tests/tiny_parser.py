@@ -6,6 +6,7 @@ import torch
 
 from data_pipeline.sources.treebanks import read_treebanks
 from data_pipeline.tokenizers.sentence_piece import train_tokenizer
+from data_pipeline.trees import NUMBERS
 from transformer.config import ModelConfig
 from transformer.model import Transformer
 from transformer.pretrained import save_pretrained
@@ -18,14 +19,15 @@ TREEBANK = """\
 """
 
 
-def make_parser(folder: Path, max_len: int = 400, seed: int = 0) -> Path:
+def make_parser(folder: Path, max_len: int = 400, seed: int = 0, numbered: bool = False) -> Path:
     """Write a parser with random weights, and the file `test.trees` beside it. Return the folder of the parser."""
     folder.mkdir(parents=True, exist_ok=True)
     treebank = folder.parent / "test.trees"
     treebank.write_text(TREEBANK, encoding="utf-8")
     pairs = list(read_treebanks([treebank], note=lambda _: None))
-    tokens = sorted({token for _, tree in pairs for token in tree.split()})
-    tokenizer = train_tokenizer((words for words, _ in pairs), folder / "tokenizer.model", 320, whole_words=tokens)
+    tokens = sorted({token for _, tree in pairs for token in tree.split()} | set(NUMBERS if numbered else ()))
+    size = 320 + (len(NUMBERS) if numbered else 0)
+    tokenizer = train_tokenizer((words for words, _ in pairs), folder / "tokenizer.model", size, whole_words=tokens)
     torch.manual_seed(seed)
     config = ModelConfig(
         vocab_size=tokenizer.vocab_size, d_model=16, n_layers=1, n_heads=2, d_ff=32, dropout=0.1, max_len=max_len

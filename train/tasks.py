@@ -11,7 +11,7 @@ from torch import nn
 
 from data_pipeline.config import DataConfig
 from data_pipeline.tokenizers.sentence_piece import Tokenizer, normalize
-from data_pipeline.trees import TREE_LANG, bracketed, delinearise
+from data_pipeline.trees import TREE_LANG, bracketed, delinearise, remove_numbers
 from evaluate.backends.pytorch import PyTorchBackend
 from evaluate.config import DecodeConfig, SampleConfig
 from evaluate.generator import Generator
@@ -139,12 +139,15 @@ def _measure_f1(
     tokenizer = Tokenizer(setup.prepared.tokenizer_file, setup.config.data.normalize_unicode)
     config = DecodeConfig(beam=1, max_extra=setup.config.decode.max_extra)
     parser = Parser(Translator(PyTorchBackend(model), tokenizer, config, protect=False))
-    found = dict(gather_object(list(zip(own, parser(sources[i] for i in own), strict=True))))
+    words = {i: sources[i].split() for i in chosen}
+    if setup.config.data.number_words:
+        words = {i: numbered[1::2] for i, numbered in words.items()}
+    found = dict(gather_object(list(zip(own, parser.parse([words[i] for i in own]), strict=True))))
     trees = [found[i] for i in chosen]
-    gold = [delinearise(references[i].split(), sources[i].split()) for i in chosen]
+    gold = [delinearise(remove_numbers(references[i].split()), words[i]) for i in chosen]
     f1 = score_trees(gold, trees).all.brackets.f1
     shown = [
-        SampleTranslation(sources[i], bracketed(reference), "" if tree is None else bracketed(tree))
+        SampleTranslation(" ".join(words[i]), bracketed(reference), "" if tree is None else bracketed(tree))
         for i, reference, tree in zip(chosen, gold, trees, strict=True)
     ]
     return {"valid_f1": round(f1, 2)}, shown

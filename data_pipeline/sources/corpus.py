@@ -61,7 +61,7 @@ def load_corpus(
     check_tree_corpus(str(spec), spec.kind == "treebank", config)
     tables = find_tables(spec, role, work, note)
     if spec.kind == "treebank":
-        pairs = _memory_map(read_treebanks(find_files(spec.path), note), work)
+        pairs = _memory_map(read_treebanks(find_files(spec.path), note, config.number_words), work)
     elif tables is not None:
         pairs = _memory_map(open_tables(tables, config, note)(), work)
     elif spec.kind in ("dataset", "table"):

@@ -7,20 +7,35 @@ from pathlib import Path
 from common.errors import InputError
 from common.text import unify
 from data_pipeline.config import DataConfig
-from data_pipeline.trees import TREE_LANG, Tree, linearise, read_trees, simplify, word_text
+from data_pipeline.trees import (
+    TREE_LANG,
+    Tree,
+    linearise,
+    number_tokens,
+    number_words,
+    read_trees,
+    simplify,
+    word_text,
+)
 
 SentencePair = tuple[str, str]
 
 
-def read_treebanks(files: Sequence[Path], note: Callable[[str], None]) -> Iterator[SentencePair]:
+def read_treebanks(
+    files: Sequence[Path], note: Callable[[str], None], numbered: bool = False
+) -> Iterator[SentencePair]:
     """Yield words and tokens of each tree, each joined by spaces; two empty texts for a tree without words.
 
-    `note` gets a sentence on each file, with what was removed. Raises as `read_trees`.
+    `note` gets a sentence on each file, with what was removed. With `numbered`, words and tags have numbers
+    (`data.number_words`). Raises as `read_trees`.
     """
     for file in files:
         counts = _Counts()
         for tree in read_trees(file):
-            yield counts.add(tree)
+            words, tokens = counts.add(tree)
+            if numbered and words:
+                words, tokens = number_words(words), number_tokens(tokens)
+            yield " ".join(words), " ".join(tokens)
         note(f"note: {counts.describe(file)}")
 
 
@@ -46,18 +61,18 @@ class _Counts:
     traces: int = 0
     changed: int = 0
 
-    def add(self, tree: Tree) -> SentencePair:
+    def add(self, tree: Tree) -> tuple[list[str], list[str]]:
         """Return words and tokens of the next tree."""
         self.trees += 1
         simple = simplify(tree)
         if simple is None:
             self.empty += 1
             self.traces += len(tree.words)
-            return "", ""
+            return [], []
         self.traces += len(tree.words) - len(simple.words)
         words = [word_text(word) for word in simple.words]
         self.changed += sum(map(_has_spaces, simple.words))
-        return " ".join(words), " ".join(linearise(simple))
+        return words, linearise(simple)
 
     def describe(self, file: Path) -> str:
         """Return how many trees a file has, and what was removed from them."""

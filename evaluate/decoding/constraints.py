@@ -61,7 +61,8 @@ class Constraints:
         assert not self.leaves or (len(self.leaves) == len(max_lens) and not any(self.prefixes) and not any(self.terms))
         for words, max_len in zip(self.leaves, max_lens, strict=False):
             assert words > 0
-            if (needed := TreeTokens.least_length(words)) > max_len:
+            assert self.trees is not None
+            if (needed := self.trees.least_length(words)) > max_len:
                 raise InputError(f"the tree of {words} words needs {needed} tokens; its output has at most {max_len}")
 
     def tables(self, device: torch.device) -> TermTables | TreeTables | None:

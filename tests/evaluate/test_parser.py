@@ -45,9 +45,11 @@ def check_tree(tree: Tree | None, words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("beam", [1, 3, 21])
-@pytest.mark.parametrize("seed", [1, 2])
-def test_random_models_give_trees(tmp_path: Path, seed: int, beam: int) -> None:
-    parser = with_beam(Parser.from_pretrained(make_parser(tmp_path / "model", seed=seed), device="cpu"), beam)
+@pytest.mark.parametrize("numbered", [False, True])
+def test_random_models_give_trees(tmp_path: Path, numbered: bool, beam: int) -> None:
+    folder = make_parser(tmp_path / "model", seed=beam, numbered=numbered)
+    parser = with_beam(Parser.from_pretrained(folder, device="cpu"), beam)
+    assert bool(parser.tokens and parser.tokens.numbers) == numbered
     for tree, words in zip(parser.parse(SENTENCES), SENTENCES, strict=True):
         check_tree(tree, words)
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from data_pipeline.config import DataConfig
-from data_pipeline.trees import delinearise
+from data_pipeline.trees import delinearise, number_tokens, number_words
 from evaluate.config import DecodeConfig
 from tests.tiny_parser import make_parser
 from train import tasks
@@ -45,17 +45,21 @@ def test_valid_bleu_is_not_zero_for_text_without_spaces(
     assert translations == [*zip(lines, references, lines, strict=True)]
 
 
+@pytest.mark.parametrize("numbered", [False, True])
 def test_valid_f1_is_that_of_trees_and_trees_are_shown_in_brackets(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, numbered: bool
 ) -> None:
-    folder = make_parser(tmp_path / "model")
+    folder = make_parser(tmp_path / "model", numbered=numbered)
     monkeypatch.setattr(tasks, "gather_object", lambda objects: objects)
     config = SimpleNamespace(
         validation=SimpleNamespace(bleu_sentences=5),
-        data=SimpleNamespace(task="translation", target_lang="tree", normalize_unicode=True),
+        data=SimpleNamespace(task="translation", target_lang="tree", number_words=numbered, normalize_unicode=True),
         decode=DecodeConfig(max_extra=30),
     )
     source, reference = "The cat sat", "(S (NP =DT =NN )NP (VP =VBD )VP )S"
+    gold = delinearise(reference.split(), source.split())
+    if numbered:
+        source, reference = " ".join(number_words(source.split())), " ".join(number_tokens(reference.split()))
     prepared = SimpleNamespace(
         valid_text=lambda: ([source, source], [reference, reference]), tokenizer_file=folder / "tokenizer.model"
     )
@@ -65,6 +69,6 @@ def test_valid_f1_is_that_of_trees_and_trees_are_shown_in_brackets(
     assert 0 <= found["valid_f1"] < 100
     assert trees[0].reference == "(TOP (S (NP (DT The) (NN cat)) (VP (VBD sat))))"
     assert trees[0].text.startswith("(TOP (")
-    gold = delinearise(reference.split(), source.split())
+    assert trees[0].source == "The cat sat"
     monkeypatch.setattr(tasks.Parser, "parse", lambda self, sentences: [gold for _ in sentences])
     assert tasks.measure(setup, accelerator, load_pretrained(folder)[0], 1.0)[0] == {"valid_f1": 100.0}

@@ -83,6 +83,8 @@ OF_PARSING = {
     **dict.fromkeys(("model.dropout", "model.attention_dropout", "schedule.warmup_steps", "train.max_steps"), ""),
 }
 """Other sections for the paper's parser, for which it does not state dropout, warm-up and number of updates."""
+FIELDS_OF_PARSING = FIELDS | {"data.number_words": ("", "numbers of words in source and target")}
+"""Compared settings of a parser."""
 NOT_OF_A_GPT = (
     "decode.",
     "batches.tokens_per_update",
@@ -177,8 +179,9 @@ def compare(config: RunConfig, parameters: int) -> list[Row]:
     paper, run = _used_settings(paper_settings(config)), _used_settings(config)
     gpt = config.model.architecture == "gpt"
     rows = [Row("attention biases", "none in the equations", "3.2.2", "on every projection")]
-    sections = OF_PARSING if nearest_model(config) == "parsing" else {}
-    for field, (usual, name) in FIELDS.items():
+    parsing = nearest_model(config) == "parsing"
+    sections, fields = (OF_PARSING, FIELDS_OF_PARSING) if parsing else ({}, FIELDS)
+    for field, (usual, name) in fields.items():
         section = sections.get(field, usual)
         if field in run and not (gpt and field.startswith(NOT_OF_A_GPT)):
             stated = _show(paper[field]) if section else "not stated"

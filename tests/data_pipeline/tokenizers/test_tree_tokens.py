@@ -10,6 +10,7 @@ from data_pipeline.config import DataConfig
 from data_pipeline.prepared_data import PreparedData, prepare
 from data_pipeline.tokenizers.bpe_dropout import random_numbers
 from data_pipeline.tokenizers.sentence_piece import EOS_ID, Tokenizer, train_tokenizer
+from data_pipeline.trees import NUMBERS, number_tokens, number_words, remove_numbers
 
 TOKENS = ["(NP", "(NPX", ")NP", ")NPX", "=''", "=,", "=-LRB-", "=``", "=NN", "=NNS", '="', "=,,"]
 SENTENCES = ["the old house stands on a hill", "cats ( and dogs ) = animals", "a cat stands on the house"]
@@ -84,6 +85,22 @@ def test_prepared_trees_have_one_subword_per_token(prepared: PreparedData) -> No
     assert sampler is not None
     for store in (prepared.train.stores[1], sampler.stores((1, 0))[1]):
         assert all(store[i].tolist() == ids for i in range(len(store)))
+
+
+def test_prepared_trees_have_numbers_if_they_are_wanted(prepared: PreparedData, tmp_path: Path) -> None:
+    settings = {**vars(prepared.config), "number_words": True, "bpe_dropout": 0.0, "vocab_size": 390}
+    numbered = prepare(DataConfig(**settings), tmp_path / "cache", quiet=True)
+    assert numbered.fingerprint != prepared.fingerprint
+    tokenizer = Tokenizer(numbered.tokenizer_file)
+    assert set(NUMBERS) <= set(tokenizer.whole_words)
+    source, target = (tokenizer.decode([store[0].tolist()])[0] for store in numbered.train.stores)
+    words = source.split()
+    assert words == ["#0", words[1], "#1", words[3], "#2"]
+    assert target == "(S (NP =NNS #1 )NP (VP =VBP #2 )VP )S"
+    assert number_words(["a"] * 65)[-3:] == ["#0", "a", "#1"]
+    assert remove_numbers(number_tokens(["(S", "=NN", ")S"])) == ["(S", "=NN", ")S"]
+    with pytest.raises(InputError, match=r"data\.number_words is for data\.target_lang=tree"):
+        DataConfig(number_words=True)
 
 
 def test_tokenizer_that_splits_tokens_of_trees_is_refused(prepared: PreparedData, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import itertools
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,15 +15,22 @@ from evaluate.decoding.trees import TreeTokens
 from tests.toy_decoder import BOS, EOS, Table, forced_log_prob
 
 TREES = TreeTokens(opening=(2, 3), closing=(5, 4), leaves=(6, 7))
-"""Two labels: 2 ... 5 and 3 ... 4. Token 8 is not of trees."""
-VOCAB = 9
+"""Two labels: 2 ... 5 and 3 ... 4."""
+NUMBERED = replace(TREES, numbers=(8, 9, 10))
+VOCAB = 11
 CLOSES = dict(zip(TREES.opening, TREES.closing, strict=True))
 
 
 def search(
-    model: Table, words: Sequence[int], max_len: Sequence[int], beam: int, n_best: int = 1, alpha: float = 0.3
+    model: Table,
+    words: Sequence[int],
+    max_len: Sequence[int],
+    beam: int,
+    n_best: int = 1,
+    alpha: float = 0.3,
+    tokens: TreeTokens = TREES,
 ) -> list[list[Hypothesis]]:
-    constraints = Constraints(EOS, [BOS], leaves=words, trees=TREES)
+    constraints = Constraints(EOS, [BOS], leaves=words, trees=tokens)
     return beam_search(
         model.step, model, torch.tensor(max_len), constraints, bos_id=BOS, beam=beam, alpha=alpha, n_best=n_best
     )
@@ -51,6 +59,18 @@ def forests(words: int, tokens: int) -> Iterator[tuple[int, ...]]:
                 yield (*first, *rest)
 
 
+def add_numbers(tokens: Sequence[int]) -> tuple[int, ...]:
+    """Return the tokens with the number that must follow each leaf."""
+    found: list[int] = []
+    words = 0
+    for token in tokens:
+        found.append(token)
+        if token in TREES.leaves:
+            words += 1
+            found.append(NUMBERED.numbers[words % 3])
+    return tuple(found)
+
+
 def is_tree(tokens: Sequence[int], words: int) -> bool:
     """Return True for one constituent with so many leaves, without an empty constituent, and EOS."""
     stack: list[list[int]] = []
@@ -74,31 +94,41 @@ def is_tree(tokens: Sequence[int], words: int) -> bool:
 
 
 @pytest.mark.parametrize(("words", "max_len"), [(1, 4), (1, 8), (2, 7), (3, 8)])
+@pytest.mark.parametrize("numbered", [False, True])
 @pytest.mark.parametrize("seed", range(2))
-def test_search_with_full_beam_ranks_all_trees_and_nothing_else(seed: int, words: int, max_len: int) -> None:
+def test_search_with_full_beam_ranks_all_trees_and_nothing_else(
+    seed: int, numbered: bool, words: int, max_len: int
+) -> None:
     model = Table([0], VOCAB, seed, eos_bias=3.0)  # the model would end each output at once
     outputs = [(*tree, EOS) for n in range(max_len) for tree in trees(words, n)]
-    (found,) = search(model, [words], [max_len], beam=len(outputs) + 1, n_best=len(outputs))
+    assert all(is_tree(tokens, words) for tokens in outputs)
+    if numbered:
+        outputs = list(map(add_numbers, outputs))
+        max_len += words
+    tokens = NUMBERED if numbered else TREES
+    (found,) = search(model, [words], [max_len], beam=len(outputs) + 1, n_best=len(outputs), tokens=tokens)
     scores = {
         tokens: forced_log_prob(model, 0, tokens) / length_penalty("gnmt", float(len(tokens)), 0.3)
         for tokens in outputs
     }
     assert [h.tokens for h in found] == sorted(outputs, key=lambda tokens: -scores[tokens])
     assert [h.score for h in found] == pytest.approx([scores[h.tokens] for h in found], abs=1e-12)
-    assert all(is_tree(tokens, words) for tokens in outputs)
 
 
 @pytest.mark.parametrize("beam", [1, 2, 5])
 @pytest.mark.parametrize("bias", [-20.0, 0.0, 5.0])
-def test_every_output_is_a_tree(bias: float, beam: int) -> None:
+@pytest.mark.parametrize("tokens", [TREES, NUMBERED], ids=["plain", "numbered"])
+def test_every_output_is_a_tree(tokens: TreeTokens, bias: float, beam: int) -> None:
     words = [1, 2, 3, 5, 8, 13]
     for seed, extra in enumerate([0, 1, 2, 3, 10, 40]):
         model = Table(list(range(len(words))), VOCAB, seed, eos_bias=bias)
-        max_len = [TreeTokens.least_length(n) + extra for n in words]
-        for number, hypotheses in enumerate(search(model, words, max_len, beam, n_best=beam)):
+        max_len = [tokens.least_length(n) + extra for n in words]
+        for number, hypotheses in enumerate(search(model, words, max_len, beam, n_best=beam, tokens=tokens)):
             assert hypotheses
             for hypothesis in hypotheses:
-                assert is_tree(hypothesis.tokens, words[number])
+                plain = [token for token in hypothesis.tokens if token not in tokens.numbers]
+                assert is_tree(plain, words[number])
+                assert hypothesis.tokens == (add_numbers(plain) if tokens.numbers else tuple(plain))
                 assert len(hypothesis.tokens) <= max_len[number]
 
 
@@ -119,7 +149,7 @@ def test_a_model_that_always_opens_still_ends() -> None:
 def test_trees_do_not_depend_on_other_sentences(beam: int) -> None:
     draw = random.Random(0)
     words = [draw.randint(1, 6) for _ in range(8)]
-    max_len = [TreeTokens.least_length(n) + draw.randint(0, 9) for n in words]
+    max_len = [TREES.least_length(n) + draw.randint(0, 9) for n in words]
     together = search(Table(list(range(8)), VOCAB), words, max_len, beam, n_best=beam)
     alone = [search(Table([i], VOCAB), [words[i]], [max_len[i]], beam, n_best=beam)[0] for i in range(8)]
     assert [[h.tokens for h in found] for found in together] == [[h.tokens for h in found] for found in alone]
