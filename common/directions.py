@@ -86,7 +86,7 @@ def parse_direction(name: str) -> Languages:
             f"{name!r:.60} is not a direction. Write two languages with one hyphen, such as en-de or en-zh_Hans"
         )
     for language in (source, others[0]):
-        check_language(f"a language of the direction {name:.60}", language)
+        check_language(f"a language of the direction {name!r:.60}", language)
     return source, others[0]
 
 

@@ -204,6 +204,10 @@ MODELS: dict[str, Change] = {
     "language has a line break": about(source_lang="en\nlicense: mit"),
     "language is a list": about(source_lang=["en"]),
     "language is missing": without("target_lang"),
+    "directions are a number": about(directions=7),
+    "direction has control characters": about(directions=["en-\x1b[31mde"]),
+    "directions without tags": about(format_version=2, directions=["en-de"]),
+    "tags without directions": about(format_version=2),
     "no model": without("model"),
     "no version": without("format_version"),
 }
