@@ -21,15 +21,17 @@ from common.settings import check_language
 from transformer.config import ModelConfig
 from transformer.hub import download, upload
 from transformer.initialisation import NoFirstWeights
-from transformer.model import GPT, Transformer, build
-from transformer.model_card import Score, complete_card, public_name
+from transformer.model import GPT, Transformer, build, count_parameters
+from transformer.model_card import Score, complete_card, model_card, public_name
 from transformer.stored_weights import check_format, to_float, to_int8
-from transformer.weights import check_tensors, get_weights, save_tensors, set_weights
+from transformer.weights import check_tensors, get_weights, mean_weights, save_tensors, set_weights
 
 FORMAT_VERSION = 1
 TAGS_VERSION = 2
 """Format of a model of several directions: versions that cannot write its tags refuse it."""
 FILES = ("config.json", "model.safetensors", "tokenizer.model", "README.md")
+OF_WEIGHTS = ("weights", "calibration")
+"""Fields of `config.json` that are true only of the weights of the folder: their number format, and the confidence."""
 SIZES = ("vocab_size", "d_model", "n_layers", "n_heads", "d_ff")
 """Fields that every `config.json` must have."""
 
@@ -94,6 +96,40 @@ def save_int8(source: str | Path, output: Path) -> Transformer | GPT:
     return model
 
 
+def save_mean(sources: Sequence[str | Path], output: Path) -> None:
+    """Write a model folder with the mean of the weights of several models (Wortsman et al., 2022, "model soups").
+
+    The models must have started from the same weights, such as runs that finetune one model with different seeds. The
+    mean of models that were trained from other first weights translates nothing. Settings are those of the first one.
+
+    Raises InputError if the models differ in shape or vocabulary, and as `load_pretrained`.
+    """
+    folders = [find_folder(source) for source in sources]
+    about, tokenizer = read_about(folders[0]), folders[0] / "tokenizer.model"
+    for folder in folders[1:]:
+        if load_config(folder) != load_config(folders[0]):
+            raise InputError(f"{folder} and {folders[0]} have different models, so their weights have no mean")
+        if read_small(folder / "tokenizer.model") != read_small(tokenizer):
+            raise InputError(f"{folder} and {folders[0]} have different vocabularies, so their weights have no mean")
+    model, config = load_pretrained(folders[0])
+    set_weights(model, mean_weights(get_weights(load_pretrained(folder)[0]) for folder in folders))
+    names = [public_name(str(folder)) for folder in folders]
+    languages = [about[name] for name in ("source_lang", "target_lang") if name in about]
+    origin = f"The weights are the mean of those of {len(names)} models: {', '.join(names)}."
+    card = model_card(f"Mean of {len(names)} models", config, count_parameters(model), origin, languages=languages)
+    output.mkdir(parents=True, exist_ok=True)
+    write_bytes(output / "tokenizer.model", read_small(tokenizer))
+    write_text(output / "README.md", card)
+    write_json(output / "config.json", {name: about[name] for name in about if name not in OF_WEIGHTS})
+    with replace_file(output / "model.safetensors") as temporary:
+        save_tensors(temporary, get_weights(model))
+
+
+def load_config(folder: Path) -> ModelConfig:
+    """Return the settings of the model of a folder. Raises InputError as `read_about`."""
+    return _model_config(read_about(folder).get("model"), folder)
+
+
 def load_pretrained(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Transformer | GPT, ModelConfig]:
     """Return the model of a folder, or of a Hub name such as `user/model`, in eval mode, and its settings.
 
@@ -103,7 +139,7 @@ def load_pretrained(folder: str | Path, device: str | torch.device = "cpu") -> t
     """
     folder = find_folder(folder)
     about = read_about(folder)
-    config = _model_config(about.get("model"), folder)
+    config = load_config(folder)
     file = folder / "model.safetensors"
     try:
         tensors = to_float(load_file(str(file)), about.get("weights"))

@@ -16,7 +16,7 @@ from tests.transformer.fake_hub import catch_uploads, set_hub
 from transformer import weights
 from transformer.config import ModelConfig
 from transformer.model import GPT, Transformer, count_parameters
-from transformer.pretrained import FILES, load_pretrained, push_to_hub, save_pretrained
+from transformer.pretrained import FILES, load_pretrained, push_to_hub, save_mean, save_pretrained
 
 CONFIG = ModelConfig(vocab_size=40, d_model=16, n_layers=1, n_heads=2, d_ff=32, max_len=20)
 
@@ -224,3 +224,28 @@ def test_load_pretrained_names_conversion_of_folder_of_transformers(tmp_path: Pa
     (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
     with pytest.raises(InputError, match=rf"is a folder of transformers, .* transformer.convert --from {model_type} "):
         load_pretrained(tmp_path)
+
+
+def test_mean_of_models_has_mean_weights_and_settings_of_first(folder: Path, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    save_pretrained(tmp_path / "other", Transformer(CONFIG), tmp_path / "spm", "# card", ("en", "de"))
+    about = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(about | {"decode": {"beam": 3}, "calibration": {}}))
+    save_mean([folder, tmp_path / "other"], tmp_path / "mean")
+    first, second, mean = (load_file(tmp_path / name / "model.safetensors") for name in ("model", "other", "mean"))
+    for name, weight in mean.items():
+        torch.testing.assert_close(weight, (first[name] + second[name]) / 2)
+    assert json.loads((tmp_path / "mean" / "config.json").read_text()) == about | {"decode": {"beam": 3}}
+    assert "mean of those of 2 models: model, other" in (tmp_path / "mean" / "README.md").read_text()
+
+
+def test_models_of_other_shape_or_vocabulary_have_no_mean(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.spm").write_bytes(b"other pieces")
+    wide = Transformer(ModelConfig(**{**CONFIG.__dict__, "d_ff": 64}))
+    save_pretrained(tmp_path / "wide", wide, tmp_path / "spm", "# card", ("en", "de"))
+    save_pretrained(tmp_path / "words", Transformer(CONFIG), tmp_path / "other.spm", "# card", ("en", "de"))
+    with pytest.raises(InputError, match="have different models"):
+        save_mean([folder, tmp_path / "wide"], tmp_path / "mean")
+    with pytest.raises(InputError, match="have different vocabularies"):
+        save_mean([folder, tmp_path / "words"], tmp_path / "mean")
+    assert not (tmp_path / "mean").exists()
