@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ from transformer.included_models import included_models
 
 MEANS: tuple[EnsembleMean, ...] = ("log-probabilities", "probabilities")
 UTILITIES: tuple[Utility, ...] = ("chrf", "bleu")
+TEMPERATURES = (1.0, 0.5)
+"""Temperatures of the samples of minimum Bayes risk."""
 WEIGHT = 1.0
 """Weight of the reverse model."""
 Translate = Callable[[list[str]], list[str]]
@@ -109,9 +112,10 @@ def ways(models: Sequence[Path], reverse: Path | None, samples: int) -> Iterator
         return
     translator = Translator.from_pretrained(models[0])
     yield "beam search", translator
-    for utility in UTILITIES:
-        choose = minimum_bayes_risk(utility)
-        yield f"minimum Bayes risk, {utility}", partial(reranked, choose, partial(sample, translator, samples))
+    for temperature, utility in product(TEMPERATURES, UTILITIES):
+        candidates = partial(sample, translator, samples, temperature)
+        name = f"minimum Bayes risk, {utility}, temperature {temperature:g}"
+        yield name, partial(reranked, minimum_bayes_risk(utility), candidates)
     if reverse is not None:
         for beam in dict.fromkeys((translator.config.beam, 8)):
             wide = Translator.from_pretrained(models[0], replace(translator.config, beam=beam))
@@ -119,9 +123,9 @@ def ways(models: Sequence[Path], reverse: Path | None, samples: int) -> Iterator
             yield f"noisy channel, beam {beam}", partial(reranked, channel, partial(wide.translate, n_best=beam))
 
 
-def sample(translator: Translator, samples: int, lines: list[str]) -> list[list[Translation]]:
+def sample(translator: Translator, samples: int, temperature: float, lines: list[str]) -> list[list[Translation]]:
     """Return samples of each line."""
-    return translator.sample(lines, SampleConfig(num_samples=samples, seed=1))
+    return translator.sample(lines, SampleConfig(num_samples=samples, temperature=temperature, seed=1))
 
 
 def reranked(choose: Choose, candidates: Callable[[list[str]], list[list[Translation]]], lines: list[str]) -> list[str]:
