@@ -20,7 +20,7 @@ from common.command import run_command
 from common.text_input import read_all_lines
 from evaluate.config import LengthPenalty
 from evaluate.conversion import export_pegasus
-from evaluate.model_settings import read_decode_config
+from evaluate.model_folders import read_decode_config
 from evaluate.translator import Translator
 from transformer.pretrained import find_folder
 

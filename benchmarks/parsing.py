@@ -24,7 +24,7 @@ from benchmarks.treebank import right_branching
 from common.command import run_command
 from data_pipeline.trees import Tree, read_trees, simplify
 from evaluate.metrics.parsing_f1 import score_trees
-from evaluate.model_settings import read_decode_config
+from evaluate.model_folders import read_decode_config
 from evaluate.parser import Parser
 from evaluate.report.parsing_text import parsing_json
 

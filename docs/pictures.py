@@ -197,7 +197,7 @@ def cross_attention(model: Path, sentence: str) -> tuple[list[str], list[str], l
     translator = Translator.from_pretrained(model, prepack=False)
     assert isinstance(translator.backend, PyTorchBackend)
     (source,) = translator.encode([sentence])
-    target = translator.translate_ids([source])[0][0].tokens
+    target = translator.ids.translate([source])[0][0].tokens
     (weights,) = translator.backend.cross_attention([IdPair(tuple(source), tuple(target))])
     mean_LM = weights[-1].mean(0)
     rows, columns = (words_of([translator.tokenizer.pieces[i] for i in ids]) for ids in (target, source))

@@ -27,7 +27,7 @@ def score_sentences(translator: Translator, sources: list[str], references: list
     from sacrebleu.metrics import CHRF
 
     chrf, encoded = CHRF(), translator.encode(sources)
-    found = translator.translate_ids(encoded)
+    found = translator.ids.translate(encoded)
     return [
         Scored(ids, best[0], chrf.sentence_score(best[0].text, [reference]).score / 100)
         for ids, best, reference in zip(encoded, found, references, strict=True)

@@ -12,7 +12,7 @@ from data_pipeline.tokenizers.sentence_piece_pair import (
     export_marian_tokenizer,
     import_marian_tokenizer,
 )
-from evaluate.model_settings import read_decode_config
+from evaluate.model_folders import read_decode_config
 from evaluate.test_sets import model_languages
 from transformer.formats import gpt2, marian
 from transformer.model import GPT, Transformer, count_parameters

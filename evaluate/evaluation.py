@@ -28,7 +28,7 @@ from evaluate.metrics.bleu_tokenizer import choose_tokenizer
 from evaluate.metrics.comet import find_comet
 from evaluate.metrics.limits import check_comparable
 from evaluate.metrics.significance import Baseline, read_baseline
-from evaluate.model_settings import read_decode_config
+from evaluate.model_folders import find_models, read_decode_config
 from evaluate.report.report import Report, TranslationInfo, make_report
 from evaluate.report.report_text import report_text, worst_text
 from evaluate.segmentation.lines import describe_too_long
@@ -41,7 +41,7 @@ from evaluate.test_sets import (
     folder_directions,
 )
 from evaluate.translation import EMPTY
-from evaluate.translator import Translator, find_models
+from evaluate.translator import Translator
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ def translate_lines(
     rank, world_size = PartialState().process_index, PartialState().num_processes
     split = translator.segmenter().split(sources)  # on every process: a bad line stops all, so that no process waits
     segments = [segment for line in split for segment in line.segments]
-    own = translator.translate_ids(translator.encode(segments[rank::world_size]), progress=progress)
+    own = translator.ids.translate(translator.encode(segments[rank::world_size]), progress=progress)
     translated = [EMPTY] * len(segments)
     for other, best in enumerate(gather_object([[translations[0] for translations in own]])):
         translated[other::world_size] = best

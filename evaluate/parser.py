@@ -29,8 +29,10 @@ from data_pipeline.trees import (
 )
 from evaluate.config import DecodeConfig, EnsembleMean
 from evaluate.decoding.trees import TreeTokens
+from evaluate.model_folders import is_parser
 from evaluate.options import at_terminal, read_standard_input
-from evaluate.translator import LineTooLong, Translator, is_parser
+from evaluate.translation import LineTooLong
+from evaluate.translator import Translator
 from transformer.pretrained import find_folder
 
 Words = Sequence[str]
@@ -104,9 +106,9 @@ class Parser:
         ids = self.translator.encode(lines, first_line)
         if self.constrained:
             counts = [len(words) if own else 0 for words, own in zip(sentences, ids, strict=True)]
-            found = self.translator.find_trees(ids, counts, self.tokens, progress, first_line)
+            found = self.translator.ids.find_trees(ids, counts, self.tokens, progress, first_line)
         else:
-            found = [best[0] for best in self.translator.translate_ids(ids, progress=progress)]
+            found = [best[0] for best in self.translator.ids.translate(ids, progress=progress)]
         return [_read(output.text, words) for output, words in zip(found, sentences, strict=True)]
 
 

@@ -62,7 +62,7 @@ def main() -> None:
 
 def _parse(args: argparse.Namespace, gold: list[Tree | None]) -> list[Tree | None]:
     """Return the trees that a model gives to the words of the gold trees."""
-    from evaluate.model_settings import read_decode_config
+    from evaluate.model_folders import read_decode_config
     from evaluate.parser import Parser, find_parser  # imports PyTorch, which --help does not need
 
     config = decode_config(args, read_decode_config(find_parser(args.model)))

@@ -13,8 +13,8 @@ from typing import Literal, assert_never
 from common.directions import has_tags
 from common.errors import InputError
 from evaluate.scorer import Score, Scorer
-from evaluate.translation import Translation
-from evaluate.translator import LineTooLong, Translator
+from evaluate.translation import LineTooLong, Translation
+from evaluate.translator import Translator
 from transformer.pretrained import find_folder, read_about
 
 Choose = Callable[[Sequence[str], list[list[Translation]]], list[list[Translation]]]

@@ -14,7 +14,8 @@ from data_pipeline.tokenizers import TranslationTokenizer
 from data_pipeline.tokenizers.sentence_piece import EOS_ID, UNK_ID
 from evaluate.decoding.search import check_finite
 from evaluate.length_batches import IdPair, fits_forced, map_batches
-from evaluate.translator import LineTooLong, Translator
+from evaluate.translation import LineTooLong
+from evaluate.translator import Translator
 
 Result = TypeVar("Result")
 Ids = Sequence[Sequence[int]]
@@ -75,7 +76,7 @@ class Scorer:
 
         For an output of a search, the result equals the search's own log-probability, except for rounding.
         """
-        self.translator.require("token scores")
+        self.translator.ids.require("token scores")
         return self._map(self._scores, sources, targets, Score((), ()), progress)
 
     def cross_attention(self, sources: Ids, targets: Ids) -> list[Tensor]:
@@ -85,7 +86,7 @@ class Scorer:
         a head contains the weights on the source tokens, of sum 1, from which target token l is predicted (section
         3.2.3).
         """
-        self.translator.require("attention")
+        self.translator.ids.require("attention")
         compute = self.translator.backend.cross_attention
         return self._map(compute, sources, targets, torch.empty(1, 1, 0, 0), progress=False)
 

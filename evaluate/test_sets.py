@@ -19,7 +19,7 @@ from data_pipeline.sources.corpus import read_pairs
 from data_pipeline.sources.hub import NoSuchSplit
 from data_pipeline.sources.languages import find_language_problems
 from data_pipeline.sources.names import CorpusSpec, corpus_value, parse_specs
-from evaluate.model_settings import read_section
+from evaluate.model_folders import read_section
 from transformer.pretrained import read_about
 
 SENTENCES = Path(__file__).resolve().parent / "sentences"

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from common.errors import InputError
+
 
 @dataclass(frozen=True)
 class Translation:
@@ -22,3 +24,11 @@ class Translation:
 
 
 EMPTY = Translation("", 0.0, 0.0, ())
+
+
+class LineTooLong(InputError):
+    """A line has more tokens than the model supports. `index` is its index in the given lines, from 0."""
+
+    def __init__(self, message: str, index: int) -> None:
+        super().__init__(message)
+        self.index = index

@@ -20,8 +20,8 @@ from evaluate.segmentation.lines import Segmenter, describe_too_long
 from evaluate.segmentation.numbers import lost_numbers, numbers_note
 from evaluate.segmentation.placeholders import MaskedText
 from evaluate.segmentation.sentences import split_sentences
-from evaluate.translation import Translation
-from evaluate.translator import LineTooLong, Translator
+from evaluate.translation import LineTooLong, Translation
+from evaluate.translator import Translator
 
 
 class TranslationWriter:
@@ -54,7 +54,7 @@ class TranslationWriter:
             choose: write the `n_best` best of the samples by a utility, or of the beam by a model of the reverse
                 direction and its weight (`evaluate.rerank`). None: the order of the search.
         """
-        translator.check_n_best(n_best)
+        translator.ids.check_n_best(n_best)
         self.translator = translator
         self.segmenter = segmenter
         self.n_best = n_best

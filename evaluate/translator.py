@@ -11,9 +11,7 @@ import torch
 from common.directions import (
     Languages,
     choose_direction,
-    describe,
     has_tags,
-    match_directions,
     model_directions,
 )
 from common.errors import InputError
@@ -21,19 +19,17 @@ from common.strings import string_list
 from common.text import changed_lines, changed_note, one_line, unknown_note
 from data_pipeline.tokenizers import TranslationTokenizer, open_translation_tokenizer
 from data_pipeline.tokenizers.sentence_piece import EOS_ID, UNK_ID
-from data_pipeline.trees import TREE_LANG
 from evaluate.alignment import align
 from evaluate.backends import Backend
 from evaluate.backends.ctranslate2 import CTranslate2Backend
 from evaluate.backends.pytorch import PyTorchBackend
 from evaluate.confidence import Calibration, common_words, foreign_note, lost_note, read_calibration
-from evaluate.config import BackendName, DecodeConfig, EnsembleMean, Feature, SampleConfig
-from evaluate.decoding.search import Hypothesis
-from evaluate.decoding.terms import MAX_BANKS, Term, WordEnds
-from evaluate.decoding.trees import TreeTokens
+from evaluate.config import BackendName, DecodeConfig, EnsembleMean, SampleConfig
+from evaluate.decoding.terms import Term, WordEnds
 from evaluate.glossary import NO_GLOSSARY, Glossary, find_word_ends, make_term, terms_note
+from evaluate.id_translator import IdTranslator
 from evaluate.length_batches import IdPair, fits_forced, map_batches
-from evaluate.model_settings import read_decode_config
+from evaluate.model_folders import find_models, read_decode_config
 from evaluate.segmentation.lines import (
     SegmentedLine,
     Segmenter,
@@ -46,9 +42,9 @@ from evaluate.segmentation.marks import Weights
 from evaluate.segmentation.numbers import lost_numbers, numbers_note
 from evaluate.segmentation.placeholders import MaskedText
 from evaluate.segmentation.protection import translate_all
-from evaluate.translation import EMPTY, Translation
-from transformer.included_models import DEFAULT, find_included_model
-from transformer.pretrained import check_vocab_size, find_folder, read_about
+from evaluate.translation import EMPTY, LineTooLong, Translation
+from transformer.included_models import DEFAULT
+from transformer.pretrained import check_vocab_size, read_about
 
 Note = Callable[[str], object]
 Decode = Callable[[list[list[int]], list[list[int]] | None, list[list[Term]]], list[list[Translation]]]
@@ -56,14 +52,6 @@ Decode = Callable[[list[list[int]], list[list[int]] | None, list[list[Term]]], l
 Pairs = Iterable[tuple[str, str]]
 """Source and target terms of a glossary."""
 BACKENDS: dict[BackendName, type[Backend]] = {"torch": PyTorchBackend, "ctranslate2": CTranslate2Backend}
-
-
-class LineTooLong(InputError):
-    """A line has more tokens than the model supports. `index` is its index in the given lines, from 0."""
-
-    def __init__(self, message: str, index: int) -> None:
-        super().__init__(message)
-        self.index = index
 
 
 class Translator:
@@ -107,7 +95,7 @@ class Translator:
             InputError: the glossary is empty or contradicts itself, the vocabulary cannot write a term, or the backend
                 does not support glossaries.
         """
-        self.require("glossary")
+        self.ids.require("glossary")
         changed = copy(self)
         changed.glossary = Glossary.open(glossary)
         changed._terms = {target: make_term(self.tokenizer, target) for _, target in changed.glossary.pairs}
@@ -134,6 +122,11 @@ class Translator:
     @cached_property
     def _word_ends(self) -> WordEnds:
         return find_word_ends(self.tokenizer)
+
+    @property
+    def ids(self) -> IdTranslator:
+        """The part that translates sentences which `encode` has encoded."""
+        return IdTranslator(self.backend, self.tokenizer, self.config, self.calibration)
 
     def find_terms(self, texts: Iterable[str]) -> list[list[Term]]:
         """Return the terms that the translation of each text must contain."""
@@ -426,7 +419,7 @@ class Translator:
                 found[index] = complete
         if again:
             terms = self.find_terms(texts[index] for index in again)
-            more = self.translate_ids(list(again.values()), n_best, terms=terms)
+            more = self.ids.translate(list(again.values()), n_best, terms=terms, word_ends=self._word_ends)
             found = [dict(zip(again, more, strict=True)).get(index, old) for index, old in enumerate(found)]
         return found
 
@@ -458,9 +451,11 @@ class Translator:
         terms: list[list[Term]] | None = None,
     ) -> list[list[Translation]]:
         """Sample translations of encoded lines, or search for them if `sampling` is None."""
-        if sampling is not None:
-            return self.sample_ids(sources, sampling, progress, prefixes)
-        return self.translate_ids(sources, n_best, progress, prefixes, terms)
+        if sampling is None:
+            return self.ids.translate(sources, n_best, progress, prefixes, terms, self._word_ends if terms else None)
+        if self.glossary.pairs:
+            raise InputError("samples cannot contain the terms of a glossary. Omit the glossary, or do not sample.")
+        return self.ids.sample(sources, sampling, progress, prefixes)
 
     def changed_lines(self, lines: list[str], first_line: int = 1) -> list[int]:
         """Return the numbers of the lines that are changed to one Unicode form before they are translated."""
@@ -525,246 +520,8 @@ class Translator:
         return encoded
 
     def encode_prefixes(self, prefixes: Iterable[str] | None) -> list[list[int]] | None:
-        """Return the ids of each prefix, without EOS, for `translate_ids` and `sample_ids`."""
+        """Return the ids of each prefix, without EOS, for `decode_ids`."""
         if prefixes is None:
             return None
         texts = list(map(one_line, string_list(prefixes, "prefixes")))
         return [ids[:-1] for ids in self.tokenizer.encode_target(texts)]
-
-    def translate_ids(
-        self,
-        sources: list[list[int]],
-        n_best: int = 1,
-        progress: bool = False,
-        prefixes: list[list[int]] | None = None,
-        terms: list[list[Term]] | None = None,
-    ) -> list[list[Translation]]:
-        """Translate lines that `encode` has encoded. See `translate`. `terms`: see `find_terms`."""
-        self.check_n_best(n_best)
-
-        def search(batch: list[IdPair], limits: list[int]) -> list[list[Hypothesis]]:
-            if not any(pair.terms for pair in batch):
-                return self.backend.search(batch, limits, self.config, n_best)
-            return self.backend.search(batch, limits, self.config, n_best, self._word_ends)
-
-        return self._decode(search, self._pairs(sources, prefixes, terms), n_best, self.config.beam, progress)
-
-    def find_trees(
-        self,
-        sources: list[list[int]],
-        words: Sequence[int],
-        trees: TreeTokens,
-        progress: bool = False,
-        first_line: int = 1,
-    ) -> list[Translation]:
-        """Return the best tree of each line that `encode` has encoded; its text has the tokens of the tree.
-
-        Args:
-            words: number of words of each line, for each of which the tree has a leaf.
-            trees: the tokens of trees.
-            first_line: number of the first line in messages.
-
-        Raises InputError if the backend does not support trees, or LineTooLong if a tree does not fit the model.
-        """
-        self.require("trees")
-        pairs = [
-            IdPair(tuple(ids), leaves=count, least=trees.least_length(count))
-            for ids, count in zip(sources, words, strict=True)
-        ]
-        for index, pair in enumerate(pairs):
-            if pair.least_output > self._largest_output:
-                raise LineTooLong(
-                    f"line {first_line + index} has {pair.leaves} words; its tree needs {pair.least_output} tokens, "
-                    f"but an output has at most {self._largest_output}. Divide the sentence.",
-                    index,
-                )
-
-        def search(batch: list[IdPair], limits: list[int]) -> list[list[Hypothesis]]:
-            return self.backend.search(batch, limits, self.config, 1, trees)
-
-        return [best for (best,) in self._decode(search, pairs, 1, self.config.beam, progress)]
-
-    def sample_ids(
-        self,
-        sources: list[list[int]],
-        config: SampleConfig | None = None,
-        progress: bool = False,
-        prefixes: list[list[int]] | None = None,
-    ) -> list[list[Translation]]:
-        """Sample translations of lines that `encode` has encoded. See `sample`."""
-        self.require("sampling")
-        if self.glossary.pairs:
-            raise InputError("samples cannot contain the terms of a glossary. Omit the glossary, or do not sample.")
-        sampling = config or SampleConfig()
-        return self._decode(
-            lambda batch, limits: self.backend.sample(batch, limits, self.config, sampling),
-            self._pairs(sources, prefixes),
-            sampling.num_samples,
-            sampling.num_samples,
-            progress,
-        )
-
-    def check_n_best(self, n_best: int) -> None:
-        """Raise InputError unless the beam finds `n_best` translations."""
-        if not 1 <= n_best <= self.config.beam:
-            raise InputError(
-                f"n_best (--n-best) is {n_best}; it must be from 1 to the beam, which is {self.config.beam} "
-                "(decode.beam, --beam)"
-            )
-
-    def require(self, feature: Feature) -> None:
-        """Raise InputError if the backend does not support `feature`."""
-        if feature not in self.backend.supports:
-            raise InputError(f"the backend {self.backend.name} does not support {feature}. Use the backend torch.")
-
-    def _pairs(
-        self, sources: list[list[int]], prefixes: list[list[int]] | None, terms: list[list[Term]] | None = None
-    ) -> list[IdPair]:
-        """Join each source with its prefix and its terms. Raise InputError if no output can have what it must."""
-        pairs = self._pairs_with_prefixes(sources, prefixes)
-        if not terms or not any(terms):
-            return pairs
-        pairs = [pair._replace(terms=tuple(found)) for pair, found in zip(pairs, terms, strict=True)]
-        if (most := max(pair.least_output for pair in pairs)) > self._largest_output:
-            raise InputError(
-                f"the glossary's terms of a sentence need {most} tokens, but an output has at most "
-                f"{self._largest_output}. Use fewer or shorter terms."
-            )
-        return pairs
-
-    def _pairs_with_prefixes(self, sources: list[list[int]], prefixes: list[list[int]] | None) -> list[IdPair]:
-        limit = self._largest_output
-        if self.config.min_length > limit:
-            raise InputError(f"decode.min_length is {self.config.min_length}; outputs have at most {limit} tokens")
-        if prefixes is None:
-            return [IdPair(tuple(ids)) for ids in sources]
-        self.require("prefix")
-        if len(prefixes) != len(sources):
-            raise InputError(f"there are {len(sources)} lines but {len(prefixes)} prefixes. Give each line its prefix.")
-        for number, prefix in enumerate(prefixes, 1):
-            if len(prefix) >= limit:
-                raise InputError(
-                    f"prefix {number} has {len(prefix)} tokens; an output of at most {limit} tokens must be longer"
-                )
-        return [IdPair(tuple(ids), tuple(prefix)) for ids, prefix in zip(sources, prefixes, strict=True)]
-
-    def _decode(
-        self,
-        decode: Callable[[list[IdPair], list[int]], list[list[Hypothesis]]],
-        pairs: list[IdPair],
-        wanted: int,
-        rows: int,
-        progress: bool,
-    ) -> list[list[Translation]]:
-        """Return the first `wanted` translations of each pair; the decoder has `rows` rows per sentence."""
-
-        def compute(batch: list[IdPair]) -> list[list[Translation]]:
-            found = decode(batch, [self._output_length(pair) for pair in batch])
-            return self._translations(batch, [hypotheses[:wanted] for hypotheses in found])
-
-        def fits(sentences: int, source_tokens: int, output_tokens: int) -> bool:
-            return sentences * rows * (source_tokens + output_tokens) <= self.config.batch_tokens
-
-        def decode_all(wanted: Callable[[IdPair], bool]) -> list[list[Translation]]:
-            return map_batches(
-                compute,
-                pairs,
-                fits,
-                self._output_length,
-                skip=lambda pair: not (pair.source and wanted(pair)),
-                skipped=[EMPTY],
-                progress=progress,
-            )
-
-        results = decode_all(lambda pair: not pair.terms)
-        if any(pair.terms for pair in pairs):  # in batches of their own, because they have more hypotheses
-            rows += MAX_BANKS
-            with_terms = decode_all(lambda pair: bool(pair.terms))
-            results = [t if pair.terms else r for pair, r, t in zip(pairs, results, with_terms, strict=True)]
-        return [list(translations) for translations in results]
-
-    @property
-    def _largest_output(self) -> int:
-        return min(self.config.max_length or self.max_len, self.max_len)
-
-    def _output_length(self, pair: IdPair) -> int:
-        """Return the largest number of tokens in the output of a pair, EOS included."""
-        wished = max(len(pair.source) + self.config.max_extra, self.config.min_length, pair.least_output)
-        return min(wished, self._largest_output)
-
-    def _translations(self, batch: list[IdPair], found: list[list[Hypothesis]]) -> list[list[Translation]]:
-        decoded = self.tokenizer.decode([list(h.tokens) for hypotheses in found for h in hypotheses])
-        texts = map(one_line, decoded)  # byte pieces of the vocabulary can spell a line break
-        return [
-            [Translation(next(texts), h.score, h.log_prob, h.tokens, self._confidence(pair, h)) for h in hypotheses]
-            for pair, hypotheses in zip(batch, found, strict=True)
-        ]
-
-    def _confidence(self, pair: IdPair, found: Hypothesis) -> float | None:
-        if self.calibration is None:
-            return None
-        return self.calibration.confidence(pair.source, found.tokens, found.log_prob)
-
-
-def find_model(name: str | Path | None, source_lang: str | None, target_lang: str | None) -> Path:
-    """Return the folder of a translation model; the name None is the included model of the two languages.
-
-    Raises FileNotFoundError if there is no such folder, InputError if the model has other languages.
-    """
-    if name is None:
-        return find_included_model(source_lang, target_lang)
-    folder = find_folder(name)
-    if directions := model_directions(read_about(folder)):
-        match_directions(folder, directions, source_lang, target_lang)
-    return folder
-
-
-def find_models(
-    names: str | Path | Sequence[str | Path] | None, source_lang: str | None, target_lang: str | None
-) -> list[Path]:
-    """Return the folders of one model, or of the models of an ensemble.
-
-    Raises as `find_model`, and InputError if a model is a language model, or has other languages or another tokenizer
-    than the first one.
-    """
-    several = [names] if names is None or isinstance(names, str | Path) else names
-    folders = [find_model(name, source_lang, target_lang) for name in several]
-    if not folders:
-        raise InputError("there is no model. Give at least one model folder.")
-    directions = [model_directions(read_about(folder)) for folder in folders]
-    for folder, own in zip(folders, directions, strict=True):
-        refuse_language_model(folder)
-        if target_lang != TREE_LANG:
-            refuse_parser(folder)
-        if own != directions[0]:
-            both = " and ".join(describe(found) or "unknown languages" for found in (directions[0], own))
-            raise InputError(f"{folders[0]} and {folder} are models of two directions, {both}. Give models of one.")
-        if (folder / "tokenizer.model").read_bytes() != (folders[0] / "tokenizer.model").read_bytes():
-            raise InputError(
-                f"{folder} has another tokenizer than {folders[0]}. The models of an ensemble need one vocabulary: "
-                "train them on the same prepared data, or set data.tokenizer."
-            )
-    return folders
-
-
-def refuse_language_model(folder: Path) -> None:
-    """Raise InputError if the model folder contains a language model."""
-    if is_language_model(folder):
-        raise InputError(f"{folder} contains a language model (GPT), which cannot translate. Use transformer.generate.")
-
-
-def refuse_parser(folder: Path) -> None:
-    """Raise InputError if the model folder contains a parser."""
-    if is_parser(folder):
-        raise InputError(f"{folder} contains a parser, which cannot translate. Use transformer.parse.")
-
-
-def is_parser(folder: Path) -> bool:
-    """Return True if the model folder contains a model that writes trees."""
-    return read_about(folder).get("target_lang") == TREE_LANG
-
-
-def is_language_model(folder: Path) -> bool:
-    """Return True if the model folder contains a GPT."""
-    model = read_about(folder).get("model")
-    return isinstance(model, dict) and model.get("architecture") == "gpt"

@@ -38,7 +38,7 @@ def main() -> None:
         parser.error("give either data.train or --text")
     config = load_section(DataConfig, "data", args.config, args.overrides)
     # Imported after the options are read: --help does not need PyTorch.
-    from evaluate.model_settings import read_decode_config
+    from evaluate.model_folders import read_decode_config
     from evaluate.translator import Translator
     from train.distillation import PairFiles, corpus_lines, describe_result, distill, find_origin, find_side, text_lines
     from transformer.pretrained import find_folder

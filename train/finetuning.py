@@ -20,10 +20,10 @@ from evaluate.evaluation import file_stems, translate_lines, write_translations
 from evaluate.metrics.bleu_tokenizer import choose_tokenizer
 from evaluate.metrics.metric_choice import bleu_key
 from evaluate.metrics.significance import Baseline
-from evaluate.model_settings import read_decode_config
+from evaluate.model_folders import read_decode_config, refuse_language_model, refuse_parser
 from evaluate.report.report import make_report, plain_signature
 from evaluate.test_sets import Languages, TestSet, everyday_sentences, from_files, model_languages
-from evaluate.translator import Translator, refuse_language_model, refuse_parser
+from evaluate.translator import Translator
 from train.config import RunConfig
 from train.loop import prepare_once, train
 from train.own_text import check_languages, corpus_settings

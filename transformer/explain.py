@@ -56,8 +56,7 @@ def main() -> None:
     from evaluate.explain.figure import FigureChoice, check_figure, draw_figure
     from evaluate.explain.page import html_explanation
     from evaluate.explain.text import text_lines
-    from evaluate.model_settings import read_decode_config
-    from evaluate.translator import find_model
+    from evaluate.model_folders import find_model, read_decode_config
 
     if args.figure is not None:
         check_figure(args.figure)

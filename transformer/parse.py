@@ -47,7 +47,7 @@ def main() -> None:
     from common.progress_bar import shows_progress_to
     from common.text import name_lines
     from data_pipeline.trees import bracketed
-    from evaluate.model_settings import read_decode_config
+    from evaluate.model_folders import read_decode_config
     from evaluate.parser import Parser, find_parser, parse_groups, read_sentences
     from evaluate.tree_picture import TreePicture, indented
 

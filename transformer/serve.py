@@ -35,8 +35,7 @@ def main() -> None:
     from serve.packages import check_packages
 
     check_packages()
-    from evaluate.model_settings import read_decode_config
-    from evaluate.translator import find_model
+    from evaluate.model_folders import find_model, read_decode_config
     from paper_transformer import __version__
     from serve.api import create_app
     from serve.limits import Limits

@@ -46,9 +46,9 @@ def main() -> None:
     args = parse_args()  # before PyTorch is imported, which --help does not need
     from common.progress_bar import shows_progress_to
     from evaluate.documents import open_document, write_document
-    from evaluate.model_settings import read_decode_config
+    from evaluate.model_folders import find_model, read_decode_config
     from evaluate.translation_writer import TranslationWriter
-    from evaluate.translator import Translator, find_model
+    from evaluate.translator import Translator
 
     folder = find_model(args.model, args.source_lang, args.target_lang)
     config, sampling = decode_config(args, read_decode_config(folder)), translation_sampling(args)

@@ -16,9 +16,10 @@ from evaluate.explain.record import Operation, attention_maps, record_forward, r
 from evaluate.explain.search import Choice, Node, Step, choices_of, choose, find_node, replay_beam, why_stopped
 from evaluate.explain.words import Labels, Subwords, join_weights
 from evaluate.generator import Generator
+from evaluate.model_folders import is_language_model
 from evaluate.segmentation.lines import is_translated
 from evaluate.segmentation.sentences import split_sentences
-from evaluate.translator import Translator, is_language_model
+from evaluate.translator import Translator
 from transformer.config import ModelConfig
 
 MAX_SUBWORDS = 200
@@ -105,7 +106,7 @@ def explain_translation(translator: Translator, text: str) -> Explanation:
     assert isinstance(backend, PyTorchBackend)
     ids = _source_ids(translator, text)
     with recorded_search(backend.model) as record:
-        best = translator.translate_ids([ids])[0][0]
+        best = translator.ids.translate([ids])[0][0]
     fed = [BOS_ID, *best.tokens[:-1]]
     src_BM = torch.tensor([ids], device=translator.device)
     operations = record_forward(backend.model, src_BM, src_BM != PAD_ID, torch.tensor([fed], device=translator.device))

@@ -9,7 +9,8 @@ from common.errors import InputError
 from data_pipeline.trees import Tree, bracketed
 from evaluate.config import DecodeConfig
 from evaluate.parser import Parser, find_tree_tokens, parse_groups, read_sentences
-from evaluate.translator import LineTooLong, Translator
+from evaluate.translation import LineTooLong
+from evaluate.translator import Translator
 from tests import tiny_model
 from tests.tiny_parser import make_parser
 

@@ -14,7 +14,8 @@ from data_pipeline.tokenizers.sentence_piece import EOS_ID
 from evaluate import score
 from evaluate.config import DecodeConfig
 from evaluate.scorer import Scorer, token_texts
-from evaluate.translator import LineTooLong, Translator
+from evaluate.translation import LineTooLong
+from evaluate.translator import Translator
 from tests.tiny_model import TEXT, load_translator, make_folder
 from transformer.attention import MultiHeadAttention
 from transformer.config import ModelConfig
@@ -34,7 +35,7 @@ def scorer(folder: Path) -> Scorer:
 
 def test_score_ids_equals_log_prob_of_search(scorer: Scorer) -> None:
     sources = scorer.translator.encode(TEXT)
-    for n, best in enumerate(zip(*scorer.translator.translate_ids(sources, n_best=3), strict=True)):
+    for n, best in enumerate(zip(*scorer.translator.ids.translate(sources, n_best=3), strict=True)):
         scores = scorer.score_ids(sources, [t.tokens for t in best])
         assert [s.log_prob for s in scores] == pytest.approx([t.log_prob for t in best], abs=1e-10), n
         assert [s.tokens for s in scores] == [t.tokens for t in best]
@@ -94,7 +95,7 @@ def test_score_fails_if_weights_are_nan(folder: Path) -> None:
 
 def test_cross_attention_rows_sum_to_1(scorer: Scorer) -> None:
     sources = scorer.translator.encode([*TEXT, ""])
-    targets = [best[0].tokens for best in scorer.translator.translate_ids(sources)]
+    targets = [best[0].tokens for best in scorer.translator.ids.translate(sources)]
     for source, target, weights in zip(sources, targets, scorer.cross_attention(sources, targets), strict=True):
         assert weights.shape == ((1, 2, len(target), len(source)) if target else (1, 1, 0, 0))
         assert weights.sum(-1).allclose(torch.ones((), dtype=weights.dtype))

@@ -119,7 +119,7 @@ def test_batch_tokens_include_longest_outputs(translator: Translator, monkeypatc
 
     monkeypatch.setattr(translator.backend, "search", search)
     translator.config = replace(CONFIG, max_extra=30, batch_tokens=1000)
-    translator.translate_ids([[token, EOS_ID] for token in range(100, 200)])
+    translator.ids.translate([[token, EOS_ID] for token in range(100, 200)])
     most = 1000 // (CONFIG.beam * (2 + 2 + 30))
     assert batches == [most] * (100 // most) + [100 % most] * (100 % most > 0)
 
@@ -209,8 +209,8 @@ def test_translate_does_not_depend_on_other_prefixes(translator: Translator) -> 
 
 def test_prefix_of_best_translation_keeps_or_improves_score(translator: Translator) -> None:
     sources = translator.encode(TEXT)
-    free = translator.translate_ids(sources)
-    again = translator.translate_ids(sources, prefixes=[list(best.tokens[:4]) for (best,) in free])
+    free = translator.ids.translate(sources)
+    again = translator.ids.translate(sources, prefixes=[list(best.tokens[:4]) for (best,) in free])
     for (best,), (forced,) in zip(free, again, strict=True):
         assert forced.score >= best.score - 1e-9  # the whole beam searches after this beginning
 
@@ -298,7 +298,7 @@ def test_translator_translates_sentences_of_line_one_by_one(translator: Translat
 def test_translator_translates_lines_as_a_whole_if_sentences_are_not_split(translator: Translator) -> None:
     translator.config = replace(CONFIG, split_sentences=False)
     line = "Ja. Nein."
-    assert translator([line]) == [translator.translate_ids(translator.encode([line]))[0][0].text]
+    assert translator([line]) == [translator.ids.translate(translator.encode([line]))[0][0].text]
 
 
 def test_translator_copies_line_without_letter(translator: Translator) -> None:
@@ -307,7 +307,7 @@ def test_translator_copies_line_without_letter(translator: Translator) -> None:
     assert [best[0].text for best in translator.sample(lines)][:3] == lines[:3]
     assert [best[0].text for best in translator.translate(lines, prefixes=["Ja"] * 4)][:3] == lines[:3]
     translator.config = replace(CONFIG, translate_symbols=True)
-    assert translator(["(3)"]) == [translator.translate_ids(translator.encode(["(3)"]))[0][0].text]
+    assert translator(["(3)"]) == [translator.ids.translate(translator.encode(["(3)"]))[0][0].text]
 
 
 def test_translator_splits_long_line_and_notes_it(translator: Translator) -> None:
@@ -390,9 +390,9 @@ def test_bfloat16_scores_equal_float32_scores_to_three_digits(folder: Path) -> N
     unpacked = PyTorchBackend.from_pretrained(folder, compute_type="bfloat16", prepack=False)
     assert {p.dtype for p in unpacked.model.parameters()} == {torch.bfloat16}
     sources = exact.encode(TEXT)
-    outputs = [best[0].tokens for best in rough.translate_ids(sources)]
+    outputs = [best[0].tokens for best in rough.ids.translate(sources)]
     forced = Scorer(exact).score_ids(sources, outputs)
-    for found, score in zip(rough.translate_ids(sources), forced, strict=True):
+    for found, score in zip(rough.ids.translate(sources), forced, strict=True):
         assert found[0].log_prob == pytest.approx(score.log_prob, rel=0.02)
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from common.files import open_output
 from evaluate.config import DecodeConfig, SampleConfig
-from evaluate.model_settings import read_section
+from evaluate.model_folders import read_section
 from evaluate.translator import Translator
 from tests.tiny_model import TEXT, make_folder
 from transformer import translate

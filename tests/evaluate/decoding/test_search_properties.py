@@ -219,7 +219,7 @@ def test_translator_log_probs_equal_forced_decoding(
     translator = translators[dtype]
     sources = translator.encode(lines)
     draw = SampleConfig(num_samples=3)
-    outputs = translator.sample_ids(sources, draw) if sampled else translator.translate_ids(sources, n_best=3)
+    outputs = translator.ids.sample(sources, draw) if sampled else translator.ids.translate(sources, n_best=3)
     pairs = [(source, t) for source, found in zip(sources, outputs, strict=True) for t in found]
     scores = Scorer(translator).score_ids([source for source, _ in pairs], [t.tokens for _, t in pairs])
     for score, (_, t) in zip(scores, pairs, strict=True):

@@ -17,7 +17,8 @@ from evaluate.explain.search import finished, replay_beam
 from evaluate.explain.text import text_lines
 from evaluate.generator import Generator
 from evaluate.scorer import Scorer
-from evaluate.translator import LineTooLong, Translator
+from evaluate.translation import LineTooLong
+from evaluate.translator import Translator
 from tests import tiny_gpt, tiny_model
 from transformer.attention import MultiHeadAttention
 from transformer.config import ModelConfig
@@ -206,7 +207,7 @@ def test_unfinished_output_is_explained(folder: Path) -> None:
 
 def test_search_that_ends_early_says_why(loaded: tuple[Translator, Transformer]) -> None:
     with recorded_search(loaded[1]) as record:
-        loaded[0].translate_ids(loaded[0].encode(["The cat"]))
+        loaded[0].ids.translate(loaded[0].encode(["The cat"]))
     steps = replay_beam(record, CONFIG, EOS_ID)
     assert len(record.tokens) == len(steps) <= record.max_len
 

@@ -15,7 +15,8 @@ from torch.nn.functional import cross_entropy
 from data_pipeline.tokenizers.sentence_piece import BOS_ID, EOS_ID, PAD_ID, UNK_ID, Tokenizer, train_tokenizer
 from evaluate.config import DecodeConfig, LengthPenalty
 from evaluate.length_batches import pad
-from evaluate.translator import LineTooLong, Translator
+from evaluate.translation import LineTooLong
+from evaluate.translator import Translator
 from tests.tiny_model import TEXT
 from transformer.config import ModelConfig
 from transformer.formats import ctranslate2 as ctranslate2_model

@@ -18,7 +18,7 @@ from common.errors import InputError
 from data_pipeline.tokenizers.sentence_piece import BOS_ID, EOS_ID, PAD_ID, UNK_ID
 from data_pipeline.tokenizers.sentence_piece_pair import SentencePiecePair
 from evaluate.config import DecodeConfig
-from evaluate.model_settings import read_decode_config
+from evaluate.model_folders import read_decode_config
 from evaluate.scorer import Scorer
 from evaluate.translation_writer import TranslationWriter
 from evaluate.translator import Translator
@@ -159,7 +159,7 @@ def test_marian_gives_same_logits_and_translations(name: str, tmp_path: Path, mo
     assert (found[..., PAD_ID] < 0.9 * FORBIDDEN_LOGIT).all()
 
     out = original.generate(**inputs, return_dict_in_generate=True, output_scores=True)
-    own = [best for [best] in translator.translate_ids(encoded)]
+    own = [best for [best] in translator.ids.translate(encoded)]
     end = original.config.eos_token_id
     ids = [row[1 : row.index(end) + 1] if end in row else row[1:] for row in out.sequences.tolist()]
     same = [ids == [marian_id[token] for token in t.tokens] for t, ids in zip(own, ids, strict=True)]
@@ -220,7 +220,7 @@ def test_exported_model_gives_same_logits_and_translations_in_transformers(
         torch.testing.assert_close(theirs(**inputs, decoder_input_ids=tgt_BL).logits, expected, atol=1e-4, rtol=0)
     greedy = Translator.from_pretrained(folder, DecodeConfig(beam=1, max_length=9), "cpu", prepack=False)
     out = theirs.generate(**inputs, num_beams=1, early_stopping=False, length_penalty=1.0, max_length=10)
-    assert [t.text for [t] in greedy.translate_ids(encoded)] == [
+    assert [t.text for [t] in greedy.ids.translate(encoded)] == [
         " ".join(text.split()) for text in tokenizer.batch_decode(out, skip_special_tokens=True)
     ]
     assert (theirs.generation_config.num_beams, theirs.generation_config.length_penalty) == (3, 0.7)
