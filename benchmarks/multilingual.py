@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.launch import environment, training_command
-from benchmarks.run_logs import Clock, differs_from_base, read_lines, read_settings
+from benchmarks.run_logs import Line, differs_from_base, read_lines, read_settings
 from benchmarks.runner import ROOT, Tables, about_machine, command_line, new_result, save, say, table, temporary_folder
 from common.command import run_command
 from common.directions import parse_direction
@@ -57,6 +57,7 @@ class Experiment:
     data: Path
     runs: Path
     updates: int
+    beam: int
     settings: Sequence[str]
 
     @property
@@ -141,7 +142,7 @@ class Experiment:
             command = training_command(["--model", str(self.folder(model)), "--source", str(source)])
             command[1] = "evaluate/bleu.py"
             command += ["--reference", str(reference), "--from", source_lang, "--to", target_lang]
-            command += ["--output", str(self._reports(model, direction, split))]
+            command += ["--beam", str(self.beam), "--output", str(self._reports(model, direction, split))]
             baseline = self._report(direction, direction, split)
             command += ["--baseline", str(baseline)] if model != direction and baseline else []
             done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
@@ -156,7 +157,7 @@ class Experiment:
         return found | {"p": p, "minutes": round(about["seconds"] / 60, 1)}
 
     def _reports(self, model: str, direction: str, split: str) -> Path:
-        return (self.folder(model) / "eval" / f"{direction}.{split}").resolve()
+        return (self.folder(model) / "eval" / f"{direction}.{split}.beam{self.beam}").resolve()
 
     def _report(self, model: str, direction: str, split: str) -> Path | None:
         return next(self._reports(model, direction, split).glob("*.json"), None)
@@ -168,7 +169,7 @@ class Experiment:
         return {
             "updates": settings["train.max_steps"],
             "parameters": count_stored(folder / "model.safetensors"),
-            "minutes": round(Clock(read_lines(folder / "timing.jsonl")).training_seconds() / 60, 1),
+            "cpu_minutes": round(cpu_seconds(read_lines(folder / "timing.jsonl")) / 60, 1),
             "settings": differs_from_base(settings),
             "last_validation": next(line for line in reversed(metrics) if "valid_loss" in line),
             "scores": {
@@ -186,11 +187,18 @@ def split_pairs(pairs: list[tuple[str, ...]]) -> tuple[list[tuple[str, ...]], li
     return [pair for pair in pairs if not sentences & set(pair)], held
 
 
+def cpu_seconds(timing: list[Line]) -> float:
+    """Return the CPU seconds of all processes of a run, each of which counts its own."""
+    spent = [line["cpu_seconds"] for line in timing if "cpu_seconds" in line]
+    return float(sum(now for now, later in zip(spent, [*spent[1:], 0.0], strict=True) if later < now))
+
+
 def main() -> None:
     """Train, score and save."""
     parser = command_line(__doc__)
     parser.add_argument("--data", type=expand, metavar="FOLDER", help="folder of the corpora")
     parser.add_argument("--updates", type=int, default=1500, help="updates of a model (default: %(default)s)")
+    parser.add_argument("--beam", type=int, default=4, help="beam of the scores; 1 is greedy (default: %(default)s)")
     parser.add_argument("--models", nargs="+", metavar="NAME", help=f"models (default: all models but '{LONGER}')")
     parser.add_argument("--runs", type=expand, default=Path("runs/multilingual"), help="folder of the runs")
     parser.add_argument("--train-only", action="store_true", help="score nothing")
@@ -200,7 +208,7 @@ def main() -> None:
         return
     if args.data is None:
         parser.error("--data is missing")
-    experiment = Experiment(args.data, args.runs, args.updates, RECIPE)
+    experiment = Experiment(args.data, args.runs, args.updates, args.beam, RECIPE)
     chosen = args.models or [name for name in experiment.models if name != LONGER]
     if unknown := [name for name in chosen if name not in experiment.models]:
         parser.error(f"there is no model {unknown[0]!r}; there are {', '.join(experiment.models)}")
@@ -222,7 +230,7 @@ def smoke_test() -> None:
                     side = ("en", "de").index(language)
                     text = "".join(f"{pair[side]}\n" for pair in pairs)
                     write_text(folder / f"{direction}.{split}.{language}", text)
-        experiment = Experiment(folder, folder / "runs", 2, [*RECIPE, *TINY])
+        experiment = Experiment(folder, folder / "runs", 2, 1, [*RECIPE, *TINY])
         for model in experiment.models:
             experiment.train(model)
         result = measure(experiment)
@@ -232,7 +240,7 @@ def smoke_test() -> None:
 def measure(experiment: Experiment) -> dict[str, Any]:
     """Return the figures of all trained models; models of one direction first, since others are compared with them."""
     trained = [model for model in experiment.models if experiment.is_trained(model)]
-    return new_result(models={model: experiment.figures(model) for model in trained})
+    return new_result(beam=experiment.beam, models={model: experiment.figures(model) for model in trained})
 
 
 def make_tables(result: dict[str, Any]) -> Tables:
@@ -242,17 +250,18 @@ def make_tables(result: dict[str, Any]) -> Tables:
     columns = [(direction, split) for direction in directions for split in SETS]
     names = {"valid": "validation", "test": "test"}
     rows = [
-        [name, f"{model['updates']:,}", f"{model['parameters'] / 1e6:.1f} M", f"{model['minutes']:.0f}"]
+        [name, f"{model['updates']:,}", f"{model['parameters'] / 1e6:.1f} M", f"{model['cpu_minutes']:.0f}"]
         + [_cell(model["scores"].get(direction, {}).get(split)) for direction, split in columns]
         for name, model in models.items()
     ]
-    headings = ["model", "updates", "parameters", "minutes"]
+    headings = ["model", "updates", "parameters", "CPU minutes"]
     headings += [f"{direction}, {names[split]}" for direction, split in columns]
     scores = [score for model in models.values() for own in model["scores"].values() for score in own.values()]
     signatures = ", ".join(f"`{signature}`" for signature in dict.fromkeys(score["signature"] for score in scores))
+    search = "greedy search" if result["beam"] == 1 else f"beam {result['beam']}"
     note = (
-        f"BLEU: {signatures}. In brackets: p of paired bootstrap resampling against the model of one direction. "
-        f"Minutes are those of the updates, on one core that other programs also used; {about_machine(result)}."
+        f"BLEU, {search}: {signatures}. In brackets: p of paired bootstrap resampling against the model of one "
+        f"direction. CPU minutes are those of training with its validations on one thread; {about_machine(result)}."
     )
     return {"multilingual": [table(headings, rows, note)]}
 
