@@ -21,6 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sacrebleu.metrics import BLEU
+from sacrebleu.significance import PairedTest
+
 from benchmarks.launch import environment, training_command
 from benchmarks.run_logs import Line, differs_from_base, read_lines, read_settings
 from benchmarks.runner import ROOT, Tables, about_machine, command_line, new_result, save, say, table, temporary_folder
@@ -30,7 +33,6 @@ from common.errors import InputError
 from common.files import expand, write_text
 from common.text_input import read_all_lines
 from data_pipeline.builtin.grammar import GrammarSplit, generate
-from evaluate.metrics.metric_choice import DEFAULT_METRICS
 from transformer.included_models import count_stored
 
 RECIPE = (
@@ -143,17 +145,18 @@ class Experiment:
             command[1] = "evaluate/bleu.py"
             command += ["--reference", str(reference), "--from", source_lang, "--to", target_lang]
             command += ["--beam", str(self.beam), "--output", str(self._reports(model, direction, split))]
-            baseline = self._report(direction, direction, split)
-            command += ["--baseline", str(baseline)] if model != direction and baseline else []
             done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
             report = self._report(model, direction, split)
             if done.returncode or report is None:
                 raise InputError(f"{shlex.join(command[1:])} failed: {done.stderr[-600:]}")
         about = json.loads(report.read_text(encoding="utf-8"))
         found = {"lines": about["lines"], "bleu": round(about["bleu"], 2), "signature": about["signature"]}
-        chrf, compared = about["scores"]["chrf2"], about.get("comparison")
+        chrf = about["scores"]["chrf2"]
         found |= {"chrf": round(chrf["score"], 2), "chrf_signature": chrf["signature"]}
-        p = compared["differences"][DEFAULT_METRICS.bleu]["p_bootstrap"] if compared else None
+        single, p = self._report(direction, direction, split), None
+        if model != direction and single is not None:
+            _, reference = self.files(direction, split)
+            p = paired_p(single.with_suffix(".hyp"), report.with_suffix(".hyp"), reference)
         return found | {"p": p, "minutes": round(about["seconds"] / 60, 1)}
 
     def _reports(self, model: str, direction: str, split: str) -> Path:
@@ -187,6 +190,15 @@ def split_pairs(pairs: list[tuple[str, ...]]) -> tuple[list[tuple[str, ...]], li
     return [pair for pair in pairs if not sentences & set(pair)], held
 
 
+def paired_p(first: Path, second: Path, reference: Path) -> float:
+    """Return p of paired bootstrap resampling of BLEU for two translations."""
+    systems: list[Any] = [(str(number), read_all_lines(file)) for number, file in enumerate((first, second))]
+    metrics: Any = {"BLEU": BLEU(references=[read_all_lines(reference)])}
+    _, results = PairedTest(systems, metrics, None, test_type="bs", n_samples=1000)()
+    compared: Any = results["BLEU"][1]
+    return float(compared.p_value)
+
+
 def cpu_seconds(timing: list[Line]) -> float:
     """Return the CPU seconds of all processes of a run, each of which counts its own."""
     spent = [line["cpu_seconds"] for line in timing if "cpu_seconds" in line]
@@ -215,7 +227,7 @@ def main() -> None:
     for model in chosen:
         experiment.train(model)
     if not args.train_only:
-        result = measure(experiment)
+        result = measure(experiment, chosen)
         save("multilingual", result, make_tables(result))
 
 
@@ -233,14 +245,14 @@ def smoke_test() -> None:
         experiment = Experiment(folder, folder / "runs", 2, 1, [*RECIPE, *TINY])
         for model in experiment.models:
             experiment.train(model)
-        result = measure(experiment)
+        result = measure(experiment, list(experiment.models))
         save("multilingual", result, make_tables(result), smoke_test=True)
 
 
-def measure(experiment: Experiment) -> dict[str, Any]:
-    """Return the figures of all trained models; models of one direction first, since others are compared with them."""
-    trained = [model for model in experiment.models if experiment.is_trained(model)]
-    return new_result(beam=experiment.beam, models={model: experiment.figures(model) for model in trained})
+def measure(experiment: Experiment, models: Sequence[str]) -> dict[str, Any]:
+    """Return the figures of models; those of one direction are first, since others are compared with them."""
+    ordered = [model for model in experiment.models if model in models]
+    return new_result(beam=experiment.beam, models={model: experiment.figures(model) for model in ordered})
 
 
 def make_tables(result: dict[str, Any]) -> Tables:
