@@ -65,7 +65,7 @@ def entries() -> Iterator[Entry]:
         "Figures 3 to 5",
         "attention of encoder heads",
         "pictures",
-        "python -m transformer.explain --model runs/base --figure",
+        "python -m transformer.explain --model runs/base --figure it.png --layer 5 --word it",
         small="drawn for [the included models](explain.md#figures-3-to-5-of-the-paper)",
     )
 
@@ -86,7 +86,7 @@ def table_2() -> Iterator[Entry]:
     yield Entry("Table 2", "big, English-German", "28.4", f"{LAUNCH}/big.yaml", "big.yaml")
     french = ("model.d_model=512", "model.d_ff=2048", "model.n_heads=8", "train.max_steps=100000")
     command = f"{LAUNCH}/wmt14_en_fr.yaml {' '.join(french)}"
-    yield Entry("Table 2", "base, English-French", "38.1", command, "wmt14_en_fr.yaml", french, small=multilingual())
+    yield Entry("Table 2", "base, English-French", "38.1", command, "wmt14_en_fr.yaml", french, small=english_french())
     yield Entry("Table 2", "big, English-French", "41.8", f"{LAUNCH}/wmt14_en_fr.yaml", "wmt14_en_fr.yaml")
     for name, printed in (("base", 65), ("big", 213)):
         counted = f"{parameters(f'{name}.yaml'):,} counted for V = 37,000 ([section 2](#2-the-number-of-parameters))"
@@ -95,38 +95,46 @@ def table_2() -> Iterator[Entry]:
 
 def table_3() -> Iterator[Entry]:
     """Yield the rows of Table 3, each with the row of the small sweep that changes the model in the same way."""
-    small = read("table3_small")["rows"]
+    small = read("table3_small").get("rows", {})
     full, reduced = (read_rows(folder / "paper.csv") for folder in (TABLE_3, SMALL))
     for (row, (perplexity, bleu)), own in zip(full.items(), reduced, strict=True):
         group = row.split("_")[0]
-        figures = small[own]
-        means = (statistics.mean(figures[name]) for name in ("perplexity", "bleu"))
-        shown = "{:.2f} / {:.1f}".format(*means)
-        difference = statistics.mean(figures["bleu"]) - statistics.mean(small["base"]["bleu"])
-        shown += "" if row == "base" else f" ({difference:+.1f}, p {figures['p']:.3f})"
         yield Entry(
             f"Table 3{f' ({group})' if len(group) == 1 else ''}",
             f"{row.removeprefix(f'{group}_')}, perplexity / BLEU on newstest2013",
             f"{perplexity} / {bleu}",
             f"{LAUNCH}/table3/{row}.yaml checkpoints.average_last=1",
             f"table3/{row}.yaml",
-            small=f"{own.removeprefix(f'{group}_')}: {shown}",
+            small=small_row(small, own) if own in small else "",
         )
+
+
+def small_row(rows: dict[str, Any], name: str) -> str:
+    """Return perplexity and BLEU of a row of the small sweep, and how far its BLEU is from that of the base."""
+    own, base = rows[name], rows["base"]
+    bleu = statistics.mean(own["bleu"])
+    difference = bleu - statistics.mean(base["bleu"])
+    tested = "" if name == "base" else f" ({difference:+.1f}, p {own['p']:.3f})"
+    return f"{name.split('_')[-1]}: {statistics.mean(own['perplexity']):.2f} / {bleu:.1f}{tested}"
 
 
 def parsing() -> Iterator[Entry]:
     """Yield the results of section 6.3."""
+    found = read("parsing_craft")
     small = ""
-    if found := read("parsing_craft"):
-        small = f"{found['parameters'] / 1e6:.1f}M parameters, CRAFT's test split: {found['f1']:.1f}"
+    if found:
+        best = max((row for row in found["rows"] if row["constrained"]), key=lambda row: int(row["sentences"]))
+        small = f"[1.8M parameters, {best['sentences']:,} sentences of CRAFT](parsing.md): {best['all']['f1']:.1f}"
     command = f"{LAUNCH}/parsing_wsj.yaml"
     yield Entry("Table 4", "parsing, WSJ only, F1 on WSJ 23", "91.3", command, small=small)
     yield Entry("Table 4", "parsing, with 17M parsed sentences", "92.7")
 
 
-def multilingual() -> str:
-    """Return BLEU of the English-French model on newstest2014; "" if there is none."""
-    return ""
+def english_french() -> str:
+    """Return BLEU of the small English-French model on newstest2014; "" if there is none."""
+    models = read("multilingual").get("models", {})
+    scores = models.get("en-fr", {}).get("scores", {}).get("en-fr", {})
+    return f"[2.4M parameters, Tatoeba](multilingual.md): {scores['test']['bleu']:.1f}" if scores else ""
 
 
 def read(name: str) -> dict[str, Any]:
