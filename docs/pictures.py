@@ -42,8 +42,11 @@ OTHERS = ("docs.learn.pictures", "docs.learn.what_if_pictures", "docs.learn.recu
 WIDTH = 540
 """Width of a picture in pixels: its letters are still 11 pixels high on a phone that is 390 pixels wide."""
 PRONOUNS = ("er", "sie", "es")
-TREE = "(TOP (S (NP (DT The) (JJ old) (NN house)) (VP (VBZ stands) (PP (IN on) (NP (DT a) (NN hill)))) (. .)))"
-"""What a parser of configs/parsing_craft.yaml gives for this sentence."""
+TREE = (
+    "(TOP (S (NP (NP (DT The) (NNS mice)) (SBAR (WHNP (WDT that)) (S (VP (VBP lack) (NP (DT this) (NN gene)))))) "
+    "(VP (VBP have) (NP (JJR smaller) (NNS brains))) (. .)))"
+)
+"""The output of a parser of configs/parsing_craft.yaml for this sentence."""
 PIZZA = "The pizza came out of the oven and it tasted good."
 
 
