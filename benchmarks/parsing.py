@@ -23,7 +23,7 @@ from benchmarks.runner import Tables, about_machine, command_line, new_result, s
 from benchmarks.treebank import right_branching
 from common.command import run_command
 from data_pipeline.trees import Tree, read_trees, simplify
-from evaluate.metrics.parsing_f1 import score_trees
+from evaluate.metrics.parsing_f1 import ParsingReport, score_trees
 from evaluate.model_folders import read_decode_config
 from evaluate.parser import Parser
 from evaluate.report.parsing_text import parsing_json
@@ -90,9 +90,14 @@ def measure(run: Path, gold: Sequence[Tree], beam: int, constrained: bool) -> di
         "well_formed": sum(tree is not None for tree in parsed),
         "seconds": round(seconds, 1),
         "cpu_seconds": round(cpu_seconds, 1),
-        "gold_tags": parsing_json(score_trees(gold, parsed, gold_tags=True)),
-        "evalb": {name: score for name, score in parsing_json(score_trees(gold, parsed)).items() if name != "problems"},
+        "gold_tags": figures(score_trees(gold, parsed, gold_tags=True)),
+        "evalb": figures(score_trees(gold, parsed)),
     }
+
+
+def figures(report: ParsingReport) -> dict[str, Any]:
+    """Return the scores without the list of sentences that do not count."""
+    return {name: score for name, score in parsing_json(report).items() if name != "problems"}
 
 
 def make_tables(result: dict[str, Any]) -> Tables:
