@@ -125,10 +125,9 @@ def parsing() -> Iterator[Entry]:
     if found:
         constrained = (row for row in found["rows"] if row["constrained"])
         best = max(constrained, key=lambda row: (row["sentences"], row["beam"]))
-        small = (
-            f"[1.8M parameters, CRAFT's test split](parsing.md), beam {best['beam']}: {best['evalb']['all']['f1']:.1f}; "
-            f"{best['gold_tags']['all']['f1']:.1f} if every sentence counts"
-        )
+        evalb, all_sentences = (best[name]["all"]["f1"] for name in ("evalb", "gold_tags"))
+        scores = f"{evalb:.1f}; {all_sentences:.1f} if every sentence counts"
+        small = f"[1.8M parameters, CRAFT's test split](parsing.md), beam {best['beam']}: {scores}"
     command = f"{LAUNCH}/parsing_wsj.yaml"
     yield Entry("Table 4", "parsing, WSJ only, F1 on WSJ 23", "91.3", command, small=small)
     yield Entry("Table 4", "parsing, with 17M parsed sentences", "92.7")
