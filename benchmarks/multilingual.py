@@ -193,7 +193,7 @@ def split_pairs(pairs: list[tuple[str, ...]]) -> tuple[list[tuple[str, ...]], li
 def paired_p(first: Path, second: Path, reference: Path) -> float:
     """Return p of paired bootstrap resampling of BLEU for two translations."""
     systems: list[Any] = [(str(number), read_all_lines(file)) for number, file in enumerate((first, second))]
-    metrics: Any = {"BLEU": BLEU(references=[read_all_lines(reference)])}
+    metrics: Any = {"BLEU": BLEU(references=[read_all_lines(reference)], force=True)}
     _, results = PairedTest(systems, metrics, None, test_type="bs", n_samples=1000)()
     compared: Any = results["BLEU"][1]
     return float(compared.p_value)
