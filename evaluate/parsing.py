@@ -12,9 +12,7 @@ from common.errors import InputError
 from common.files import expand
 from common.notes import print_note
 from data_pipeline.trees import Tree, read_parses, read_trees, simplify
-from evaluate.metrics.parsing_f1 import score_trees
 from evaluate.options import add_parser_options, decode_config
-from evaluate.report.parsing_text import parsing_json, parsing_text
 
 
 def parse_args() -> argparse.Namespace:
@@ -43,7 +41,10 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     """Score the trees of two files."""
-    args = parse_args()
+    args = parse_args()  # before packages are imported that --help does not need
+    from evaluate.metrics.parsing_f1 import score_trees
+    from evaluate.report.parsing_text import parsing_json, parsing_text
+
     gold = [simplify(tree) for tree in read_trees(args.gold)]
     if not any(gold):
         raise InputError(f"{args.gold} has no trees with words. Give a treebank")
@@ -63,7 +64,7 @@ def main() -> None:
 def _parse(args: argparse.Namespace, gold: list[Tree | None]) -> list[Tree | None]:
     """Return the trees that a model gives to the words of the gold trees."""
     from evaluate.model_folders import read_decode_config
-    from evaluate.parser import Parser, find_parser  # imports PyTorch, which --help does not need
+    from evaluate.parser import Parser, find_parser
 
     config = decode_config(args, read_decode_config(find_parser(args.model)))
     models = [args.model, *args.others]

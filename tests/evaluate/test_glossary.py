@@ -217,8 +217,7 @@ def test_glossary_that_cannot_be_used_is_rejected(plain: Translator, folder: Pat
         plain.with_glossary([("cat", "ñ" * 44)])(["The cat."])
     with pytest.raises(InputError, match="samples cannot contain the terms of a glossary"):
         plain.with_glossary(PAIRS).sample(["The cat."], SampleConfig())
-    foreign = Translator.__new__(Translator)
-    foreign.backend = CTranslate2Backend.__new__(CTranslate2Backend)
+    foreign = Translator(CTranslate2Backend.__new__(CTranslate2Backend), plain.tokenizer)
     with pytest.raises(InputError, match=r"the backend ctranslate2 does not support glossary\. Use the backend torch"):
         foreign.with_glossary(PAIRS)
 
