@@ -6,6 +6,7 @@ Nothing is pickled.
 
 from collections.abc import Sequence
 from dataclasses import asdict, fields
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from common.directions import Languages, check_directions
+from common.directions import Languages, check_directions, has_tags, model_directions
 from common.errors import InputError, first_line
-from common.files import expand, read_json, read_small, reject_links, replace_file, write_bytes, write_json, write_text
+from common.files import (
+    expand,
+    make_folder,
+    read_json,
+    read_small,
+    reject_links,
+    replace_file,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from common.settings import check_language
 from transformer.config import ModelConfig
 from transformer.hub import download, upload
@@ -60,7 +71,6 @@ def save_pretrained(
         normalize_unicode: the model was trained on text in one Unicode form (`data.normalize_unicode`).
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     about: dict[str, Any] = {"library_name": "paper-transformer", "format_version": FORMAT_VERSION}
     if isinstance(languages, list):
         about |= {"format_version": TAGS_VERSION, "directions": ["-".join(pair) for pair in languages]}
@@ -73,7 +83,12 @@ def save_pretrained(
     if not normalize_unicode:
         about["normalize_unicode"] = False
     about["model"] = asdict(model.config)
-    write_bytes(folder / "tokenizer.model", read_small(Path(tokenizer_file)))  # may be one and the same file
+    _write(folder, about, model, Path(tokenizer_file), card)
+
+
+def _write(folder: Path, about: dict[str, Any], model: Transformer | GPT, tokenizer_file: Path, card: str) -> None:
+    make_folder(folder)
+    write_bytes(folder / "tokenizer.model", read_small(tokenizer_file))  # may be one and the same file
     write_text(folder / "README.md", card)
     write_json(folder / "config.json", about)
     with replace_file(folder / "model.safetensors") as temporary:
@@ -102,7 +117,7 @@ def save_mean(sources: Sequence[str | Path], output: Path) -> None:
     The models must have started from the same weights, such as runs that finetune one model with different seeds. The
     mean of models that were trained from other first weights translates nothing. Settings are those of the first one.
 
-    Raises InputError if the models differ in shape or vocabulary, and as `load_pretrained`.
+    Raises InputError if the models differ in shape, vocabulary or languages, and as `load_pretrained`.
     """
     folders = [find_folder(source) for source in sources]
     about, tokenizer = read_about(folders[0]), folders[0] / "tokenizer.model"
@@ -111,18 +126,20 @@ def save_mean(sources: Sequence[str | Path], output: Path) -> None:
             raise InputError(f"{folder} and {folders[0]} have different models, so their weights have no mean")
         if read_small(folder / "tokenizer.model") != read_small(tokenizer):
             raise InputError(f"{folder} and {folders[0]} have different vocabularies, so their weights have no mean")
+        if model_directions(read_about(folder)) != model_directions(about):
+            raise InputError(f"{folder} and {folders[0]} have different languages, so their weights have no mean")
     model, config = load_pretrained(folders[0])
     set_weights(model, mean_weights(get_weights(load_pretrained(folder)[0]) for folder in folders))
     names = [public_name(str(folder)) for folder in folders]
-    languages = [about[name] for name in ("source_lang", "target_lang") if name in about]
+    directions = model_directions(about)
+    languages, direction = list(dict.fromkeys(chain(*directions))), directions[0] if has_tags(about) else None
+    title = f"Mean of {len(names)} models"
     origin = f"The weights are the mean of those of {len(names)} models: {', '.join(names)}."
-    card = model_card(f"Mean of {len(names)} models", config, count_parameters(model), origin, languages=languages)
-    output.mkdir(parents=True, exist_ok=True)
-    write_bytes(output / "tokenizer.model", read_small(tokenizer))
-    write_text(output / "README.md", card)
-    write_json(output / "config.json", {name: about[name] for name in about if name not in OF_WEIGHTS})
-    with replace_file(output / "model.safetensors") as temporary:
-        save_tensors(temporary, get_weights(model))
+    card = model_card(title, config, count_parameters(model), origin, languages=languages, direction=direction)
+    if "decode" not in about and (folders[0] / "config.yaml").is_file():  # of an older version: has these settings
+        make_folder(output)
+        write_bytes(output / "config.yaml", read_small(folders[0] / "config.yaml"))
+    _write(output, {name: about[name] for name in about if name not in OF_WEIGHTS}, model, tokenizer, card)
 
 
 def load_config(folder: Path) -> ModelConfig:

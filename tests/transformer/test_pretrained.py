@@ -239,13 +239,22 @@ def test_mean_of_models_has_mean_weights_and_settings_of_first(folder: Path, tmp
     assert "mean of those of 2 models: model, other" in (tmp_path / "mean" / "README.md").read_text()
 
 
-def test_models_of_other_shape_or_vocabulary_have_no_mean(folder: Path, tmp_path: Path) -> None:
+def test_models_of_other_shape_vocabulary_or_languages_have_no_mean(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "other.spm").write_bytes(b"other pieces")
     wide = Transformer(ModelConfig(**{**CONFIG.__dict__, "d_ff": 64}))
     save_pretrained(tmp_path / "wide", wide, tmp_path / "spm", "# card", ("en", "de"))
     save_pretrained(tmp_path / "words", Transformer(CONFIG), tmp_path / "other.spm", "# card", ("en", "de"))
+    save_pretrained(tmp_path / "back", Transformer(CONFIG), tmp_path / "spm", "# card", ("de", "en"))
+    with pytest.raises(InputError, match="have different languages"):
+        save_mean([folder, tmp_path / "back"], tmp_path / "mean")
     with pytest.raises(InputError, match="have different models"):
         save_mean([folder, tmp_path / "wide"], tmp_path / "mean")
     with pytest.raises(InputError, match="have different vocabularies"):
         save_mean([folder, tmp_path / "words"], tmp_path / "mean")
     assert not (tmp_path / "mean").exists()
+
+
+def test_mean_of_models_of_older_version_keeps_their_decoding_settings(folder: Path, tmp_path: Path) -> None:
+    (folder / "config.yaml").write_text("decode:\n  beam: 7\n")
+    save_mean([folder, folder], tmp_path / "mean")
+    assert (tmp_path / "mean" / "config.yaml").read_text() == "decode:\n  beam: 7\n"
