@@ -136,14 +136,15 @@ def draw(rows: Sequence[Row], base: str) -> str:
     values = [value for row in rows for value in row.values("bleu")]
     low, high = min(values), max(values)
     margin = 0.05 * (high - low) or 1.0
-    left, width, height = 150, 420, 22
+    left, width, height = 150, 380, 22
 
     def x(value: float) -> float:
         return left + width * (value - low + margin) / (high - low + 2 * margin)
 
     bottom = height * len(rows) + 10
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + width + 10} {bottom + 36}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + width + 10}" height="{bottom + 36}" '
+        f'viewBox="0 0 {left + width + 10} {bottom + 36}" '
         'font-family="sans-serif" font-size="12" role="img">',
         f"<title>BLEU of each row: dots are seeds, bars are means, the line is the mean of {escape(base)}</title>",
         f'<rect width="{left + width + 10}" height="{bottom + 36}" fill="white"/>',
