@@ -2,9 +2,9 @@
 
     python -m benchmarks.paper_record
 
-Nothing is trained. GPU hours are the matrix products of all updates, counted from the shapes of the weights, at the
-speed of base on one H200 (see `FLOPS`). The small results are read from benchmarks/results/. Writes
-benchmarks/results/paper_record.json.
+Nothing is trained. GPU hours are those of all updates on one H200. They are estimated from the matrix products, which
+are counted from the shapes of the weights, and from the least time of a micro-batch (see `gpu_hours`). Results at small
+size are read from benchmarks/results/. Writes benchmarks/results/paper_record.json.
 """
 
 import csv
@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from benchmarks.runner import RESULTS, ROOT, Tables, command_line, new_result, save, table
+from benchmarks.scaling import Assumed
 from common.command import run_command
 from common.settings import load_settings
 from train.config import RunConfig
@@ -27,6 +28,8 @@ from transformer.model import build, count_parameters
 NAME = "paper_record"
 FLOPS = 115e12
 """Floating-point operations per second of base in bf16 on one H200, 312,000 target tokens/s (docs/performance.md)."""
+MICRO_BATCH_SECONDS = Assumed.micro_batch_seconds / 12
+"""Least time of a micro-batch per block, measured with the 12 blocks of base."""
 TABLE_3 = ROOT / "configs/table3"
 SMALL = ROOT / "configs/table3_small"
 LAUNCH = "accelerate launch train/train.py --config configs"
@@ -165,12 +168,17 @@ def parameters(config: str) -> int:
 
 
 def gpu_hours(config: str, changes: tuple[str, ...]) -> float:
-    """Return the hours of all updates on one GPU, without validation, checkpoints and preparation."""
+    """Return the hours of all updates on one GPU, without validation, checkpoints and preparation.
+
+    A micro-batch takes the time of its matrix products at `FLOPS`, or `MICRO_BATCH_SECONDS` per block if that is more.
+    """
     settings = load(config, changes)
     with torch.device("meta"):
         model = build(settings.model)
-    tokens = settings.batches.tokens_per_update
-    return update_flops(model, settings.model, 0, tokens, tokens) * settings.train.max_steps / FLOPS / 3600
+    tokens, micro_batches = settings.batches.tokens_per_update, settings.batches.per_update
+    products = update_flops(model, settings.model, 0, tokens, tokens) / FLOPS
+    least = micro_batches * MICRO_BATCH_SECONDS * 2 * settings.model.n_layers
+    return settings.train.max_steps * max(products, least) / 3600
 
 
 def show(entry: Entry) -> dict[str, Any]:

@@ -85,9 +85,13 @@ def test_communication_between_nodes_adds_their_network() -> None:
 
 
 def test_update_of_one_gpu_has_no_all_reduce() -> None:
-    spent = update_seconds(ASSUMED, 1, 25_000, 4, 1.0)
-    assert spent["compute"] == pytest.approx(25_000 / ASSUMED.tokens_per_second)
+    spent = update_seconds(ASSUMED, 1, 100_000, 4, 1.0)
+    assert spent["compute"] == pytest.approx(100_000 / ASSUMED.tokens_per_second)
     assert spent["all_reduce"] == spent["exposed"] == 0
+
+
+def test_small_micro_batches_take_least_time() -> None:
+    assert update_seconds(ASSUMED, 1, 2500, 4, 1.0)["compute"] == pytest.approx(4 * ASSUMED.micro_batch_seconds)
 
 
 def test_all_reduce_is_never_hidden_completely() -> None:
