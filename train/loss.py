@@ -118,10 +118,14 @@ def _replace_by_gradient(logits_NV: Tensor, labels_N: Tensor, smoothing: float, 
     for logits_CV, labels_C in zip(logits_NV.split(rows), labels_N.split(rows), strict=True):
         counts_C1 = (labels_C[:, None] != IGNORE).to(dtype)
         label_C1 = labels_C[:, None].clamp(min=0)
-        logp_CV = F.log_softmax(logits_CV, dim=-1, dtype=dtype)
-        smoothed_C1 = (1 - smoothing) * logp_CV.gather(1, label_C1) + smoothing * logp_CV.mean(-1, keepdim=True)
+        p_CV = F.softmax(logits_CV, dim=-1, dtype=dtype)
+        # The largest probability cannot underflow, so it gives the logarithm of the sum of exponentials.
+        log_sum_C1 = logits_CV.amax(-1, keepdim=True) - p_CV.amax(-1, keepdim=True).log()
+        mean_C1 = logits_CV.mean(-1, keepdim=True, dtype=dtype)
+        logit_C1 = logits_CV.gather(1, label_C1).to(dtype)
+        smoothed_C1 = (1 - smoothing) * logit_C1 + smoothing * mean_C1 - log_sum_C1
         total -= (smoothed_C1 * counts_C1).sum()
-        p_CV = logp_CV.exp_().scatter_add_(1, label_C1, torch.full_like(counts_C1, smoothing - 1))
+        p_CV.scatter_add_(1, label_C1, torch.full_like(counts_C1, smoothing - 1))
         counts_C1 *= scale
         torch.addcmul(counts_C1 * (-smoothing / vocab), p_CV, counts_C1, out=logits_CV)
     return total

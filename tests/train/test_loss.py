@@ -115,6 +115,21 @@ def test_linear_loss_in_bfloat16_differs_by_rounding_only() -> None:
         assert (own - expected).norm() < 2**-7 * expected.norm()
 
 
+def test_linear_loss_in_bfloat16_rounds_the_logits_and_nothing_else() -> None:
+    x, output, labels = linear_example()
+    x, output = x.detach().bfloat16(), output.bfloat16()
+    exact = smoothed_cross_entropy(output(x).float(), labels, 0.1)
+    torch.testing.assert_close(linear_cross_entropy(x, output, labels, 0.1), exact, rtol=1e-6, atol=0)
+
+
+def test_loss_of_impossible_label_is_finite() -> None:
+    """In fp32, exp(-200) is 0, whose logarithm is infinite."""
+    output, labels = nn.Linear(1, 3, bias=False), torch.tensor([[2]])
+    output.weight.data = torch.tensor([[0.0], [-1.0], [-200.0]])
+    loss = linear_cross_entropy(torch.ones(1, 1, 1), output, labels, 0.1)
+    torch.testing.assert_close(loss, smoothed_cross_entropy(output(torch.ones(1, 1, 1)), labels, 0.1))
+
+
 def test_linear_loss_in_fp16_scales_gradient_before_rounding() -> None:
     # Probabilities down to 4e-8: fp16 has no numbers between 0 and 6e-8. Times 2^14, the probabilities can be stored.
     output, labels, scale = nn.Linear(1, 3000, bias=False), torch.zeros(1, 1, dtype=torch.long), 2.0**14
