@@ -11,6 +11,7 @@ Parts in order, with the seconds that each may take:
     decoding      180  benchmarks/decoding.py: base, beam 4, batches of 32, 128 and 512 sentences
     check         120  benchmarks/gpu_check.py: two equal runs and a resumed one, bit by bit; fp32, bf16 and fp16
     train-1       120  benchmarks/training.py: base in bf16, 1 micro-batch per update
+    loss           60  benchmarks/loss.py: output layer and loss, also compiled
     compiled-1    240  the same with and without torch.compile
     train-4       100  with 4 micro-batches per update, each a fourth as large
     train-fixed   200  torch.compile with 8 fixed shapes, without and with CUDA graphs
@@ -41,7 +42,7 @@ from typing import IO, Any
 
 import torch
 
-from benchmarks import decoding, gpu_check, gpu_memory, time_to_bleu, training
+from benchmarks import decoding, gpu_check, gpu_memory, loss, time_to_bleu, training
 from benchmarks.launch import TINY
 from benchmarks.runner import ROOT, command_line, dump, say
 from benchmarks.tables import render
@@ -52,8 +53,15 @@ from data_pipeline.prepared_data import prepare
 from train.config import RunConfig
 
 SECONDS = {
-    **{"prepare": math.inf, "memory": 100, "decoding": 180, "check": 120, "train-1": 120, "compiled-1": 240},
-    **{"train-4": 100, "train-fixed": 200, "train-others": 150, "all-compiled": 300, "multi30k": math.inf},
+    **{"prepare": math.inf, "memory": 100, "decoding": 180, "check": 120, "train-1": 120, "loss": 60},
+    **{
+        "compiled-1": 240,
+        "train-4": 100,
+        "train-fixed": 200,
+        "train-others": 150,
+        "all-compiled": 300,
+        "multi30k": math.inf,
+    },
 }
 TRAINING = "--sizes base --precisions bf16 --rounds 3 --updates 20"
 COMPILED = "--others --compile paper-transformer"
@@ -63,9 +71,10 @@ OPTIONS = {
     "train-fixed": f"{TRAINING} {COMPILED} --shapes fixed graphs --buckets 8 --per-update 1",
     "train-others": f"{TRAINING} --per-update 1",
     "all-compiled": f"{TRAINING} --compile {' '.join(training.STARTS)} --per-update 1",
+    "loss": "--tokens 8192 --compile",
     "decoding": "--sizes base --beams 4 --batches 32 128 512 --rounds 3",
 }
-SMOKE_OPTIONS = {"decoding": "--batches 2 --beams 2"}
+SMOKE_OPTIONS = {"decoding": "--batches 2 --beams 2", "loss": "--tokens 12"}
 """Options of a smoke test that replace those of `OPTIONS`."""
 LEAST = 10
 """Seconds without which a part is not started."""
@@ -183,6 +192,8 @@ def commands(part: str, limit: float, args: argparse.Namespace, folder: Path) ->
         case "decoding":
             programs = [name for name in decoding.STARTS if name != decoding.CTRANSLATE2 or find_spec("ctranslate2")]
             return [[*python, decoding.__name__, *device, *out, *options, "--programs", *programs]]
+        case "loss":
+            return [[*python, loss.__name__, *device, *out, *options]]
         case "multi30k":
             ends = [f"train.max_hours={max(5, min(limit, 3600) - 40) / 3600}", "train.log_with=none"]
             settings = [*recipe_settings(args), f"data.cache_dir={args.cache}", f"run_dir={folder / 'run'}", *ends]

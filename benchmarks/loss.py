@@ -1,16 +1,18 @@
 """Compare output layer and loss of paper-transformer with PyTorch's: milliseconds of forward and backward pass.
 
     python -m benchmarks.loss
-    python -m benchmarks.loss --device cuda --tokens 8192
+    python -m benchmarks.loss --device cuda --tokens 8192 --compile
 
+`--compile` adds a row in which `torch.compile` has fused the operations of the gradient of the logits.
 Writes benchmarks/results/loss.json (on a GPU loss_gpu.json).
 """
 
 import itertools
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +21,7 @@ from torch.nn import functional as F
 from benchmarks.runner import Tables, command_line, new_result, ratios, save, show_spread, spread, table, time_in_turn
 from common.command import run_command
 from data_pipeline.examples import IGNORE
+from train import loss as train_loss
 from train.loss import linear_cross_entropy
 
 SMOOTHING = 0.1
@@ -36,25 +39,40 @@ def pytorch(x_BLD: Tensor, output: nn.Linear, labels_BL: Tensor, smoothing: floa
 
 
 LOSSES: dict[str, Loss] = {"paper-transformer": linear_cross_entropy, "PyTorch": pytorch}
+COMPILED = "paper-transformer, compiled"
 
 
 def main() -> None:
     """Measure and save the result."""
-    parser = command_line(__doc__)
+    parser = command_line(__doc__, rounds=15, threads=2, device=True)
     parser.add_argument("--tokens", type=int, default=640, help="tokens per batch (default: 640)")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--compile", action="store_true", help="measure the compiled loss, too")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    rounds = 1 if args.smoke_test else 15
+    losses = LOSSES | ({COMPILED: compiled_loss()} if args.compile else {})
+    rounds = 1 if args.smoke_test else args.rounds
     cells = itertools.product(SIZES, (torch.bfloat16, torch.float32))
-    losses = [measure(vocab_size, dtype, args.tokens, args.device, rounds) for vocab_size, dtype in cells]
-    result = new_result(tokens=args.tokens, threads=args.threads, losses=losses)
-    save("loss" if args.device == "cpu" else "loss_gpu", result, make_tables(result), smoke_test=args.smoke_test)
+    rows = [measure(losses, vocab_size, dtype, args.tokens, args.device, rounds) for vocab_size, dtype in cells]
+    result = new_result(tokens=args.tokens, threads=args.threads, losses=rows)
+    name = "loss" if args.device == "cpu" else "loss_gpu"
+    save(name, result, make_tables(result), smoke_test=args.smoke_test, folder=args.out)
 
 
-def measure(vocab_size: int, dtype: torch.dtype, tokens: int, device: str, rounds: int) -> dict[str, Any]:
-    """Time both losses in turn."""
+def compiled_loss() -> Loss:
+    """Return the loss of paper-transformer with a compiled gradient."""
+    compiled = torch.compile(train_loss._replace_by_gradient, dynamic=False)
+
+    def loss(*arguments: Any) -> Tensor:
+        with patch.object(train_loss, "_replace_by_gradient", compiled):
+            return linear_cross_entropy(*arguments)
+
+    return loss
+
+
+def measure(
+    losses: Mapping[str, Loss], vocab_size: int, dtype: torch.dtype, tokens: int, device: str, rounds: int
+) -> dict[str, Any]:
+    """Time the losses in turn."""
     torch.manual_seed(1)
     x_BLD = torch.randn(1, tokens, SIZES[vocab_size], device=device, requires_grad=True)
     output = nn.Linear(SIZES[vocab_size], vocab_size, bias=False, device=device)
@@ -65,7 +83,7 @@ def measure(vocab_size: int, dtype: torch.dtype, tokens: int, device: str, round
         x_BLD.grad = output.weight.grad = None
         (loss(x_BLD, output, labels_BL, SMOOTHING, dtype) / tokens).backward()
 
-    seconds = time_in_turn({name: partial(passes, loss) for name, loss in LOSSES.items()}, rounds, device)
+    seconds = time_in_turn({name: partial(passes, loss) for name, loss in losses.items()}, rounds, device)
     return {
         "vocabulary": vocab_size,
         "dtype": str(dtype).removeprefix("torch."),
@@ -76,11 +94,12 @@ def measure(vocab_size: int, dtype: torch.dtype, tokens: int, device: str, round
 
 def make_tables(result: dict[str, Any]) -> Tables:
     """Return milliseconds and speed-ups."""
-    times = (f"{name} (ms)" for name in LOSSES)
+    losses = list(result["losses"][0]["milliseconds"])
+    times = (f"{name} (ms)" for name in losses)
     headings = ["vocabulary", "dtype", *times, "speed-up of paper-transformer (min to max)"]
     rows = []
     for own in result["losses"]:
-        milliseconds = (f"{own['milliseconds'][name]:.1f}" for name in LOSSES)
+        milliseconds = (f"{own['milliseconds'][name]:.1f}" for name in losses)
         rows.append([f"{own['vocabulary']:,}", own["dtype"], *milliseconds, show_spread(own["speed_up"])])
     threads = "1 thread" if result["threads"] == 1 else f"{result['threads']} threads"
     return {"loss": [table(headings, rows, f"{result['tokens']} tokens, {threads}.")]}

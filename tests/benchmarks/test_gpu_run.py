@@ -11,7 +11,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
-from benchmarks import decoding, gpu_check, gpu_memory, gpu_run, runner, time_to_bleu, training
+from benchmarks import decoding, gpu_check, gpu_memory, gpu_run, loss, runner, time_to_bleu, training
 from benchmarks.gpu_run import SECONDS, collect, parse_part, run, tables
 from common.errors import InputError
 from common.settings import last_overrides
@@ -19,7 +19,7 @@ from train import train as train_command
 
 PARTS = [part for part in SECONDS if part != "prepare"]
 LIMITS = ("matmul_gflop_per_second", "copy_gb_per_second")
-COMMANDS = {module.__name__: module.main for module in (training, decoding, gpu_check, gpu_memory, time_to_bleu)}
+COMMANDS = {module.__name__: module.main for module in (training, decoding, loss, gpu_check, gpu_memory, time_to_bleu)}
 
 
 class ProgramHere:
