@@ -5,7 +5,7 @@
 
 Two glossaries for each direction. *From the references*: a word of the source and a word of the references, both of at
 least 4 letters, are a term if they are in exactly the same lines of --data, at least 2, and no other word of the
-references is in exactly these lines; equal words are left out. *Another word*: `OTHER_WORDS`, which models rarely use
+references is in exactly these lines; equal words are ignored. *Another word*: `OTHER_WORDS`, which models rarely use
 by themselves. Translates random lines with terms: without a glossary, with the search alone, and with the search and
 the target terms in the source, which is what `transformer.translate` does. Writes benchmarks/results/glossary.json;
 with --smoke-test, 10 lines of each glossary are translated and nothing is written.

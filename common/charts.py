@@ -31,7 +31,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a chart. Points have rising x; points above `LARGEST`, infinity and NaN are left out."""
+    """A line of a chart. Points have rising x; points above `LARGEST`, infinity and NaN are not drawn."""
 
     name: str
     points: Sequence[Point]
@@ -65,7 +65,7 @@ def line_chart(title: str, lines: Sequence[Line], x_name: str = "update", log: b
         title: what the values are, with their unit.
         lines: get the colours in this order. With several lines, the chart has a legend.
         x_name: what x counts.
-        log: logarithmic scale of y, if its range has a factor of 10 or more. Points that are not above 0 are left out.
+        log: logarithmic scale of y, if its range has a factor of 10 or more. Points that are not above 0 are not drawn.
     """
     shown = [
         Line(

@@ -70,8 +70,8 @@ class DataConfig:
 
     target_lang: str = "de"
     """Target language, used in the same way. `tree`: the targets are trees of a treebank, the sources their words
-    (section 6.3). If `train` names directions, they are the languages, and this setting and `source_lang` are left
-    out."""
+    (section 6.3). If `train` names directions, they are the languages, and this setting and `source_lang` are
+    omitted."""
 
     sampling_temperature: float = 1.0
     """For several directions: temperature T of their shares of an epoch (Arivazhagan et al., 2019), at least 1. A
@@ -104,7 +104,7 @@ class DataConfig:
 
     bpe_dropout: float = 0.0
     """BPE-dropout (Provilkov et al., 2020) of the training pairs, for `vocab_type=bpe`: probability with which a merge
-    is left out. Each epoch draws other subwords for the same text; 0.1 is usual. With 0, as in the paper, a text always
+    is skipped. Each epoch draws other subwords for the same text; 0.1 is usual. With 0, as in the paper, a text always
     has the same subwords."""
 
     augment_upper: float = 0.0

@@ -166,7 +166,7 @@ class Translator:
             shortlist: with torch, a file of `evaluate.make_shortlist`. Searches are faster with a large vocabulary, and
                 find only the tokens that the file lists.
             source_lang: source language that the model must have. Without folder and languages it is en. Of a model of
-                several directions, both languages choose one; they may be left out if only one fits.
+                several directions, both languages choose one; they may be omitted if only one fits.
             target_lang: target language that the model must have. Without folder and languages it is de.
             protect: addresses, placeholders, code, markup and emoji come out unchanged (docs/translating.md). False
                 leaves them to the model, for example to measure it.

@@ -31,7 +31,7 @@ class _State:
         self.merges = merges
         """Positions of the possible merges, the one with the highest priority first."""
         self.path: tuple[_State, ...] = ()
-        """This state and those that follow it if no merge is left out; empty until `_complete` computes it."""
+        """This state and those that follow it if no merge is skipped; empty until `_complete` computes it."""
 
     def merged(self, position: int) -> tuple[str, ...]:
         """Return the subwords after a merge."""
@@ -83,12 +83,12 @@ class BpeDropout:
     def _draw(self, state: _State, random: Iterator[float]) -> tuple[int, ...]:
         """Return the ids at the end of a random path.
 
-        Before each merge, every possible merge is left out with the probability `dropout`. Of the others, the one with
+        Before each merge, every possible merge is skipped with the probability `dropout`. Of the others, the one with
         the highest priority is applied. If there are no others, the path ends.
         """
         while True:
             path = state.path or self._complete(state)
-            steps = bisect_left(self._kept, -next(random))  # merges before the first that is left out
+            steps = bisect_left(self._kept, -next(random))  # merges before the first that is skipped
             if steps >= len(path) - 1:
                 return path[-1].ids
             state = path[steps]

@@ -284,7 +284,7 @@ def train_tokenizer(
     """
     model = io.BytesIO()
     failed: list[BaseException] = []
-    # Without such words or tags the options are left out, because the model file contains them.
+    # Without such words or tags the options are omitted, because the model file contains them.
     symbols: dict[str, Any] = {
         "user_defined_symbols": [SPACE_MARK + word for word in whole_words],
         "control_symbols": list(map(language_tag, languages)),

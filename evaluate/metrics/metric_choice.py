@@ -1,4 +1,4 @@
-"""Choice of the metrics of a report: what the text allows, and what is left out and why."""
+"""Choice of the metrics of a report: what the text allows, and what is omitted and why."""
 
 from dataclasses import dataclass
 from itertools import chain
@@ -17,13 +17,13 @@ class MetricChoice:
     asian: bool = False
     """True if TER splits Chinese and Japanese text."""
     omitted: frozenset[str] = frozenset()
-    """Keys of the metrics that are left out."""
+    """Keys of the metrics that are omitted."""
     intervals: bool = True
     """True if confidence intervals are computed."""
     lengths: bool = True
     """True if the scores by length are computed."""
     notes: tuple[str, ...] = ()
-    """What is left out, and why."""
+    """What is omitted, and why."""
 
     @property
     def bleu(self) -> str:
@@ -53,13 +53,13 @@ def choose_metrics(
     notes = []
     if ter := _why_no_ter(texts, unspaced and not asian):
         omitted.add("ter")
-        notes.append(f"TER is left out: {ter}")
+        notes.append(f"TER is omitted: {ter}")
     if characters > CHARACTERS:
         omitted |= {"chrf2", "chrf++"}
         size = f"{characters:,} characters; at most {CHARACTERS:,}"
-        notes.append(f"chrF, confidence intervals and scores by length are left out: {size}")
+        notes.append(f"chrF, confidence intervals and scores by length are omitted: {size}")
     elif len(hypotheses) > LINES:
-        notes.append(f"confidence intervals are left out: {len(hypotheses):,} lines; at most {LINES:,}")
+        notes.append(f"confidence intervals are omitted: {len(hypotheses):,} lines; at most {LINES:,}")
     small = characters <= CHARACTERS
     return MetricChoice(tokenizer, asian, frozenset(omitted), small and len(hypotheses) <= LINES, small, tuple(notes))
 

@@ -91,7 +91,7 @@ class Report:
     empty_lines: dict[str, list[int]]
     """Line numbers, from 1, of the lines without visible characters, by the name of the text that has some."""
     notes: list[str]
-    """Messages about the text, about the tokenizer and about what is left out."""
+    """Messages about the text, about the tokenizer and about what is omitted."""
 
     @property
     def bleu(self) -> MetricScore:

@@ -267,7 +267,7 @@ def describe_difference(one: Difference, baseline: str) -> str:
 def choose_examples(text: TestSet, hypotheses: Sequence[Sequence[str]]) -> list[Example]:
     """Return the lines with the largest gains and losses of sentence chrF from the first to the last group, and others.
 
-    The others are evenly spread. Equal translations of all groups are left out.
+    The others are evenly spread. Equal translations of all groups are omitted.
     """
     chrf, references = CHRF(), list(zip(*text.references, strict=True))
     rows = [row for row in range(len(references)) if len({lines[row] for lines in hypotheses}) > 1]

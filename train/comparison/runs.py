@@ -78,7 +78,7 @@ class ComparedRun:
         return next((text for text in found if isinstance(text, str)), "")
 
     def figures(self) -> dict[str, float]:
-        """Return the figures of the table, by its headings. Figures that the logs lack are left out."""
+        """Return the figures of the table, by its headings. Figures that the logs lack are omitted."""
         with torch.device("meta"):
             found = {"parameters": float(count_parameters(build(self.files.config.model)))}
         found["updates"] = float(self.files.step)

@@ -41,7 +41,7 @@ def has_same_data(before: Identity, now: Identity) -> bool:
 def find_changed_files(before: Identity, now: Identity) -> dict[str, list[str]]:
     """Return what differs in the content of local files, by setting: an empty list if only paths differ.
 
-    Settings that name no local files, before or now, are left out.
+    Settings that name no local files, before or now, are ignored.
     """
     changes: dict[str, list[str]] = {}
     for setting in ("data.train", "data.valid", "data.tokenizer"):

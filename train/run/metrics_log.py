@@ -61,7 +61,7 @@ def read_samples(run_dir: Path) -> list[dict[str, Any]]:
 def read_log(path: Path) -> list[dict[str, float]]:
     """Return the lines of `metrics.jsonl` or `timing.jsonl`, oldest first; [] if there is no such file.
 
-    Lines that no run writes in full are left out: the run may still write the last one, or be from somebody else.
+    Lines that no run writes in full are ignored: the run may still write the last one, or be from somebody else.
     """
     text = read_small(path).decode(errors="replace") if path.is_file() else ""
     return [values for line in text.splitlines() if (values := _parse(line))]

@@ -107,7 +107,7 @@ class Progress:
         return timing
 
     def track(self, step: int, values: dict[str, float]) -> None:
-        """Log values to the tracker. As in `metrics.jsonl`, values that are not finite are left out."""
+        """Log values to the tracker. As in `metrics.jsonl`, values that are not finite are not logged."""
         if self.config.train.log_with != "none":
             self.accelerator.log({name: value for name, value in values.items() if math.isfinite(value)}, step=step)
 

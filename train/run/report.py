@@ -1,7 +1,7 @@
 """The report of a run: `report.html`, one page that loads nothing, written from the other files of the run folder.
 
 It is written during training, after each validation. The files may be from somebody else: their text is escaped, and
-what no run writes is left out.
+what no run writes is ignored.
 """
 
 import shlex

@@ -144,7 +144,7 @@ def _step(line: Mapping[str, Any]) -> int:
 
 
 def _pairs(line: Mapping[str, Any], key: str, width: int, numbers: int = 0) -> list[list[Any]]:
-    """Return the rows of a list: `numbers` numbers, then texts, `width` in all. Rows of another form are left out."""
+    """Return the rows of a list: `numbers` numbers, then texts, `width` in all. Rows of another form are ignored."""
     rows = line.get(key)
     return [
         row

@@ -1,4 +1,4 @@
-"""Metrics that are left out because of the script or the size of a text."""
+"""Metrics that are omitted because of the script or the size of a text."""
 
 import pytest
 from sacrebleu.metrics import BLEU
@@ -17,13 +17,11 @@ def test_choose_metrics_keeps_all_metrics_of_ordinary_text() -> None:
 def test_choose_metrics_omits_ter_of_long_line() -> None:
     choice = choose_metrics("13a", ["x", "x " * 501], [["x", "x"]])
     assert choice.omitted == {"ter"}
-    assert choice.notes == ("TER is left out: line 2 of the translation has 501 words; at most 500",)
+    assert choice.notes == ("TER is omitted: line 2 of the translation has 501 words; at most 500",)
     assert "ter" not in all_scores(["x"], [["x"]], None, choice)
-    assert choose_metrics("zh", ["天"], [["天" * 501]]).notes[0].startswith("TER is left out: line 1 of the reference")
+    assert choose_metrics("zh", ["天"], [["天" * 501]]).notes[0].startswith("TER is omitted: line 1 of the reference")
     assert (
-        choose_metrics("13a", ["x"], [["x"], ["x " * 501]])
-        .notes[0]
-        .startswith("TER is left out: line 1 of reference 2")
+        choose_metrics("13a", ["x"], [["x"], ["x " * 501]]).notes[0].startswith("TER is omitted: line 1 of reference 2")
     )
     assert choose_metrics("13a", ["x"], [["x"]], ["x " * 501]).omitted == {"ter"}
 
@@ -38,7 +36,7 @@ def test_choose_metrics_depends_on_script() -> None:
 def test_choose_metrics_omits_intervals_and_chrf_of_very_large_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metric_choice, "LINES", 5)
     assert choose_metrics("13a", HYPOTHESES, [REFERENCES]) == MetricChoice(
-        intervals=False, notes=("confidence intervals are left out: 6 lines; at most 5",)
+        intervals=False, notes=("confidence intervals are omitted: 6 lines; at most 5",)
     )
     monkeypatch.setattr(metric_choice, "CHARACTERS", 90)
     choice = choose_metrics("13a", HYPOTHESES, [REFERENCES])
