@@ -11,7 +11,7 @@ With --at-once 2, two runs train in parallel with one thread each; compare their
 machine with a GPU, all runs use it.
 
 BLEU is sacreBLEU of translations of the whole validation set with the model folder's settings; `p` compares all seeds
-of a recipe with all seeds of the base (evaluate/metrics/paired_seeds.py). Updates and minutes to a BLEU are those of
+of a recipe with all seeds of the base (evaluate/metrics/paired_seeds.py). Updates to a BLEU are those of
 the first validation during training that is not below --target, by greedy search with the weights of that update.
 Writes benchmarks/results/tiny_recipes.json.
 """
@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="NAME", default=list(RECIPES), choices=RECIPES, help="recipes")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1])
     parser.add_argument("--updates", type=int, default=4000, help="updates of a run (default: 4000)")
-    parser.add_argument("--target", type=float, default=36.0, help="BLEU whose updates and minutes are reported")
+    parser.add_argument("--target", type=float, default=36.0, help="BLEU whose updates are reported")
     parser.add_argument("--at-once", type=int, default=1, help="number of runs in parallel, with one thread each")
     parser.add_argument("--runs", type=Path, default=Path("runs/tiny_recipes"), help="folder of the runs")
     parser.add_argument("--cache", type=Path, default=Path(".cache/data"), help="data.cache_dir")
@@ -199,16 +199,15 @@ def read(folder: Path, target: float) -> dict[str, Any]:
         "minutes": round(clock.training_seconds() / 60, 2),
         "valid_loss": round(validations[-1]["valid_loss"], 4),
         "updates_to_target": reached,
-        "minutes_to_target": None if reached is None else round(clock.seconds(reached) / 60, 2),
         **{key: report[key] for key in ("bleu", "signature", "bleu_lowercase", "signature_lowercase")},
     }
 
 
 def make_tables(result: dict[str, Any]) -> Tables:
     """Return one row per recipe, and one per kind of BLEU with its signature."""
-    headings = ["recipe", "parameters", "updates", "minutes", "seeds", "validation loss", "BLEU", "lower-cased BLEU"]
+    headings = ["recipe", "parameters", "updates", "minutes (fastest seed)", "seeds", "validation loss", "BLEU"]
     columns = ["recipe", "settings (base: from the paper's base model; others: from base)"]
-    headings += ["BLEU minus base", "p", f"updates to {result['target']:g}", f"minutes to {result['target']:g}"]
+    headings += ["lower-cased BLEU", "BLEU minus base", "p", f"updates to {result['target']:g}"]
     base = statistics.mean(run["bleu"] for run in result["recipes"]["base"]["runs"])
     rows = []
     for name, recipe in result["recipes"].items():
@@ -219,15 +218,14 @@ def make_tables(result: dict[str, Any]) -> Tables:
                 name,
                 f"{runs[0]['parameters']:,}",
                 f"{runs[0]['updates']:,}",
-                f"{statistics.median(run['minutes'] for run in runs):.0f}",
+                f"{min(run['minutes'] for run in runs):.1f}",
                 ", ".join(str(run["seed"]) for run in runs),
                 f"{statistics.mean(run['valid_loss'] for run in runs):.3f}",
                 show(bleu),
                 show([run["bleu_lowercase"] for run in runs]),
                 "" if name == "base" else f"{statistics.mean(bleu) - base:+.2f}",
                 "" if recipe["p"] is None else f"{recipe['p']:.3f}",
-                show_reached([run["updates_to_target"] for run in runs], ",.0f"),
-                show_reached([run["minutes_to_target"] for run in runs], ".1f"),
+                show_reached([run["updates_to_target"] for run in runs]),
             ]
         )
     first = result["recipes"]["base"]["runs"][0]
@@ -247,10 +245,10 @@ def show(scores: Sequence[float]) -> str:
     return f"{statistics.mean(scores):.1f}{several}"
 
 
-def show_reached(values: Sequence[float | None], form: str) -> str:
+def show_reached(updates: Sequence[int | None]) -> str:
     """Return the median of what the runs needed; "" if one of them never reached the BLEU."""
-    reached = [value for value in values if value is not None]
-    return format(statistics.median(reached), form) if len(reached) == len(values) else ""
+    reached = [value for value in updates if value is not None]
+    return f"{statistics.median(reached):,.0f}" if len(reached) == len(updates) else ""
 
 
 if __name__ == "__main__":
