@@ -12,8 +12,8 @@ Parts in order, with the seconds that each may take:
     check         120  benchmarks/gpu_check.py: two equal runs and a resumed one, bit by bit; fp32, bf16 and fp16
     train-1       120  benchmarks/training.py: base in bf16, 1 micro-batch per update
     loss           60  benchmarks/loss.py: output layer and loss, also compiled
-    compiled-1    240  the same with and without torch.compile
-    train-4       100  with 4 micro-batches per update, each a fourth as large
+    compiled-1    240  train-1 with and without torch.compile
+    train-4       100  train-1 with 4 micro-batches per update, each a fourth as large
     train-fixed   200  torch.compile with 8 fixed shapes, without and with CUDA graphs
     train-others  150  MarianMTModel and torch.nn.Transformer
     all-compiled  300  the same with torch.compile
@@ -54,14 +54,8 @@ from train.config import RunConfig
 
 SECONDS = {
     **{"prepare": math.inf, "memory": 100, "decoding": 180, "check": 120, "train-1": 120, "loss": 60},
-    **{
-        "compiled-1": 240,
-        "train-4": 100,
-        "train-fixed": 200,
-        "train-others": 150,
-        "all-compiled": 300,
-        "multi30k": math.inf,
-    },
+    **{"compiled-1": 240, "train-4": 100, "train-fixed": 200, "train-others": 150, "all-compiled": 300},
+    **{"multi30k": math.inf},
 }
 TRAINING = "--sizes base --precisions bf16 --rounds 3 --updates 20"
 COMPILED = "--others --compile paper-transformer"
@@ -74,7 +68,7 @@ OPTIONS = {
     "loss": "--tokens 8192 --compile",
     "decoding": "--sizes base --beams 4 --batches 32 128 512 --rounds 3",
 }
-SMOKE_OPTIONS = {"decoding": "--batches 2 --beams 2", "loss": "--tokens 12"}
+SMOKE_OPTIONS = {"decoding": "--batches 2 --beams 2", "loss": "--tokens 12 --compile"}
 """Options of a smoke test that replace those of `OPTIONS`."""
 LEAST = 10
 """Seconds without which a part is not started."""

@@ -104,6 +104,8 @@ def main() -> None:
     parser.add_argument("--micro-batch-seconds", type=float, default=seconds, help="minimum for a micro-batch")
     parser.add_argument("--estimate", action="store_true", help="compute only the estimate again")
     args = parser.parse_args()
+    if not (args.tokens_per_second > 0 and args.parameters > 0 and args.micro_batch_seconds >= 0):
+        parser.error("speed and parameters must be above 0, and --micro-batch-seconds must not be negative")
     assumed = Assumed(args.tokens_per_second, args.parameters, micro_batch_seconds=args.micro_batch_seconds)
     result = json.loads((RESULTS / f"{NAME}.json").read_text("utf-8")) if args.estimate else measure(args)
     balance = {int(ranks): share for ranks, share in result["balance"].items()}
